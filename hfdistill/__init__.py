@@ -1,0 +1,25 @@
+"""Distillation for Hugging Face transformers: a fine-tuned model goes in, a small fast student comes out."""
+
+from hfdistill.objective import Objective
+from hfdistill.schedules import Schedule
+from hfdistill.soft_target_store import StaleSoftTargets
+from hfdistill.soft_targets import soft_targets
+from hfdistill.students import make_student
+from hfdistill.teachers import ModelTeacher, Teacher, TeacherSignal
+from hfdistill.trainer import DistillationTrainer
+from hfdistill.training_args import DistillationTrainingArguments
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DistillationTrainer",
+    "DistillationTrainingArguments",
+    "ModelTeacher",
+    "Objective",
+    "Schedule",
+    "StaleSoftTargets",
+    "Teacher",
+    "TeacherSignal",
+    "make_student",
+    "soft_targets",
+]

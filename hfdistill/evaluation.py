@@ -1,0 +1,77 @@
+"""Exact means of the losses over an evaluation set, and how often student and teacher agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hfdistill.losses import Batch, StudentOutput
+from hfdistill.objective import Objective, row_sums
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from hfdistill.teachers import TeacherSignal
+
+
+class EvaluationSums:
+    """Sums row by row over the batches of one evaluation, gathered so that rows repeated to fill a batch count once.
+
+    Args:
+        objective: Whose terms are reported.
+        problem_type: As in `config.problem_type`; decides what an agreement is.
+        accelerator: The one that prepared the dataloader.
+    """
+
+    def __init__(self, objective: Objective, problem_type: str | None, accelerator: Accelerator) -> None:
+        self.objective = objective
+        self.problem_type = problem_type
+        self.accelerator = accelerator
+        self._batches: list[Tensor] = []
+
+    def add(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> None:
+        """Adds one batch of this rank."""
+        sums, counts = row_sums(self.objective, student, teacher, batch)
+        agreements, decisions = self._agreement(student, teacher)
+        rows = torch.cat([sums, agreements[:, None], counts, decisions[:, None]], dim=1)
+        self._batches.append(self.accelerator.gather_for_metrics(rows).sum(0))
+
+    def means(self) -> dict[str, float]:
+        """Each term's mean by log name, `agreement`, and `loss`; what had nothing to count is left out."""
+        if not self._batches:
+            return {}
+        sums, counts = torch.stack(self._batches).cpu().double().sum(0).chunk(2)
+        names = [*self.objective.log_names, "agreement"]
+        totals = zip(names, sums.tolist(), counts.tolist(), strict=True)
+        means = {name: total / count for name, total, count in totals if count > 0}
+        loss = self._loss(means)
+        return means if loss is None else {"loss": loss, **means}
+
+    def _loss(self, means: dict[str, float]) -> float | None:
+        """The objective if all that it weighs was measured; otherwise the plain sum of what needs no teacher."""
+        terms = list(zip(self.objective.log_names, self.objective.named_terms(), strict=True))
+        weighted = {log: self.objective.weight(name) for log, (name, _) in terms if self.objective.weight(name)}
+        if all(log in means for log in weighted):
+            return sum(weight * means[log] for log, weight in weighted.items())
+        without_teacher = [means[log] for log, (_, term) in terms if not term.uses_teacher and log in means]
+        return sum(without_teacher) if without_teacher else None
+
+    def _agreement(self, student: StudentOutput, teacher: TeacherSignal | None) -> tuple[Tensor, Tensor]:
+        """For each row the number of equal decisions, and of decisions."""
+        none = torch.zeros(len(student.logits), device=student.logits.device)
+        if teacher is None or teacher.logits is None or not self._decides(student.logits):
+            return none, none
+        mine, theirs = self._decision(student.logits), self._decision(teacher.logits)
+        equal = (mine == theirs).float()
+        return equal.sum(1), torch.full_like(none, equal.shape[1])
+
+    def _decides(self, logits: Tensor) -> bool:
+        return self.problem_type != "regression" and logits.shape[-1] > 1
+
+    def _decision(self, logits: Tensor) -> Tensor:
+        """Shape `(rows, decisions)`."""
+        if self.problem_type == "multi_label_classification":
+            return logits > 0
+        return logits.argmax(-1).view(len(logits), -1)

@@ -1,0 +1,19 @@
+"""The terms an objective is made of, by the names that `--terms` knows."""
+
+from hfdistill.losses.base import Batch, StudentOutput, Term
+from hfdistill.losses.divergences import DIVERGENCES
+from hfdistill.losses.response import PROBLEM_TYPES, DecoupledSoftTargets, Labels, SoftTargets
+
+TERMS: dict[str, type[Term]] = {term.name: term for term in (Labels, SoftTargets, DecoupledSoftTargets)}
+
+__all__ = [
+    "DIVERGENCES",
+    "PROBLEM_TYPES",
+    "TERMS",
+    "Batch",
+    "DecoupledSoftTargets",
+    "Labels",
+    "SoftTargets",
+    "StudentOutput",
+    "Term",
+]

@@ -1,0 +1,80 @@
+"""What a term of the objective is. To add one, subclass `Term`: `forward`, and `valid` unless it counts examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hfdistill.schedules import Schedule, value_at
+
+if TYPE_CHECKING:
+    from hfdistill.teachers import TeacherSignal
+    from hfdistill.training_args import DistillationTrainingArguments
+
+Batch = Mapping[str, Any]
+
+
+class StudentOutput(Protocol):
+    """What a `transformers` model returns: `logits` of shape `(batch, ..., classes)`, and what a term asked for."""
+
+    logits: Tensor
+
+
+class Term(nn.Module):
+    """One named part of an `Objective`: a loss for every item of a batch, and which of the items count.
+
+    A term never averages. It returns one value an item (an example, a token, ...), `valid` says which items count,
+    and the objective divides their sum by the number of valid items in the whole optimizer step, over all
+    micro-batches and ranks. That is what makes a gradient independent of how a batch is cut, and padding and missing
+    labels harmless, for every term at once.
+
+    Class attributes:
+        name: How `--terms` calls it.
+        log_name: How the logs call it, `<name>_loss` when empty.
+        uses_teacher: Whether `forward` reads the teacher's signal; a term that does not trains without a teacher.
+        outputs: What student and teacher must return beside their logits: any of `"hidden_states"`, `"attentions"`.
+        citation: The paper the formula is from.
+
+    Example:
+        >>> class Confidence(Term):
+        ...     '''Penalises a student for being sure: Σ q log q (Pereyra et al. 2017).'''
+        ...     name, uses_teacher, citation = "confidence", False, "https://huggingface.co/papers/1701.06548"
+        ...
+        ...     def forward(self, student, teacher, batch):
+        ...         log_q = student.logits.float().log_softmax(-1)
+        ...         return (log_q.exp() * log_q).sum(-1)
+    """
+
+    name: ClassVar[str]
+    log_name: ClassVar[str] = ""
+    uses_teacher: ClassVar[bool] = True
+    outputs: ClassVar[frozenset[str]] = frozenset()
+    citation: ClassVar[str] = ""
+
+    #: How far training has come, from 0 to 1: set by the objective, read by `scheduled`.
+    progress: float = 0.0
+
+    @classmethod
+    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Term:
+        """The term as the training arguments describe it; override where it reads any of them."""
+        return cls()
+
+    def valid(self, batch: Batch) -> Tensor:
+        """Which items count, as a bool tensor; its shape is that of `forward`'s result. Default: every example."""
+        example = next(value for value in batch.values() if isinstance(value, Tensor))
+        return torch.ones(example.shape[0], dtype=torch.bool, device=example.device)
+
+    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        """The loss of each item, differentiable in the student's outputs; the shape is that of `valid(batch)`."""
+        raise NotImplementedError
+
+    def scheduled(self, value: float | Schedule) -> float:
+        """A value at the present point of training."""
+        return value_at(value, self.progress)
+
+    def config(self) -> dict[str, Any]:
+        """What distinguishes this term from another of its class, for logs and model cards."""
+        return {}

@@ -1,0 +1,107 @@
+"""How far a student's distribution is from its teacher's: pure functions on logits.
+
+Every function takes `student_logits` and `teacher_logits` of one shape `(..., classes)` and a `temperature`, computes
+in float32 at least, and returns one value per distribution, shape `(...)`: the caller masks and averages.
+With `p = softmax(teacher_logits / T)` and `q = softmax(student_logits / T)`, all but `mse` carry the factor `T²` that
+keeps their gradients on the scale of the hard-label loss when T changes (Hinton et al. 2015, section 2,
+https://huggingface.co/papers/1503.02531).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Divergence = Callable[[Tensor, Tensor, float], Tensor]
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Half precision becomes float32, in which a softmax over large logits is safe; float64 stays."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
+    """`log softmax(logits / temperature)` over the last dimension, in float32 at least."""
+    return F.log_softmax(at_least_float32(logits) / temperature, dim=-1)
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """`KL(p || q) = Σ p (log p − log q)` over the last dimension."""
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
+
+
+def forward_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """`T² · KL(p || q)`: the student must cover everything the teacher holds possible.
+
+    References: Hinton et al. 2015, https://huggingface.co/papers/1503.02531.
+    """
+    log_q, log_p = log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
+    return temperature**2 * _kl(log_p, log_q)
+
+
+def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """`T² · KL(q || p)`: the student may keep to what the teacher holds likely.
+
+    References: MiniLLM, Gu et al. 2023, https://huggingface.co/papers/2306.08543.
+    """
+    return forward_kl(teacher_logits, student_logits, temperature)
+
+
+def jensen_shannon(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0, beta: float = 0.5
+) -> Tensor:
+    """`T² · (β KL(p || m) + (1 − β) KL(q || m))` with `m = β p + (1 − β) q`, for 0 < β < 1.
+
+    It vanishes at both ends of β (divided by β it tends to the forward KL at 0, divided by 1 − β to the reverse KL
+    at 1), so the ends are refused rather than special-cased.
+
+    Raises:
+        ValueError: if `beta` is not strictly between 0 and 1.
+
+    References: generalized Jensen-Shannon divergence in GKD, Agarwal et al. 2023, equation 1,
+        https://huggingface.co/papers/2306.13649.
+    """
+    if not 0 < beta < 1:
+        raise ValueError(f"js: beta must lie strictly between 0 and 1, got {beta}; use forward_kl or reverse_kl.")
+    log_q, log_p = log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
+    log_beta = torch.log(torch.tensor([beta, 1 - beta], dtype=log_p.dtype, device=log_p.device))
+    log_m = torch.logaddexp(log_p + log_beta[0], log_q + log_beta[1])
+    return temperature**2 * (beta * _kl(log_p, log_m) + (1 - beta) * _kl(log_q, log_m))
+
+
+def cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """`−T² Σ p log q`: the forward KL plus the teacher's own entropy, so not 0 when student and teacher agree.
+
+    References: Hinton et al. 2015, https://huggingface.co/papers/1503.02531.
+    """
+    log_q, log_p = log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
+    return -(temperature**2) * (log_p.exp() * log_q).sum(-1)
+
+
+def logit_mse(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """`mean over classes of (s − t)²` on the raw logits. The temperature has no part in it.
+
+    References: Ba & Caruana 2014, https://huggingface.co/papers/1312.6184; Kim et al. 2021,
+        https://huggingface.co/papers/2105.08919.
+    """
+    return (at_least_float32(student_logits) - at_least_float32(teacher_logits)).square().mean(-1)
+
+
+def total_variation(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """`T² · ½ Σ |p − q|`: symmetric and bounded by T².
+
+    References: f-DISTILL, Wen et al. 2023, https://huggingface.co/papers/2307.15190.
+    """
+    log_q, log_p = log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
+    return temperature**2 * 0.5 * (log_p.exp() - log_q.exp()).abs().sum(-1)
+
+
+DIVERGENCES: dict[str, Divergence] = {
+    "forward_kl": forward_kl,
+    "reverse_kl": reverse_kl,
+    "js": jensen_shannon,
+    "ce": cross_entropy,
+    "mse": logit_mse,
+    "tv": total_variation,
+}

@@ -1,0 +1,267 @@
+"""Terms on what a model answers: the hard labels, and the teacher's soft targets."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hfdistill.losses.base import Batch, StudentOutput, Term
+from hfdistill.losses.divergences import DIVERGENCES, Divergence, at_least_float32, jensen_shannon, log_probabilities
+from hfdistill.schedules import Schedule
+
+if TYPE_CHECKING:
+    from hfdistill.teachers import TeacherSignal
+    from hfdistill.training_args import DistillationTrainingArguments
+
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+IGNORED = -100
+
+
+class Labels(Term):
+    """The hard labels' loss: cross-entropy, one binary cross-entropy a label, or squared error.
+
+    An item is an example with one label (`labels` of shape `(batch,)`), or one of the labels or targets of an example
+    (`(batch, labels)`). Items whose label is -100, and batches without labels, count for nothing.
+
+    Args:
+        problem_type: `single_label_classification`, `multi_label_classification` or `regression`, as in
+            `config.problem_type`; `None` infers it as transformers does: one output is a regression, whole-number
+            labels are classes, others are many labels at once.
+        label_smoothing: The share of probability given to all classes alike, in [0, 1); single label only.
+    """
+
+    name = "labels"
+    log_name = "label_loss"
+    uses_teacher = False
+    citation = "https://huggingface.co/papers/1503.02531"
+
+    def __init__(self, problem_type: str | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.problem_type = problem_type
+        self.label_smoothing = label_smoothing
+
+    @classmethod
+    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Labels:
+        return cls(problem_type, args.label_smoothing_factor)
+
+    def valid(self, batch: Batch) -> Tensor:
+        return _labelled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
+
+    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        logits = at_least_float32(student.logits)
+        if "labels" not in batch:
+            return _nothing(logits)
+        labels = batch["labels"]
+        problem_type = self.problem_type or _infer_problem_type(logits, labels)
+        if problem_type == "single_label_classification":
+            return F.cross_entropy(
+                logits, labels.long(), reduction="none", ignore_index=IGNORED, label_smoothing=self.label_smoothing
+            )
+        if self.label_smoothing:
+            raise ValueError(f"label_smoothing_factor is for single-label classification, not for {problem_type}.")
+        # Ignored targets get a harmless value: NaN times a mask of 0 would still be NaN in the gradient.
+        targets = labels.masked_fill(~_labelled(labels), 0).to(logits.dtype).view(labels.shape)
+        if problem_type == "multi_label_classification":
+            return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return (logits.view(labels.shape) - targets).square()
+
+    def config(self) -> dict[str, Any]:
+        return {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
+
+
+def _labelled(labels: Tensor) -> Tensor:
+    return (labels != IGNORED) & ~labels.isnan()
+
+
+def _nothing(logits: Tensor) -> Tensor:
+    """A loss of 0 for each row that still has a graph, so that a batch without labels can be stepped on."""
+    return 0.0 * logits.flatten(1).sum(1)
+
+
+def _infer_problem_type(logits: Tensor, labels: Tensor) -> str:
+    if logits.shape[-1] == 1:
+        return "regression"
+    return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+
+
+class SoftTargets(Term):
+    """The teacher's answer as the target: `D(softmax(t/T), softmax(s/T)) · T²` for a divergence D.
+
+    An item is an example; labels are not needed. With many labels at once each label is a distribution of its own
+    over yes and no, `sigmoid(z) = softmax((z, 0))`, and their divergences are averaged; a regression has no
+    distribution, so its outputs are compared by squared error whatever the divergence.
+
+    Args:
+        temperature: T > 0, or a `Schedule` of it; higher is softer.
+        divergence: `forward_kl`, `reverse_kl`, `js`, `ce`, `mse` or `tv`.
+        beta: The weight of the teacher's side in `js`, in (0, 1).
+        standardize_logits: Compare the z-scores of the logits, so that the student need not copy the teacher's
+            magnitude (Sun et al. 2024). Needs three classes: the z-scores of two are always −1 and 1.
+        problem_type: As in `Labels`; `None` means single label, or regression for a single output.
+
+    Raises:
+        ValueError: for an unknown divergence, or `standardize_logits` where it would silently teach nothing.
+
+    References: Hinton et al. 2015, https://huggingface.co/papers/1503.02531; logit standardization,
+        Sun et al. 2024, https://huggingface.co/papers/2403.01427.
+    """
+
+    name = "soft_targets"
+    log_name = "soft_target_loss"
+    citation = "https://huggingface.co/papers/1503.02531"
+
+    def __init__(
+        self,
+        temperature: float | Schedule = 2.0,
+        divergence: str = "forward_kl",
+        beta: float = 0.5,
+        standardize_logits: bool = False,
+        problem_type: str | None = None,
+    ) -> None:
+        super().__init__()
+        if divergence not in DIVERGENCES:
+            raise ValueError(f"divergence {divergence!r} is unknown; choose from {', '.join(DIVERGENCES)}.")
+        self.temperature = temperature
+        self.divergence = divergence
+        self.beta = beta
+        self.standardize_logits = standardize_logits
+        self.problem_type = problem_type
+
+    @classmethod
+    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> SoftTargets:
+        return cls(args.temperature_over_time, args.divergence, args.js_beta, args.standardize_logits, problem_type)
+
+    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        student_logits, teacher_logits = _logit_pair(student, teacher)
+        if self.problem_type == "regression" or student_logits.shape[-1] == 1:
+            return DIVERGENCES["mse"](student_logits, teacher_logits, 1.0)
+        if self.standardize_logits:
+            student_logits, teacher_logits = _z_scores(student_logits), _z_scores(teacher_logits)
+        temperature, divergence = self.scheduled(self.temperature), self._divergence()
+        if self.problem_type != "multi_label_classification":
+            return divergence(student_logits, teacher_logits, temperature)
+        if self.divergence == "mse":  # on the logits as they are: the added zeros of `_yes_no` would halve it
+            return divergence(student_logits, teacher_logits, temperature)
+        return divergence(_yes_no(student_logits), _yes_no(teacher_logits), temperature).mean(-1)
+
+    def _divergence(self) -> Divergence:
+        if self.divergence == "js":
+            return functools.partial(jensen_shannon, beta=self.beta)
+        return DIVERGENCES[self.divergence]
+
+    def config(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"divergence": self.divergence}
+        if self.divergence != "mse":
+            shown["temperature"] = self.temperature
+        if self.divergence == "js":
+            shown["beta"] = self.beta
+        if self.standardize_logits:
+            shown["standardize_logits"] = True
+        return shown
+
+
+def _logit_pair(student: StudentOutput, teacher: TeacherSignal | None) -> tuple[Tensor, Tensor]:
+    if teacher is None or teacher.logits is None:
+        raise ValueError("a term on soft targets needs the teacher's logits, and this batch has none.")
+    if student.logits.shape != teacher.logits.shape:
+        raise ValueError(
+            f"the student's logits have shape {tuple(student.logits.shape)}, the teacher's "
+            f"{tuple(teacher.logits.shape)}: they must answer the same question about the same rows."
+        )
+    return student.logits, teacher.logits
+
+
+def _yes_no(logits: Tensor) -> Tensor:
+    return torch.stack([logits, torch.zeros_like(logits)], dim=-1)
+
+
+def _z_scores(logits: Tensor) -> Tensor:
+    if logits.shape[-1] < 3:
+        raise ValueError(
+            "standardize_logits needs at least 3 classes: the z-scores of two logits are always -1 and 1, so that "
+            "nothing would be learnt; leave it off."
+        )
+    logits = at_least_float32(logits)
+    # The floor is for constant logits, whose z-scores are 0.
+    deviation = logits.std(-1, keepdim=True, unbiased=False).clamp_min(1e-7)
+    return (logits - logits.mean(-1, keepdim=True)) / deviation
+
+
+class DecoupledSoftTargets(Term):
+    """Decoupled knowledge distillation: `T² · (target_weight · TCKD + non_target_weight · NCKD)`.
+
+    With label y, TCKD is the KL divergence between the teacher's and the student's `(p_y, 1 − p_y)`, and NCKD the
+    KL divergence between their distributions over the classes other than y; plain distillation would couple the
+    second to the first by the factor `1 − p_y`. An item is a labelled example.
+
+    Args:
+        temperature: T > 0, or a `Schedule` of it.
+        target_weight: α of the paper, 1 there.
+        non_target_weight: β of the paper, 8 in most of its tables.
+
+    References: Zhao et al. 2022, equation 7, https://huggingface.co/papers/2203.08679.
+    """
+
+    name = "decoupled"
+    citation = "https://huggingface.co/papers/2203.08679"
+
+    def __init__(
+        self, temperature: float | Schedule = 2.0, target_weight: float = 1.0, non_target_weight: float = 8.0
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.target_weight = target_weight
+        self.non_target_weight = non_target_weight
+
+    @classmethod
+    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> DecoupledSoftTargets:
+        return cls(args.temperature_over_time)
+
+    def valid(self, batch: Batch) -> Tensor:
+        return _labelled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
+
+    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        student_logits, teacher_logits = _logit_pair(student, teacher)
+        if student_logits.shape[-1] < 3:
+            raise ValueError(
+                "the term 'decoupled' needs at least 3 classes: with 2 its non-target part is always 0; "
+                "use soft_targets."
+            )
+        if "labels" not in batch:
+            return _nothing(student_logits)
+        temperature, labels = self.scheduled(self.temperature), batch["labels"].clamp_min(0)
+        log_q = log_probabilities(student_logits, temperature)
+        log_p = log_probabilities(teacher_logits, temperature)
+        target = _kl_of_parts(_target_and_rest(log_p, labels), _target_and_rest(log_q, labels))
+        rest = _kl_of_parts(_renormalized_rest(log_p, labels), _renormalized_rest(log_q, labels))
+        return temperature**2 * (self.target_weight * target + self.non_target_weight * rest)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "temperature": self.temperature,
+            "target_weight": self.target_weight,
+            "non_target_weight": self.non_target_weight,
+        }
+
+
+def _rest(log_p: Tensor, labels: Tensor) -> Tensor:
+    """The log probabilities of the classes other than the label's, shape `(batch, classes - 1)`."""
+    others = torch.ones_like(log_p, dtype=torch.bool).scatter(-1, labels[:, None], False)
+    return log_p[others].view(len(log_p), -1)
+
+
+def _target_and_rest(log_p: Tensor, labels: Tensor) -> Tensor:
+    # log(1 - p_y) summed from the other classes: accurate also where p_y is nearly 1.
+    return torch.stack([log_p.gather(-1, labels[:, None])[:, 0], _rest(log_p, labels).logsumexp(-1)], dim=-1)
+
+
+def _renormalized_rest(log_p: Tensor, labels: Tensor) -> Tensor:
+    return _rest(log_p, labels).log_softmax(-1)
+
+
+def _kl_of_parts(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)

@@ -1,0 +1,216 @@
+"""What a student is trained on: named, weighted terms, each a mean over the items that count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from hfdistill.losses import TERMS, Batch, StudentOutput, Term
+from hfdistill.schedules import Schedule, value_at
+
+if TYPE_CHECKING:
+    from hfdistill.teachers import TeacherSignal
+    from hfdistill.training_args import DistillationTrainingArguments
+
+Weight = float | Schedule
+
+
+@dataclass
+class Loss:
+    """A loss and what it is made of.
+
+    Args:
+        total: `Σ weight · term`, with a graph.
+        terms: Each term's own mean, unweighted and without a graph, by log name.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Objective(nn.Module):
+    """`Σ weight · term`, where each term is the mean of its loss over the items that count for it.
+
+    A term of weight 0 is not computed in training; at evaluation it is reported where that is possible.
+
+    Args:
+        terms: For each name a weight, a number or a `Schedule`, and a `Term`.
+
+    Raises:
+        ValueError: when there are no terms, or a weight is negative or not a finite number.
+
+    Example:
+        >>> from hfdistill.losses import Labels, SoftTargets
+        >>> objective = Objective({"labels": (0.3, Labels()), "soft_targets": (0.7, SoftTargets(temperature=4.0))})
+        >>> objective.needs_teacher
+        True
+    """
+
+    def __init__(self, terms: Mapping[str, tuple[Weight, Term]]) -> None:
+        super().__init__()
+        if not terms:
+            raise ValueError("an objective needs at least one term, such as {'labels': (1.0, Labels())}.")
+        self.weights = {name: _checked_weight(name, weight) for name, (weight, _) in terms.items()}
+        self.terms = nn.ModuleDict({name: term for name, (_, term) in terms.items()})
+        self.progress = 0.0
+
+    def named_terms(self, active_only: bool = False) -> Iterator[tuple[str, Term]]:
+        """The terms in their order; `active_only` leaves out those whose weight is 0 throughout."""
+        for name, term in self.terms.items():
+            if not active_only or self.weights[name] != 0:
+                assert isinstance(term, Term)
+                yield name, term
+
+    @property
+    def log_names(self) -> list[str]:
+        """How the logs call each term, in their order."""
+        return [term.log_name or f"{name}_loss" for name, term in self.named_terms()]
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether training needs the teacher's signal."""
+        return any(term.uses_teacher for _, term in self.named_terms(active_only=True))
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """What both models must return beside their logits, such as `"hidden_states"`."""
+        return frozenset().union(*(term.outputs for _, term in self.named_terms(active_only=True)))
+
+    def set_progress(self, progress: float) -> None:
+        """Tells schedules how far training has come, from 0 to 1."""
+        self.progress = progress
+        for _, term in self.named_terms():
+            term.progress = progress
+
+    def weight(self, name: str) -> float:
+        """A term's weight at the present point of training."""
+        return value_at(self.weights[name], self.progress)
+
+    def scheduled_values(self) -> dict[str, float]:
+        """What is scheduled, at the present point of training: weights, and settings of terms, for the logs."""
+        weights = self.weights.items()
+        values = {f"{name}_weight": self.weight(name) for name, weight in weights if isinstance(weight, Schedule)}
+        for _, term in self.named_terms():
+            config = term.config().items()
+            values.update({key: term.scheduled(value) for key, value in config if isinstance(value, Schedule)})
+        return values
+
+    def counts(self, batches: Iterable[Batch]) -> Tensor:
+        """How many items count for each term in all these batches together, shape `(terms,)`."""
+        active = [term for _, term in self.named_terms(active_only=True)]
+        return torch.stack([torch.stack([term.valid(batch).sum() for term in active]) for batch in batches]).sum(0)
+
+    def forward(
+        self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch, counts: Tensor | None = None
+    ) -> Loss:
+        """The loss of one batch.
+
+        Args:
+            student: The student's output, with `logits` of shape `(batch, ..., classes)`.
+            teacher: The teacher's signal for the same rows, or `None` when no term needs it.
+            batch: The inputs, with `labels` and `attention_mask` where there are any.
+            counts: The number of items to divide each active term by: shape `(active terms,)` as from `counts`, or
+                one number for all. `None` counts this batch alone, which makes the loss a mean over it.
+
+        Raises:
+            ValueError: when a term gives another number of losses than it says there are items.
+        """
+        active = list(self.named_terms(active_only=True))
+        counts = self.counts([batch]) if counts is None else counts
+        per_term = counts.to(student.logits.device).expand(len(active)).clamp_min(1)
+        losses = [
+            _items(name, term, student, teacher, batch).sum() / count.to(torch.float32)
+            for (name, term), count in zip(active, per_term, strict=True)
+        ]
+        total = sum(self.weight(name) * loss for (name, _), loss in zip(active, losses, strict=True))
+        assert isinstance(total, Tensor)
+        names = [term.log_name or f"{name}_loss" for name, term in active]
+        return Loss(total, {name: loss.detach() for name, loss in zip(names, losses, strict=True)})
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Each term's name, weight, class, settings and citation, for logs and model cards."""
+        return [
+            {
+                "name": name,
+                "weight": self.weights[name],
+                "term": type(term).__name__,
+                **term.config(),
+                "citation": term.citation,
+            }
+            for name, term in self.named_terms()
+        ]
+
+    @classmethod
+    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None = None) -> Objective:
+        """The objective that the training arguments describe: `args.terms`, or labels and soft targets."""
+        weights = parse_terms(args.terms) if args.terms else args.response_weights
+        return cls({name: (weight, TERMS[name].from_args(args, problem_type)) for name, weight in weights.items()})
+
+
+def parse_terms(words: Iterable[str]) -> dict[str, float]:
+    """Reads `["labels:0.3", "soft_targets"]`, where a missing weight is 1.
+
+    Raises:
+        ValueError: for an unknown or repeated term, listing those there are, or a weight that is not a number.
+    """
+    weights: dict[str, float] = {}
+    for word in words:
+        name, _, weight = word.partition(":")
+        if name not in TERMS:
+            listing = "\n".join(f"  {term.name}: {_first_line(term)}" for term in TERMS.values())
+            raise ValueError(f"--terms: {name!r} is unknown; the terms are\n{listing}")
+        if name in weights:
+            raise ValueError(f"--terms: {name!r} is named twice.")
+        try:
+            weights[name] = float(weight or 1)
+        except ValueError:
+            raise ValueError(f"--terms: {word!r} should read {name}:WEIGHT with a number, as in {name}:0.5.") from None
+    return weights
+
+
+def _first_line(term: type[Term]) -> str:
+    return (term.__doc__ or "").strip().splitlines()[0]
+
+
+def _checked_weight(name: str, weight: Weight) -> Weight:
+    numbers = (weight.start, weight.end) if isinstance(weight, Schedule) else (weight,)
+    if any(not math.isfinite(number) or number < 0 for number in numbers):
+        raise ValueError(f"the weight of {name!r} must be a finite number of at least 0, got {weight}.")
+    return weight
+
+
+def _items(name: str, term: Term, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+    """The term's loss for each item, 0 for those that do not count."""
+    valid, losses = term.valid(batch), term(student, teacher, batch)
+    if losses.shape != valid.shape:
+        raise ValueError(
+            f"the term {name!r} gives losses of shape {tuple(losses.shape)} for items of shape {tuple(valid.shape)}: "
+            "`forward` must return one loss for each item of `valid`, not their mean."
+        )
+    return losses.masked_fill(~valid, 0.0)
+
+
+def row_sums(
+    objective: Objective, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """Each row's summed loss and number of items for every term, for exact means over an evaluation set.
+
+    Terms of weight 0 are included; a term that needs a teacher counts nothing when there is none.
+
+    Returns:
+        Two tensors of shape `(rows, terms)`.
+    """
+    rows = len(student.logits)
+    sums, counts = [], []
+    for name, term in objective.named_terms():
+        valid = term.valid(batch).view(rows, -1)
+        silent = term.uses_teacher and (teacher is None or not term.outputs <= teacher.available)
+        items = torch.zeros_like(valid) if silent else _items(name, term, student, teacher, batch).view(rows, -1)
+        sums.append(items.sum(1).float())
+        counts.append(torch.zeros_like(sums[-1]) if silent else valid.sum(1).float())
+    return torch.stack(sums, 1), torch.stack(counts, 1)

@@ -1,0 +1,146 @@
+"""Where soft targets are kept: a folder of parts, each row under a key of what the teacher read.
+
+A row's key is a hash of its token ids, so shuffling, filtering or batching the dataset cannot misalign anything, equal
+texts are asked about once, and an edited text is a new row. The folder belongs to one teacher and one tokenization,
+written in `manifest.json`; parts are written whole or not at all, so a killed run loses at most its last part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub.constants import HF_HOME
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+KEY_BYTES = 16
+_MANIFEST = "manifest.json"
+
+
+class StaleSoftTargets(ValueError):
+    """Stored soft targets were made by another teacher, or from another tokenization, than the one at hand."""
+
+
+class SoftTargetStore:
+    """Logits by row key, in memory and in a folder.
+
+    Args:
+        folder: Where to keep them; made when it is not there.
+        manifest: What they depend on: equal for all who share the folder.
+
+    Raises:
+        StaleSoftTargets: when the folder holds others, saying what differs.
+        ValueError: when the folder holds something else altogether.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self._logits: dict[bytes, np.ndarray] = {}
+        self._read: set[str] = set()
+        self._check(dict(manifest))
+        self.load()
+
+    def _check(self, manifest: dict[str, Any]) -> None:
+        path = self.folder / _MANIFEST
+        if path.exists():
+            _refuse_stale(self.folder, json.loads(path.read_text(encoding="utf-8")), manifest)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise ValueError(f"{self.folder} is not empty and holds no soft targets: name another folder for them.")
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_whole(path, json.dumps(manifest, indent=2, sort_keys=True).encode())
+
+    def load(self) -> None:
+        """Reads the parts that are new since the last look, of whichever process wrote them."""
+        for path in sorted(self.folder.glob("part-*.npz")):
+            if path.name not in self._read:
+                with np.load(path) as part:
+                    keys = part["keys"].tobytes()
+                    self._logits.update(zip(_split(keys), part["logits"], strict=True))
+                self._read.add(path.name)
+
+    def add(self, keys: Sequence[bytes], logits: np.ndarray) -> None:
+        """Keeps the logits, shape `(rows, classes)`, of these keys as one part."""
+        path = self.folder / f"part-{uuid.uuid4().hex}.npz"
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez(temporary, keys=np.frombuffer(b"".join(keys), dtype=np.uint8), logits=logits)
+        os.replace(temporary, path.with_name(path.name))
+        self._logits.update(zip(keys, logits, strict=True))
+        self._read.add(path.name)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._logits
+
+    def rows(self, keys: Iterable[bytes]) -> np.ndarray:
+        """The logits of these keys, shape `(rows, classes)`, float32.
+
+        Raises:
+            KeyError: when one is missing.
+        """
+        try:
+            return np.stack([self._logits[key] for key in keys])
+        except KeyError:
+            raise KeyError(
+                f"{self.folder} lacks soft targets that another process should have written: with several machines, "
+                "name a folder that all of them share with store=..."
+            ) from None
+
+
+def row_key(row: Mapping[str, Sequence[int]]) -> bytes:
+    """The key of one row: a hash of what the teacher reads of it, padding aside."""
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    for name in sorted(row):
+        digest.update(name.encode() + b"\0" + np.asarray(row[name], dtype=np.int64).tobytes())
+    return digest.digest()
+
+
+def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
+    """What soft targets depend on beside the text: the manifest of their folder."""
+    weights = hashlib.blake2b(digest_size=KEY_BYTES)
+    for name, tensor in sorted(model.state_dict().items()):
+        weights.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+    return {
+        "teacher class": type(model).__name__,
+        "teacher weights": weights.hexdigest(),
+        "teacher dtype": str(model.dtype),
+        "tokenizer": hashlib.blake2b(vocabulary.encode(), digest_size=KEY_BYTES).hexdigest(),
+        "max_length": max_length,
+    }
+
+
+def default_folder(manifest: Mapping[str, Any]) -> Path:
+    """A folder in the Hugging Face cache, named by its contents' manifest, so that it can never be another's."""
+    digest = hashlib.blake2b(json.dumps(manifest, sort_keys=True).encode(), digest_size=KEY_BYTES)
+    return Path(HF_HOME) / "hfdistill" / "soft_targets" / digest.hexdigest()
+
+
+def _refuse_stale(folder: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    differing = [
+        f"{name} ({kept.get(name)} there, {wanted.get(name)} now)"
+        for name in sorted({*kept, *wanted})
+        if kept.get(name) != wanted.get(name)
+    ]
+    if differing:
+        raise StaleSoftTargets(
+            f"the soft targets in {folder} are stale: they differ in {'; '.join(differing)}. Delete the folder, or "
+            "name another one."
+        )
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _split(keys: bytes) -> Iterable[bytes]:
+    return (keys[start : start + KEY_BYTES] for start in range(0, len(keys), KEY_BYTES))

@@ -1,0 +1,205 @@
+"""Soft targets, made once: run a teacher over a dataset and give every row its answer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from datasets import ClassLabel, Dataset, DatasetDict, IterableDataset, IterableDatasetDict, List, Value
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.label_spaces import label_names as names_of
+from hfdistill.label_spaces import label_order
+from hfdistill.soft_target_store import SoftTargetStore, default_folder, describe_teacher, row_key
+from hfdistill.teacher_columns import check_text_columns, warn_of_cut_rows
+from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, as_teacher
+
+AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
+
+#: How often finished rows are written down: what a killed run has to do again.
+SECONDS_A_PART = 20.0
+#: Rows of a streamed dataset that are sorted by length together.
+STREAM_WINDOW = 1024
+
+
+def soft_targets(
+    teacher: Any,
+    dataset: AnyDataset,
+    processing_class: PreTrainedTokenizerBase | None = None,
+    *,
+    text_columns: Sequence[str] | None = None,
+    label_names: Sequence[str] | None = None,
+    batch_size: int = 64,
+    dtype: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+) -> AnyDataset:
+    """Runs a teacher over a dataset once and returns the dataset with its logits in a column `teacher_logits`.
+
+    Rows go through the teacher sorted by length, each distinct text once; under `accelerate launch` all processes
+    share the work. The logits are kept on disk under what they depend on (the teacher's weights, the tokenization,
+    the text), so that a second call computes only what is new, and a killed call goes on where it was. The result is
+    a plain dataset: shuffle it, filter it, `push_to_hub` it.
+
+    Args:
+        teacher: A model, a name or path, or a `ModelTeacher`.
+        dataset: Rows with the teacher's `input_ids`, or with text; a `Dataset`, a dict of splits, or a streamed
+            dataset, whose rows are asked about as they come.
+        processing_class: The teacher's tokenizer; a teacher given by name brings its own.
+        text_columns: The columns of raw text, one or a pair, for the teacher's tokenizer to read. Without them the
+            rows must have `input_ids` that were made with the teacher's vocabulary.
+        label_names: The student's labels in their order; the teacher's are put into it by name. Default: the names
+            of the dataset's `ClassLabel` column, otherwise the teacher's own order.
+        batch_size: Rows a process gives the teacher at once.
+        dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
+        store: The folder to keep the logits in. Default: one in the Hugging Face cache, named by what they depend on.
+
+    Raises:
+        ValueError: when the tokenizer or the columns are missing, the labels differ, or the teacher's answer to a row
+            is not finite (naming the row).
+        StaleSoftTargets: when `store` holds those of another teacher or tokenization, saying what differs.
+    """
+    maker = _Maker(_model_teacher(teacher, processing_class, text_columns, dtype), batch_size, store)
+    return _over_splits(maker, dataset, label_names)
+
+
+def _model_teacher(
+    teacher: Any,
+    processing_class: PreTrainedTokenizerBase | None,
+    text_columns: Sequence[str] | None,
+    dtype: str | None,
+) -> ModelTeacher:
+    given = as_teacher(teacher, dtype)
+    if not isinstance(given, ModelTeacher):
+        raise ValueError(f"soft_targets asks a model, given by object, name or path, not {type(given).__name__}.")
+    processing_class = processing_class or given.processing_class
+    if processing_class is None:
+        raise ValueError("soft_targets needs the teacher's tokenizer: pass processing_class=tokenizer.")
+    return ModelTeacher(given.model, processing_class, text_columns or given.text_columns)
+
+
+def _over_splits(maker: _Maker, dataset: Any, label_names: Sequence[str] | None) -> Any:
+    if isinstance(dataset, dict):
+        return type(dataset)({name: _over_splits(maker, split, label_names) for name, split in dataset.items()})
+    order = _order(maker.teacher, label_names or _class_names(dataset))
+    if isinstance(dataset, IterableDataset):
+        return dataset.map(
+            lambda rows: {TEACHER_LOGITS: maker.of_window(rows)[:, order]}, batched=True, batch_size=STREAM_WINDOW
+        )
+    check_text_columns(maker.teacher, dataset.column_names)
+    return _with_column(dataset, maker.of_dataset(dataset)[:, order])
+
+
+def _class_names(dataset: Any) -> list[str] | None:
+    named = [feature for feature in (dataset.features or {}).values() if isinstance(feature, ClassLabel)]
+    return list(named[0].names) if len(named) == 1 else None
+
+
+def _order(teacher: ModelTeacher, label_names: Sequence[str] | None) -> slice | list[int]:
+    config = teacher.model.config
+    if label_names is None:
+        return slice(None)
+    order = label_order(names_of(config), label_names, config.num_labels, len(label_names))
+    return slice(None) if order is None else order
+
+
+def _with_column(dataset: Dataset, logits: np.ndarray) -> Dataset:
+    if TEACHER_LOGITS in dataset.column_names:
+        dataset = dataset.remove_columns(TEACHER_LOGITS)
+    return dataset.add_column(TEACHER_LOGITS, list(logits), feature=List(Value("float32"), length=logits.shape[1]))
+
+
+class _Maker:
+    """A teacher on this process's device, and the store of what it has said."""
+
+    def __init__(self, teacher: ModelTeacher, batch_size: int, store: str | os.PathLike[str] | None) -> None:
+        assert teacher.processing_class is not None
+        self.teacher = teacher
+        self.tokenizer = teacher.processing_class
+        self.batch_size = batch_size
+        self.state = PartialState()
+        manifest = describe_teacher(teacher.model, self.tokenizer, teacher.max_length)
+        with self.state.main_process_first():
+            self.store = SoftTargetStore(default_folder(manifest) if store is None else store, manifest)
+
+    def of_dataset(self, dataset: Dataset) -> np.ndarray:
+        """The logits of every row, shape `(rows, classes)`; all processes share the work."""
+        with self.state.main_process_first():
+            tokens = dataset.map(
+                self.teacher.reader,
+                batched=True,
+                remove_columns=dataset.column_names,
+                desc="Tokens for the teacher",
+            )
+            self.store.load()
+        warn_of_cut_rows(sum(tokens["cut"]), len(tokens), self.teacher.max_length)
+        keys, missing = self._keys(tokens)
+        # Every process must have seen the same store before one of them adds to it.
+        self.state.wait_for_everyone()
+        if missing:
+            self._ask(tokens, keys, missing[self.state.process_index :: self.state.num_processes], len(missing))
+            self.state.wait_for_everyone()
+            self.store.load()
+        return self.store.rows(keys)
+
+    def of_window(self, rows: Mapping[str, Sequence[Any]]) -> np.ndarray:
+        """The logits of some streamed rows, asked by this process alone."""
+        check_text_columns(self.teacher, list(rows))
+        tokens = Dataset.from_dict(self.teacher.reader(rows))
+        keys, missing = self._keys(tokens)
+        self._ask(tokens, keys, missing)
+        return self.store.rows(keys)
+
+    def _keys(self, tokens: Dataset) -> tuple[list[bytes], list[int]]:
+        """Each row's key, and the rows to ask about: the first of each text that is not in the store, longest first."""
+        names = [name for name in tokens.column_names if name != "cut"]
+        keys, lengths = [], []
+        for batch in tokens.iter(batch_size=1000):
+            for values in zip(*(batch[name] for name in names), strict=True):
+                keys.append(row_key(dict(zip(names, values, strict=True))))
+                lengths.append(len(values[0]))
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self.store}
+        # The longest first: what is too large for the memory fails at once, and the time left is never understated.
+        return keys, sorted(first.values(), key=lambda row: (-lengths[row], row))
+
+    def _ask(self, tokens: Dataset, keys: list[bytes], mine: list[int], total: int | None = None) -> None:
+        """Asks the teacher about the rows `mine` and keeps the answers; `total` of all processes shows the progress."""
+        model = self.teacher.model.to(self.state.device).eval()
+        hidden = total is None or not self.state.is_main_process
+        unsaved: dict[bytes, np.ndarray] = {}
+        saved_at = time.monotonic()
+        with tqdm(total=total, desc="Soft targets", unit=" examples", disable=hidden) as bar:
+            for start in range(0, len(mine), self.batch_size):
+                rows = mine[start : start + self.batch_size]
+                logits = self._logits(model, tokens, rows)
+                unsaved.update(zip((keys[row] for row in rows), logits, strict=True))
+                bar.update(min(len(rows) * self.state.num_processes, (total or 0) - bar.n))
+                if time.monotonic() - saved_at > SECONDS_A_PART:
+                    self._save(unsaved)
+                    saved_at = time.monotonic()
+            self._save(unsaved)
+
+    def _logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
+        columns = tokens.select(rows).remove_columns("cut")[:]
+        inputs = self.tokenizer.pad(columns, return_tensors="pt").to(self.state.device)
+        with torch.inference_mode():
+            logits = model(**inputs).logits.float()
+        broken = (~logits.isfinite()).flatten(1).any(1).nonzero()
+        if len(broken):
+            row = int(broken[0])
+            text = self.tokenizer.decode(columns["input_ids"][row], skip_special_tokens=True)[:80]
+            raise ValueError(
+                f"the teacher's logits for row {rows[row]} ({text!r}) are not finite: {logits[row].tolist()[:8]}; look "
+                "at that text and at the teacher's weights, or run it with dtype='float32'."
+            )
+        return logits.cpu().numpy()
+
+    def _save(self, unsaved: dict[bytes, np.ndarray]) -> None:
+        if unsaved:
+            self.store.add(list(unsaved), np.stack(list(unsaved.values())))
+            unsaved.clear()

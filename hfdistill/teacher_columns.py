@@ -1,0 +1,100 @@
+"""What a teacher reads beside the student's inputs: dataset columns named `teacher_…`, on their way to a batch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+from torch import Tensor
+from transformers.utils import logging
+
+from hfdistill.teachers import PREFIX, TEACHER_LOGITS, ModelTeacher, Teacher, TeacherReader
+
+logger = logging.get_logger(__name__)
+
+
+def add_teacher_columns(dataset: Any, teacher: Teacher | None) -> Any:
+    """The dataset, or each of a dict of them, with the columns that a teacher with a tokenizer of its own reads.
+
+    Rows that carry soft targets already are left as they are.
+
+    Raises:
+        ValueError: when some rows have soft targets and others do not, or the teacher's text columns are missing.
+    """
+    if isinstance(dataset, dict):
+        return type(dataset)({name: add_teacher_columns(split, teacher) for name, split in dataset.items()})
+    columns = getattr(dataset, "column_names", None)
+    if not columns:
+        return dataset
+    _check_columns(dataset, columns, teacher)
+    if not isinstance(teacher, ModelTeacher) or not teacher.text_columns or TEACHER_LOGITS in columns:
+        return dataset
+    check_text_columns(teacher, columns)
+    if not isinstance(dataset, Dataset):
+        return dataset.map(_Prefixed(teacher.reader), batched=True)
+    dataset = dataset.map(_Prefixed(teacher.reader), batched=True, desc="Tokenizing for the teacher")
+    warn_of_cut_rows(sum(dataset[PREFIX + "cut"]), len(dataset), teacher.max_length)
+    return dataset.remove_columns(PREFIX + "cut")
+
+
+@dataclass(frozen=True)
+class _Prefixed:
+    reader: TeacherReader
+
+    def __call__(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        return {PREFIX + name: values for name, values in self.reader(rows).items()}
+
+
+def check_text_columns(teacher: ModelTeacher, columns: Sequence[str]) -> None:
+    """Refuses a dataset that lacks what the teacher reads.
+
+    Raises:
+        ValueError: naming the missing columns and those there are.
+    """
+    missing = [column for column in teacher.text_columns or ("input_ids",) if column not in columns]
+    if missing:
+        raise ValueError(
+            f"the teacher reads the columns {', '.join(missing)}, which the dataset lacks; it has {', '.join(columns)}."
+            " Name the columns of raw text with text_columns=[...]."
+        )
+
+
+def warn_of_cut_rows(cut: int, rows: int, max_length: int) -> None:
+    """Says how many rows the teacher reads only the beginning of."""
+    if cut:
+        logger.warning("%d of %d rows are longer than the teacher's %d tokens and were cut.", cut, rows, max_length)
+
+
+def _check_columns(dataset: Any, columns: Sequence[str], teacher: Teacher | None) -> None:
+    known = {TEACHER_LOGITS, *(teacher.columns if teacher else ())}
+    for column in columns:
+        # transformers' heads swallow unknown arguments, so a misnamed column would be passed over in silence.
+        if column.startswith(PREFIX) and column not in known and difflib.get_close_matches(column, known):
+            close = difflib.get_close_matches(column, known)[0]
+            logger.warning("The column %s is not read by the teacher; is %s meant?", column, close)
+    if TEACHER_LOGITS in columns and isinstance(dataset, Dataset):
+        empty = [row for row, logits in enumerate(dataset.data.column(TEACHER_LOGITS).is_null().to_pylist()) if logits]
+        if empty:
+            raise ValueError(
+                f"row {empty[0]} and {len(empty) - 1} more have no {TEACHER_LOGITS} while others do: run soft_targets "
+                "over the whole dataset after putting its parts together."
+            )
+
+
+class TeacherCollator:
+    """Pads the teacher's own columns with its tokenizer, and leaves the rest to the student's collator."""
+
+    def __init__(self, student_collator: Callable[[list[dict[str, Any]]], Any], teacher: Teacher) -> None:
+        self.student_collator = student_collator
+        self.teacher = teacher
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Tensor]:
+        own = set(self.teacher.columns)
+        student = [{name: value for name, value in feature.items() if name not in own} for feature in features]
+        batch = dict(self.student_collator(student))
+        if own and own <= set(features[0]):
+            batch.update(self.teacher.pad(features))
+        return batch

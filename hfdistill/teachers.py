@@ -1,0 +1,289 @@
+"""Who a student learns from. A teacher turns a batch into a `TeacherSignal` and knows nothing of who reads it.
+
+`ModelTeacher` asks a model, `StoredTeacher` reads what one answered earlier. Another kind of teacher, such as several
+models at once, is another subclass of `Teacher` here, and one more case in `as_teacher`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from hfdistill.label_spaces import label_names, label_order
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.get_logger(__name__)
+
+PREFIX = "teacher_"
+TEACHER_LOGITS = "teacher_logits"
+#: The columns of a tokenized row that a model reads; anything else (labels, ids, text) is not for the teacher.
+TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass
+class TeacherSignal:
+    """What a teacher says about a batch, in the student's order of labels. What it was not asked for is `None`.
+
+    Args:
+        logits: Shape `(batch, ..., classes)`.
+        hidden_states: One tensor `(batch, tokens, width)` for the embeddings and one after each layer.
+        attentions: One tensor `(batch, heads, tokens, tokens)` for each layer.
+    """
+
+    logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+    @property
+    def available(self) -> frozenset[str]:
+        """The names of what there is."""
+        return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)
+
+
+@dataclass(frozen=True)
+class TeacherReader:
+    """What a teacher reads of dataset rows: token columns without padding, cut to the length it has positions for.
+
+    Kept apart from the model, so that `datasets` need not hash its weights to name the result.
+
+    Args:
+        processing_class: The teacher's tokenizer.
+        text_columns: The columns of raw text to tokenize; when empty the rows bring `input_ids` of its vocabulary.
+        inputs: The token columns that its model takes.
+        max_length: The most tokens it can read.
+    """
+
+    processing_class: PreTrainedTokenizerBase
+    text_columns: tuple[str, ...]
+    inputs: tuple[str, ...]
+    max_length: int
+
+    def __call__(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """The token columns, and `cut`: whether a row was longer than the teacher can read."""
+        columns, cut = self._tokenized(rows) if self.text_columns else self._shared(rows)
+        return {**columns, "cut": cut}
+
+    def _tokenized(self, rows: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], list[bool]]:
+        texts = (list(rows[column]) for column in self.text_columns)
+        encoding = self.processing_class(*texts, truncation=True, max_length=self.max_length)
+        if encoding.encodings is None:  # tokenizers without a Rust core do not tell
+            cut = [len(ids) == self.max_length for ids in encoding["input_ids"]]
+        else:
+            cut = [bool(one.overflowing) for one in encoding.encodings]
+        return {name: encoding[name] for name in self._names(encoding)}, cut
+
+    def _shared(self, rows: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], list[bool]]:
+        masks = rows.get("attention_mask") or [[1] * len(ids) for ids in rows["input_ids"]]
+        columns = {
+            name: [list(itertools.compress(row, mask)) for row, mask in zip(rows[name], masks, strict=True)]
+            for name in self._names(rows)
+        }
+        cut = [len(ids) > self.max_length for ids in columns["input_ids"]]
+        # The last token closes a text ([SEP]) for the models that have one: it stays.
+        shortened = {
+            name: [
+                row[: self.max_length - 1] + row[-1:] if long else row for row, long in zip(values, cut, strict=True)
+            ]
+            for name, values in columns.items()
+        }
+        return shortened, cut
+
+    def _names(self, rows: Mapping[str, Any]) -> list[str]:
+        # No attention mask: without padding it says nothing, and the tokenizer's `pad` makes it.
+        return [name for name in self.inputs if name != "attention_mask" and name in rows]
+
+
+class Teacher(ABC):
+    """Answers for a batch. Frozen, in eval mode, without gradient, and never part of the student's checkpoint."""
+
+    #: The columns of a batch, beside the student's own, that this teacher reads.
+    columns: tuple[str, ...] = ()
+
+    def prepare(self, accelerator: Accelerator) -> None:  # noqa: B027 (not every teacher has anything to move)
+        """Moves to the accelerator's device and precision; called again whenever the accelerator is a new one."""
+
+    def align(self, student_config: Any) -> None:  # noqa: B027 (stored logits are in order already)
+        """Puts the teacher's labels into the student's order, by name.
+
+        Raises:
+            ValueError: when the two answer different questions.
+        """
+
+    def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
+        """A batch of the teacher's own `columns`, padded."""
+        return {}
+
+    @abstractmethod
+    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+        """The signal for a batch: the logits, and those `outputs` that are asked for."""
+
+
+class StoredTeacher(Teacher):
+    """Reads the soft targets that a row carries in its column `teacher_logits`."""
+
+    columns = (TEACHER_LOGITS,)
+
+    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+        return TeacherSignal(logits=batch[TEACHER_LOGITS])
+
+
+class ModelTeacher(Teacher):
+    """A `transformers` model that is asked in every step.
+
+    The model is used as it is, not copied: moved to the training device, frozen, set to eval mode, cast if `dtype`
+    says so.
+
+    Args:
+        model: The teacher.
+        processing_class: Its tokenizer. Needed when it differs from the student's.
+        text_columns: The columns of raw text, one or a pair, for a teacher with a tokenizer of its own. Without them
+            the teacher reads the student's token ids, which must mean the same to both.
+        dtype: The dtype to run in; `None` or `"auto"` keeps the model's own.
+
+    Raises:
+        ValueError: for `text_columns` without a tokenizer.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        text_columns: Sequence[str] | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        if text_columns and processing_class is None:
+            raise ValueError("a teacher that reads text_columns needs its tokenizer: pass processing_class.")
+        self.model = model.eval().requires_grad_(False)
+        if dtype not in (None, "auto"):
+            self.model.to(dtype=getattr(torch, str(dtype)))
+        self.processing_class = processing_class
+        self.text_columns = tuple(text_columns or ())
+        # Read once: Accelerate replaces `forward` by one whose signature says nothing.
+        self.inputs = tuple(name for name in TOKEN_COLUMNS if name in inspect.signature(model.forward).parameters)
+        self.columns = tuple(PREFIX + name for name in self.inputs) if self.text_columns else ()
+        self.max_length = max_positions(model, processing_class)
+        self._order: list[int] | None = None
+        self._accelerator: Accelerator | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike[str], text_columns: Sequence[str] | None = None, dtype: str | None = None
+    ) -> ModelTeacher:
+        """Loads a sequence classifier and its tokenizer from the Hub or a folder."""
+        model = AutoModelForSequenceClassification.from_pretrained(name_or_path, dtype=dtype or "auto")
+        return cls(model, AutoTokenizer.from_pretrained(name_or_path), text_columns)
+
+    def prepare(self, accelerator: Accelerator) -> None:
+        if accelerator is self._accelerator:
+            return
+        # An earlier accelerator has put its autocast around `forward`: take that off first.
+        model = accelerator.unwrap_model(self.model, keep_fp32_wrapper=False, keep_torch_compile=False)
+        model._is_accelerate_prepared = False
+        # Explicitly to the device: under FSDP and DeepSpeed Accelerate leaves placement to the wrapper, and a frozen
+        # teacher has none, it is replicated.
+        self.model = accelerator.prepare_model(model.to(accelerator.device), evaluation_mode=True)
+        accelerator._models.remove(self.model)  # or accelerator.save_state would save it
+        self.model.eval()
+        self._accelerator = accelerator
+
+    def align(self, student_config: Any) -> None:
+        config: Any = self.model.config
+        self._order = label_order(
+            label_names(config), label_names(student_config), config.num_labels, student_config.num_labels
+        )
+
+    @property
+    def reader(self) -> TeacherReader:
+        """What this teacher reads of a dataset row."""
+        assert self.processing_class is not None
+        return TeacherReader(self.processing_class, self.text_columns, self.inputs, self.max_length)
+
+    def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
+        assert self.processing_class is not None
+        columns = [name for name in self.columns if name in features[0]]
+        own = [{name.removeprefix(PREFIX): feature[name] for name in columns} for feature in features]
+        return {PREFIX + name: tensor for name, tensor in self.processing_class.pad(own, return_tensors="pt").items()}
+
+    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+        prefix = PREFIX if self.text_columns else ""
+        inputs = {name: batch[prefix + name] for name in self.inputs if prefix + name in batch}
+        with torch.no_grad():
+            answer = self.model(**self._cut(inputs), **{f"output_{name}": True for name in outputs})
+        logits = answer.logits if self._order is None else answer.logits[..., self._order]
+        return TeacherSignal(logits=logits, **{name: answer[name] for name in outputs})
+
+    def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Shared token ids may be longer than the teacher has positions for: it reads the beginning."""
+        length = next(iter(inputs.values())).shape[1]
+        if length <= self.max_length:
+            return inputs
+        mask = inputs.get("attention_mask")
+        cut = int((mask.sum(1) > self.max_length).sum()) if mask is not None else len(next(iter(inputs.values())))
+        logger.warning_once(
+            f"The teacher reads at most {self.max_length} tokens: {cut} texts of this batch are cut for it, and "
+            "likewise from now on. Tokenize with that max_length to show both the same text."
+        )
+        return {name: tensor[:, : self.max_length] for name, tensor in inputs.items()}
+
+
+def as_teacher(teacher: Any, dtype: str | None = None) -> Teacher | None:
+    """A `Teacher` from whatever a user names one by: a `Teacher`, a model, a name or path, or `None`.
+
+    Raises:
+        ValueError: for several teachers.
+        TypeError: for anything else.
+    """
+    if teacher is None or isinstance(teacher, Teacher):
+        return teacher
+    if isinstance(teacher, PreTrainedModel):
+        return ModelTeacher(teacher, dtype=dtype)
+    if isinstance(teacher, (str, os.PathLike)):
+        return ModelTeacher.from_pretrained(teacher, dtype=dtype)
+    if isinstance(teacher, Sequence) and len(teacher) == 1:
+        return as_teacher(teacher[0], dtype)
+    if isinstance(teacher, Sequence):
+        raise ValueError(
+            f"got {len(teacher)} teachers, and one can be asked at a time; for an ensemble average their logits into a "
+            "dataset column named teacher_logits."
+        )
+    raise TypeError(f"teacher must be a model, a name or path, a Teacher or None, got {type(teacher).__name__}.")
+
+
+def max_positions(model: PreTrainedModel, processing_class: PreTrainedTokenizerBase | None = None) -> int:
+    """How many tokens of a text a model can read: its positions, or what its tokenizer allows if that is less."""
+    limits = [
+        getattr(model.config, "max_position_embeddings", None),
+        getattr(processing_class, "model_max_length", None),
+    ]
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            # RoBERTa's positions begin after the padding index, so that many are never used.
+            limits.append(module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1))
+    return min(int(limit) for limit in limits if limit is not None and limit > 0)
+
+
+def check_finite(logits: Tensor) -> None:
+    """Refuses an answer that would turn the student's weights into NaN.
+
+    Raises:
+        ValueError: naming the first row of the batch that is not finite.
+    """
+    broken = (~logits.isfinite()).flatten(1).any(1).nonzero()
+    if len(broken):
+        row = int(broken[0])
+        raise ValueError(
+            f"the teacher's logits for row {row} of the batch are not finite: {logits[row].tolist()[:8]}; look at that "
+            "text and at the teacher's weights, or run it in float32 (teacher_dtype)."
+        )

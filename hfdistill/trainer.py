@@ -1,0 +1,276 @@
+"""The trainer: ask the student, ask the teacher, ask the objective, log. It knows no loss by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, Trainer
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import logging
+
+from hfdistill.evaluation import EvaluationSums
+from hfdistill.objective import Loss, Objective
+from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
+from hfdistill.teachers import TEACHER_LOGITS, StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
+from hfdistill.training_args import DistillationTrainingArguments
+from hfdistill.vocabularies import check_vocabularies
+
+logger = logging.get_logger(__name__)
+
+
+class DistillationTrainer(Trainer):
+    """A `transformers.Trainer` whose student learns from a teacher as well as from labels.
+
+    Where the rows carry `teacher_logits` (made once by `soft_targets`), these are the teacher's answer, unless a term
+    needs more than logits; otherwise the teacher is asked in every step.
+
+    The gradient does not depend on how a batch is cut into micro-batches, ranks or padding: each term is a sum over
+    its items divided by their number in the whole optimizer step.
+
+    Args:
+        model: The student. Trained in float32 unless `args.student_dtype` says otherwise.
+        args: `DistillationTrainingArguments`.
+        teacher: A model, a name or path, any `Teacher`, or `None` when the rows carry `teacher_logits` or nothing in
+            the objective needs a teacher. It is frozen and never saved.
+        objective: An `Objective`; by default the one that `args` describe, read anew whenever they change.
+        **kwargs: As for `Trainer`: `train_dataset`, `eval_dataset`, `processing_class`, `compute_metrics`, ...
+
+    Evaluation reports, beside the task metrics, each term's mean over the evaluation set (`eval_label_loss`,
+    `eval_soft_target_loss`), and `eval_agreement`, the share of decisions in which student and teacher agree.
+    `eval_loss` is the objective where the teacher is consulted, and the labels' loss where it is not.
+
+    Raises:
+        ValueError: when teacher and student answer different questions or read different vocabularies, several GPUs
+            are used without a launcher, or an argument cannot be honoured.
+    """
+
+    # Our loss is a sum over the items of a micro-batch divided by their number in the whole step: `Trainer` must not
+    # divide it by the accumulation steps again.
+    loss_is_scaled_for_ga = True
+
+    args: DistillationTrainingArguments
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: DistillationTrainingArguments | None = None,
+        *,
+        teacher: Any = None,
+        objective: Objective | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = DistillationTrainingArguments("tmp_trainer") if args is None else args
+        _refuse_what_cannot_work(model, args, teacher, kwargs)
+        self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype)
+        self._stored = StoredTeacher()
+        self._given_objective = objective
+        self._built_objective: Objective | None = None
+        self._built_from: object = None
+        for name in ("train_dataset", "eval_dataset"):
+            kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
+        super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
+        if self.teacher is not None:
+            self.teacher.align(self._student_config)
+            check_vocabularies(self.teacher, self.model, self.processing_class)
+            self.data_collator = TeacherCollator(self.data_collator, self.teacher)
+        self._evaluation: EvaluationSums | None = None
+        self._logged: dict[str, Tensor] = {}
+        self._logged_since = 0
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """A fresh student from `model_init`, in the dtype that is asked for."""
+        return _in_dtype(super().call_model_init(trial), self.args.student_dtype)
+
+    # ---- The objective and its inputs ----
+
+    @property
+    def current_objective(self) -> Objective:
+        """What the student is trained on: the given objective, or the one that the arguments describe now."""
+        if self._given_objective is not None:
+            return self._given_objective
+        # A search writes into the arguments between trials, so they are read each time, and built from when changed.
+        settings = (*self.args.objective_settings, self._problem_type)
+        if settings != self._built_from:
+            self.args.check_ranges()
+            self._built_objective = Objective.from_args(self.args, self._problem_type).to(self.args.device)
+            self._built_from = settings
+        assert self._built_objective is not None
+        return self._built_objective
+
+    @property
+    def _student_config(self) -> PreTrainedConfig:
+        return self.accelerator.unwrap_model(self.model).config
+
+    @property
+    def _problem_type(self) -> str | None:
+        return getattr(self._student_config, "problem_type", None)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        # `remove_unused_columns` must keep what the teacher reads.
+        if self._signature_columns is None:
+            super()._set_signature_columns_if_needed()
+            columns: Any = self._signature_columns
+            columns += [TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())]
+
+    def _get_num_items_in_batch(self, batch_samples: list[Mapping[str, Any]], device: torch.device) -> Tensor | None:
+        """The number of items of each term in the whole optimizer step, over all its micro-batches and ranks."""
+        if not batch_samples:
+            return None
+        counts = self.current_objective.counts(batch_samples).to(device)
+        if self.args.world_size > 1:
+            counts = self.accelerator.reduce(counts, reduction="sum")
+        if self.state.global_step == self._initial_global_step and self.is_in_train:
+            self._warn_of_idle_terms(counts)
+        return counts
+
+    def _warn_of_idle_terms(self, counts: Tensor) -> None:
+        for (name, _), count in zip(self.current_objective.named_terms(active_only=True), counts.tolist(), strict=True):
+            if count == 0:
+                logger.warning(
+                    "The term %r found nothing to count in the first step: do the rows have what it needs, such as "
+                    "labels? Rows without it teach nothing here.",
+                    name,
+                )
+
+    # ---- The loss ----
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The objective for one micro-batch, scaled so that micro-batches add up and ranks average to the whole step's.
+
+        Args:
+            model: The student as wrapped for training.
+            inputs: The batch, with `labels` where it has any.
+            return_outputs: Whether to return the student's task output as well.
+            num_items_in_batch: The items of each active term in the whole step, as this trainer counts them, or one
+                number for all; `None` counts this batch alone.
+        """
+        student, teacher, batch = self._ask_both(model, inputs)
+        counts = None if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        loss = self.current_objective(student, teacher, batch, counts)
+        # Gradients are averaged over ranks, and the counts are of all ranks.
+        scale = 1 if counts is None else self.accelerator.num_processes
+        if model.training:
+            self._remember(loss, scale)
+        return (loss.total * scale, _task_output(student)) if return_outputs else loss.total * scale
+
+    def _ask_both(
+        self, model: nn.Module, inputs: Mapping[str, Any]
+    ) -> tuple[Any, TeacherSignal | None, Mapping[str, Any]]:
+        objective = self.current_objective
+        objective.set_progress(min(1.0, self.state.global_step / max(1, self.state.max_steps - 1)))
+        # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
+        reserved = {"labels", TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())}
+        student_inputs = {name: value for name, value in inputs.items() if name not in reserved}
+        student = model(**student_inputs, **{f"output_{name}": True for name in objective.outputs})
+        teacher = self._ask_teacher(model.training, inputs)
+        # On an accelerator a look at every answer would make it wait, so there only the first step is looked at.
+        if (
+            teacher is not None
+            and teacher.logits is not None
+            and (student.logits.device.type == "cpu" or self.state.global_step == 0)
+        ):
+            check_finite(teacher.logits)
+        return student, teacher, inputs
+
+    def _ask_teacher(self, training: bool, inputs: Mapping[str, Any]) -> TeacherSignal | None:
+        objective = self.current_objective
+        if training and not objective.needs_teacher:
+            return None
+        if TEACHER_LOGITS in inputs and not objective.outputs:
+            return self._stored(inputs)
+        if self.teacher is not None and (training or self.args.teacher_at_eval):
+            self.teacher.prepare(self.accelerator)
+            return self.teacher(inputs, objective.outputs)
+        if training:
+            raise ValueError(
+                "the objective weighs soft targets, and there is neither a teacher nor a column teacher_logits in the "
+                "batch: pass teacher=..., make the column with soft_targets(...), or set alpha=0 to learn from labels."
+            )
+        return None
+
+    # ---- Logging ----
+
+    def _remember(self, loss: Loss, scale: int) -> None:
+        if not self._logged:
+            self._logged_since = self.state.global_step
+        for name, value in loss.terms.items():
+            # Summed on the device: reading it out each step would make the device wait.
+            self._logged[name] = self._logged.get(name, 0.0) + value * scale
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds each term's mean since the last log, and what is scheduled, to the training logs."""
+        if "loss" in logs and self._logged:
+            steps = max(1, self.state.global_step - self._logged_since)
+            names = list(self._logged)
+            values = self.accelerator.reduce(torch.stack([self._logged[name] for name in names]), reduction="mean")
+            logs.update(zip(names, (values / steps).tolist(), strict=True))
+            logs.update(self.current_objective.scheduled_values())
+            self._logged = {}
+        super().log(logs, start_time)
+
+    # ---- Evaluation ----
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The student's logits for a batch; its losses are summed row by row into the evaluation's means."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            student, teacher, batch = self._ask_both(model, inputs)
+        assert self._evaluation is not None
+        self._evaluation.add(student, teacher, batch)
+        if prediction_loss_only:
+            return None, None, None
+        return None, student.logits.detach(), inputs.get("labels")
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """`Trainer`'s loop, with each term's exact mean and the agreement with the teacher in its metrics."""
+        self._evaluation = EvaluationSums(self.current_objective, self._problem_type, self.accelerator)
+        output = super().evaluation_loop(*args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        means = {f"{prefix}_{name}": value for name, value in self._evaluation.means().items()}
+        self._evaluation = None
+        return output._replace(metrics={**(output.metrics or {}), **means})
+
+
+def _task_output(student: Any) -> SequenceClassifierOutput:
+    # Hidden states would be gathered over ranks and kept for a whole evaluation.
+    return SequenceClassifierOutput(logits=student.logits)
+
+
+def _in_dtype(model: Any, dtype: str) -> Any:
+    if not isinstance(model, nn.Module) or dtype == "auto":
+        return model
+    wanted = getattr(torch, dtype)
+    if any(parameter.dtype != wanted for parameter in model.parameters() if parameter.is_floating_point()):
+        logger.info("The student is trained in %s; student_dtype='auto' would keep its own dtype.", dtype)
+        model.to(dtype=wanted)
+    return model
+
+
+def _refuse_what_cannot_work(
+    model: Any, args: DistillationTrainingArguments, teacher: Any, kwargs: Mapping[str, Callable[..., Any] | Any]
+) -> None:
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"{args.n_gpu} GPUs are visible to one process, and DataParallel is not supported: start one process for "
+            "each with `accelerate launch your_script.py`, or show one with CUDA_VISIBLE_DEVICES=0."
+        )
+    if kwargs.get("compute_loss_func") is not None:
+        raise ValueError("compute_loss_func would be ignored: give its formula as a term of objective=Objective(...).")
+    if teacher is not None and teacher is model:
+        raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")
