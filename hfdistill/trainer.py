@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from hfdistill.evaluation import EvaluationSums
+from hfdistill.model_card import CardFacts, model_card, told_arguments
 from hfdistill.objective import Loss, Objective
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
 from hfdistill.teachers import TEACHER_LOGITS, StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
@@ -77,6 +79,8 @@ class DistillationTrainer(Trainer):
             self.teacher.align(self._student_config)
             check_vocabularies(self.teacher, self.model, self.processing_class)
             self.data_collator = TeacherCollator(self.data_collator, self.teacher)
+        #: What the student's card says beside what this trainer knows; a recipe sets it once it has compared.
+        self.card_facts: CardFacts | None = None
         self._evaluation: EvaluationSums | None = None
         self._logged: dict[str, Tensor] = {}
         self._logged_since = 0
@@ -173,14 +177,13 @@ class DistillationTrainer(Trainer):
         student_inputs = {name: value for name, value in inputs.items() if name not in reserved}
         student = model(**student_inputs, **{f"output_{name}": True for name in objective.outputs})
         teacher = self._ask_teacher(model.training, inputs)
-        # On an accelerator a look at every answer would make it wait, so there only the first step is looked at.
-        if (
-            teacher is not None
-            and teacher.logits is not None
-            and (student.logits.device.type == "cpu" or self.state.global_step == 0)
-        ):
+        if teacher is not None and teacher.logits is not None and self._can_look(teacher.logits):
             check_finite(teacher.logits)
         return student, teacher, inputs
+
+    def _can_look(self, tensor: Tensor) -> bool:
+        # On an accelerator a look at every answer would make it wait, so there only the first step is looked at.
+        return tensor.device.type == "cpu" or self.state.global_step == 0
 
     def _ask_teacher(self, training: bool, inputs: Mapping[str, Any]) -> TeacherSignal | None:
         objective = self.current_objective
@@ -217,6 +220,21 @@ class DistillationTrainer(Trainer):
             logs.update(self.current_objective.scheduled_values())
             self._logged = {}
         super().log(logs, start_time)
+
+    # ---- The card ----
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Writes the student's card into the output folder: teacher, objective, figures from `card_facts`."""
+        if not self.is_world_process_zero():
+            return
+        name = Path(self.hub_model_id or self.args.output_dir or "student").name
+        facts = self.card_facts or CardFacts(teacher=self._teacher_name(), dataset="")
+        card = model_card(name, self.current_objective.describe(), told_arguments(self.args), facts)
+        card.save(Path(self.args.output_dir) / "README.md")
+
+    def _teacher_name(self) -> str:
+        model = getattr(self.teacher, "model", None)
+        return getattr(getattr(model, "config", None), "name_or_path", "") or "a teacher"
 
     # ---- Evaluation ----
 

@@ -1,10 +1,12 @@
 """The arguments of distillation: everything `transformers.TrainingArguments` has, and what teacher and student need."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
+from typing_extensions import Self
 
 from hfdistill.losses import DIVERGENCES
 from hfdistill.schedules import SHAPES, Schedule
@@ -122,6 +124,18 @@ class DistillationTrainingArguments(TrainingArguments):
             raise ValueError(f"{name}_schedule {shape!r} needs {name}_end, the value at the last step.")
         if shape == "constant" and end is not None:
             raise ValueError(f"{name}_end {end} has no effect on a constant schedule; choose linear or cosine.")
+
+    def for_labels_only(self, output_dir: str, **changes: Any) -> Self:
+        """A copy that trains on labels alone, in a folder of its own: for a teacher, or for a baseline.
+
+        Args:
+            output_dir: The folder of that run.
+            **changes: Other arguments to change, such as `num_train_epochs`.
+        """
+        other = copy.copy(self)
+        for name, value in {"output_dir": output_dir, "push_to_hub": False, "terms": ["labels"], **changes}.items():
+            setattr(other, name, value)
+        return other
 
     @property
     def objective_settings(self) -> tuple[object, ...]:

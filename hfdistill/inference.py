@@ -1,0 +1,55 @@
+"""A model's answers to a dataset, in order of length: what a comparison and soft targets both need."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.teachers import TOKEN_COLUMNS, TeacherReader, max_positions
+
+
+def token_rows(
+    model: PreTrainedModel,
+    processing_class: PreTrainedTokenizerBase,
+    dataset: Dataset,
+    text_columns: Sequence[str] = (),
+) -> list[dict[str, list[int]]]:
+    """What a model reads of each row, without padding: its tokens of the text columns, or the row's own tokens."""
+    inputs = tuple(name for name in TOKEN_COLUMNS if name in inspect.signature(model.forward).parameters)
+    limit = max_positions(model, processing_class)
+    columns = TeacherReader(processing_class, tuple(text_columns), inputs, limit)(dataset[:])
+    names = [name for name in columns if name != "cut"]
+    return [dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)]
+
+
+def predict_logits(
+    model: PreTrainedModel,
+    processing_class: PreTrainedTokenizerBase,
+    rows: Sequence[dict[str, list[int]]],
+    batch_size: int = 64,
+    description: str = "Predicting",
+) -> np.ndarray:
+    """The logits of every row in their order, shape `(rows, classes)`, float32; the model is left in eval mode."""
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]), reverse=True)
+    answers: dict[int, np.ndarray] = {}
+    with tqdm(total=len(rows), desc=description, unit=" examples", leave=False) as bar:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            answers.update(zip(chosen, answer(model, processing_class, [rows[row] for row in chosen]), strict=True))
+            bar.update(len(chosen))
+    return np.stack([answers[row] for row in range(len(rows))])
+
+
+def answer(
+    model: PreTrainedModel, processing_class: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]]
+) -> np.ndarray:
+    """The logits of one batch of rows, shape `(rows, classes)`, float32."""
+    inputs = processing_class.pad(list(rows), return_tensors="pt").to(model.device)
+    with torch.inference_mode():
+        return model.eval()(**inputs).logits.float().cpu().numpy()

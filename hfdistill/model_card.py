@@ -1,0 +1,149 @@
+"""The card of a distilled student, written from what was really trained and measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import TrainingArguments
+
+from hfdistill.report import Comparison
+
+FORMULA = "loss = Σ weight · term; soft targets: T² · D(softmax(teacher / T), softmax(student / T))"
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says beside what the trainer knows.
+
+    Args:
+        teacher: The teacher's name on the Hub, or a word for it. A local path is never printed: its last part is.
+        dataset: The dataset's name on the Hub, or a word for it; likewise.
+        comparison: The measured models.
+        command: The command that was run, without paths or tokens that are nobody's business.
+        licence: The teacher's licence, as its card says it.
+        labelled_rows: How many rows had labels.
+        unlabelled_rows: How many had none and were labelled by the teacher alone.
+    """
+
+    teacher: str
+    dataset: str
+    comparison: Comparison | None = None
+    command: str = ""
+    licence: str | None = None
+    labelled_rows: int | None = None
+    unlabelled_rows: int = 0
+
+
+def model_card(
+    name: str, terms: Sequence[Mapping[str, Any]], training: Mapping[str, Any], facts: CardFacts
+) -> ModelCard:
+    """The card as the Hub shows it, metadata included.
+
+    Args:
+        name: The student's name.
+        terms: `Objective.describe()` of what it was trained on.
+        training: Names and values of the training arguments worth telling.
+        facts: The rest.
+    """
+    data = ModelCardData(
+        license=facts.licence,
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["distillation", "hfdistill"],
+        base_model=facts.teacher if _is_hub_name(facts.teacher) else None,
+        base_model_relation="distill" if _is_hub_name(facts.teacher) else None,
+        datasets=[facts.dataset] if _is_hub_name(facts.dataset) else None,
+        model_name=name,
+        eval_results=_eval_results(facts),
+        metrics=list(facts.comparison.models["student"].metrics) if facts.comparison else None,
+    )
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(_sections(name, terms, training, facts)) + "\n")
+
+
+def told_arguments(args: TrainingArguments) -> dict[str, Any]:
+    """The arguments that a reader needs to train the same student again."""
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    names = ("learning_rate", "num_train_epochs", "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "seed")
+    precision = next((name for name in ("bf16", "fp16") if getattr(args, name)), "float32")
+    told = {name: getattr(args, name) for name in names}
+    told = {name: getattr(value, "value", value) for name, value in told.items()}
+    return {**told, "examples a step": batch, "precision": precision}
+
+
+def _sections(
+    name: str, terms: Sequence[Mapping[str, Any]], training: Mapping[str, Any], facts: CardFacts
+) -> list[str]:
+    sections = [
+        f"# {name}",
+        f"A student distilled from `{_shown(facts.teacher)}` on `{_shown(facts.dataset)}`. It is a plain transformers "
+        "model and loads without any other package.",
+    ]
+    if facts.comparison is not None:
+        sections += ["## What was lost", facts.comparison.markdown(), _reading(facts.comparison)]
+    sections += ["## Objective", f"`{FORMULA}`", _terms_table(terms), "## Training", _rows_sentence(facts)]
+    sections += [
+        "| argument | value |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in training.items())
+    ]
+    if facts.command:
+        sections += ["## Reproduce", f"```bash\n{facts.command}\n```"]
+    packages = ("hfdistill", "transformers", "torch", "datasets", "accelerate")
+    sections.append("Versions: " + ", ".join(f"{package} {version(package)}" for package in packages) + ".")
+    return [section for section in sections if section]
+
+
+def _reading(comparison: Comparison) -> str:
+    text = (
+        f"Measured on {comparison.rows:,} {comparison.split} rows, once, for one seed; speed on {comparison.device}. "
+        f"One row is {100 / comparison.rows:.2f} points of accuracy."
+    )
+    if "baseline" in comparison.models:
+        text += " The baseline is the same student, trained on the labels alone with the same budget."
+    return text
+
+
+def _terms_table(terms: Sequence[Mapping[str, Any]]) -> str:
+    lines = ["| term | weight | settings | from |", "|---|---|---|---|"]
+    for term in terms:
+        settings = {key: value for key, value in term.items() if key not in ("name", "weight", "term", "citation")}
+        listed = ", ".join(f"{key} = {value}" for key, value in settings.items())
+        lines.append(f"| {term['name']} | {term['weight']} | {listed} | {term['citation']} |")
+    return "\n".join(lines)
+
+
+def _rows_sentence(facts: CardFacts) -> str:
+    if facts.labelled_rows is None:
+        return ""
+    rest = f", and {facts.unlabelled_rows:,} without, labelled by the teacher alone" if facts.unlabelled_rows else ""
+    return f"{facts.labelled_rows:,} rows with labels{rest}."
+
+
+def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
+    if facts.comparison is None:
+        return None
+    name = _shown(facts.dataset)
+    return [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=facts.dataset if _is_hub_name(facts.dataset) else name,
+            dataset_name=name,
+            dataset_split=facts.comparison.split,
+            metric_type=metric,
+            metric_value=round(value, 4),
+        )
+        for metric, value in facts.comparison.models["student"].metrics.items()
+    ]
+
+
+def _is_hub_name(name: str) -> bool:
+    """Whether this may be a repository's name: a local folder's path is not for the world to read."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not os.path.exists(name)
+
+
+def _shown(name: str) -> str:
+    return name if _is_hub_name(name) else Path(name).name

@@ -1,0 +1,102 @@
+"""Pictures of a run: its losses over the steps, and what the student gives up for its speed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hfdistill.report import Comparison
+
+#: Grey lines and text on a transparent ground can be read on the Hub's light and dark pages alike.
+INK = "#8a8f98"
+COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7")
+
+
+def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
+    """Draws each logged loss over the optimizer steps, training left and evaluation right.
+
+    Args:
+        runs: By name of a run, such as `student`, its `trainer.state.log_history`.
+        path: The PNG to write.
+    """
+    figure, (training, evaluation) = _canvas(2)
+    colours = _colours(runs)
+    for run, history in runs.items():
+        for name in _loss_names(history, "loss"):
+            _curve(training, history, name, f"{run}: {name}", colours[run], dashed=name != "loss")
+        for name in _loss_names(history, "eval_loss"):
+            _curve(evaluation, history, name, f"{run}: {name}", colours[run], dashed=name != "eval_loss")
+    for axes, title in ((training, "training"), (evaluation, "evaluation")):
+        _dress(axes, title, "optimizer step", "loss")
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=7, labelcolor=INK)
+    _save(figure, path)
+
+
+def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[str]) -> None:
+    """Draws the metric against latency and against the number of parameters, a point for each model.
+
+    Args:
+        comparison: The measured models.
+        metric: The name of one of its metrics.
+        path: The PNG to write.
+    """
+    figure, (speed, size) = _canvas(2)
+    colours = _colours(comparison.models)
+    for role, model in comparison.models.items():
+        for axes, cost in ((speed, model.latency_ms), (size, model.parameters / 1e6)):
+            axes.scatter([cost], [model.metrics[metric]], s=60, color=colours[role], zorder=3)
+            axes.annotate(
+                role, (cost, model.metrics[metric]), xytext=(7, 5), textcoords="offset points", color=colours[role]
+            )
+    _dress(speed, f"{metric} and speed", f"latency of one text, ms ({comparison.device})", metric)
+    _dress(size, f"{metric} and size", "parameters, millions", metric)
+    for axes in (speed, size):
+        axes.set_xlim(left=0)
+        axes.margins(x=0.2, y=0.2)
+    _save(figure, path)
+
+
+def _loss_names(history: Sequence[Mapping[str, Any]], first: str) -> list[str]:
+    """The losses that were logged in the same breath as `first`, that one before its parts."""
+    names: dict[str, None] = {}
+    for entry in history:
+        if first in entry:
+            names.update(dict.fromkeys(name for name in entry if name.endswith("loss")))
+    return sorted(names, key=lambda name: (name != first, name))
+
+
+def _curve(axes: Axes, history: Sequence[Mapping[str, Any]], name: str, label: str, colour: str, dashed: bool) -> None:
+    points = [(entry["step"], entry[name]) for entry in history if name in entry and "train_runtime" not in entry]
+    shade = {"linestyle": (0, (4, 1 + 2 * (len(axes.lines) % 3))), "linewidth": 1.0} if dashed else {"linewidth": 1.8}
+    axes.plot(*zip(*points, strict=True), color=colour, label=label, marker="o" if len(points) < 12 else None, **shade)
+
+
+def _canvas(panels: int) -> tuple[Figure, Sequence[Axes]]:
+    # A figure without pyplot: nothing global is touched, and no display is needed.
+    figure = Figure(figsize=(5 * panels, 3.6), layout="constrained")
+    return figure, figure.subplots(1, panels)
+
+
+def _colours(names: Mapping[str, Any]) -> dict[str, str]:
+    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+
+
+def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    axes.set_title(title, color=INK, fontsize=10)
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    axes.tick_params(colors=INK)
+    axes.grid(color=INK, alpha=0.2)
+    axes.patch.set_alpha(0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    figure.savefig(path, dpi=130, transparent=True)

@@ -1,0 +1,74 @@
+"""The folder of a run: whether it may be written to, and what is left in it at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hfdistill.plots import plot_losses, plot_tradeoff
+from hfdistill.report import Comparison
+
+RESULTS = "all_results.json"
+
+
+def claim_folder(output_dir: str | os.PathLike[str], resume: bool) -> Path:
+    """Makes the folder of a run, before anything expensive is begun.
+
+    Args:
+        output_dir: The folder.
+        resume: Whether an unfinished run in it is to be continued.
+
+    Raises:
+        ValueError: when it cannot be written to, or holds something and `resume` is false.
+    """
+    folder = Path(output_dir)
+    if folder.is_dir() and any(folder.iterdir()) and not resume:
+        raise ValueError(
+            f"{folder} already holds {'a finished run' if (folder / RESULTS).exists() else 'something'}: choose "
+            "another --output_dir, or continue the run in it with --resume_from_checkpoint true."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written to ({error.strerror}): choose another --output_dir.") from error
+    return folder
+
+
+def write_report(
+    folder: str | os.PathLike[str],
+    comparison: Comparison,
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    notes: Sequence[str] = (),
+) -> None:
+    """Leaves `all_results.json` and `report/` with `report.md` and its plots in the folder of a run.
+
+    Args:
+        folder: The folder.
+        comparison: The measured models.
+        histories: By name of a run, such as `student`, its `trainer.state.log_history`.
+        notes: Sentences for the report, each a paragraph.
+    """
+    report = Path(folder) / "report"
+    report.mkdir(parents=True, exist_ok=True)
+    metric = next(iter(comparison.models["student"].metrics))
+    plot_losses(histories, report / "losses.png")
+    plot_tradeoff(comparison, metric, report / "tradeoff.png")
+    text = "\n\n".join(
+        [
+            "# What the student keeps, and what it costs",
+            comparison.markdown(),
+            f"Speed was measured on: {comparison.device}. Size is that of the weights at the dtype they ran in.",
+            *notes,
+            f"![{metric} against latency and parameters](tradeoff.png)",
+            "![losses over the steps](losses.png)",
+        ]
+    )
+    (report / "report.md").write_text(text + "\n", encoding="utf-8")
+    results = json.dumps(comparison.results(), indent=2, sort_keys=True)
+    (Path(folder) / RESULTS).write_text(results + "\n", encoding="utf-8")

@@ -1,0 +1,223 @@
+"""Students cut from their teacher: the same model with fewer layers, every weight copied from the teacher.
+
+Starting from the teacher's own layers rather than from scratch is what DistilBERT
+(https://huggingface.co/papers/1910.01108) and "shrink and fine-tune"
+(https://huggingface.co/papers/2010.13002) do.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import textwrap
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+# Each takes (teacher layers, student layers) and returns the teacher layers to keep, lowest first.
+_RULES: dict[str, Callable[[int, int], list[int]]] = {
+    "uniform": lambda teacher, student: [(i + 1) * teacher // student - 1 for i in range(student)],
+    "last": lambda teacher, student: list(range(teacher - student, teacher)),
+    "first": lambda teacher, student: list(range(student)),
+}
+
+# How transformers names the config lists that have one entry per layer (`layer_types`, `mlp_layer_types`,
+# Longformer's `attention_window`). Length alone does not tell: `pos_att_type` may be as long by accident.
+_PER_LAYER_NAMES = ("layer", "attention_window")
+
+
+def choose_layers(
+    num_teacher_layers: int, num_student_layers: int | None = None, how: str | Sequence[int] = "uniform"
+) -> list[int]:
+    """Choose which teacher layers a student of fewer layers takes.
+
+    Args:
+        num_teacher_layers: how many layers there are to choose from, `L`.
+        num_student_layers: how many to choose, `K`, from 1 to `L`; may be left out when `how` is a list.
+        how: one of
+            `"uniform"`: evenly spaced, the last one included: for `i = 0 ... K-1` the teacher layer
+            `floor((i + 1) * L / K) - 1`, so 6 -> 3 gives `[1, 3, 5]` and 12 -> 5 gives `[1, 3, 6, 8, 11]`;
+            `"last"`: the `K` layers next to the head;
+            `"first"`: the `K` layers next to the embeddings;
+            a list of teacher layer indices, taken in the order given; `-1` is the last layer.
+
+    Returns:
+        `K` teacher layer indices, each from 0 to `L - 1`: entry `i` is the source of student layer `i`.
+
+    Raises:
+        ValueError: no count and no list, a count outside 1 ... `L`, an index that the teacher lacks, a list
+            whose length is not the count, or an unknown word.
+    """
+    if not isinstance(how, str):
+        return _check_list(num_teacher_layers, num_student_layers, how)
+    if how not in _RULES:
+        raise ValueError(f"layers={how!r} is unknown: use {', '.join(_RULES)}, or a list of indices.")
+    if num_student_layers is None:
+        raise ValueError("Give the student's number of layers (num_hidden_layers), or list them (layers).")
+    _check_count(num_teacher_layers, num_student_layers)
+    return _RULES[how](num_teacher_layers, num_student_layers)
+
+
+def make_student(
+    teacher: PreTrainedModel | str | os.PathLike[str],
+    num_hidden_layers: int | None = None,
+    layers: str | Sequence[int] = "uniform",
+) -> PreTrainedModel:
+    """Make a student with fewer layers out of its teacher.
+
+    Embeddings, pooler and head are copied too, so every weight of the student comes from the teacher, and a
+    student with all the layers gives the teacher's own logits.
+
+    A model whose first layer is built unlike the others can only start with that one (ModernBERT's has no
+    attention norm). There, the words of `layers` keep teacher layer 0 as the student's first layer, in place
+    of the one that `choose_layers` names, and a list that begins with another layer is refused.
+
+    Args:
+        teacher: any `PreTrainedModel` that keeps its layers in one list, left as it is; or the name or path
+            of a sequence classification model, which is then loaded.
+        num_hidden_layers: the student's number of layers, from 1 to the teacher's; may be left out when
+            `layers` is a list.
+        layers: which teacher layers the student takes: `"uniform"`, `"last"`, `"first"`, or a list of indices
+            (see `choose_layers`).
+
+    Returns:
+        A plain transformers model of the teacher's class that shares no tensor with it: in float32 whatever
+        the teacher's dtype, on the default device, in train mode, not frozen.
+
+    Raises:
+        TypeError: `teacher` is not a transformers model.
+        ValueError: the layers cannot be chosen so (see `choose_layers`), or the teacher cannot be cut: an
+            encoder-decoder, layers that share their weights (ALBERT), unmerged adapters, quantized weights.
+
+    References:
+        DistilBERT, section 3: https://huggingface.co/papers/1910.01108.
+        Shrink and fine-tune: https://huggingface.co/papers/2010.13002.
+    """
+    teacher = _as_model(teacher)
+    stack = _find_layers(teacher)
+    chosen = choose_layers(teacher.config.num_hidden_layers, num_hidden_layers, layers)
+    student = _build(teacher, chosen)
+    if isinstance(layers, str) and _only_layer_zero_fits_first(teacher, student, stack, chosen):
+        chosen = [0, *chosen[1:]]
+        student = _build(teacher, chosen)
+    _check_fit(teacher, student, stack, chosen)
+    _copy_weights(teacher, student, stack, chosen)
+    logger.info("The student's %d layers are the teacher's layers %s.", len(chosen), chosen)
+    return student
+
+
+def _check_count(num_teacher_layers: int, num_student_layers: int) -> None:
+    if not 1 <= num_student_layers <= num_teacher_layers:
+        raise ValueError(
+            f"num_hidden_layers={num_student_layers} is not possible: the teacher has {num_teacher_layers} "
+            f"layers, so give a number from 1 to {num_teacher_layers}."
+        )
+
+
+def _check_list(num_teacher_layers: int, num_student_layers: int | None, indices: Sequence[int]) -> list[int]:
+    if num_student_layers not in (None, len(indices)):
+        raise ValueError(
+            f"layers={list(indices)} has {len(indices)} entries, but num_hidden_layers={num_student_layers}: "
+            "make them agree, or leave num_hidden_layers out."
+        )
+    _check_count(num_teacher_layers, len(indices))
+    for index in indices:
+        if not -num_teacher_layers <= index < num_teacher_layers:
+            raise ValueError(
+                f"layers={list(indices)} names layer {index}, but the teacher's {num_teacher_layers} layers "
+                f"are numbered 0 to {num_teacher_layers - 1} (or -{num_teacher_layers} to -1, from the end)."
+            )
+    return [index % num_teacher_layers for index in indices]
+
+
+def _as_model(teacher: PreTrainedModel | str | os.PathLike[str]) -> PreTrainedModel:
+    if isinstance(teacher, (str, os.PathLike)):
+        return AutoModelForSequenceClassification.from_pretrained(teacher)
+    if not isinstance(teacher, PreTrainedModel):
+        raise TypeError(
+            f"teacher is a {type(teacher).__name__}, not a transformers PreTrainedModel or a name or path: "
+            "unwrap it, or merge its adapters, first."
+        )
+    return teacher
+
+
+def _find_layers(teacher: PreTrainedModel) -> str:
+    """The name of the one list of layers in `teacher`, such as `bert.encoder.layer`."""
+    if teacher.config.is_encoder_decoder:
+        raise ValueError(f"{type(teacher).__name__} is an encoder-decoder; only single stacks can be cut.")
+    count = getattr(teacher.config, "num_hidden_layers", None)
+    found = [n for n, m in teacher.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    # A list within a layer may happen to be as long (say, experts).
+    outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    if len(outermost) != 1:
+        raise _no_layers_to_choose(teacher)
+    return outermost[0]
+
+
+def _no_layers_to_choose(teacher: PreTrainedModel) -> ValueError:
+    return ValueError(
+        f"{type(teacher).__name__} does not keep its layers in one list with an entry per layer, so there is "
+        "nothing to choose from; if its layers share their weights (ALBERT), load it with fewer instead: "
+        "from_pretrained(name, num_hidden_layers=...)."
+    )
+
+
+def _build(teacher: PreTrainedModel, chosen: list[int]) -> PreTrainedModel:
+    # float(), as torch's default dtype may be another one; copying into it converts the teacher's weights.
+    return type(teacher)(_student_config(teacher, chosen)).float()
+
+
+def _student_config(teacher: PreTrainedModel, chosen: list[int]) -> PreTrainedConfig:
+    config = copy.deepcopy(teacher.config)
+    for name, value in vars(teacher.config).items():
+        per_layer = isinstance(value, (list, tuple)) and len(value) == teacher.config.num_hidden_layers
+        if per_layer and any(part in name for part in _PER_LAYER_NAMES):
+            setattr(config, name, [value[index] for index in chosen])
+    config.num_hidden_layers = len(chosen)
+    config.architectures = [type(teacher).__name__]
+    config.dtype = torch.float32
+    # A model card would otherwise call the student a fine-tuned version of what the teacher was loaded from.
+    config.name_or_path = ""
+    return config
+
+
+def _weight_names(model: PreTrainedModel, stack: str, index: int) -> set[str]:
+    return set(model.get_submodule(f"{stack}.{index}").state_dict())
+
+
+def _only_layer_zero_fits_first(
+    teacher: PreTrainedModel, student: PreTrainedModel, stack: str, chosen: list[int]
+) -> bool:
+    wanted = _weight_names(student, stack, 0)
+    return wanted != _weight_names(teacher, stack, chosen[0]) and wanted == _weight_names(teacher, stack, 0)
+
+
+def _check_fit(teacher: PreTrainedModel, student: PreTrainedModel, stack: str, chosen: list[int]) -> None:
+    if len(list(student.get_submodule(stack).children())) != len(chosen):
+        raise _no_layers_to_choose(teacher)
+    for position, index in enumerate(chosen):
+        differ = _weight_names(student, stack, position) ^ _weight_names(teacher, stack, index)
+        if differ:
+            raise ValueError(
+                f"Teacher layer {index} cannot be layer {position} of a {type(teacher).__name__}: only one "
+                f"of the two has {', '.join(sorted(differ))}; choose another layer for that place."
+            )
+
+
+def _copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, stack: str, chosen: list[int]) -> None:
+    weights = {name: t for name, t in teacher.state_dict().items() if not name.startswith(f"{stack}.")}
+    for position, index in enumerate(chosen):
+        weights |= teacher.get_submodule(f"{stack}.{index}").state_dict(prefix=f"{stack}.{position}.")
+    try:
+        # Strict: not one weight of the student may be left as it was initialized.
+        student.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The teacher's weights do not fit a plain {type(teacher).__name__} (are there adapters to "
+            f"merge, or quantized weights?): {textwrap.shorten(str(error), 300)}"
+        ) from error

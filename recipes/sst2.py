@@ -1,0 +1,274 @@
+"""Distil a text classifier: a fine-tuned teacher goes in, a small student and an account of what was lost come out.
+
+1. Read the texts (SST-2 from the Hub, your own files, or a generated demo corpus).
+2. Take a fine-tuned teacher, or fine-tune one first (--train_teacher).
+3. Run the teacher over the texts once: its soft targets are kept for this and every later run.
+4. Make a student of some of the teacher's layers, and train it on soft targets and labels.
+5. With --baseline, train the same student on the labels alone, on the same budget.
+6. Compare them; write the student, its card and its report.
+
+    accelerate launch recipes/sst2.py --demo
+    accelerate launch recipes/sst2.py --student_num_hidden_layers 6 --baseline
+    accelerate launch recipes/sst2.py --teacher_name_or_path my/bert --train_file train.csv --test_file test.csv
+    accelerate launch recipes/sst2.py settings.yaml
+"""
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from accelerate import PartialState
+from datasets import DatasetDict
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    HfArgumentParser,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelTeacher, make_student, soft_targets
+from hfdistill.data import TextClassificationData, hub_errors, load_hub_dataset, text_classification_dataset
+from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
+from hfdistill.metrics import classification_metrics
+from hfdistill.model_card import CardFacts
+from hfdistill.report import compare
+from hfdistill.run_folder import claim_folder, write_report
+
+HUB_TEACHER = "textattack/bert-base-uncased-SST-2"
+HUB_DATASET = "stanfordnlp/sst2"
+
+
+@dataclass
+class Recipe:
+    """Which teacher, which student, which texts."""
+
+    teacher_name_or_path: str = field(default=HUB_TEACHER, metadata={"help": "Fine-tuned classifier, Hub or folder."})
+    train_teacher: bool = field(default=False, metadata={"help": "Fine-tune the named model on the labels first."})
+    student_name_or_path: str | None = field(default=None, metadata={"help": "A small model to start from."})
+    student_num_hidden_layers: int | None = field(
+        default=None, metadata={"help": "Otherwise: this many of the teacher's layers (default half of them)."}
+    )
+    dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Dataset on the Hub."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
+    train_file: str | None = field(default=None, metadata={"help": "Your texts: csv, tsv, json or parquet."})
+    validation_file: str | None = field(default=None, metadata={"help": "Default: a tenth of the training texts."})
+    test_file: str | None = field(default=None, metadata={"help": "The figures are measured here, else on validation."})
+    unlabeled_file: str | None = field(default=None, metadata={"help": "More texts, for the teacher to label."})
+    text_column: str | None = field(default=None, metadata={"help": "Column of the text."})
+    text_pair_column: str | None = field(default=None, metadata={"help": "Column of the second text of a pair."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the label."})
+    max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to for the student."})
+    soft_targets: bool = field(default=True, metadata={"help": "Ask the teacher once; false asks it in every step."})
+    baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
+    demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
+
+
+@dataclass
+class RecipeTrainingArguments(DistillationTrainingArguments):
+    """The training arguments, with this recipe's defaults: BERT's fine-tuning settings, texts batched by length."""
+
+    output_dir: str = "distilled"
+    learning_rate: float = 5e-5
+    num_train_epochs: float = 3
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 64
+    warmup_steps: float = 0.06
+    weight_decay: float = 0.01
+    train_sampling_strategy: str = "group_by_length"
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    save_total_limit: int = 1
+    logging_steps: float = 50
+    report_to: str = "none"
+
+
+def main() -> None:
+    recipe, args = parse_arguments()
+    resume = args.resume_from_checkpoint not in (None, "false", "False")
+    with PartialState().main_process_first():
+        folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
+    set_seed(args.seed)
+
+    # ---- Texts and teacher ----
+    data = read_texts(recipe)
+    tokenizer, teacher = load_teacher(recipe, data)
+    metrics = classification_metrics(problem_type=data.problem_type)
+    say(f"{len(data.dataset['train']):,} training texts; the teacher has {teacher.num_parameters():,} parameters.")
+    if recipe.train_teacher:
+        say("Fine-tuning the teacher.")
+        dataset = tokenize(data, tokenizer, recipe.max_length)
+        teacher_args = args.for_labels_only(str(folder / "teacher"), **DEMO.teacher_training if recipe.demo else {})
+        train(DistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, metrics)), resume)
+
+    # ---- Soft targets, made once ----
+    texts = data.dataset
+    if recipe.soft_targets:
+        texts = soft_targets(teacher, texts, tokenizer, text_columns=data.text_columns, dtype=args.teacher_dtype)
+
+    # ---- Student, and the same student without a teacher ----
+    new_student, student_tokenizer = prepare_student(recipe, args.seed, teacher, tokenizer)
+    dataset = tokenize(data, student_tokenizer, recipe.max_length, texts)
+    live = None if recipe.soft_targets else ModelTeacher(teacher, tokenizer, data.text_columns, args.teacher_dtype)
+    say("Training the student.")
+    trainer = DistillationTrainer(new_student(), args, teacher=live, **on(dataset, student_tokenizer, metrics))
+    train(trainer, resume)
+    histories = {"student": trainer.state.log_history}
+    baseline = None
+    if recipe.baseline:
+        say("Training the same student without a teacher.")
+        baseline = DistillationTrainer(
+            new_student(), args.for_labels_only(str(folder / "baseline")), **on(dataset, student_tokenizer, metrics)
+        )
+        train(baseline, resume)
+        histories["baseline"] = baseline.state.log_history
+
+    # ---- What was lost ----
+    if trainer.is_world_process_zero():
+        split = "test" if "test" in data.dataset else "validation"
+        comparison = compare(
+            teacher,
+            trainer.model,
+            data.dataset[split].rename_column(data.label_column, "labels"),
+            processing_class=student_tokenizer,
+            teacher_processing_class=tokenizer,
+            compute_metrics=metrics,
+            baseline=baseline.model if baseline else None,
+            text_columns=data.text_columns,
+            split=split,
+        )
+        write_report(folder, comparison, histories, notes=[DEMO_NOTICE] if recipe.demo else [])
+        trainer.card_facts = card_facts(recipe, data, comparison)
+        trainer.create_model_card()
+        print(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
+        if recipe.demo:
+            print(DEMO_NOTICE)
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+def parse_arguments() -> tuple[Recipe, RecipeTrainingArguments]:
+    parser = HfArgumentParser((Recipe, RecipeTrainingArguments), description=__doc__.splitlines()[0])
+    if len(sys.argv) == 2 and sys.argv[1].endswith((".yaml", ".yml")):
+        recipe, args = parser.parse_yaml_file(sys.argv[1])
+    elif len(sys.argv) == 2 and sys.argv[1].endswith(".json"):
+        recipe, args = parser.parse_json_file(sys.argv[1])
+    else:
+        recipe, args = parser.parse_args_into_dataclasses()
+    if recipe.demo:
+        recipe.train_teacher = recipe.baseline = True
+        for name, value in DEMO.student_training.items():
+            setattr(args, name, value)
+    return recipe, args
+
+
+def read_texts(recipe: Recipe) -> TextClassificationData:
+    if recipe.demo:
+        demo = demo_dataset()
+        return text_classification_dataset(demo["train"], demo["validation"], demo["test"])
+    train_file, validation_file, test_file = recipe.train_file, recipe.validation_file, recipe.test_file
+    if recipe.train_file is None:
+        hub = load_hub_dataset(recipe.dataset_name, recipe.dataset_config_name)
+        # GLUE hides the labels of its test sets (-1), so its validation set is what can be measured on.
+        train_file, validation_file = hub["train"], hub.get("validation")
+    label_names = None
+    if not recipe.train_teacher:
+        with hub_errors(recipe.teacher_name_or_path):
+            label_names = list(AutoConfig.from_pretrained(recipe.teacher_name_or_path).id2label.values())
+    return text_classification_dataset(
+        train_file,
+        validation_file,
+        test_file,
+        unlabeled_file=recipe.unlabeled_file,
+        text_column=recipe.text_column,
+        text_pair_column=recipe.text_pair_column,
+        label_column=recipe.label_column,
+        label_names=label_names,
+    )
+
+
+def load_teacher(recipe: Recipe, data: TextClassificationData) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    if recipe.demo:
+        tokenizer = demo_tokenizer(data.dataset["train"]["sentence"])
+        return tokenizer, demo_teacher(tokenizer)
+    head = head_for(data) if recipe.train_teacher else {}
+    with hub_errors(recipe.teacher_name_or_path):
+        tokenizer = AutoTokenizer.from_pretrained(recipe.teacher_name_or_path)
+        return tokenizer, AutoModelForSequenceClassification.from_pretrained(
+            recipe.teacher_name_or_path, dtype="float32" if recipe.train_teacher else "auto", **head
+        )
+
+
+def head_for(data: TextClassificationData) -> dict[str, object]:
+    names = data.label_names or [f"LABEL_{index}" for index in range(data.num_labels)]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    return {"num_labels": data.num_labels, "problem_type": data.problem_type, **labels}
+
+
+def prepare_student(
+    recipe: Recipe, seed: int, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Callable[[], PreTrainedModel], PreTrainedTokenizerBase]:
+    """A function that makes the untrained student, the same at each call, and the student's tokenizer."""
+    name, depth, config = recipe.student_name_or_path, recipe.student_num_hidden_layers, teacher.config
+    if name is not None:
+        with hub_errors(name):
+            tokenizer = AutoTokenizer.from_pretrained(name)
+
+    def new_student() -> PreTrainedModel:
+        set_seed(seed)
+        if recipe.demo and depth is None:
+            return demo_student(tokenizer)
+        if name is None:
+            return make_student(teacher, num_hidden_layers=depth or max(1, config.num_hidden_layers // 2))
+        same_labels = {"id2label": config.id2label, "label2id": config.label2id, "problem_type": config.problem_type}
+        return AutoModelForSequenceClassification.from_pretrained(name, dtype="float32", **same_labels)
+
+    return new_student, tokenizer
+
+
+def tokenize(
+    data: TextClassificationData, tokenizer: PreTrainedTokenizerBase, max_length: int, texts: DatasetDict | None = None
+) -> DatasetDict:
+    texts = (texts or data.dataset).rename_column(data.label_column, "labels")
+    with PartialState().main_process_first():
+        return texts.map(
+            lambda rows: tokenizer(*(rows[name] for name in data.text_columns), truncation=True, max_length=max_length),
+            batched=True,
+            desc="Tokenizing",
+        )
+
+
+def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, metrics: Callable) -> dict[str, object]:
+    splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+    return {**splits, "processing_class": tokenizer, "compute_metrics": metrics}
+
+
+def train(trainer: DistillationTrainer, resume: bool) -> None:
+    folder = trainer.args.output_dir
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resume else None)
+    trainer.save_model()
+
+
+def card_facts(recipe: Recipe, data: TextClassificationData, comparison) -> CardFacts:
+    labels = data.dataset["train"][data.label_column]
+    labelled = sum(label != -100 for label in labels)
+    return CardFacts(
+        teacher="a small BERT trained by this command" if recipe.demo else recipe.teacher_name_or_path,
+        dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
+        comparison=comparison,
+        command="accelerate launch recipes/sst2.py " + shlex.join(sys.argv[1:]),
+        labelled_rows=labelled,
+        unlabelled_rows=len(labels) - labelled,
+    )
+
+
+def say(text: str) -> None:
+    PartialState().print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
