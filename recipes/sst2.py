@@ -13,7 +13,6 @@
     accelerate launch recipes/sst2.py settings.yaml
 """
 
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    HfArgumentParser,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -32,6 +30,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelTeacher, make_student, soft_targets
+from hfdistill.command_line import parse_arguments, plain_errors
 from hfdistill.data import TextClassificationData, hub_errors, load_hub_dataset, text_classification_dataset
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
 from hfdistill.metrics import classification_metrics
@@ -83,12 +82,12 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
     eval_strategy: str = "epoch"
     save_strategy: str = "epoch"
     save_total_limit: int = 1
-    logging_steps: float = 50
+    logging_steps: float = 0.05
     report_to: str = "none"
 
 
 def main() -> None:
-    recipe, args = parse_arguments()
+    recipe, args = arguments()
     resume = args.resume_from_checkpoint not in (None, "false", "False")
     with PartialState().main_process_first():
         folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
@@ -151,18 +150,12 @@ def main() -> None:
         trainer.push_to_hub()
 
 
-def parse_arguments() -> tuple[Recipe, RecipeTrainingArguments]:
-    parser = HfArgumentParser((Recipe, RecipeTrainingArguments), description=__doc__.splitlines()[0])
-    if len(sys.argv) == 2 and sys.argv[1].endswith((".yaml", ".yml")):
-        recipe, args = parser.parse_yaml_file(sys.argv[1])
-    elif len(sys.argv) == 2 and sys.argv[1].endswith(".json"):
-        recipe, args = parser.parse_json_file(sys.argv[1])
-    else:
-        recipe, args = parser.parse_args_into_dataclasses()
+def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
+    classes = (Recipe, RecipeTrainingArguments)
+    recipe, args = parse_arguments(classes, __doc__.splitlines()[0])
     if recipe.demo:
-        recipe.train_teacher = recipe.baseline = True
-        for name, value in DEMO.student_training.items():
-            setattr(args, name, value)
+        demo = {"train_teacher": True, "baseline": True, **DEMO.student_training}
+        recipe, args = parse_arguments(classes, __doc__.splitlines()[0], demo)
     return recipe, args
 
 
@@ -260,7 +253,7 @@ def card_facts(recipe: Recipe, data: TextClassificationData, comparison) -> Card
         teacher="a small BERT trained by this command" if recipe.demo else recipe.teacher_name_or_path,
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
-        command="accelerate launch recipes/sst2.py " + shlex.join(sys.argv[1:]),
+        command=["accelerate", "launch", "recipes/sst2.py", *sys.argv[1:]],
         labelled_rows=labelled,
         unlabelled_rows=len(labels) - labelled,
     )
@@ -271,4 +264,5 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -1,0 +1,15 @@
+"""Reading a user's own files and the Hub's datasets. Every complaint names the file and the line."""
+
+from hfdistill.data.classification import TextClassificationData, split_validation, text_classification_dataset
+from hfdistill.data.hub import HubUnreachableError, hub_errors, load_hub_dataset
+from hfdistill.data.tables import read_table
+
+__all__ = [
+    "HubUnreachableError",
+    "TextClassificationData",
+    "hub_errors",
+    "load_hub_dataset",
+    "read_table",
+    "split_validation",
+    "text_classification_dataset",
+]

@@ -1,0 +1,155 @@
+"""The texts and labels of a classification task, from files or loaded datasets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
+from transformers.utils import logging
+
+from hfdistill.data.columns import UNLABELLED, Columns, Labels, texts_of
+from hfdistill.data.tables import Table, open_table
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TextClassificationData:
+    """What a text-classification recipe trains on.
+
+    Attributes:
+        dataset: The splits `train`, `validation` and, when given, `test`, each with the text columns and the label
+            column alone. Labels are int64 class ids (float64 scores for a regression), -100 where there is none.
+        text_columns: The column with the text, or the two columns with a pair of texts.
+        label_column: The column with the label.
+        label_names: The classes' names in the order of their ids; `None` for a regression or unnamed classes.
+        num_labels: The number of classes, 1 for a regression: the number of outputs of a model for this task.
+        problem_type: `single_label_classification` or `regression`, as in `config.problem_type`.
+    """
+
+    dataset: DatasetDict
+    text_columns: tuple[str, ...]
+    label_column: str
+    label_names: tuple[str, ...] | None
+    num_labels: int
+    problem_type: str
+
+
+def text_classification_dataset(
+    train_file: str | Path | Dataset,
+    validation_file: str | Path | Dataset | None = None,
+    test_file: str | Path | Dataset | None = None,
+    *,
+    unlabeled_file: str | Path | Dataset | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    label_names: Sequence[str] | None = None,
+    problem_type: str | None = None,
+    validation_share: float = 0.1,
+    seed: int = 42,
+) -> TextClassificationData:
+    """Read the files of a text-classification task; see `read_table` for the formats.
+
+    In place of a file, a loaded dataset will do, such as a split of `load_hub_dataset`. The names of its
+    `ClassLabel` column are matched with `label_names`, so that the ids follow the teacher's order.
+
+    Args:
+        train_file: The training examples.
+        validation_file: The validation examples; without it, a share of the training examples.
+        test_file: The test examples.
+        unlabeled_file: More texts for the teacher to label (a transfer set), added to `train` without labels. Its
+            label column, if any, is not read.
+        text_column: The column with the text. By default a well-known pair such as `sentence1` and `sentence2`, else
+            `sentence` or `text`, else the first column that holds words.
+        text_pair_column: The column with the second text of a pair.
+        label_column: The column with the label; by default `label` or `labels`.
+        label_names: The classes in the order of their ids, for instance the values of the teacher's `id2label`.
+            Labels that are all among these names are names; whole numbers are ids otherwise. By default the sorted
+            names found in `train`.
+        problem_type: `single_label_classification` or `regression`. By default a regression when all labels of
+            `train` are written with a decimal point and some have a fraction. An empty or missing label is
+            unlabelled, and so are -1 and -100 unless they are scores or names.
+        validation_share: The share of the labelled training texts to validate on when there is no validation file.
+        seed: Chooses them.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file cannot be read, a column is missing, or a label is not understood.
+    """
+    files = {"train": train_file, "validation": validation_file, "test": test_file, "unlabeled": unlabeled_file}
+    tables = {split: open_table(file, split) for split, file in files.items() if file is not None}
+    unlabeled = tables.pop("unlabeled", None)
+    columns = Columns.find(tables["train"], text_column, text_pair_column, label_column)
+    labels = Labels.of(list(tables.values()), columns.label, label_names, problem_type)
+    splits = DatasetDict({split: _encoded(table, columns, labels) for split, table in tables.items()})
+    if "validation" not in splits:
+        splits["train"], splits["validation"] = split_validation(
+            splits["train"], columns.texts, columns.label, validation_share, seed
+        )
+    labels.warn_of_absent_classes(splits["train"][columns.label][:])
+    if unlabeled is not None:
+        more = _encoded(unlabeled, columns, labels, labelled=False)
+        splits["train"] = concatenate_datasets([splits["train"], more])
+    _warn_of_leaks(splits, columns.texts)
+    return TextClassificationData(
+        splits, columns.texts, columns.label, labels.names, labels.num_labels, labels.problem_type
+    )
+
+
+def _encoded(table: Table, columns: Columns, labels: Labels, labelled: bool = True) -> Dataset:
+    content: dict[str, Sequence[Any]] = {name: texts_of(table, name) for name in columns.texts}
+    count = len(content[columns.texts[0]])
+    content[columns.label] = labels.encode(table, columns.label) if labelled else [UNLABELLED] * count
+    kind = Value("float64" if labels.problem_type == "regression" else "int64")
+    features = Features({**dict.fromkeys(columns.texts, Value("string")), columns.label: kind})
+    return Dataset.from_dict(content, features=features)
+
+
+def split_validation(
+    train: Dataset, text_columns: Sequence[str], label_column: str, share: float = 0.1, seed: int = 42
+) -> tuple[Dataset, Dataset]:
+    """Set a share of the labelled texts aside for validation; the other rows remain for training.
+
+    The choice depends on the texts and the seed alone, not on the order of the rows, and equal texts stay together.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"validation_share must lie between 0 and 1, got {share}.")
+    keys = _text_keys(train, text_columns)
+    labelled = {key for key, label in zip(keys, train[label_column][:], strict=True) if label != UNLABELLED}
+    if len(labelled) < 2:
+        raise ValueError(
+            f"train has {len(labelled)} different labelled texts, too few to set some aside; give a validation file."
+        )
+    count = min(max(1, round(share * len(labelled))), len(labelled) - 1)
+    chosen = set(sorted(labelled, key=lambda key: _digest(f"{seed}\t{key}"))[:count])
+    held_out = [index for index, key in enumerate(keys) if key in chosen]
+    kept = [index for index, key in enumerate(keys) if key not in chosen]
+    logger.info("No validation file: %d of %d training rows are set aside for validation.", len(held_out), len(train))
+    return train.select(kept), train.select(held_out)
+
+
+def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> list[str]:
+    return ["\t".join(texts) for texts in zip(*(dataset[name][:] for name in text_columns), strict=True)]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _warn_of_leaks(splits: DatasetDict, text_columns: Sequence[str]) -> None:
+    train = set(_text_keys(splits["train"], text_columns))
+    for name in ("validation", "test"):
+        if name in splits:
+            shared = sum(key in train for key in _text_keys(splits[name], text_columns))
+            if shared:
+                logger.warning(
+                    "%d of the %d %s texts are also in train: the figures will flatter the model.",
+                    shared,
+                    len(splits[name]),
+                    name,
+                )

@@ -1,0 +1,200 @@
+"""Which columns of a table are used, and what its labels mean."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers.utils import logging
+
+from hfdistill.data.tables import Table
+
+logger = logging.get_logger(__name__)
+
+UNLABELLED = -100
+# Column names that say by themselves that two texts belong together.
+TEXT_PAIRS: tuple[tuple[str, ...], ...] = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("text1", "text2"),
+)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the columns that are used."""
+
+    texts: tuple[str, ...]
+    label: str
+
+    @classmethod
+    def find(cls, table: Table, text: str | None, text_pair: str | None, label: str | None) -> Columns:
+        for name, option in ((text, "text_column"), (text_pair, "text_pair_column"), (label, "label_column")):
+            if name is not None:
+                _require(table, name, f"; check {option}")
+        label = label or next((name for name in ("label", "labels") if name in table.columns), None)
+        if label is None:
+            raise ValueError(
+                f"{table.source} has no column 'label' or 'labels'; its columns are {table.names()}; "
+                "name the one to learn with label_column."
+            )
+        texts = (text,) if text else _find_texts(table, (label, text_pair))
+        return cls((texts[0], text_pair) if text_pair else texts, label)
+
+
+def _require(table: Table, name: str, advice: str = "") -> Sequence[Any]:
+    if name not in table.columns:
+        raise ValueError(f"{table.source} has no column {name!r}; its columns are {table.names()}{advice}.")
+    return table.columns[name][:]  # A slice of a Dataset's column is a list, many times faster than the column.
+
+
+def _find_texts(table: Table, taken: Sequence[str | None]) -> tuple[str, ...]:
+    free = [name for name in table.columns if name not in taken]
+    known = [names for names in (*TEXT_PAIRS, ("sentence",), ("text",)) if set(names) <= set(free)]
+    found = known or [(name,) for name in free if _holds_words(table.columns[name][:])]
+    if not found:
+        raise ValueError(
+            f"{table.source} has no column of text beside the label; its columns are {table.names()}; "
+            "name it with text_column."
+        )
+    logger.info("%s: the text is taken from %s.", table.source, " and ".join(found[0]))
+    return found[0]
+
+
+def _holds_words(values: Sequence[Any]) -> bool:
+    """Whether these are texts, and not numbers written out, as in a column of row ids."""
+    texts = [value for value in values if value is not None]
+    return all(isinstance(text, str) for text in texts) and not all(_NUMBER.fullmatch(text) for text in texts)
+
+
+def texts_of(table: Table, name: str) -> Sequence[str]:
+    values = _require(table, name)
+    for row, value in enumerate(values):
+        if not isinstance(value, str):
+            found = "nothing" if value is None else repr(value)
+            raise ValueError(f"{table.where(row)}: column {name!r} holds {found}; expected text.")
+    return values
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How the labels of a task are written, and how they become numbers."""
+
+    problem_type: str
+    num_labels: int
+    names: tuple[str, ...] | None = None
+    by_name: bool = False
+
+    @classmethod
+    def of(cls, tables: Sequence[Table], column: str, names: Sequence[str] | None, problem_type: str | None) -> Labels:
+        """Learn from the training labels (if it has none, from the next split's) what all labels mean."""
+        if problem_type not in (None, "single_label_classification", "regression"):
+            raise ValueError(f"problem_type must be single_label_classification or regression, got {problem_type!r}.")
+        known = tuple(names or tables[0].class_names.get(column, []))
+        found = ((table, _labelled(table, column, known)) for table in tables)
+        table, written = next((pair for pair in found if pair[1]), (tables[0], {}))
+        if problem_type == "regression" or (not (known or problem_type) and _are_scores(written.values())):
+            return cls("regression", 1)
+        if not (written or known):
+            raise ValueError(f"Column {column!r} of {table.source} holds no label; label some rows.")
+        texts = set(written.values())
+        if texts <= set(known) or not all(map(_NUMBER.fullmatch, texts)):
+            known = known or tuple(sorted(texts))
+            return cls("single_label_classification", len(known), known, by_name=True)
+        ids = [_whole_number(text, table.where(row)) for row, text in written.items()]
+        return cls("single_label_classification", len(known) or 1 + max(ids), known or None)
+
+    def encode(self, table: Table, column: str) -> list[float] | list[int]:
+        """The labels as numbers, -100 where there is none."""
+        regression = self.problem_type == "regression"
+        written = _labelled(table, column, self.names or (), scores=regression)
+        if written and len(written) < len(table.columns[column]):
+            counts = len(table.columns[column]) - len(written), len(table.columns[column])
+            logger.warning("%s: %d of %d rows count as unlabelled (empty, -1 or -100).", table.source, *counts)
+        read = self._score if regression else self._name_id if self.by_name else self._id
+        numbers = {row: read(text, table.where(row)) for row, text in written.items()}
+        return [numbers.get(row, UNLABELLED) for row in range(len(table.columns[column]))]
+
+    def _score(self, text: str, where: str) -> float:
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(f"{where}: label {text!r} is not a number; a regression learns scores.")
+        return float(text)
+
+    def _id(self, text: str, where: str) -> int:
+        number = _whole_number(text, where)
+        if not 0 <= number < self.num_labels:
+            raise ValueError(
+                f"{where}: label {text} is out of range; the {self.num_labels} classes are 0 to {self.num_labels - 1}."
+            )
+        return number
+
+    def _name_id(self, text: str, where: str) -> int:
+        names = self.names or ()
+        if text in names:
+            return names.index(text)
+        folded = [name.casefold() for name in names]
+        if folded.count(text.casefold()) == 1:
+            return folded.index(text.casefold())
+        close = difflib.get_close_matches(text.casefold(), folded, n=1)
+        hint = f" (did you mean {names[folded.index(close[0])]!r}?)" if close else ""
+        raise ValueError(f"{where}: unknown label {text!r}{hint}; the labels are {listed(names)}.")
+
+    def warn_of_absent_classes(self, labels: Sequence[float]) -> None:
+        """Say which classes no training row has: ids that begin at 1, or a share that is too small."""
+        absent = sorted(set(range(self.num_labels)) - set(labels))
+        if self.problem_type != "regression" and absent:
+            names = [self.names[index] if self.names else str(index) for index in absent]
+            logger.warning(
+                "%d of the %d classes have no training row: %s.", len(absent), self.num_labels, listed(names)
+            )
+
+
+def _labelled(table: Table, column: str, names: Sequence[str], scores: bool = False) -> dict[int, str]:
+    """The labels as written, by row, without those of unlabelled rows: empty, or -1 or -100 by custom."""
+    values = _require(table, column, "; check label_column")
+    classes = table.class_names.get(column)
+    written = {row: _as_written(value, classes, table.where(row)) for row, value in enumerate(values)}
+    missing = {"", str(UNLABELLED)} | (set() if scores else {"-1"})
+    return {row: text for row, text in written.items() if text not in missing - set(names)}
+
+
+def _as_written(value: Any, classes: Sequence[str] | None, where: str) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if not isinstance(value, (int, float, str)):
+        raise ValueError(f"{where}: label {value!r} is a {type(value).__name__}; expected one name or number.")
+    if classes is not None:
+        return classes[int(value)] if int(value) >= 0 else ""
+    return str(value).strip()
+
+
+def _are_scores(labels: Collection[str]) -> bool:
+    """Whether all are written as decimals and some have a fraction; one 1.5 among whole numbers is a slip."""
+    decimals = all(_NUMBER.fullmatch(label) and not label.lstrip("+-").isdigit() for label in labels)
+    return decimals and any(not float(label).is_integer() for label in labels)
+
+
+def _whole_number(text: str, where: str) -> int:
+    if not _NUMBER.fullmatch(text) or not float(text).is_integer():
+        raise ValueError(
+            f"{where}: label {text} is not an integer; number the classes from 0, or ask for a regression "
+            "with problem_type."
+        )
+    return int(float(text))
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    more = f", … ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
+# ---- the Hub ------------------------------------------------------------------------------------------------

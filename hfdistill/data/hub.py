@@ -1,0 +1,55 @@
+"""Datasets and models from the Hub, and what to say when it cannot be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from datasets import DatasetDict, load_dataset
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+
+class HubUnreachableError(ConnectionError):
+    """The Hugging Face Hub cannot be reached, and what was asked of it is not in the local cache."""
+
+
+def load_hub_dataset(name: str, config: str | None = None) -> DatasetDict:
+    """`datasets.load_dataset(name, config)`, with one clear sentence when the Hub cannot be reached."""
+    with hub_errors(name):
+        return load_dataset(name, config)
+
+
+@contextmanager
+def hub_errors(name: str) -> Iterator[None]:
+    """Put around `load_dataset` or `from_pretrained` of `name`: says plainly that the Hub cannot be reached.
+
+    Other errors, such as a repository that does not exist, pass as they are.
+
+    Raises:
+        HubUnreachableError: If the Hub cannot be reached and `name` is not in the local cache.
+        FileNotFoundError: If `name` is a path at which there is nothing.
+    """
+    try:
+        yield
+    except HubUnreachableError:
+        raise
+    except OSError as error:
+        causes = list(_causes(error))
+        if any(isinstance(cause, HFValidationError) for cause in causes):
+            raise FileNotFoundError(
+                f"There is no folder {name!r}, and a name on the Hub would be written owner/name; check its spelling."
+            ) from None
+        if not any(isinstance(cause, (LocalEntryNotFoundError, ConnectionError, TimeoutError)) for cause in causes):
+            raise
+        reason = str(causes[-1]).partition(". ")[0]
+        raise HubUnreachableError(
+            f"{name!r} is neither here nor in the local cache, and the Hugging Face Hub cannot be reached ({reason}); "
+            "connect, give a folder or files of your own (--train_file), or use --demo, which needs no network."
+        ) from None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was explicitly raised from; errors met on the way to it explain nothing."""
+    while error is not None:
+        yield error
+        error = error.__cause__

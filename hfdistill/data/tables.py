@@ -1,0 +1,211 @@
+"""Reading one file of a user, with complaints that name the file and the line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns as they were read, and where each row stands in its source."""
+
+    columns: Mapping[str, Sequence[Any]]
+    source: str
+    lines: Sequence[int] | None = None
+    class_names: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def where(self, row: int) -> str:
+        """`Line 17 of reviews.tsv`; the rows of sources without lines are counted from 1."""
+        number = f"Row {row + 1}" if self.lines is None else f"Line {self.lines[row]}"
+        return f"{number} of {self.source}"
+
+    def names(self) -> str:
+        return ", ".join(map(repr, self.columns))
+
+
+def read_table(path: str | Path) -> Dataset:
+    """Read one file of the user's.
+
+    - `.csv`: a header line, cells separated by commas, standard quoting.
+    - `.tsv`: a header line, cells separated by one tab, **no quoting**: a `"` is a character like any other.
+    - `.jsonl`, `.json`: one JSON object a line, or one array of objects.
+    - `.parquet`.
+
+    All but Parquet may be gzipped (`.tsv.gz`) and must be UTF-8. Blank lines are skipped. The cells of csv and tsv
+    stay text, as written: `NA`, `nan` and `007` are not touched.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read in full; names the line.
+    """
+    path, extension = _recognized(path)
+    if extension == "parquet":
+        return _read_parquet(path)
+    table = _TEXT_READERS[extension](path)
+    return Dataset(pa.table({name: _arrow_column(table, name) for name in table.columns}))
+
+
+def _recognized(path: str | Path) -> tuple[Path, str]:
+    path = Path(path)
+    name = path.name.lower()
+    extension = name.removesuffix(".gz").rpartition(".")[2]
+    if extension not in (*_TEXT_READERS, "parquet") or name.endswith(".parquet.gz"):
+        known = ", ".join(f".{known}" for known in (*_TEXT_READERS, "parquet"))
+        raise ValueError(f"Cannot read {path}: its ending must be one of {known} (all but .parquet also with .gz).")
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path} (looked in {Path.cwd()}).")
+    return path, extension
+
+
+def open_table(path: str | Path | Dataset, split: str) -> Table:
+    if isinstance(path, Dataset):
+        return _table_of(path, f"the {split} split")
+    path, extension = _recognized(path)
+    if extension == "parquet":
+        return _table_of(_read_parquet(path), str(path))
+    return _TEXT_READERS[extension](path)
+
+
+def _table_of(dataset: Dataset, source: str) -> Table:
+    classes = {name: kind.names for name, kind in dataset.features.items() if isinstance(kind, ClassLabel)}
+    plain = dataset.with_format(None)
+    return Table({name: plain[name] for name in plain.column_names}, source, class_names=classes)
+
+
+def _read_parquet(path: Path) -> Dataset:
+    try:
+        return Dataset(pq.read_table(path))
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a whole Parquet file: {error}") from None
+
+
+def _arrow_column(table: Table, name: str) -> pa.Array:
+    try:
+        return pa.array(table.columns[name])
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        kinds = Counter(type(value).__name__ for value in table.columns[name])
+        found = ", ".join(f"{kind} {count} times" for kind, count in kinds.most_common())
+        raise ValueError(f"Column {name!r} of {table.source} mixes types: {found}; write one type.") from None
+
+
+def _decoded_lines(path: Path) -> Iterator[str]:
+    """The lines with their ends, which are `\\n` alone: cells may hold other separators that Unicode knows."""
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield _decoded(line, number, path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is not a whole gzip file: {error}") from None
+
+
+def _decoded(line: bytes, number: int, path: Path) -> str:
+    try:
+        # Spreadsheets mark UTF-8 by a byte order mark, which is no part of the first column's name.
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        byte = line[error.start]
+        raise ValueError(f"Line {number} of {path} is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8.") from None
+
+
+def _tsv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(_decoded_lines(path), start=1):
+        if line.strip("\r\n"):
+            yield number, line.removesuffix("\n").removesuffix("\r").split("\t")
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(_decoded_lines(path), strict=True)
+    limit = csv.field_size_limit(2**31 - 1)  # The default refuses cells above 128 KiB: long documents.
+    try:
+        number = 1
+        for row in reader:
+            if row:
+                yield number, row
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"Line {reader.line_num} of {path} is not CSV: {error}; check its quotes.") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _table_of_rows(path: Path, rows: Iterator[tuple[int, list[str]]], advice: str) -> Table:
+    _, header = next(rows, (0, []))
+    if not header:
+        raise ValueError(f"{path} is empty; expected a header line with the names of the columns.")
+    repeated = [name for name, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise ValueError(f"The header of {path} has the column {repeated[0]!r} twice; rename one.")
+    lines, cells = [], []
+    for number, row in rows:
+        if len(row) != len(header):
+            raise ValueError(
+                f"Line {number} of {path} has {len(row)} columns, expected {len(header)} as in the header "
+                f"({', '.join(header)}); {advice}."
+            )
+        lines.append(number)
+        cells.append(row)
+    if not cells:
+        raise ValueError(f"{path} has a header but no rows.")
+    return Table(dict(zip(header, zip(*cells, strict=True), strict=True)), str(path), lines)
+
+
+def _read_csv(path: Path) -> Table:
+    return _table_of_rows(path, _csv_rows(path), "quote the cells that hold commas")
+
+
+def _read_tsv(path: Path) -> Table:
+    return _table_of_rows(path, _tsv_rows(path), "a .tsv file has one tab between cells and none within")
+
+
+def _read_json(path: Path) -> Table:
+    text_lines = list(_decoded_lines(path))
+    numbered: list[tuple[int | None, Any]]
+    if next((line for line in text_lines if line.strip()), "").lstrip().startswith("["):
+        numbered = [(None, row) for row in _parsed("".join(text_lines), str(path))]
+    else:
+        lines = [(number, line) for number, line in enumerate(text_lines, start=1) if line.strip()]
+        numbered = [(number, _parsed(line, f"Line {number} of {path}")) for number, line in lines]
+    return _table_of_objects(path, [number for number, _ in numbered], [row for _, row in numbered])
+
+
+def _parsed(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{what} is not JSON: {error}; write one object a line.") from None
+
+
+def _table_of_objects(path: Path, lines: Sequence[int | None], rows: Sequence[Any]) -> Table:
+    if not rows:
+        raise ValueError(f"{path} is empty; expected one JSON object a line.")
+    numbers = [number for number in lines if number is not None]
+    table = Table({}, str(path), numbers or None)
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            found = type(row).__name__
+            raise ValueError(f"{table.where(index)} holds a {found}; expected a JSON object.")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Table({name: [row.get(name) for row in rows] for name in names}, table.source, table.lines)
+
+
+_TEXT_READERS: dict[str, Callable[[Path], Table]] = {
+    "csv": _read_csv,
+    "tsv": _read_tsv,
+    "json": _read_json,
+    "jsonl": _read_json,
+}
+
+
+# ---- a task -------------------------------------------------------------------------------------------------

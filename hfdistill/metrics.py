@@ -1,0 +1,234 @@
+"""Metrics that need no network: `evaluate.Metric` modules over scikit-learn and SciPy, and `compute_metrics`.
+
+`evaluate.load("accuracy")` fetches a script from the Hub; `load_metric("accuracy")` gives the same interface
+(`add_batch`, `compute`) from this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import evaluate
+import numpy as np
+from datasets import Features, Value
+from datasets import Sequence as ListOf
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from transformers import EvalPrediction
+
+IGNORED = -100
+
+
+class _LabelMetric(evaluate.Metric):
+    """A metric of predicted and true class ids; for many labels at once, of rows of zeros and ones."""
+
+    description = ""
+
+    def _info(self) -> evaluate.MetricInfo:
+        one, many = Value("int64"), ListOf(Value("int64"))
+        features = [Features({"predictions": kind, "references": kind}) for kind in (one, many)]
+        return evaluate.MetricInfo(description=self.description, citation="", features=features)
+
+
+class Accuracy(_LabelMetric):
+    """Share of predictions that are right; with many labels at once, of rows that are right throughout."""
+
+    description = "Share of predictions that are right; a row of many labels is right when all of them are."
+
+    def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
+        return {"accuracy": float(accuracy_score(references, predictions))}
+
+
+class F1(_LabelMetric):
+    """F1 of class 1 against class 0; 0 when class 1 is neither predicted nor present."""
+
+    description = "Harmonic mean of precision and recall of class 1, for two classes."
+
+    def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
+        if np.ndim(references) != 1 or not set(references) | set(predictions) <= {0, 1}:
+            raise ValueError("f1 is for the two classes 0 and 1; use f1_macro or f1_micro for more.")
+        return {"f1": float(f1_score(references, predictions, zero_division=0))}
+
+
+class F1Macro(_LabelMetric):
+    """Mean of the F1 of each class (or label); 0 for a class that is never predicted rightly."""
+
+    description = "F1 of each class, averaged over the classes that occur in predictions or references."
+
+    def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
+        return {"f1_macro": float(f1_score(references, predictions, average="macro", zero_division=0))}
+
+
+class F1Micro(_LabelMetric):
+    """F1 over all decisions together; for single-label classification the same number as accuracy."""
+
+    description = "F1 from the true and false positives of all classes (or labels) together."
+
+    def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
+        return {"f1_micro": float(f1_score(references, predictions, average="micro", zero_division=0))}
+
+
+class MatthewsCorrelation(_LabelMetric):
+    """Correlation of predicted and true class, in [-1, 1]; 0 when either side is constant."""
+
+    description = "Matthews correlation coefficient, for two or more classes; 0 when either side is constant."
+
+    def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
+        return {"matthews_correlation": float(matthews_corrcoef(references, predictions))}
+
+
+class _ScoreMetric(evaluate.Metric):
+    """A metric of predicted and true real numbers."""
+
+    description = ""
+
+    def _info(self) -> evaluate.MetricInfo:
+        features = Features({"predictions": Value("float64"), "references": Value("float64")})
+        return evaluate.MetricInfo(description=self.description, citation="", features=features)
+
+
+class Pearson(_ScoreMetric):
+    """Linear correlation; NaN (with SciPy's warning) when either side is constant."""
+
+    description = "Pearson's correlation coefficient; NaN when predictions or references are constant."
+
+    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        return {"pearson": _correlation(stats.pearsonr, predictions, references)}
+
+
+class Spearmanr(_ScoreMetric):
+    """Rank correlation; NaN (with SciPy's warning) when either side is constant."""
+
+    description = "Spearman's rank correlation coefficient; NaN when predictions or references are constant."
+
+    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        return {"spearmanr": _correlation(stats.spearmanr, predictions, references)}
+
+
+METRICS: dict[str, type[evaluate.Metric]] = {
+    "accuracy": Accuracy,
+    "f1": F1,
+    "f1_macro": F1Macro,
+    "f1_micro": F1Micro,
+    "matthews_correlation": MatthewsCorrelation,
+    "pearson": Pearson,
+    "spearmanr": Spearmanr,
+}
+
+
+def load_metric(name: str) -> evaluate.Metric:
+    """`evaluate.load(name)` without the network, for one of `METRICS`.
+
+    Predictions are kept in memory, so any number of instances and processes can work at once: there is no
+    shared cache file whose lock they would have to wait for.
+
+    Raises:
+        ValueError: If no metric has that name.
+    """
+    if name not in METRICS:
+        raise ValueError(f"Unknown metric {name!r}; the metrics are {', '.join(METRICS)}.")
+    return METRICS[name](keep_in_memory=True)
+
+
+def classification_metrics(
+    names: Sequence[str] | None = None, problem_type: str = "single_label_classification"
+) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Make a `compute_metrics` for `Trainer` out of metric names.
+
+    It takes logits and labels, leaves out the items (for many labels at once, the rows) that hold a -100, and
+    decides: the largest logit for a single label, logits above 0 for many labels, the output itself for
+    a regression.
+
+    Args:
+        names: Names from `METRICS`; the result has one key for each. By default accuracy, f1 and
+            matthews_correlation for two classes, accuracy and f1_macro for more, accuracy (of whole rows),
+            f1_micro and f1_macro for many labels at once, pearson and spearmanr for a regression.
+        problem_type: As in `config.problem_type`: `single_label_classification`,
+            `multi_label_classification` or `regression`.
+
+    Raises:
+        ValueError: If a name or the problem type is unknown. The function returned raises it for NaN logits,
+            for logits and labels that do not fit together, and when no item is labelled.
+    """
+    if problem_type not in _DECISIONS:
+        raise ValueError(f"Unknown problem_type {problem_type!r}; it must be one of {', '.join(_DECISIONS)}.")
+    for name in names or ():
+        load_metric(name)
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        logits, labels = _logits_and_labels(prediction)
+        predictions, references = (part.tolist() for part in _DECISIONS[problem_type](logits, labels))
+        if not len(references):
+            raise ValueError(f"Nothing to measure: none of the {len(labels)} evaluation rows has a label.")
+        results: dict[str, float] = {}
+        for name in names or _default_names(problem_type, logits.shape[-1]):
+            results |= load_metric(name).compute(predictions=predictions, references=references)
+        return results
+
+    return compute_metrics
+
+
+def _default_names(problem_type: str, num_labels: int) -> tuple[str, ...]:
+    if problem_type == "regression":
+        return ("pearson", "spearmanr")
+    if problem_type == "multi_label_classification":
+        return ("accuracy", "f1_micro", "f1_macro")
+    return ("accuracy", "f1", "matthews_correlation") if num_labels == 2 else ("accuracy", "f1_macro")
+
+
+def _logits_and_labels(prediction: EvalPrediction) -> tuple[np.ndarray, np.ndarray]:
+    logits = prediction.predictions
+    # With hidden states or attentions in the output, Trainer hands over a tuple; the logits come first.
+    logits = np.asarray(logits[0] if isinstance(logits, tuple) else logits)
+    if prediction.label_ids is None:
+        raise ValueError("Nothing to measure: the evaluation dataset has no label column.")
+    undefined = np.isnan(logits).reshape(len(logits), -1).any(axis=1)
+    if undefined.any():
+        raise ValueError(
+            f"The prediction for row {undefined.argmax()} (counted from 0) is NaN, as are {undefined.sum()} "
+            f"of {len(logits)}: the model has diverged; lower the learning rate or train without fp16."
+        )
+    return logits, np.asarray(prediction.label_ids)
+
+
+def _single_label(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if logits.shape[:-1] != labels.shape or logits.shape[-1] < 2:
+        raise ValueError(_misfit("single_label_classification", "(..., classes) and (...)", logits, labels))
+    labelled = labels != IGNORED
+    return logits.argmax(axis=-1)[labelled], labels[labelled]
+
+
+def _multi_label(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if logits.shape != labels.shape or logits.ndim != 2:
+        raise ValueError(_misfit("multi_label_classification", "twice (rows, labels)", logits, labels))
+    labelled = (labels != IGNORED).all(axis=1)
+    return (logits[labelled] > 0).astype(int), labels[labelled].astype(int)
+
+
+def _regression(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if logits.size != labels.size:
+        raise ValueError(_misfit("regression", "(rows, 1) and (rows,)", logits, labels))
+    scores, targets = logits.reshape(-1), labels.reshape(-1)
+    labelled = (targets != IGNORED) & ~np.isnan(targets)
+    return scores[labelled], targets[labelled]
+
+
+_DECISIONS = {
+    "single_label_classification": _single_label,
+    "multi_label_classification": _multi_label,
+    "regression": _regression,
+}
+
+
+def _misfit(problem_type: str, expected: str, logits: np.ndarray, labels: np.ndarray) -> str:
+    return (
+        f"Logits of shape {logits.shape} and labels of shape {labels.shape} do not fit {problem_type}, which "
+        f"takes {expected}; check num_labels and problem_type of the model."
+    )
+
+
+def _correlation(function: Callable[..., Any], predictions: list[float], references: list[float]) -> float:
+    if len(references) < 2:  # SciPy refuses; one point has no direction.
+        return float("nan")
+    return float(function(predictions, references).statistic)
