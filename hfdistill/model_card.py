@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 
 from hfdistill.report import Comparison
@@ -25,7 +29,8 @@ class CardFacts:
         teacher: The teacher's name on the Hub, or a word for it. A local path is never printed: its last part is.
         dataset: The dataset's name on the Hub, or a word for it; likewise.
         comparison: The measured models.
-        command: The command that was run, without paths or tokens that are nobody's business.
+        command: The words of the command that was run. Local paths are shortened to their last part, and a token is
+            left out.
         licence: The teacher's licence, as its card says it.
         labelled_rows: How many rows had labels.
         unlabelled_rows: How many had none and were labelled by the teacher alone.
@@ -34,7 +39,7 @@ class CardFacts:
     teacher: str
     dataset: str
     comparison: Comparison | None = None
-    command: str = ""
+    command: Sequence[str] = ()
     licence: str | None = None
     labelled_rows: int | None = None
     unlabelled_rows: int = 0
@@ -91,17 +96,16 @@ def _sections(
         "| argument | value |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in training.items())
     ]
     if facts.command:
-        sections += ["## Reproduce", f"```bash\n{facts.command}\n```"]
+        sections += ["## Reproduce", f"```bash\n{_shown_command(facts.command)}\n```"]
     packages = ("hfdistill", "transformers", "torch", "datasets", "accelerate")
     sections.append("Versions: " + ", ".join(f"{package} {version(package)}" for package in packages) + ".")
     return [section for section in sections if section]
 
 
 def _reading(comparison: Comparison) -> str:
-    text = (
-        f"Measured on {comparison.rows:,} {comparison.split} rows, once, for one seed; speed on {comparison.device}. "
-        f"One row is {100 / comparison.rows:.2f} points of accuracy."
-    )
+    text = f"Measured on {comparison.rows:,} {comparison.split} rows, once, for one seed; speed on {comparison.device}."
+    if "accuracy" in comparison.models["student"].metrics:
+        text += f" One row is {100 / comparison.rows:.2f} points of accuracy."
     if "baseline" in comparison.models:
         text += " The baseline is the same student, trained on the labels alone with the same budget."
     return text
@@ -137,13 +141,37 @@ def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
             metric_value=round(value, 4),
         )
         for metric, value in facts.comparison.models["student"].metrics.items()
+        if math.isfinite(value)
     ]
 
 
 def _is_hub_name(name: str) -> bool:
     """Whether this may be a repository's name: a local folder's path is not for the world to read."""
-    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not os.path.exists(name)
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name and not os.path.exists(name)
 
 
 def _shown(name: str) -> str:
     return name if _is_hub_name(name) else Path(name).name
+
+
+def _shown_command(words: Sequence[str]) -> str:
+    """The command as the world may read it: without tokens, and without where somebody keeps their files."""
+    shown: list[str] = []
+    secret = False
+    for word in words:
+        is_option = word.startswith("--")
+        option, equals, value = word.partition("=") if is_option else ("", "", word)
+        secret = option.endswith("token") if is_option else secret
+        if not secret:
+            shown.append(option + equals + _shown_path(value))
+    return shlex.join(shown)
+
+
+def _shown_path(value: str) -> str:
+    """The last part of a path that leads out of the working folder; anything else as it is."""
+    leads_out = value.startswith(("/", "~")) or ".." in Path(value).parts or PureWindowsPath(value).is_absolute()
+    return PureWindowsPath(value).name if leads_out else value

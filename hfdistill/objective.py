@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Weight = float | Schedule
 
+#: In a batch: which rows count. Without it all do.
+COUNTED_ROWS = "counted_rows"
+
 
 @dataclass
 class Loss:
@@ -42,7 +45,7 @@ class Objective(nn.Module):
         terms: For each name a weight, a number or a `Schedule`, and a `Term`.
 
     Raises:
-        ValueError: when there are no terms, or a weight is negative or not a finite number.
+        ValueError: when no term has a weight but 0, or a weight is negative or not a finite number.
 
     Example:
         >>> from hfdistill.losses import Labels, SoftTargets
@@ -53,9 +56,11 @@ class Objective(nn.Module):
 
     def __init__(self, terms: Mapping[str, tuple[Weight, Term]]) -> None:
         super().__init__()
-        if not terms:
-            raise ValueError("an objective needs at least one term, such as {'labels': (1.0, Labels())}.")
         self.weights = {name: _checked_weight(name, weight) for name, (weight, _) in terms.items()}
+        if all(weight == 0 for weight in self.weights.values()):
+            raise ValueError(
+                f"an objective needs at least one term of a weight above 0, such as labels, got {self.weights}."
+            )
         self.terms = nn.ModuleDict({name: term for name, (_, term) in terms.items()})
         self.progress = 0.0
 
@@ -69,7 +74,7 @@ class Objective(nn.Module):
     @property
     def log_names(self) -> list[str]:
         """How the logs call each term, in their order."""
-        return [term.log_name or f"{name}_loss" for name, term in self.named_terms()]
+        return [_log_name(name, term) for name, term in self.named_terms()]
 
     @property
     def needs_teacher(self) -> bool:
@@ -103,7 +108,7 @@ class Objective(nn.Module):
     def counts(self, batches: Iterable[Batch]) -> Tensor:
         """How many items count for each term in all these batches together, shape `(terms,)`."""
         active = [term for _, term in self.named_terms(active_only=True)]
-        return torch.stack([torch.stack([term.valid(batch).sum() for term in active]) for batch in batches]).sum(0)
+        return torch.stack([torch.stack([_valid(term, batch).sum() for term in active]) for batch in batches]).sum(0)
 
     def forward(
         self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch, counts: Tensor | None = None
@@ -129,7 +134,7 @@ class Objective(nn.Module):
         ]
         total = sum(self.weight(name) * loss for (name, _), loss in zip(active, losses, strict=True))
         assert isinstance(total, Tensor)
-        names = [term.log_name or f"{name}_loss" for name, term in active]
+        names = [_log_name(name, term) for name, term in active]
         return Loss(total, {name: loss.detach() for name, loss in zip(names, losses, strict=True)})
 
     def describe(self) -> list[dict[str, Any]]:
@@ -177,6 +182,11 @@ def _first_line(term: type[Term]) -> str:
     return (term.__doc__ or "").strip().splitlines()[0]
 
 
+def _log_name(name: str, term: Term) -> str:
+    # Only under the term's own name: two terms of one class would share their place in the logs.
+    return term.log_name if term.log_name and name == term.name else f"{name}_loss"
+
+
 def _checked_weight(name: str, weight: Weight) -> Weight:
     numbers = (weight.start, weight.end) if isinstance(weight, Schedule) else (weight,)
     if any(not math.isfinite(number) or number < 0 for number in numbers):
@@ -184,9 +194,17 @@ def _checked_weight(name: str, weight: Weight) -> Weight:
     return weight
 
 
+def _valid(term: Term, batch: Batch) -> Tensor:
+    """The term's items that count, in rows that count."""
+    valid = term.valid(batch)
+    if COUNTED_ROWS not in batch:
+        return valid
+    return valid & batch[COUNTED_ROWS].view(-1, *[1] * (valid.dim() - 1))
+
+
 def _items(name: str, term: Term, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
     """The term's loss for each item, 0 for those that do not count."""
-    valid, losses = term.valid(batch), term(student, teacher, batch)
+    valid, losses = _valid(term, batch), term(student, teacher, batch)
     if losses.shape != valid.shape:
         raise ValueError(
             f"the term {name!r} gives losses of shape {tuple(losses.shape)} for items of shape {tuple(valid.shape)}: "
@@ -208,7 +226,7 @@ def row_sums(
     rows = len(student.logits)
     sums, counts = [], []
     for name, term in objective.named_terms():
-        valid = term.valid(batch).view(rows, -1)
+        valid = _valid(term, batch).view(rows, -1)
         silent = term.uses_teacher and (teacher is None or not term.outputs <= teacher.available)
         items = torch.zeros_like(valid) if silent else _items(name, term, student, teacher, batch).view(rows, -1)
         sums.append(items.sum(1).float())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from hfdistill.report import Comparison
 
 #: Grey lines and text on a transparent ground can be read on the Hub's light and dark pages alike.
 INK = "#8a8f98"
+#: The total loss solid, its parts broken.
+STYLES = (("-", 2.0), ("--", 1.2), (":", 1.4), ("-.", 1.2), ("--", 0.8), (":", 0.8))
 COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7")
 
 
@@ -26,10 +29,9 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.
     figure, (training, evaluation) = _canvas(2)
     colours = _colours(runs)
     for run, history in runs.items():
-        for name in _loss_names(history, "loss"):
-            _curve(training, history, name, f"{run}: {name}", colours[run], dashed=name != "loss")
-        for name in _loss_names(history, "eval_loss"):
-            _curve(evaluation, history, name, f"{run}: {name}", colours[run], dashed=name != "eval_loss")
+        for axes, first in ((training, "loss"), (evaluation, "eval_loss")):
+            for style, name in zip(itertools.cycle(STYLES), _loss_names(history, first), strict=False):
+                _curve(axes, history, name, f"{run}: {name.removeprefix('eval_')}", colours[run], style)
     for axes, title in ((training, "training"), (evaluation, "evaluation")):
         _dress(axes, title, "optimizer step", "loss")
         if axes.lines:
@@ -47,17 +49,18 @@ def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[s
     """
     figure, (speed, size) = _canvas(2)
     colours = _colours(comparison.models)
-    for role, model in comparison.models.items():
+    for index, (role, model) in enumerate(comparison.models.items()):
         for axes, cost in ((speed, model.latency_ms), (size, model.parameters / 1e6)):
-            axes.scatter([cost], [model.metrics[metric]], s=60, color=colours[role], zorder=3)
-            axes.annotate(
-                role, (cost, model.metrics[metric]), xytext=(7, 5), textcoords="offset points", color=colours[role]
-            )
+            point = (cost, model.metrics[metric])
+            axes.scatter(*point, s=60, color=colours[role], zorder=3)
+            # Student and baseline cost the same: their names go above and below their points.
+            offset = (8, -12 if index == 2 else 6)
+            axes.annotate(role, point, xytext=offset, textcoords="offset points", color=colours[role])
     _dress(speed, f"{metric} and speed", f"latency of one text, ms ({comparison.device})", metric)
     _dress(size, f"{metric} and size", "parameters, millions", metric)
     for axes in (speed, size):
+        axes.margins(x=0.3, y=0.2)
         axes.set_xlim(left=0)
-        axes.margins(x=0.2, y=0.2)
     _save(figure, path)
 
 
@@ -70,10 +73,14 @@ def _loss_names(history: Sequence[Mapping[str, Any]], first: str) -> list[str]:
     return sorted(names, key=lambda name: (name != first, name))
 
 
-def _curve(axes: Axes, history: Sequence[Mapping[str, Any]], name: str, label: str, colour: str, dashed: bool) -> None:
+def _curve(
+    axes: Axes, history: Sequence[Mapping[str, Any]], name: str, label: str, colour: str, style: tuple[str, float]
+) -> None:
     points = [(entry["step"], entry[name]) for entry in history if name in entry and "train_runtime" not in entry]
-    shade = {"linestyle": (0, (4, 1 + 2 * (len(axes.lines) % 3))), "linewidth": 1.0} if dashed else {"linewidth": 1.8}
-    axes.plot(*zip(*points, strict=True), color=colour, label=label, marker="o" if len(points) < 12 else None, **shade)
+    marker = "o" if len(points) < 12 else None
+    axes.plot(
+        *zip(*points, strict=True), color=colour, label=label, linestyle=style[0], linewidth=style[1], marker=marker
+    )
 
 
 def _canvas(panels: int) -> tuple[Figure, Sequence[Axes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,5 +71,7 @@ def write_report(
         ]
     )
     (report / "report.md").write_text(text + "\n", encoding="utf-8")
-    results = json.dumps(comparison.results(), indent=2, sort_keys=True)
+    # JSON knows no NaN, which a correlation with a constant is.
+    figures = {name: value if math.isfinite(value) else None for name, value in comparison.results().items()}
+    results = json.dumps(figures, indent=2, sort_keys=True, allow_nan=False)
     (Path(folder) / RESULTS).write_text(results + "\n", encoding="utf-8")

@@ -2,15 +2,18 @@
 
 A row's key is a hash of its token ids, so shuffling, filtering or batching the dataset cannot misalign anything, equal
 texts are asked about once, and an edited text is a new row. The folder belongs to one teacher and one tokenization,
-written in `manifest.json`; parts are written whole or not at all, so a killed run loses at most its last part.
+written in `manifest.json`; parts are written whole or not at all, so a killed run loses at most its last part. A part
+that the disk has damaged since is passed over with a warning, and its rows are asked about again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import uuid
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,21 @@ import numpy as np
 import torch
 from huggingface_hub.constants import HF_HOME
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 KEY_BYTES = 16
 _MANIFEST = "manifest.json"
+_NAMES_IN_CONFIG = (
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "id2label",
+    "label2id",
+    "problem_type",
+    "transformers_version",
+)
 
 
 class StaleSoftTargets(ValueError):
@@ -51,7 +66,7 @@ class SoftTargetStore:
         path = self.folder / _MANIFEST
         if path.exists():
             _refuse_stale(self.folder, json.loads(path.read_text(encoding="utf-8")), manifest)
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self.folder.exists() and any(not other.name.startswith(_MANIFEST) for other in self.folder.iterdir()):
             raise ValueError(f"{self.folder} is not empty and holds no soft targets: name another folder for them.")
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -61,17 +76,15 @@ class SoftTargetStore:
         """Reads the parts that are new since the last look, of whichever process wrote them."""
         for path in sorted(self.folder.glob("part-*.npz")):
             if path.name not in self._read:
-                with np.load(path) as part:
-                    keys = part["keys"].tobytes()
-                    self._logits.update(zip(_split(keys), part["logits"], strict=True))
+                self._logits.update(_read_part(path))
                 self._read.add(path.name)
 
     def add(self, keys: Sequence[bytes], logits: np.ndarray) -> None:
         """Keeps the logits, shape `(rows, classes)`, of these keys as one part."""
         path = self.folder / f"part-{uuid.uuid4().hex}.npz"
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, keys=np.frombuffer(b"".join(keys), dtype=np.uint8), logits=logits)
-        os.replace(temporary, path.with_name(path.name))
+        content = io.BytesIO()
+        np.savez(content, keys=np.frombuffer(b"".join(keys), dtype=np.uint8), logits=logits)
+        _write_whole(path, content.getvalue())
         self._logits.update(zip(keys, logits, strict=True))
         self._read.add(path.name)
 
@@ -107,20 +120,25 @@ def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     for name, tensor in sorted(model.state_dict().items()):
         weights.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+    # The number of heads or the activation change answers and no weight; names and versions change neither.
+    config = {name: value for name, value in model.config.to_dict().items() if name not in _NAMES_IN_CONFIG}
     return {
         "teacher class": type(model).__name__,
+        "teacher configuration": _hash_of(config),
         "teacher weights": weights.hexdigest(),
         "teacher dtype": str(model.dtype),
-        "tokenizer": hashlib.blake2b(vocabulary.encode(), digest_size=KEY_BYTES).hexdigest(),
+        "tokenizer": _hash_of(sorted(tokenizer.get_vocab().items())),
         "max_length": max_length,
     }
 
 
+def _hash_of(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=KEY_BYTES).hexdigest()
+
+
 def default_folder(manifest: Mapping[str, Any]) -> Path:
     """A folder in the Hugging Face cache, named by its contents' manifest, so that it can never be another's."""
-    digest = hashlib.blake2b(json.dumps(manifest, sort_keys=True).encode(), digest_size=KEY_BYTES)
-    return Path(HF_HOME) / "hfdistill" / "soft_targets" / digest.hexdigest()
+    return Path(HF_HOME) / "hfdistill" / "soft_targets" / _hash_of(manifest)
 
 
 def _refuse_stale(folder: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -136,7 +154,17 @@ def _refuse_stale(folder: Path, kept: Mapping[str, Any], wanted: Mapping[str, An
         )
 
 
+def _read_part(path: Path) -> dict[bytes, np.ndarray]:
+    try:
+        with np.load(path) as part:
+            return dict(zip(_split(part["keys"].tobytes()), part["logits"], strict=True))
+    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        logger.warning("%s is damaged (%s): delete it. The teacher is asked about its rows again.", path, error)
+        return {}
+
+
 def _write_whole(path: Path, content: bytes) -> None:
+    # Named so that what a killed run leaves behind is not taken for a part.
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     temporary.write_bytes(content)
     os.replace(temporary, path)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from accelerate import PartialState
-from datasets import ClassLabel, Dataset, DatasetDict, IterableDataset, IterableDatasetDict, List, Value
+from accelerate.utils import parse_flag_from_env
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -88,8 +89,12 @@ def _over_splits(maker: _Maker, dataset: Any, label_names: Sequence[str] | None)
         return type(dataset)({name: _over_splits(maker, split, label_names) for name, split in dataset.items()})
     order = _order(maker.teacher, label_names or _class_names(dataset))
     if isinstance(dataset, IterableDataset):
+        logits = List(Value("float32"), length=maker.teacher.model.config.num_labels)
         return dataset.map(
-            lambda rows: {TEACHER_LOGITS: maker.of_window(rows)[:, order]}, batched=True, batch_size=STREAM_WINDOW
+            lambda rows: {TEACHER_LOGITS: maker.of_window(rows)[:, order]},
+            batched=True,
+            batch_size=STREAM_WINDOW,
+            features=dataset.features and Features({**dataset.features, TEACHER_LOGITS: logits}),
         )
     check_text_columns(maker.teacher, dataset.column_names)
     return _with_column(dataset, maker.of_dataset(dataset)[:, order])
@@ -101,7 +106,7 @@ def _class_names(dataset: Any) -> list[str] | None:
 
 
 def _order(teacher: ModelTeacher, label_names: Sequence[str] | None) -> slice | list[int]:
-    config = teacher.model.config
+    config: Any = teacher.model.config
     if label_names is None:
         return slice(None)
     order = label_order(names_of(config), label_names, config.num_labels, len(label_names))
@@ -122,15 +127,18 @@ class _Maker:
         self.teacher = teacher
         self.tokenizer = teacher.processing_class
         self.batch_size = batch_size
-        self.state = PartialState()
+        # Without an accelerator the processes of `torchrun` find each other only where the CPU is asked for by name.
+        self.state = PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
         manifest = describe_teacher(teacher.model, self.tokenizer, teacher.max_length)
         with self.state.main_process_first():
             self.store = SoftTargetStore(default_folder(manifest) if store is None else store, manifest)
 
     def of_dataset(self, dataset: Dataset) -> np.ndarray:
         """The logits of every row, shape `(rows, classes)`; all processes share the work."""
+        if not len(dataset):
+            raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")
         with self.state.main_process_first():
-            tokens = dataset.map(
+            tokens = dataset.with_format(None).map(
                 self.teacher.reader,
                 batched=True,
                 remove_columns=dataset.column_names,
@@ -141,11 +149,14 @@ class _Maker:
         keys, missing = self._keys(tokens)
         # Every process must have seen the same store before one of them adds to it.
         self.state.wait_for_everyone()
-        if missing:
-            self._ask(tokens, keys, missing[self.state.process_index :: self.state.num_processes], len(missing))
-            self.state.wait_for_everyone()
-            self.store.load()
+        self._ask(tokens, keys, [row for row in missing if self._is_mine(keys[row])], len(missing))
+        self.state.wait_for_everyone()
+        self.store.load()
         return self.store.rows(keys)
+
+    def _is_mine(self, key: bytes) -> bool:
+        # By the row's key, not its place: processes that saw different stores still leave no row to nobody.
+        return int.from_bytes(key, "big") % self.state.num_processes == self.state.process_index
 
     def of_window(self, rows: Mapping[str, Sequence[Any]]) -> np.ndarray:
         """The logits of some streamed rows, asked by this process alone."""

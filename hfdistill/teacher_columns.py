@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from torch import Tensor
 from transformers.utils import logging
 
@@ -26,16 +26,18 @@ def add_teacher_columns(dataset: Any, teacher: Teacher | None) -> Any:
     """
     if isinstance(dataset, dict):
         return type(dataset)({name: add_teacher_columns(split, teacher) for name, split in dataset.items()})
-    columns = getattr(dataset, "column_names", None)
-    if not columns:
+    if not isinstance(dataset, (Dataset, IterableDataset)):
         return dataset
+    columns = dataset.column_names or []  # a stream may not know them before its first row
     _check_columns(dataset, columns, teacher)
     if not isinstance(teacher, ModelTeacher) or not teacher.text_columns or TEACHER_LOGITS in columns:
         return dataset
-    check_text_columns(teacher, columns)
-    if not isinstance(dataset, Dataset):
-        return dataset.map(_Prefixed(teacher.reader), batched=True)
-    dataset = dataset.map(_Prefixed(teacher.reader), batched=True, desc="Tokenizing for the teacher")
+    if columns:
+        check_text_columns(teacher, columns)
+    read = _Prefixed(teacher.reader)
+    if isinstance(dataset, IterableDataset):
+        return dataset.map(read, batched=True).remove_columns(PREFIX + "cut")
+    dataset = dataset.map(read, batched=True, desc="Tokenizing for the teacher")
     warn_of_cut_rows(sum(dataset[PREFIX + "cut"]), len(dataset), teacher.max_length)
     return dataset.remove_columns(PREFIX + "cut")
 
@@ -76,7 +78,8 @@ def _check_columns(dataset: Any, columns: Sequence[str], teacher: Teacher | None
             close = difflib.get_close_matches(column, known)[0]
             logger.warning("The column %s is not read by the teacher; is %s meant?", column, close)
     if TEACHER_LOGITS in columns and isinstance(dataset, Dataset):
-        empty = [row for row, logits in enumerate(dataset.data.column(TEACHER_LOGITS).is_null().to_pylist()) if logits]
+        missing = dataset.select_columns(TEACHER_LOGITS).with_format("arrow")[:][TEACHER_LOGITS].is_null()
+        empty = [row for row, is_missing in enumerate(missing.to_pylist()) if is_missing]
         if empty:
             raise ValueError(
                 f"row {empty[0]} and {len(empty) - 1} more have no {TEACHER_LOGITS} while others do: run soft_targets "
@@ -95,6 +98,6 @@ class TeacherCollator:
         own = set(self.teacher.columns)
         student = [{name: value for name, value in feature.items() if name not in own} for feature in features]
         batch = dict(self.student_collator(student))
-        if own and own <= set(features[0]):
+        if own & set(features[0]):
             batch.update(self.teacher.pad(features))
         return batch

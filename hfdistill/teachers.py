@@ -9,12 +9,14 @@ from __future__ import annotations
 import inspect
 import itertools
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -85,7 +87,8 @@ class TeacherReader:
         return {name: encoding[name] for name in self._names(encoding)}, cut
 
     def _shared(self, rows: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], list[bool]]:
-        masks = rows.get("attention_mask") or [[1] * len(ids) for ids in rows["input_ids"]]
+        has_mask = "attention_mask" in rows
+        masks = rows["attention_mask"] if has_mask else [[1] * len(ids) for ids in rows["input_ids"]]
         columns = {
             name: [list(itertools.compress(row, mask)) for row, mask in zip(rows[name], masks, strict=True)]
             for name in self._names(rows)
@@ -123,7 +126,8 @@ class Teacher(ABC):
 
     def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
         """A batch of the teacher's own `columns`, padded."""
-        return {}
+        columns = [name for name in self.columns if name in features[0]]
+        return {name: torch.tensor([feature[name] for feature in features]) for name in columns}
 
     @abstractmethod
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
@@ -142,8 +146,8 @@ class StoredTeacher(Teacher):
 class ModelTeacher(Teacher):
     """A `transformers` model that is asked in every step.
 
-    The model is used as it is, not copied: moved to the training device, frozen, set to eval mode, cast if `dtype`
-    says so.
+    The model is used as it is, not copied: moved to the training device, frozen, set to eval mode whenever it is asked,
+    cast if `dtype` says so.
 
     Args:
         model: The teacher.
@@ -153,7 +157,7 @@ class ModelTeacher(Teacher):
         dtype: The dtype to run in; `None` or `"auto"` keeps the model's own.
 
     Raises:
-        ValueError: for `text_columns` without a tokenizer.
+        ValueError: for `text_columns` without a tokenizer, or more than a pair of them.
     """
 
     def __init__(
@@ -165,17 +169,19 @@ class ModelTeacher(Teacher):
     ) -> None:
         if text_columns and processing_class is None:
             raise ValueError("a teacher that reads text_columns needs its tokenizer: pass processing_class.")
-        self.model = model.eval().requires_grad_(False)
-        if dtype not in (None, "auto"):
-            self.model.to(dtype=getattr(torch, str(dtype)))
+        self.model = _unprepared(model).requires_grad_(False)
+        self.cast(dtype)
         self.processing_class = processing_class
-        self.text_columns = tuple(text_columns or ())
+        self.text_columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns or ())
+        if len(self.text_columns) > 2:
+            raise ValueError(f"text_columns takes one column of text, or a pair; got {', '.join(self.text_columns)}.")
         # Read once: Accelerate replaces `forward` by one whose signature says nothing.
         self.inputs = tuple(name for name in TOKEN_COLUMNS if name in inspect.signature(model.forward).parameters)
         self.columns = tuple(PREFIX + name for name in self.inputs) if self.text_columns else ()
         self.max_length = max_positions(model, processing_class)
         self._order: list[int] | None = None
         self._accelerator: Accelerator | None = None
+        self._warned = False
 
     @classmethod
     def from_pretrained(
@@ -183,19 +189,27 @@ class ModelTeacher(Teacher):
     ) -> ModelTeacher:
         """Loads a sequence classifier and its tokenizer from the Hub or a folder."""
         model = AutoModelForSequenceClassification.from_pretrained(name_or_path, dtype=dtype or "auto")
-        return cls(model, AutoTokenizer.from_pretrained(name_or_path), text_columns)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+        # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
+        known = len(tokenizer) > len(tokenizer.all_special_ids)
+        return cls(model, tokenizer if known else None, text_columns)
+
+    def cast(self, dtype: str | None) -> None:
+        """Casts the model to `dtype`; `None` and `"auto"` leave it as it is."""
+        if dtype not in (None, "auto"):
+            if dtype not in ("float32", "float16", "bfloat16"):
+                raise ValueError(f"a teacher's dtype must be auto, float32, float16 or bfloat16, got {dtype!r}.")
+            model: Any = self.model
+            model.to(dtype=getattr(torch, dtype))
 
     def prepare(self, accelerator: Accelerator) -> None:
         if accelerator is self._accelerator:
             return
-        # An earlier accelerator has put its autocast around `forward`: take that off first.
-        model = accelerator.unwrap_model(self.model, keep_fp32_wrapper=False, keep_torch_compile=False)
-        model._is_accelerate_prepared = False
+        model = _unprepared(self.model)
         # Explicitly to the device: under FSDP and DeepSpeed Accelerate leaves placement to the wrapper, and a frozen
         # teacher has none, it is replicated.
         self.model = accelerator.prepare_model(model.to(accelerator.device), evaluation_mode=True)
         accelerator._models.remove(self.model)  # or accelerator.save_state would save it
-        self.model.eval()
         self._accelerator = accelerator
 
     def align(self, student_config: Any) -> None:
@@ -218,24 +232,36 @@ class ModelTeacher(Teacher):
 
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
         prefix = PREFIX if self.text_columns else ""
+        if prefix + "input_ids" not in batch:
+            raise ValueError(f"the teacher reads {prefix}input_ids, which the batch lacks; it has {', '.join(batch)}.")
         inputs = {name: batch[prefix + name] for name in self.inputs if prefix + name in batch}
         with torch.no_grad():
-            answer = self.model(**self._cut(inputs), **{f"output_{name}": True for name in outputs})
+            answer = self.model.eval()(**self._cut(inputs), **{f"output_{name}": True for name in outputs})
         logits = answer.logits if self._order is None else answer.logits[..., self._order]
         return TeacherSignal(logits=logits, **{name: answer[name] for name in outputs})
 
     def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Shared token ids may be longer than the teacher has positions for: it reads the beginning."""
-        length = next(iter(inputs.values())).shape[1]
-        if length <= self.max_length:
+        """Shared token ids may be longer than the teacher has positions for: it reads the beginning, as in a reader."""
+        if inputs["input_ids"].shape[1] <= self.max_length:
             return inputs
-        mask = inputs.get("attention_mask")
-        cut = int((mask.sum(1) > self.max_length).sum()) if mask is not None else len(next(iter(inputs.values())))
-        logger.warning_once(
-            f"The teacher reads at most {self.max_length} tokens: {cut} texts of this batch are cut for it, and "
-            "likewise from now on. Tokenize with that max_length to show both the same text."
-        )
-        return {name: tensor[:, : self.max_length] for name, tensor in inputs.items()}
+        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
+        lengths = mask.sum(1, keepdim=True)
+        if not self._warned:
+            self._warn_of_cut(int((lengths > self.max_length).sum()))
+        tokens_first = mask.argsort(dim=1, descending=True, stable=True)
+        last = tokens_first.gather(1, (lengths - 1).clamp_min(self.max_length - 1))
+        kept = torch.cat([tokens_first[:, : self.max_length - 1], last], dim=1)
+        return {name: tensor.gather(1, kept) for name, tensor in inputs.items()}
+
+    def _warn_of_cut(self, cut: int) -> None:
+        if cut:
+            self._warned = True
+            logger.warning(
+                "The teacher reads at most %d tokens: %d texts of this batch are cut for it, and likewise from now on. "
+                "Tokenize with that max_length to show both the same text.",
+                self.max_length,
+                cut,
+            )
 
 
 def as_teacher(teacher: Any, dtype: str | None = None) -> Teacher | None:
@@ -245,6 +271,8 @@ def as_teacher(teacher: Any, dtype: str | None = None) -> Teacher | None:
         ValueError: for several teachers.
         TypeError: for anything else.
     """
+    if isinstance(teacher, ModelTeacher):
+        teacher.cast(dtype)
     if teacher is None or isinstance(teacher, Teacher):
         return teacher
     if isinstance(teacher, PreTrainedModel):
@@ -261,9 +289,19 @@ def as_teacher(teacher: Any, dtype: str | None = None) -> Teacher | None:
     raise TypeError(f"teacher must be a model, a name or path, a Teacher or None, got {type(teacher).__name__}.")
 
 
+def _unprepared(model: PreTrainedModel) -> PreTrainedModel:
+    """The model without the autocast that an earlier accelerator has put around its `forward`."""
+    given: Any = extract_model_from_parallel(model, keep_torch_compile=False)
+    if "_original_forward" in vars(given):
+        given.forward = vars(given).pop("_original_forward")
+    given._is_accelerate_prepared = False
+    return given
+
+
 def max_positions(model: PreTrainedModel, processing_class: PreTrainedTokenizerBase | None = None) -> int:
     """How many tokens of a text a model can read: its positions, or what its tokenizer allows if that is less."""
     limits = [
+        sys.maxsize,
         getattr(model.config, "max_position_embeddings", None),
         getattr(processing_class, "model_max_length", None),
     ]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import PreTrainedConfig, Trainer
 from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from transformers.utils import logging
 
 from hfdistill.evaluation import EvaluationSums
+from hfdistill.losses import infer_problem_type
 from hfdistill.model_card import CardFacts, model_card, told_arguments
-from hfdistill.objective import Loss, Objective
+from hfdistill.objective import COUNTED_ROWS, Loss, Objective
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
 from hfdistill.teachers import TEACHER_LOGITS, StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
 from hfdistill.training_args import DistillationTrainingArguments
@@ -77,6 +79,7 @@ class DistillationTrainer(Trainer):
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
         if self.teacher is not None:
             self.teacher.align(self._student_config)
+            _check_problem_types(self._teacher_problem_type, self._problem_type)
             check_vocabularies(self.teacher, self.model, self.processing_class)
             self.data_collator = TeacherCollator(self.data_collator, self.teacher)
         #: What the student's card says beside what this trainer knows; a recipe sets it once it has compared.
@@ -88,6 +91,11 @@ class DistillationTrainer(Trainer):
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """A fresh student from `model_init`, in the dtype that is asked for."""
         return _in_dtype(super().call_model_init(trial), self.args.student_dtype)
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As `Trainer.train`; each call, as each trial of a search, has logs of its own."""
+        self._logged = {}
+        return super().train(*args, **kwargs)
 
     # ---- The objective and its inputs ----
 
@@ -113,12 +121,44 @@ class DistillationTrainer(Trainer):
     def _problem_type(self) -> str | None:
         return getattr(self._student_config, "problem_type", None)
 
+    @property
+    def _teacher_problem_type(self) -> str | None:
+        config = getattr(getattr(self.teacher, "model", None), "config", None)
+        return getattr(config, "problem_type", None)
+
+    def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:
+        """Where the student's config leaves its problem type open it becomes the teacher's, or what its labels tell.
+
+        A `transformers` model settles it likewise where it computes the loss. It is saved with the student: without
+        it a pipeline would answer by a softmax over labels that do not exclude one another.
+        """
+        if self._problem_type is None:
+            config: Any = self._student_config
+            labels = inputs.get("labels")
+            told = None if labels is None else infer_problem_type(config.num_labels, labels)
+            config.problem_type = self._teacher_problem_type or told
+
     def _set_signature_columns_if_needed(self) -> None:
         # `remove_unused_columns` must keep what the teacher reads.
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
             columns: Any = self._signature_columns
             columns += [TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())]
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Tensor | int | None]:
+        """As `Trainer.get_batch_samples`; rows that only fill up the last batch of all ranks are told apart."""
+        return super().get_batch_samples(map(self._tell_repeated_rows, epoch_iterator), num_batches, device)
+
+    def _tell_repeated_rows(self, batch: dict[str, Any]) -> dict[str, Any]:
+        # So that every rank has as many batches, Accelerate repeats rows at the end, as `gather_for_metrics` knows.
+        state = self.accelerator.gradient_state
+        if self.accelerator.num_processes > 1 and state.end_of_dataloader and state.remainder > 0:
+            example = next(value for value in batch.values() if isinstance(value, Tensor))
+            rows = torch.arange(len(example), device=example.device) + self.accelerator.process_index * len(example)
+            batch[COUNTED_ROWS] = rows < state.remainder
+        return batch
 
     def _get_num_items_in_batch(self, batch_samples: list[Mapping[str, Any]], device: torch.device) -> Tensor | None:
         """The number of items of each term in the whole optimizer step, over all its micro-batches and ranks."""
@@ -127,7 +167,7 @@ class DistillationTrainer(Trainer):
         counts = self.current_objective.counts(batch_samples).to(device)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
-        if self.state.global_step == self._initial_global_step and self.is_in_train:
+        if self.is_world_process_zero() and self.is_in_train and self.state.global_step == self._initial_global_step:
             self._warn_of_idle_terms(counts)
         return counts
 
@@ -170,10 +210,11 @@ class DistillationTrainer(Trainer):
     def _ask_both(
         self, model: nn.Module, inputs: Mapping[str, Any]
     ) -> tuple[Any, TeacherSignal | None, Mapping[str, Any]]:
+        self._settle_problem_type(inputs)
         objective = self.current_objective
         objective.set_progress(min(1.0, self.state.global_step / max(1, self.state.max_steps - 1)))
         # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
-        reserved = {"labels", TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())}
+        reserved = {"labels", COUNTED_ROWS, TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())}
         student_inputs = {name: value for name, value in inputs.items() if name not in reserved}
         student = model(**student_inputs, **{f"output_{name}": True for name in objective.outputs})
         teacher = self._ask_teacher(model.training, inputs)
@@ -230,13 +271,23 @@ class DistillationTrainer(Trainer):
         name = Path(self.hub_model_id or self.args.output_dir or "student").name
         facts = self.card_facts or CardFacts(teacher=self._teacher_name(), dataset="")
         card = model_card(name, self.current_objective.describe(), told_arguments(self.args), facts)
-        card.save(Path(self.args.output_dir) / "README.md")
+        card.save(Path(str(self.args.output_dir)) / "README.md")
 
     def _teacher_name(self) -> str:
         model = getattr(self.teacher, "model", None)
         return getattr(getattr(model, "config", None), "name_or_path", "") or "a teacher"
 
     # ---- Evaluation ----
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """As in `Trainer`; a dataset given here, and not when the trainer was made, gets its teacher columns first."""
+        if isinstance(eval_dataset, str):
+            return super().get_eval_dataloader(eval_dataset)
+        return super().get_eval_dataloader(add_teacher_columns(eval_dataset, self.teacher))
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """As in `Trainer`, with the columns that the teacher reads."""
+        return super().get_test_dataloader(add_teacher_columns(test_dataset, self.teacher))
 
     def prediction_step(
         self,
@@ -249,7 +300,8 @@ class DistillationTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             student, teacher, batch = self._ask_both(model, inputs)
-        assert self._evaluation is not None
+        if self._evaluation is None:
+            self._evaluation = EvaluationSums(self.current_objective, self._problem_type, self.accelerator)
         self._evaluation.add(student, teacher, batch)
         if prediction_loss_only:
             return None, None, None
@@ -257,12 +309,15 @@ class DistillationTrainer(Trainer):
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """`Trainer`'s loop, with each term's exact mean and the agreement with the teacher in its metrics."""
-        self._evaluation = EvaluationSums(self.current_objective, self._problem_type, self.accelerator)
+        self._evaluation = None
         output = super().evaluation_loop(*args, **kwargs)
         prefix = kwargs.get("metric_key_prefix", "eval")
-        means = {f"{prefix}_{name}": value for name, value in self._evaluation.means().items()}
-        self._evaluation = None
-        return output._replace(metrics={**(output.metrics or {}), **means})
+        metrics = {f"{prefix}_{name}": value for name, value in self._take_means().items()}
+        return output._replace(metrics={**(output.metrics or {}), **metrics})
+
+    def _take_means(self) -> dict[str, float]:
+        evaluation, self._evaluation = self._evaluation, None
+        return evaluation.means() if evaluation else {}
 
 
 def _task_output(student: Any) -> SequenceClassifierOutput:
@@ -280,6 +335,14 @@ def _in_dtype(model: Any, dtype: str) -> Any:
     return model
 
 
+def _check_problem_types(teacher: str | None, student: str | None) -> None:
+    if teacher is not None and student is not None and teacher != student:
+        raise ValueError(
+            f"the teacher's problem_type is {teacher} and the student's {student}: both must answer the same kind of "
+            "question; correct config.problem_type, or take another teacher."
+        )
+
+
 def _refuse_what_cannot_work(
     model: Any, args: DistillationTrainingArguments, teacher: Any, kwargs: Mapping[str, Callable[..., Any] | Any]
 ) -> None:
@@ -290,5 +353,5 @@ def _refuse_what_cannot_work(
         )
     if kwargs.get("compute_loss_func") is not None:
         raise ValueError("compute_loss_func would be ignored: give its formula as a term of objective=Objective(...).")
-    if teacher is not None and teacher is model:
+    if model is not None and (model is teacher or model is getattr(teacher, "model", None)):
         raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")

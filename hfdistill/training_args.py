@@ -96,7 +96,11 @@ class DistillationTrainingArguments(TrainingArguments):
             ValueError: naming the argument, its value and its range.
         """
         for name in ("temperature", "temperature_end"):
-            self._check(name, lambda value: value > 0, "greater than 0 (1 leaves the teacher's answer as it is)")
+            self._check(
+                name,
+                lambda value: 0 < value < float("inf"),
+                "a finite number greater than 0 (1 leaves the teacher's answer as it is)",
+            )
         for name in ("alpha", "alpha_end"):
             self._check(
                 name, lambda value: 0 <= value <= 1, "in [0, 1]; label_weight and soft_target_weight need not be"

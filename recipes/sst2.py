@@ -33,6 +33,7 @@ from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelT
 from hfdistill.command_line import parse_arguments, plain_errors
 from hfdistill.data import TextClassificationData, hub_errors, load_hub_dataset, text_classification_dataset
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
+from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts
 from hfdistill.report import compare
@@ -168,10 +169,16 @@ def read_texts(recipe: Recipe) -> TextClassificationData:
         hub = load_hub_dataset(recipe.dataset_name, recipe.dataset_config_name)
         # GLUE hides the labels of its test sets (-1), so its validation set is what can be measured on.
         train_file, validation_file = hub["train"], hub.get("validation")
-    label_names = None
+    names, problem_type = None, None
     if not recipe.train_teacher:
         with hub_errors(recipe.teacher_name_or_path):
-            label_names = list(AutoConfig.from_pretrained(recipe.teacher_name_or_path).id2label.values())
+            config = AutoConfig.from_pretrained(recipe.teacher_name_or_path)
+        problem_type = "regression" if config.num_labels == 1 else "single_label_classification"
+        # A teacher without names for its labels is taken to number them as the Hub's dataset does; a file that names
+        # its labels does not say in which order, so there LABEL_0, LABEL_1, ... must stand in it, or their numbers.
+        names = label_names(config)
+        if names is None and recipe.train_file is not None and config.num_labels > 1:
+            names = list(config.id2label.values())
     return text_classification_dataset(
         train_file,
         validation_file,
@@ -180,7 +187,8 @@ def read_texts(recipe: Recipe) -> TextClassificationData:
         text_column=recipe.text_column,
         text_pair_column=recipe.text_pair_column,
         label_column=recipe.label_column,
-        label_names=label_names,
+        label_names=names,
+        problem_type=problem_type,
     )
 
 
@@ -188,18 +196,25 @@ def load_teacher(recipe: Recipe, data: TextClassificationData) -> tuple[PreTrain
     if recipe.demo:
         tokenizer = demo_tokenizer(data.dataset["train"]["sentence"])
         return tokenizer, demo_teacher(tokenizer)
-    head = head_for(data) if recipe.train_teacher else {}
-    with hub_errors(recipe.teacher_name_or_path):
-        tokenizer = AutoTokenizer.from_pretrained(recipe.teacher_name_or_path)
-        return tokenizer, AutoModelForSequenceClassification.from_pretrained(
-            recipe.teacher_name_or_path, dtype="float32" if recipe.train_teacher else "auto", **head
+    name, head = recipe.teacher_name_or_path, {}
+    if recipe.train_teacher:
+        # Whatever it answered before, it gets a new head for these labels.
+        head = {**head_for(data), "dtype": "float32", "ignore_mismatched_sizes": True}
+    with hub_errors(name):
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        teacher = AutoModelForSequenceClassification.from_pretrained(name, **{"dtype": "auto", **head})
+    if teacher.num_labels != data.num_labels:
+        raise ValueError(
+            f"{name} answers with {teacher.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
+            "these labels, or fine-tune it on them first with --train_teacher true."
         )
+    return tokenizer, teacher
 
 
 def head_for(data: TextClassificationData) -> dict[str, object]:
     names = data.label_names or [f"LABEL_{index}" for index in range(data.num_labels)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    return {"num_labels": data.num_labels, "problem_type": data.problem_type, **labels}
+    return {"problem_type": data.problem_type, **labels}
 
 
 def prepare_student(
@@ -227,9 +242,10 @@ def tokenize(
     data: TextClassificationData, tokenizer: PreTrainedTokenizerBase, max_length: int, texts: DatasetDict | None = None
 ) -> DatasetDict:
     texts = (texts or data.dataset).rename_column(data.label_column, "labels")
+    limit = min(max_length, tokenizer.model_max_length)
     with PartialState().main_process_first():
         return texts.map(
-            lambda rows: tokenizer(*(rows[name] for name in data.text_columns), truncation=True, max_length=max_length),
+            lambda rows: tokenizer(*(rows[name] for name in data.text_columns), truncation=True, max_length=limit),
             batched=True,
             desc="Tokenizing",
         )

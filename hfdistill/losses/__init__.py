@@ -2,7 +2,7 @@
 
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.divergences import DIVERGENCES
-from hfdistill.losses.response import PROBLEM_TYPES, DecoupledSoftTargets, Labels, SoftTargets
+from hfdistill.losses.response import PROBLEM_TYPES, DecoupledSoftTargets, Labels, SoftTargets, infer_problem_type
 
 TERMS: dict[str, type[Term]] = {term.name: term for term in (Labels, SoftTargets, DecoupledSoftTargets)}
 
@@ -16,4 +16,5 @@ __all__ = [
     "SoftTargets",
     "StudentOutput",
     "Term",
+    "infer_problem_type",
 ]

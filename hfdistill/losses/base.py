@@ -33,7 +33,7 @@ class Term(nn.Module):
 
     Class attributes:
         name: How `--terms` calls it.
-        log_name: How the logs call it, `<name>_loss` when empty.
+        log_name: How the logs call it under its own name; `<name>_loss` when empty, or when named otherwise.
         uses_teacher: Whether `forward` reads the teacher's signal; a term that does not trains without a teacher.
         outputs: What student and teacher must return beside their logits: any of `"hidden_states"`, `"attentions"`.
         citation: The paper the formula is from.

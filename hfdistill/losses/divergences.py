@@ -7,6 +7,7 @@ keeps their gradients on the scale of the hard-label loss when T changes (Hinton
 https://huggingface.co/papers/1503.02531).
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -22,7 +23,13 @@ def at_least_float32(logits: Tensor) -> Tensor:
 
 
 def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
-    """`log softmax(logits / temperature)` over the last dimension, in float32 at least."""
+    """`log softmax(logits / temperature)` over the last dimension, in float32 at least.
+
+    Raises:
+        ValueError: for a temperature that is not a finite number greater than 0.
+    """
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be a finite number greater than 0, got {temperature}.")
     return F.log_softmax(at_least_float32(logits) / temperature, dim=-1)
 
 

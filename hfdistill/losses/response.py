@@ -56,10 +56,11 @@ class Labels(Term):
         if "labels" not in batch:
             return _nothing(logits)
         labels = batch["labels"]
-        problem_type = self.problem_type or _infer_problem_type(logits, labels)
+        problem_type = self.problem_type or infer_problem_type(logits.shape[-1], labels)
         if problem_type == "single_label_classification":
+            classes = _classes(labels, IGNORED)
             return F.cross_entropy(
-                logits, labels.long(), reduction="none", ignore_index=IGNORED, label_smoothing=self.label_smoothing
+                logits, classes, reduction="none", ignore_index=IGNORED, label_smoothing=self.label_smoothing
             )
         if self.label_smoothing:
             raise ValueError(f"label_smoothing_factor is for single-label classification, not for {problem_type}.")
@@ -77,13 +78,19 @@ def _labelled(labels: Tensor) -> Tensor:
     return (labels != IGNORED) & ~labels.isnan()
 
 
+def _classes(labels: Tensor, ignored: int) -> Tensor:
+    """Labels as class indices, `ignored` where there is none; a column with holes comes as floats and NaN."""
+    return labels.masked_fill(~_labelled(labels), ignored).long()
+
+
 def _nothing(logits: Tensor) -> Tensor:
     """A loss of 0 for each row that still has a graph, so that a batch without labels can be stepped on."""
-    return 0.0 * logits.flatten(1).sum(1)
+    return 0.0 * at_least_float32(logits).flatten(1).sum(1)
 
 
-def _infer_problem_type(logits: Tensor, labels: Tensor) -> str:
-    if logits.shape[-1] == 1:
+def infer_problem_type(num_outputs: int, labels: Tensor) -> str:
+    """What transformers takes labels to mean for a model that does not say."""
+    if num_outputs == 1:
         return "regression"
     return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
 
@@ -137,14 +144,13 @@ class SoftTargets(Term):
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         student_logits, teacher_logits = _logit_pair(student, teacher)
-        if self.problem_type == "regression" or student_logits.shape[-1] == 1:
+        many = self.problem_type == "multi_label_classification"
+        if self.problem_type == "regression" or (student_logits.shape[-1] == 1 and not many):
             return DIVERGENCES["mse"](student_logits, teacher_logits, 1.0)
         if self.standardize_logits:
             student_logits, teacher_logits = _z_scores(student_logits), _z_scores(teacher_logits)
         temperature, divergence = self.scheduled(self.temperature), self._divergence()
-        if self.problem_type != "multi_label_classification":
-            return divergence(student_logits, teacher_logits, temperature)
-        if self.divergence == "mse":  # on the logits as they are: the added zeros of `_yes_no` would halve it
+        if not many or self.divergence == "mse":  # mse is on the logits: the added zeros of `_yes_no` would halve it
             return divergence(student_logits, teacher_logits, temperature)
         return divergence(_yes_no(student_logits), _yes_no(teacher_logits), temperature).mean(-1)
 
@@ -233,7 +239,7 @@ class DecoupledSoftTargets(Term):
             )
         if "labels" not in batch:
             return _nothing(student_logits)
-        temperature, labels = self.scheduled(self.temperature), batch["labels"].clamp_min(0)
+        temperature, labels = self.scheduled(self.temperature), _classes(batch["labels"], 0)
         log_q = log_probabilities(student_logits, temperature)
         log_p = log_probabilities(teacher_logits, temperature)
         target = _kl_of_parts(_target_and_rest(log_p, labels), _target_and_rest(log_q, labels))

@@ -1,0 +1,93 @@
+"""What the recipes share at a terminal: how their options are read, and how bad input is answered."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+SETTINGS_FILES = (".yaml", ".yml", ".json")
+
+
+def parse_arguments(
+    classes: Iterable[Any], description: str, defaults: Mapping[str, Any] | None = None
+) -> tuple[Any, ...]:
+    """Reads the command line into dataclasses.
+
+    The first word may be a YAML or JSON file of options. Its values are read as those on the command line are, which
+    override them: `5e-5`, that YAML takes for a text, is a number, and `yes` is true.
+
+    Args:
+        classes: The dataclasses, such as the recipe's own and its training arguments.
+        description: What `--help` begins with.
+        defaults: Values of fields that neither file nor command line gives, in place of the dataclass's own.
+
+    Returns:
+        An instance of each class. An option that is unknown or cannot be read ends the program with one line.
+    """
+    # Without an abbreviation "--eval" would quietly stand for whichever option is alone in beginning so.
+    usage = "%(prog)s [settings.yaml] [--option value ...], where --help lists the options"
+    parser = HfArgumentParser(classes, description=description, usage=usage, allow_abbrev=False)
+    parser.set_defaults(**(defaults or {}))
+    words = sys.argv[1:]
+    try:
+        if words and words[0].endswith(SETTINGS_FILES):
+            words = [*_words(Path(words[0])), *words[1:]]
+        *parsed, unknown = parser.parse_args_into_dataclasses(
+            words, return_remaining_strings=True, look_for_args_file=False
+        )
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1)
+        parser.error(f"unknown option {unknown[0]}" + (f"; did you mean {close[0]}?" if close else "."))
+    return tuple(parsed)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
+
+    An `OSError` is about files or the network, and a `ValueError` that a recipe or this package raises is about what
+    it was given. All else, such as a `ValueError` from deep within torch, passes as it is.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) or _raised_by(error) in ("hfdistill", "__main__"):
+            sys.exit(f"error: {error}")
+        raise
+
+
+def _raised_by(error: BaseException) -> str:
+    """The package whose code raised the error."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return "" if step is None else str(step.tb_frame.f_globals["__name__"]).partition(".")[0]
+
+
+def _words(path: Path) -> list[str]:
+    """A file of options as the words of a command line."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        settings = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} holds no options; write one `name: value` a line.")
+    words: list[str] = []
+    for name, value in settings.items():
+        if isinstance(value, list):
+            words += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            words.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+    return words

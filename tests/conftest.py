@@ -1,0 +1,90 @@
+"""What all tests share: a tiny tokenizer, tiny random models, a small dataset. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from string import ascii_lowercase
+
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, Value
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, set_seed
+
+SUBJECTS = "the film|this play|her second novel|that song|the long and winding last act".split("|")
+OPINIONS = "is a joy|is dull|made me laugh out loud|never ends|moved everyone in the room|wastes its cast".split("|")
+TEXTS = [f"{subject} {opinion}" for subject in SUBJECTS for opinion in OPINIONS]
+
+
+@pytest.fixture(autouse=True)
+def _own_world(tmp_path_factory, monkeypatch):
+    """Every test starts from the same seed, and keeps its soft targets out of the user's cache."""
+    monkeypatch.setattr("hfdistill.soft_target_store.HF_HOME", str(tmp_path_factory.mktemp("hf_home")))
+    set_seed(0)
+
+
+def make_tokenizer(texts: Iterable[str] = TEXTS, vocab_size: int = 120, **settings) -> PreTrainedTokenizerFast:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [*ascii_lowercase, *(f"##{letter}" for letter in ascii_lowercase)]
+    words = Counter(word for text in texts for word in text.split()).most_common(vocab_size)
+    pieces = list(dict.fromkeys([*special, *letters, *(word for word, _ in words)]))[:vocab_size]
+    tokenizer = Tokenizer(models.WordPiece({piece: id_ for id_, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", special.index("[CLS]")), ("[SEP]", special.index("[SEP]"))],
+    )
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    defaults = {"model_max_length": 64, "model_input_names": inputs, **names}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{**defaults, **settings})
+
+
+@pytest.fixture
+def tokenizer():
+    """A WordPiece tokenizer, the same in every run, that reads at most 64 tokens."""
+    return make_tokenizer()
+
+
+@pytest.fixture
+def other_tokenizer():
+    """A tokenizer with another vocabulary of the same kind: its words are spelt backwards."""
+    return make_tokenizer([text[::-1] for text in TEXTS[:4]])
+
+
+@pytest.fixture
+def tiny_bert():
+    """`tiny_bert(num_labels=3, seed=0, **config)`: a random BERT classifier without dropout.
+
+    Its weights are large enough for every text to get a visibly different answer.
+    """
+
+    def build(num_labels: int = 3, seed: int = 0, **config) -> BertForSequenceClassification:
+        defaults = {
+            "vocab_size": 120,
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 24,
+            "max_position_embeddings": 64,
+            "initializer_range": 0.5,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        }
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return BertForSequenceClassification(BertConfig(num_labels=num_labels, **{**defaults, **config})).eval()
+
+    return build
+
+
+@pytest.fixture
+def text_dataset() -> Dataset:
+    """Thirty different sentences of many lengths, shuffled, with labels `bad`, `fair` and `good`."""
+    texts = random.Random(0).sample(TEXTS, len(TEXTS))
+    features = Features({"sentence": Value("string"), "label": ClassLabel(names=["bad", "fair", "good"])})
+    return Dataset.from_dict({"sentence": texts, "label": [len(text) % 3 for text in texts]}, features=features)

@@ -1,0 +1,39 @@
+"""Makes soft targets in a process of its own: `make_soft_targets.py TEACHER STORE OUT [--seconds-a-batch S]`."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from accelerate import PartialState
+from datasets import load_from_disk
+
+from hfdistill import ModelTeacher, soft_targets
+
+parser = argparse.ArgumentParser()
+parser.add_argument("teacher", type=Path)
+parser.add_argument("store")
+parser.add_argument("out", type=Path)
+parser.add_argument("--seconds-a-batch", type=float, default=0.0)
+options = parser.parse_args()
+
+sys.modules["hfdistill.soft_targets"].SECONDS_A_PART = 0.0  # a part after every batch
+asked = []
+
+
+def watch(_, args, inputs):
+    asked.append(len(inputs["input_ids"]))
+    time.sleep(options.seconds_a_batch)
+
+
+teacher = ModelTeacher.from_pretrained(options.teacher, text_columns=["sentence"])
+teacher.model.register_forward_pre_hook(watch, with_kwargs=True)
+dataset = load_from_disk(options.teacher / "dataset")
+result = soft_targets(teacher, dataset, batch_size=2, store=options.store)
+rank = PartialState().process_index
+np.savez(
+    options.out.with_suffix(f".rank{rank}.npz") if rank else options.out,
+    logits=np.array(result["teacher_logits"][:], dtype=np.float32),
+    asked=np.array(asked),
+)

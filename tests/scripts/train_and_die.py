@@ -1,0 +1,22 @@
+"""Trains until a checkpoint of step 5 is written, then kills itself: `train_and_die.py OUT stored|live`."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from test_trainer_checkpoint import resumable
+
+
+class Die(TrainerCallback):
+    def on_save(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    out, kind = sys.argv[1:]
+    resumable(out, kind, given={"callbacks": [Die()]}).train()

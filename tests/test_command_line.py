@@ -1,0 +1,138 @@
+"""Reading options, and answering bad input with one line."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from hfdistill.command_line import parse_arguments, plain_errors
+
+
+@dataclass
+class Options:
+    """Some of each kind."""
+
+    rate: float = 0.5
+    name: str | None = None
+    words: list[str] | None = field(default=None)
+    loud: bool = False
+    settings: dict | str | None = field(default=None)
+
+    def __post_init__(self):
+        if self.rate < 0:
+            raise ValueError(f"rate must be positive; got {self.rate}.")
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    def run(*words, defaults=None):
+        monkeypatch.setattr(sys, "argv", ["recipe.py", *words])
+        [options] = parse_arguments([Options], "A recipe.", defaults)
+        return options
+
+    return run
+
+
+FILES = {
+    "o.yaml": "rate: 5e-3\nwords: [a:1, b]\nloud: no\nname:\n",
+    "o.yml": "rate: '0.005'\nwords:\n- a:1\n- b\n",
+    "o.json": '{"rate": 0.005, "words": ["a:1", "b"], "loud": false, "name": null}',
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_read_as_the_command_line_is(tmp_path, parse, name):
+    """YAML's 5e-3 is a text and "no", quoted, a true one: a run would go on with either."""
+    (tmp_path / name).write_text(FILES[name])
+    assert parse(str(tmp_path / name)) == Options(rate=0.005, words=["a:1", "b"])
+
+
+def test_quoted_words_and_objects_in_a_file(tmp_path, parse):
+    """A number below zero is no option, and an object stays one."""
+    (tmp_path / "o.yaml").write_text("name: -1e-3\nloud: 'no'\nsettings: {a: 1}\n")
+    options = parse(str(tmp_path / "o.yaml"))
+    assert (options.name, options.loud, options.settings) == ("-1e-3", False, '{"a": 1}')
+
+
+def test_the_command_line_overrides_the_file_and_the_file_the_defaults(tmp_path, parse):
+    """In any other order, what is typed would be quietly ignored."""
+    (tmp_path / "o.yaml").write_text("name: file\n")
+    defaults = {"name": "default", "rate": 0.25}
+    assert parse(defaults=defaults) == Options(name="default", rate=0.25)
+    assert parse(str(tmp_path / "o.yaml"), defaults=defaults) == Options(name="file", rate=0.25)
+    assert parse(str(tmp_path / "o.yaml"), "--name", "typed", "--loud") == Options(name="typed", loud=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--rat", "1"], "unknown option --rat; did you mean --rate?"),
+        (["--raet=1"], "unknown option --raet=1; did you mean --rate?"),
+        (["stray"], "unknown option stray."),
+        (["--rate", "high"], "argument --rate: invalid float value: 'high'"),
+        (["--rate", "-1"], "rate must be positive; got -1.0."),
+        (["none.yaml"], "none.yaml"),
+        (["broken.yaml"], "broken.yaml cannot be read: "),
+        (["broken.json"], "broken.json cannot be read: "),
+        (["list.yaml"], "list.yaml holds no options; write one `name: value` a line."),
+        (["typo.yaml"], "unknown option --raet=1; did you mean --rate?"),
+    ],
+)
+def test_bad_options_end_with_one_line(tmp_path, monkeypatch, parse, capsys, words, sentence):
+    """A page of usage, or of traceback, hides the line that helps."""
+    monkeypatch.chdir(tmp_path)
+    contents = {
+        "broken.yaml": "rate: [1\nname: x",
+        "broken.json": "{'rate': 1}",
+        "list.yaml": "- rate",
+        "typo.yaml": "raet: 1",
+    }
+    for name, text in contents.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        parse(*words)
+    usage, *lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and usage.startswith("usage: recipe.py [settings.yaml]") and len(lines) == 1
+    assert sentence in lines[0] and lines[0].startswith("recipe.py: error: ")
+
+
+def test_what_the_user_can_mend_is_one_line():
+    """Files, the network, and what this package says of its input."""
+    for error in (
+        FileNotFoundError("there is no file x"),
+        ConnectionError("no network"),
+        ValueError("line 3 is short"),
+    ):
+        with pytest.raises(SystemExit, match=f"^error: {error}$"), plain_errors():
+            raise_from("hfdistill.data.tables", error)
+    with pytest.raises(SystemExit, match="^error: mine$"), plain_errors():
+        raise_from("__main__", ValueError("mine"))
+
+
+def test_a_bug_keeps_its_traceback():
+    """One line without a place cannot be mended by anybody."""
+    for error in (ValueError("deep"), RuntimeError("shapes"), KeyError("x")):
+        with pytest.raises(type(error)) as kept, plain_errors():
+            raise_from("torch.nn.functional", error)
+        assert kept.value is error
+    with pytest.raises(RuntimeError), plain_errors():
+        raise_from("hfdistill.trainer", RuntimeError("a bug of ours"))
+    with pytest.raises(ValueError, match="need at least one array"), plain_errors():
+        np.concatenate([])
+
+
+def test_ending_otherwise_is_not_touched():
+    """Neither a clean end nor the user's own interruption is an error."""
+    with plain_errors():
+        pass
+    with pytest.raises(KeyboardInterrupt), plain_errors():
+        raise KeyboardInterrupt
+
+
+def raise_from(module, error):
+    """Raises it in code that belongs to a module of that name."""
+    exec("def fail(error): raise error", space := {"__name__": module})
+    space["fail"](error)

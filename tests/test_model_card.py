@@ -1,0 +1,192 @@
+"""The card: true to what was trained and measured, and silent about where and by whom."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+from tiny import make_args, make_model, make_rows, make_trainer
+
+from hfdistill import Objective, Schedule
+from hfdistill.losses import Labels, SoftTargets
+from hfdistill.model_card import CardFacts, model_card, told_arguments
+from hfdistill.report import Comparison, ModelFigures
+
+HUB = {"teacher": "somebody/bert-large", "dataset": "stanfordnlp/sst2"}
+
+
+@pytest.fixture
+def comparison():
+    def figures(accuracy, agreement=None):
+        return ModelFigures({"accuracy": accuracy, "f1": accuracy / 3}, 100, 10, 1.0, 2.0, 10.0, agreement)
+
+    models = {"teacher": figures(0.91), "student": figures(0.876543, 0.95), "baseline": figures(0.8, 0.9)}
+    return Comparison(models, rows=400, split="validation", device="cpu, 1 threads")
+
+
+def card_of(facts, objective=None, training=None):
+    objective = objective or Objective({"labels": (1.0, Labels())})
+    return model_card("my-student", objective.describe(), training or {"seed": 1}, facts)
+
+
+def table_below(card, heading):
+    """The cells of the first table below a heading, its header included."""
+    section = card.text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows if not set("".join(row)) <= set("-: ")]
+
+
+# ---- Metadata ----
+
+
+def test_the_front_matter_is_read_back_from_the_file(tmp_path, comparison):
+    """A Hub that cannot parse the metadata shows a model without a task, and pipeline(...) does not find it."""
+    card_of(CardFacts(**HUB, comparison=comparison, licence="apache-2.0")).save(tmp_path / "README.md")
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "text-classification", "apache-2.0")
+    assert data.base_model == "somebody/bert-large" and data.base_model_relation == "distill"
+    assert data.datasets == ["stanfordnlp/sst2"] and {"distillation", "hfdistill"} <= set(data.tags)
+    assert data.metrics == ["accuracy", "f1"]
+
+
+def test_the_model_index_holds_the_students_figures(tmp_path, comparison):
+    """The teacher's figures under the student's name would be a lie that looks like a result."""
+    card_of(CardFacts(**HUB, comparison=comparison)).save(tmp_path / "README.md")
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.model_name == "my-student"
+    values = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert values == {"accuracy": 0.8765, "f1": pytest.approx(0.2922)}
+    for result in data.eval_results:
+        assert (result.dataset_type, result.dataset_split) == ("stanfordnlp/sst2", "validation")
+        assert result.task_type == "text-classification"
+
+
+def test_a_figure_that_is_not_a_number_is_not_claimed(comparison):
+    """The Hub refuses a whole card for it."""
+    comparison.models["student"].metrics["f1"] = float("nan")
+    results = card_of(CardFacts(**HUB, comparison=comparison)).data.eval_results
+    assert [result.metric_type for result in results] == ["accuracy"]
+
+
+def test_without_a_comparison_nothing_is_claimed():
+    """A card that the trainer writes during training has no figures yet."""
+    card = card_of(CardFacts(**HUB))
+    assert card.data.eval_results is None and "What was lost" not in card.text
+
+
+@pytest.mark.parametrize(
+    "local", ["/home/ann/bert", "~/models/bert", "../bert", "models/bert", "a small BERT / by me", "bert"]
+)
+def test_only_hub_names_become_base_model_and_dataset(tmp_path, monkeypatch, local):
+    """A local folder as base_model links to somebody else's repository, or tells where files are kept."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "bert").mkdir(parents=True)
+    metadata = card_of(CardFacts(teacher=local, dataset=local)).data.to_dict()
+    assert not {"base_model", "base_model_relation", "datasets"} & metadata.keys()
+
+
+# ---- What the world may read ----
+
+PRIVATE = ["hf_x", "/home", "me/", "ann", "/data", "private", "..", "secret", "~", "C:"]
+COMMANDS = [
+    ["--hub_token", "hf_x"],
+    ["--hub_token=hf_x"],
+    ["--hub-token", "hf_x"],
+    ["--push_to_hub_token", "hf_x"],
+    ["--train_file", "/home/me/x.csv"],
+    ["--train_file=/home/me/x.csv"],
+    ["--train_file", "/data/private/train.csv"],
+    ["--test_file=../secret/x.tsv"],
+    ["--test_file", "data/../../secret/x.tsv"],
+    ["--teacher_name_or_path=~ann/bert/"],
+    ["--unlabeled_file", r"C:\Users\ann\x.csv"],
+    ["/home/ann/settings.yaml"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_command_tells_neither_paths_nor_tokens(words):
+    """A card is public the moment it is pushed."""
+    facts = CardFacts("/home/ann/bert", "/data/private/train.csv", command=["accelerate", *words, "--baseline"])
+    text = str(card_of(facts))
+    reproduce = text.partition("## Reproduce")[2].partition("Versions")[0]
+    assert not [word for word in PRIVATE if word in reproduce]
+    assert not [word for word in PRIVATE if word in text.replace(reproduce, "").replace("formers", "")]
+    assert "--baseline\n" in reproduce  # what follows is not swallowed
+    if "token" not in words[0]:
+        assert re.search(r"x\.csv|train\.csv|x\.tsv|bert|settings\.yaml", reproduce)
+
+
+def test_what_is_no_secret_is_kept_word_for_word():
+    """A command that lost a word does not reproduce anything."""
+    words = ["accelerate", "launch", "recipes/sst2.py", "--train_file", "data/train.csv", "--text_column", "my tokens"]
+    words += [
+        "--include_num_input_tokens_seen",
+        "all",
+        "--text_pair_column=token",
+        "--terms",
+        "labels:0.3",
+        "--baseline",
+    ]
+    card = card_of(CardFacts("somebody/bert", "train.csv", command=words))
+    assert (
+        "accelerate launch recipes/sst2.py --train_file data/train.csv --text_column 'my tokens' "
+        "--include_num_input_tokens_seen all --text_pair_column=token --terms labels:0.3 --baseline\n"
+    ) in card.text
+
+
+# ---- What was trained ----
+
+
+def test_the_terms_are_those_of_the_objective():
+    """A card that tells other weights than were trained cannot be reproduced."""
+    soft = SoftTargets(temperature=3.5, divergence="reverse_kl")
+    objective = Objective({"labels": (0.3, Labels()), "soft_targets": (Schedule(0.9, 0.1, "linear"), soft)})
+    header, labels, soft_targets = table_below(card_of(CardFacts("t", "d"), objective), "Objective")
+    assert header == ["term", "weight", "settings", "from"]
+    assert labels[:3] == ["labels", "0.3", ""] and "papers/1503.02531" in labels[3]
+    assert soft_targets[0] == "soft_targets" and "0.9" in soft_targets[1] and "0.1" in soft_targets[1]
+    assert "temperature = 3.5" in soft_targets[2] and "divergence = reverse_kl" in soft_targets[2]
+
+
+def test_the_trainers_card_tells_what_it_trained(tmp_path):
+    """The card is asked for at the end, when nobody reads it through."""
+    changes = {"alpha": 0.7, "temperature": 3.0, "learning_rate": 0.25, "gradient_accumulation_steps": 2}
+    rows = make_rows(4, teacher_logits=True)
+    trainer = make_trainer(tmp_path / "tiny-student", make_model(), rows, **changes)
+    trainer.create_model_card()
+    card = ModelCard.load(tmp_path / "tiny-student" / "README.md")
+    terms = {row[0]: row[1:3] for row in table_below(card, "Objective")[1:]}
+    assert terms.keys() == {"labels", "soft_targets"}
+    assert float(terms["labels"][0]) == pytest.approx(0.3) and float(terms["soft_targets"][0]) == pytest.approx(0.7)
+    assert "temperature = 3.0" in terms["soft_targets"][1]
+    told = dict(table_below(card, "Training")[1:])
+    assert (
+        told["learning_rate"] == "0.25" and told["examples a step"] == "16" and told["lr_scheduler_type"] == "constant"
+    )
+    assert card.text.lstrip().startswith("# tiny-student") and str(tmp_path) not in str(card)
+
+
+def test_told_arguments_are_plain_values(tmp_path):
+    """An enumeration would be told as SchedulerType.LINEAR."""
+    told = told_arguments(make_args(tmp_path, lr_scheduler_type="cosine", bf16=True))
+    assert told["lr_scheduler_type"] == "cosine" and told["precision"] == "bf16" and told["seed"] == 3
+
+
+def test_the_rows_are_counted_with_and_without_labels(comparison):
+    """Texts that the teacher labelled are no labelled data."""
+    facts = CardFacts("t", "d", comparison=comparison, labelled_rows=12000, unlabelled_rows=3456)
+    assert "12,000 rows with labels, and 3,456 without, labelled by the teacher alone." in card_of(facts).text
+    assert "without" not in card_of(CardFacts("t", "d", labelled_rows=12000)).text.partition("## Training")[2]
+
+
+def test_the_figures_are_told_with_their_doubt(comparison):
+    """Without the number of rows, a difference of one row passes for progress."""
+    text = card_of(CardFacts("t", "d", comparison=comparison)).text
+    assert comparison.markdown() in text
+    assert "400 validation rows, once, for one seed" in text and "One row is 0.25 points of accuracy." in text
+    assert "The baseline is the same student" in text
+    for model in comparison.models.values():
+        model.metrics.pop("accuracy")
+    assert "points of accuracy" not in card_of(CardFacts("t", "d", comparison=comparison)).text

@@ -1,0 +1,268 @@
+"""The comparison: what it measures equals what plain transformers gives, row by row."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import TEXTS
+
+from hfdistill import report
+from hfdistill.metrics import classification_metrics
+from hfdistill.report import Comparison, ModelFigures, compare
+
+NAMES = ["bad", "fair", "good"]
+SENTENCE = ("sentence",)
+
+
+@pytest.fixture(autouse=True)
+def _short_measurements(monkeypatch):
+    """Few rounds: speed is only looked at where a test says so."""
+    monkeypatch.setattr(report, "LATENCY_ROUNDS", 3)
+    monkeypatch.setattr(report, "THROUGHPUT_ROUNDS", 1)
+
+
+@pytest.fixture
+def classifier(tiny_bert):
+    """`classifier(seed, names=..., **config)`: a tiny BERT with named labels."""
+
+    def build(seed: int = 0, names=NAMES, **config):
+        labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+        return tiny_bert(seed=seed, num_labels=len(names), **labels, **config)
+
+    return build
+
+
+def measured(teacher, student, dataset, tokenizer, **settings):
+    metrics = settings.pop("compute_metrics", classification_metrics(["accuracy"]))
+    settings = {"text_columns": SENTENCE, **settings}
+    return compare(teacher, student, dataset, processing_class=tokenizer, compute_metrics=metrics, **settings)
+
+
+@torch.no_grad()
+def naive_answers(model, tokenizer, texts):
+    """The name of the largest logit of each text, asked one at a time."""
+    logits = [model.eval()(**tokenizer(text, return_tensors="pt", truncation=True)).logits[0] for text in texts]
+    return [model.config.id2label[int(row.argmax())] for row in logits]
+
+
+def share_equal(mine, theirs):
+    return sum(one == other for one, other in zip(mine, theirs, strict=True)) / len(mine)
+
+
+# ---- What is measured ----
+
+
+def test_metrics_and_agreement_are_those_of_plain_transformers(classifier, tokenizer, text_dataset):
+    """Answers out of order, or padding that counts, would give figures that look as good as any."""
+    teacher, student, baseline = classifier(1), classifier(2), classifier(5)
+    comparison = measured(teacher, student, text_dataset, tokenizer, baseline=baseline)
+    labels = [NAMES[label] for label in text_dataset["label"]]
+    answers = {
+        role: naive_answers(model, tokenizer, text_dataset["sentence"])
+        for role, model in {"teacher": teacher, "student": student, "baseline": baseline}.items()
+    }
+    assert len({tuple(answer) for answer in answers.values()}) == 3  # three models that can be told apart
+    for role, answer in answers.items():
+        assert comparison.models[role].metrics == {"accuracy": pytest.approx(share_equal(answer, labels))}
+    for role in ("student", "baseline"):
+        agreement = share_equal(answers[role], answers["teacher"])
+        assert comparison.models[role].agreement == pytest.approx(agreement) and 0 < agreement < 1
+    assert comparison.models["teacher"].agreement is None
+    assert comparison.rows == len(text_dataset)
+
+
+def test_the_teachers_labels_are_found_by_name(classifier, tokenizer, text_dataset):
+    """A teacher that numbers its labels otherwise would be measured as a bad one, and agree with nobody."""
+    teacher = classifier(1)
+    turned = copy.deepcopy(teacher)
+    order = [2, 0, 1]
+    turned.config.id2label = {index: NAMES[old] for index, old in enumerate(order)}
+    turned.config.label2id = {name: index for index, name in turned.config.id2label.items()}
+    with torch.no_grad():
+        turned.classifier.weight.copy_(teacher.classifier.weight[order])
+        turned.classifier.bias.copy_(teacher.classifier.bias[order])
+    straight = measured(teacher, teacher, text_dataset, tokenizer)
+    comparison = measured(turned, teacher, text_dataset, tokenizer)
+    assert comparison.models["teacher"].metrics == straight.models["teacher"].metrics
+    assert comparison.models["student"].agreement == 1
+
+
+def test_the_teacher_reads_with_its_own_tokenizer(classifier, tokenizer, other_tokenizer, text_dataset):
+    """Token ids of another vocabulary are valid ids: the teacher would answer to noise."""
+    teacher, student = classifier(1), classifier(2)
+    comparison = measured(teacher, student, text_dataset, tokenizer, teacher_processing_class=other_tokenizer)
+    labels = [NAMES[label] for label in text_dataset["label"]]
+    own = naive_answers(teacher, other_tokenizer, text_dataset["sentence"])
+    assert own != naive_answers(teacher, tokenizer, text_dataset["sentence"])
+    assert comparison.models["teacher"].metrics["accuracy"] == pytest.approx(share_equal(own, labels))
+
+
+def test_rows_that_bring_their_tokens_are_read_as_they_are(classifier, tokenizer, text_dataset):
+    """A tokenized dataset and its texts are the same rows."""
+    teacher, student = classifier(1), classifier(2)
+    from_texts = measured(teacher, student, text_dataset, tokenizer)
+    tokens = text_dataset.map(lambda row: tokenizer(row["sentence"])).rename_column("label", "labels")
+    from_tokens = measured(teacher, student, tokens.remove_columns("sentence"), tokenizer, text_columns=())
+    for role in ("teacher", "student"):
+        assert from_tokens.models[role].metrics == from_texts.models[role].metrics
+    assert from_tokens.models["student"].agreement == from_texts.models["student"].agreement
+
+
+def test_pairs_of_texts_are_read_as_pairs(classifier, tokenizer, text_dataset):
+    """Reading the first of two texts alone gives an answer too."""
+    teacher, student = classifier(1), classifier(2)
+    rows = text_dataset.add_column("reply", text_dataset["sentence"][::-1])
+    comparison = measured(teacher, student, rows, tokenizer, text_columns=("sentence", "reply"))
+    with torch.no_grad():
+        answers = [
+            NAMES[int(student(**tokenizer(row["sentence"], row["reply"], return_tensors="pt")).logits.argmax())]
+            for row in rows
+        ]
+    labels = [NAMES[label] for label in rows["label"]]
+    assert comparison.models["student"].metrics["accuracy"] == pytest.approx(share_equal(answers, labels))
+
+
+def test_regression_has_no_agreement(tiny_bert, tokenizer, text_dataset):
+    """The argmax of one number is always 0: every student would agree with every teacher."""
+    scores = text_dataset.remove_columns("label").add_column(
+        "label", [len(text) / 7 for text in text_dataset["sentence"]]
+    )
+    models = [tiny_bert(num_labels=1, seed=seed, problem_type="regression") for seed in (1, 2)]
+    metrics = classification_metrics(problem_type="regression")
+    comparison = measured(*models, scores, tokenizer, compute_metrics=metrics)
+    assert comparison.models["student"].agreement is None
+    assert "agreement" not in comparison.results()
+    assert "pearson" in comparison.models["student"].metrics
+
+
+def test_agreement_of_many_labels_is_over_decisions(tiny_bert, tokenizer, text_dataset):
+    """An argmax over independent labels would look at one of them only."""
+    problem = {"problem_type": "multi_label_classification"}
+    models = [tiny_bert(num_labels=3, seed=seed, **problem) for seed in (1, 2)]
+    labels = [[float(len(text) % 2), 1.0, 0.0] for text in text_dataset["sentence"]]
+    rows = text_dataset.remove_columns("label").add_column("labels", labels)
+    comparison = measured(*models, rows, tokenizer, compute_metrics=classification_metrics(**problem))
+    with torch.no_grad():
+        decisions = [
+            torch.cat([model(**tokenizer(text, return_tensors="pt")).logits > 0 for text in text_dataset["sentence"]])
+            for model in models
+        ]
+    assert comparison.models["student"].agreement == pytest.approx((decisions[0] == decisions[1]).float().mean().item())
+
+
+def test_sizes_are_exact(classifier, tokenizer, text_dataset):
+    """Size is a figure people choose by: counted from the configuration, bytes at the dtype that runs."""
+    student = classifier(2, num_hidden_layers=1)
+    teacher = classifier(1, num_hidden_layers=3).half()
+    models = measured(teacher, student, text_dataset, tokenizer).models
+    width, inner, embeddings = 16, 24, (120 + 64 + 2) * 16
+    layer = 4 * (width * width + width) + 2 * width * inner + width + inner + 4 * width
+    rest = 2 * width + (width * width + width) + (3 * width + 3)  # the embeddings' norm, the pooler, the classifier
+    for role, layers, bytes_each in (("teacher", 3, 2), ("student", 1, 4)):
+        assert models[role].parameters == embeddings + layers * layer + rest
+        assert models[role].embedding_parameters == embeddings
+        assert models[role].megabytes == pytest.approx(models[role].parameters * bytes_each / 1e6)
+
+
+def test_a_much_larger_model_is_slower(classifier, tokenizer, text_dataset, monkeypatch):
+    """A clock that is read before the work is done would find all models alike."""
+    monkeypatch.setattr(report, "LATENCY_ROUNDS", 15)
+    monkeypatch.setattr(report, "THROUGHPUT_ROUNDS", 3)
+    teacher, student = classifier(1, num_hidden_layers=16, hidden_size=64), classifier(2, num_hidden_layers=1)
+    comparison = measured(teacher, student, text_dataset, tokenizer)
+    assert comparison.speedup > 2
+    figures = comparison.models
+    assert figures["student"].examples_per_second > figures["teacher"].examples_per_second > 0
+    assert comparison.device.startswith("cpu")
+
+
+def test_fewer_rows_than_are_timed(classifier, tokenizer, text_dataset):
+    """A test set of one row is timed on that row."""
+    comparison = measured(classifier(1), classifier(2), text_dataset.select([0]), tokenizer)
+    assert comparison.rows == 1 and np.isfinite(comparison.speedup)
+
+
+def test_texts_beyond_a_models_positions_are_cut(classifier, tokenizer, text_dataset):
+    """One long text must not end a run after its training."""
+    rows = text_dataset.map(lambda row: {"sentence": " ".join([row["sentence"]] * 30)})
+    comparison = measured(classifier(1), classifier(2, max_position_embeddings=20), rows, tokenizer)
+    assert comparison.rows == len(rows)
+
+
+# ---- What is refused ----
+
+
+def test_rows_without_labels_are_refused(classifier, tokenizer, text_dataset):
+    """There is nothing to measure."""
+    with pytest.raises(ValueError, match="needs a column label or labels; the rows have sentence"):
+        measured(classifier(1), classifier(2), text_dataset.remove_columns("label"), tokenizer)
+
+
+def test_models_of_different_questions_are_refused(classifier, tokenizer, text_dataset):
+    """Comparing good/bad with spam/ham gives a number, too."""
+    with pytest.raises(ValueError, match="name their labels differently"):
+        measured(classifier(1, names=["a", "b", "c"]), classifier(2), text_dataset, tokenizer)
+    with pytest.raises(ValueError, match="the teacher has 2 labels and the student 3"):
+        measured(classifier(1, names=["bad", "good"]), classifier(2), text_dataset, tokenizer)
+
+
+# ---- How it is told ----
+
+
+def figures(latency=2.0, agreement=None, **changes):
+    values = {"metrics": {"accuracy": 0.5, "f1": 0.25}, "parameters": 1_500_000, "embedding_parameters": 10_000}
+    rest = {"megabytes": 6.0, "latency_ms": latency, "examples_per_second": 1234.5, "agreement": agreement}
+    return ModelFigures(**{**values, **rest, **changes})
+
+
+@pytest.fixture
+def comparison():
+    """Teacher, student and baseline of round figures."""
+    models = {"teacher": figures(8.0), "student": figures(2.0, 0.875), "baseline": figures(2.5, 0.75)}
+    return Comparison(models, rows=1200, split="validation", device="cpu, 1 threads")
+
+
+def test_results_have_the_promised_keys(comparison):
+    """Scripts read these names from `all_results.json`."""
+    results = comparison.results()
+    of_each = ("accuracy", "f1", "parameters", "latency_ms", "examples_per_second")
+    keys = {f"{role}_{name}" for role in ("teacher", "student", "baseline") for name in of_each}
+    assert results.keys() == keys | {"agreement", "baseline_agreement", "speedup", "compared_rows"}
+    assert results["speedup"] == 4 and results["agreement"] == 0.875 and results["baseline_agreement"] == 0.75
+    assert results["student_accuracy"] == 0.5 and results["teacher_parameters"] == 1_500_000
+
+
+def test_a_baseline_is_optional(comparison):
+    """Without one, no key and no column speaks of it."""
+    alone = Comparison({role: comparison.models[role] for role in ("teacher", "student")}, rows=3)
+    assert not any("baseline" in key for key in alone.results())
+    assert "baseline" not in alone.table() + alone.markdown()
+
+
+def test_the_table_is_aligned_and_markdown_has_the_same_cells(comparison):
+    """A column out of line is read as another model's."""
+    lines = comparison.table().splitlines()
+    header, rule, *rows = lines
+    starts = [match.start() for match in re.finditer("-+", rule)]
+    ends = [match.end() for match in re.finditer("-+", rule)]
+    for line in lines:
+        assert len(line) == len(rule)
+        assert all(line[end:start].strip() == "" for end, start in zip(ends, starts[1:], strict=False))
+    cells = [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in [header, *rows]]
+    for row in cells[1:]:
+        assert all(cell for cell in row) or row[0] == "agrees with the teacher"
+    assert cells[0] == ["1,200 validation rows", "teacher", "student", "baseline"]
+    markdown = [[cell.strip() for cell in line.strip("|").split("|")] for line in comparison.markdown().splitlines()]
+    assert markdown.pop(1) == ["---", "---:", "---:", "---:"]
+    assert markdown == cells
+    assert ["latency, one text", "8.00 ms", "2.00 ms", "2.50 ms"] in cells
+    assert ["agrees with the teacher", "", "87.5 %", "75.0 %"] in cells
+
+
+def test_texts_of_the_fixtures_have_many_lengths():
+    """The tests of order above would prove nothing on texts of one length."""
+    assert len({len(text.split()) for text in TEXTS}) > 3
