@@ -68,6 +68,8 @@ class EvaluationSums:
         return equal.sum(1), torch.full_like(none, equal.shape[1])
 
     def _decides(self, logits: Tensor) -> bool:
+        if self.problem_type == "multi_label_classification":
+            return True
         return self.problem_type != "regression" and logits.shape[-1] > 1
 
     def _decision(self, logits: Tensor) -> Tensor:

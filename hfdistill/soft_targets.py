@@ -15,6 +15,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.inference import answer
 from hfdistill.label_spaces import label_names as names_of
 from hfdistill.label_spaces import label_order
 from hfdistill.soft_target_store import SoftTargetStore, default_folder, describe_teacher, row_key
@@ -196,19 +197,17 @@ class _Maker:
             self._save(unsaved)
 
     def _logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
-        columns = tokens.select(rows).remove_columns("cut")[:]
-        inputs = self.tokenizer.pad(columns, return_tensors="pt").to(self.state.device)
-        with torch.inference_mode():
-            logits = model(**inputs).logits.float()
-        broken = (~logits.isfinite()).flatten(1).any(1).nonzero()
-        if len(broken):
-            row = int(broken[0])
-            text = self.tokenizer.decode(columns["input_ids"][row], skip_special_tokens=True)[:80]
+        columns = tokens.select(rows).remove_columns("cut").to_list()
+        logits = answer(model, self.tokenizer, columns)
+        broken = ~np.isfinite(logits).all(axis=-1)
+        if broken.any():
+            row = int(broken.argmax())
+            text = self.tokenizer.decode(columns[row]["input_ids"], skip_special_tokens=True)[:80]
             raise ValueError(
                 f"the teacher's logits for row {rows[row]} ({text!r}) are not finite: {logits[row].tolist()[:8]}; look "
                 "at that text and at the teacher's weights, or run it with dtype='float32'."
             )
-        return logits.cpu().numpy()
+        return logits
 
     def _save(self, unsaved: dict[bytes, np.ndarray]) -> None:
         if unsaved:

@@ -239,6 +239,8 @@ class DecoupledSoftTargets(Term):
             )
         if "labels" not in batch:
             return _nothing(student_logits)
+        if batch["labels"].dim() > 1:
+            raise ValueError("the term 'decoupled' sets one class apart, and these rows have many labels at once.")
         temperature, labels = self.scheduled(self.temperature), _classes(batch["labels"], 0)
         log_q = log_probabilities(student_logits, temperature)
         log_p = log_probabilities(teacher_logits, temperature)
