@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.teachers import TOKEN_COLUMNS, TeacherReader, max_positions
+from hfdistill.token_reader import TokenReader, max_positions, token_inputs
 
 
 def token_rows(
@@ -21,9 +20,8 @@ def token_rows(
     text_columns: Sequence[str] = (),
 ) -> list[dict[str, list[int]]]:
     """What a model reads of each row, without padding: its tokens of the text columns, or the row's own tokens."""
-    inputs = tuple(name for name in TOKEN_COLUMNS if name in inspect.signature(model.forward).parameters)
     limit = max_positions(model, processing_class)
-    columns = TeacherReader(processing_class, tuple(text_columns), inputs, limit)(dataset[:])
+    columns = TokenReader(processing_class, tuple(text_columns), token_inputs(model), limit)(dataset[:])
     names = [name for name in columns if name != "cut"]
     return [dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)]
 

@@ -62,7 +62,7 @@ def model_card(
         pipeline_tag="text-classification",
         tags=["distillation", "hfdistill"],
         base_model=facts.teacher if _is_hub_name(facts.teacher) else None,
-        base_model_relation="distill" if _is_hub_name(facts.teacher) else None,
+        base_model_relation="finetune" if _is_hub_name(facts.teacher) else None,
         datasets=[facts.dataset] if _is_hub_name(facts.dataset) else None,
         model_name=name,
         eval_results=_eval_results(facts),

@@ -11,7 +11,8 @@ from datasets import Dataset, IterableDataset
 from torch import Tensor
 from transformers.utils import logging
 
-from hfdistill.teachers import PREFIX, TEACHER_LOGITS, ModelTeacher, Teacher, TeacherReader
+from hfdistill.teachers import PREFIX, TEACHER_LOGITS, ModelTeacher, Teacher
+from hfdistill.token_reader import TokenReader
 
 logger = logging.get_logger(__name__)
 
@@ -44,7 +45,7 @@ def add_teacher_columns(dataset: Any, teacher: Teacher | None) -> Any:
 
 @dataclass(frozen=True)
 class _Prefixed:
-    reader: TeacherReader
+    reader: TokenReader
 
     def __call__(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         return {PREFIX + name: values for name, values in self.reader(rows).items()}

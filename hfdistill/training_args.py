@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 from typing_extensions import Self
 
 from hfdistill.losses import DIVERGENCES
+from hfdistill.objective import parse_terms
 from hfdistill.schedules import SHAPES, Schedule
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -113,7 +114,9 @@ class DistillationTrainingArguments(TrainingArguments):
             self._check(name, DTYPES.__contains__, f"one of {', '.join(DTYPES)}")
         for name in ("temperature", "alpha"):
             self._check_schedule(name)
-        if not self.terms and all(weight == 0 for weight in self.response_weights.values()):
+        if self.terms:
+            parse_terms(self.terms)
+        elif all(weight == 0 for weight in self.response_weights.values()):
             raise ValueError("label_weight and soft_target_weight are both 0: there is nothing to learn from.")
 
     def _check(self, name: str, allowed: Callable[[Any], bool], range_: str) -> None:

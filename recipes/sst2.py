@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from accelerate import PartialState
 from datasets import DatasetDict
 from transformers import (
@@ -85,11 +86,14 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
     save_total_limit: int = 1
     logging_steps: float = 0.05
     report_to: str = "none"
+    dataloader_pin_memory: bool = torch.accelerator.is_available()
 
 
 def main() -> None:
     recipe, args = arguments()
-    resume = args.resume_from_checkpoint not in (None, "false", "False")
+    resume = str(args.resume_from_checkpoint).lower() == "true"
+    if not resume and args.resume_from_checkpoint is not None:
+        raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
     with PartialState().main_process_first():
         folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
     set_seed(args.seed)
@@ -199,7 +203,7 @@ def load_teacher(recipe: Recipe, data: TextClassificationData) -> tuple[PreTrain
     name, head = recipe.teacher_name_or_path, {}
     if recipe.train_teacher:
         # Whatever it answered before, it gets a new head for these labels.
-        head = {**head_for(data), "dtype": "float32", "ignore_mismatched_sizes": True}
+        head = {**data.head, "dtype": "float32", "ignore_mismatched_sizes": True}
     with hub_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
         teacher = AutoModelForSequenceClassification.from_pretrained(name, **{"dtype": "auto", **head})
@@ -209,12 +213,6 @@ def load_teacher(recipe: Recipe, data: TextClassificationData) -> tuple[PreTrain
             "these labels, or fine-tune it on them first with --train_teacher true."
         )
     return tokenizer, teacher
-
-
-def head_for(data: TextClassificationData) -> dict[str, object]:
-    names = data.label_names or [f"LABEL_{index}" for index in range(data.num_labels)]
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    return {"problem_type": data.problem_type, **labels}
 
 
 def prepare_student(

@@ -90,10 +90,7 @@ def test_labels_follow_the_sentences(corpus, split):
 def test_annotators_disagree_in_train_only(corpus):
     rows = corpus["train"]
     names = rows.features["label"].names
-    flipped = [
-        read(sentence) != names[label]
-        for sentence, label in zip(rows["sentence"], rows["label"], strict=True)
-    ]
+    flipped = [read(sentence) != names[label] for sentence, label in zip(rows["sentence"], rows["label"], strict=True)]
     assert 0.13 < sum(flipped) / len(flipped) < 0.17
 
 
@@ -160,9 +157,7 @@ def pattern(template: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(template)))
 
 
-@pytest.mark.parametrize(
-    "kind", ["NEGATIONS", "STATEMENTS", "INTENSIFIERS", "DOWNTONERS", "CONTRASTS", "FILLERS"]
-)
+@pytest.mark.parametrize("kind", ["NEGATIONS", "STATEMENTS", "INTENSIFIERS", "DOWNTONERS", "CONTRASTS", "FILLERS"])
 def test_every_cue_occurs_in_every_split(corpus, kind):
     for split, rows in corpus.items():
         text = "\n".join(rows["sentence"])
@@ -239,9 +234,7 @@ def test_tokenizer_saves_and_loads(corpus, tokenizer, tmp_path):
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     texts = corpus["test"]["sentence"][:20]
     assert loaded.is_fast and loaded.model_max_length == tokenizer.model_max_length
-    assert (
-        loaded(texts, texts, padding=True)["input_ids"] == tokenizer(texts, texts, padding=True)["input_ids"]
-    )
+    assert loaded(texts, texts, padding=True)["input_ids"] == tokenizer(texts, texts, padding=True)["input_ids"]
     for name in ("pad_token_id", "unk_token_id", "cls_token_id", "sep_token_id", "mask_token_id"):
         assert getattr(loaded, name) == getattr(tokenizer, name) is not None
 

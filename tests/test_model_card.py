@@ -45,7 +45,7 @@ def test_the_front_matter_is_read_back_from_the_file(tmp_path, comparison):
     card_of(CardFacts(**HUB, comparison=comparison, licence="apache-2.0")).save(tmp_path / "README.md")
     data = ModelCard.load(tmp_path / "README.md").data
     assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "text-classification", "apache-2.0")
-    assert data.base_model == "somebody/bert-large" and data.base_model_relation == "distill"
+    assert data.base_model == "somebody/bert-large" and data.base_model_relation == "finetune"
     assert data.datasets == ["stanfordnlp/sst2"] and {"distillation", "hfdistill"} <= set(data.tags)
     assert data.metrics == ["accuracy", "f1"]
 

@@ -38,6 +38,13 @@ class TextClassificationData:
     num_labels: int
     problem_type: str
 
+    @property
+    def head(self) -> dict[str, Any]:
+        """What `from_pretrained` is told to give a model a head for this task."""
+        names = self.label_names or tuple(f"LABEL_{index}" for index in range(self.num_labels))
+        label2id = {name: index for index, name in enumerate(names)}
+        return {"problem_type": self.problem_type, "id2label": dict(enumerate(names)), "label2id": label2id}
+
 
 def text_classification_dataset(
     train_file: str | Path | Dataset,
