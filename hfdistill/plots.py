@@ -34,8 +34,12 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.
                 _curve(axes, history, name, f"{run}: {name.removeprefix('eval_')}", colours[run], style)
     for axes, title in ((training, "training"), (evaluation, "evaluation")):
         _dress(axes, title, "optimizer step", "loss")
-        if axes.lines:
-            axes.legend(frameon=False, fontsize=7, labelcolor=INK)
+    # One legend for both: they name the same curves, and inside it would lie on them.
+    labelled = training if training.lines else evaluation
+    if labelled.lines:
+        figure.legend(
+            handles=labelled.lines, loc="outside lower center", ncols=3, frameon=False, fontsize=8, labelcolor=INK
+        )
     _save(figure, path)
 
 

@@ -231,7 +231,8 @@ def _throughput(asks: Mapping[str, _Asks]) -> dict[str, float]:
 def _device_name(model: PreTrainedModel) -> str:
     if model.device.type == "cuda":
         return torch.cuda.get_device_name(model.device)
-    return f"{model.device.type}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{model.device.type}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _share(value: float | None) -> str:

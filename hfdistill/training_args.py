@@ -161,7 +161,8 @@ class DistillationTrainingArguments(TrainingArguments):
     def response_weights(self) -> dict[str, float | Schedule]:
         """The weights of labels and soft targets, as alpha or the two weights give them."""
         start, end, shape = self.alpha, self.alpha_end, self.alpha_schedule
-        weights: dict[str, float | Schedule] = {"labels": 1 - start, "soft_targets": start}
+        # Rounded, or the card of alpha 0.9 would speak of 0.09999999999999998.
+        weights: dict[str, float | Schedule] = {"labels": round(1 - start, 12), "soft_targets": start}
         if end is not None:
             weights = {"labels": Schedule(1 - start, 1 - end, shape), "soft_targets": Schedule(start, end, shape)}
         if self.label_weight is not None:

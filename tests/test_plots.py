@@ -76,7 +76,7 @@ def test_every_logged_loss_is_a_labelled_line(tmp_path, drawn):
     assert [axes.get_title() for axes in drawn[0].axes] == ["training", "evaluation"]
     for axes in drawn[0].axes:
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("optimizer step", "loss")
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == list(lines_of(axes))
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == list(lines_of(training))
 
 
 def test_runs_differ_by_colour_and_losses_by_style(tmp_path, drawn):
