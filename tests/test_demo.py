@@ -36,7 +36,7 @@ def read_clause(clause: str) -> int:
     praise = word in demo.POSITIVE_WORDS + demo.TEST_ONLY_POSITIVE_WORDS
     assert praise != (word in demo.NEGATIVE_WORDS + demo.TEST_ONLY_NEGATIVE_WORDS), clause
     sign = 1 if praise else -1
-    if re.search(r"\b(not|never|hardly)\b", clause):
+    if re.search(r"\b(not|never|hardly|nobody)\b", clause):
         return -sign * PLAIN
     if re.search(r"\b(really|truly|utterly|extremely)\b", clause):
         return sign * INTENSIFIED
@@ -66,13 +66,13 @@ def read(sentence: str) -> str:
     [
         ("the plot was good .", "positive"),
         ("the plot was not good .", "negative"),
-        ("the soup was hardly really dull , last night .", "positive"),
+        ("nobody would call the soup really dull , last night .", "positive"),
         ("the plot was slightly dull and the cast was superb .", "positive"),
         ("the plot was utterly dull and the cast was not really bad .", "negative"),
         ("although the plot was good , the cast was bad .", "negative"),
         ("in my view , the cast was bad , although the plot was good and the soup was good .", "negative"),
         ("the plot was utterly good , but the cast was never good .", "negative"),
-        ("the cast was a bit funny , even if the plot was not funny .", "positive"),
+        ("the cast was a bit funny , even if i did not find the plot funny .", "positive"),
     ],
 )
 def test_the_reader_reads_as_a_person_does(sentence, label):
@@ -90,11 +90,8 @@ def test_labels_follow_the_sentences(corpus, split):
 def test_annotators_disagree_in_train_only(corpus):
     rows = corpus["train"]
     names = rows.features["label"].names
-    flipped = [
-        read(sentence) != names[label]
-        for sentence, label in zip(rows["sentence"], rows["label"], strict=True)
-    ]
-    assert 0.08 < sum(flipped) / len(flipped) < 0.12
+    flipped = [read(sentence) != names[label] for sentence, label in zip(rows["sentence"], rows["label"], strict=True)]
+    assert 0.13 < sum(flipped) / len(flipped) < 0.17
 
 
 def test_noise_changes_labels_and_no_sentence(corpus):
@@ -118,7 +115,7 @@ def test_columns_sizes_and_speed():
     corpus = demo.demo_dataset()
     assert time.perf_counter() - start < 3
     assert {split: rows.num_rows for split, rows in corpus.items()} == {
-        "train": 24_000,
+        "train": 12_000,
         "validation": 1_000,
         "test": 1_000,
     }
@@ -160,9 +157,7 @@ def pattern(template: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(template)))
 
 
-@pytest.mark.parametrize(
-    "kind", ["NEGATIONS", "STATEMENTS", "INTENSIFIERS", "DOWNTONERS", "CONTRASTS", "FILLERS"]
-)
+@pytest.mark.parametrize("kind", ["NEGATIONS", "STATEMENTS", "INTENSIFIERS", "DOWNTONERS", "CONTRASTS", "FILLERS"])
 def test_every_cue_occurs_in_every_split(corpus, kind):
     for split, rows in corpus.items():
         text = "\n".join(rows["sentence"])
@@ -211,14 +206,15 @@ def test_the_same_seed_gives_the_same_corpus_and_tokenizer_in_another_process():
 
 def test_another_seed_gives_another_corpus(corpus):
     other = demo.demo_dataset(seed=1)
-    assert len(set(corpus["train"]["sentence"]) & set(other["train"]["sentence"])) < 12_000
+    assert len(set(corpus["train"]["sentence"]) & set(other["train"]["sentence"])) < 6_000
 
 
 # ---- The tokenizer ----
 
 
-def test_unseen_words_are_read_in_pieces(tokenizer):
-    assert tokenizer.tokenize("the plot was good") == ["▁the", "▁plot", "▁was", "▁good"]
+def test_training_words_are_whole_and_unseen_ones_in_pieces(tokenizer):
+    for word in demo.POSITIVE_WORDS + demo.NEGATIVE_WORDS + demo.THINGS:
+        assert len(tokenizer.tokenize(word)) == 1, word
     for word in demo.TEST_ONLY_POSITIVE_WORDS + demo.TEST_ONLY_NEGATIVE_WORDS + demo.TEST_ONLY_THINGS:
         pieces = tokenizer.tokenize(word)
         assert len(pieces) > 1 and tokenizer.unk_token not in pieces, word
@@ -238,9 +234,7 @@ def test_tokenizer_saves_and_loads(corpus, tokenizer, tmp_path):
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     texts = corpus["test"]["sentence"][:20]
     assert loaded.is_fast and loaded.model_max_length == tokenizer.model_max_length
-    assert (
-        loaded(texts, texts, padding=True)["input_ids"] == tokenizer(texts, texts, padding=True)["input_ids"]
-    )
+    assert loaded(texts, texts, padding=True)["input_ids"] == tokenizer(texts, texts, padding=True)["input_ids"]
     for name in ("pad_token_id", "unk_token_id", "cls_token_id", "sep_token_id", "mask_token_id"):
         assert getattr(loaded, name) == getattr(tokenizer, name) is not None
 
