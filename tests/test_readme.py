@@ -1,0 +1,49 @@
+"""What the README tells a newcomer to type: its Python runs, its commands are those of CI, its files are there."""
+
+import re
+from pathlib import Path
+
+from transformers import AutoModelForSequenceClassification
+
+from hfdistill.metrics import classification_metrics
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_runs_as_it_stands(tokenizer, tiny_bert, text_dataset, tmp_path, monkeypatch):
+    """An example that was never run is the first thing that breaks, and the first that is copied."""
+    monkeypatch.chdir(tmp_path)
+    names = {"id2label": {0: "bad", 1: "fair", 2: "good"}, "label2id": {"bad": 0, "fair": 1, "good": 2}}
+    teacher = tiny_bert(num_hidden_layers=6, **names)
+    rows = text_dataset.map(lambda rows: tokenizer(rows["sentence"]), batched=True).train_test_split(10)
+    world = {
+        "teacher": teacher,
+        "tokenizer": tokenizer,
+        "train": rows["train"],
+        "validation": rows["test"],
+        "accuracy": classification_metrics(["accuracy"]),
+    }
+    (code,) = blocks("python")
+    exec(code, world)
+    student = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert student.config.num_hidden_layers == 3 and student.config.id2label == names["id2label"]
+    assert "accuracy" in str(world["trainer"].evaluate())
+
+
+def test_its_commands_are_those_of_ci():
+    """A newcomer's first two commands must be the ones that are run on every change."""
+    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    main, tests = (block.strip().split(" && ") for block in blocks("bash")[:2])
+    assert main[0].endswith("-e . -c constraints.txt") and main[1] in run
+    assert tests[0] in run and "make test" in tests[1] and "make test-all" in run
+
+
+def test_its_links_lead_somewhere():
+    """A link to a file that was renamed greets the reader with nothing."""
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert targets and not [target for target in targets if not (ROOT / target).exists()]
