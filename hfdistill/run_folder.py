@@ -41,6 +41,24 @@ def claim_folder(output_dir: str | os.PathLike[str], resume: bool) -> Path:
     return folder
 
 
+def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
+    """The newest checkpoint in a folder that was written to its end, or `None`.
+
+    A run that is killed while it saves leaves a checkpoint that cannot be resumed from; `trainer_state.json` is the
+    last file of one.
+    """
+    checkpoints = sorted(Path(folder).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    return next((str(path) for path in reversed(checkpoints) if _is_json(path / "trainer_state.json")), None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    return True
+
+
 def write_report(
     folder: str | os.PathLike[str],
     comparison: Comparison,

@@ -28,7 +28,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelTeacher, make_student, soft_targets
 from hfdistill.command_line import parse_arguments, plain_errors
@@ -38,7 +37,7 @@ from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts
 from hfdistill.report import compare
-from hfdistill.run_folder import claim_folder, write_report
+from hfdistill.run_folder import claim_folder, last_checkpoint, write_report
 
 HUB_TEACHER = "textattack/bert-base-uncased-SST-2"
 HUB_DATASET = "stanfordnlp/sst2"
@@ -92,7 +91,7 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
 def main() -> None:
     recipe, args = arguments()
     resume = str(args.resume_from_checkpoint).lower() == "true"
-    if not resume and args.resume_from_checkpoint is not None:
+    if not resume and str(args.resume_from_checkpoint).lower() not in ("none", "false"):
         raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
     with PartialState().main_process_first():
         folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
@@ -256,7 +255,7 @@ def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, metrics: Callab
 
 def train(trainer: DistillationTrainer, resume: bool) -> None:
     folder = trainer.args.output_dir
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resume else None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     trainer.save_model()
 
 

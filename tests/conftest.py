@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from collections.abc import Iterable
@@ -12,6 +13,11 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, set_seed
+
+# One thread here and in every process that a test starts: with another number sums are rounded otherwise, and over
+# tensors this small threads only stand in one another's way.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 SUBJECTS = "the film|this play|her second novel|that song|the long and winding last act".split("|")
 OPINIONS = "is a joy|is dull|made me laugh out loud|never ends|moved everyone in the room|wastes its cast".split("|")

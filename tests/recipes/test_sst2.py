@@ -316,7 +316,7 @@ def test_a_run_killed_twice_ends_with_the_same_student(home):
         killed = launched(ACCELERATE, *words, "--resume_from_checkpoint", resume)
         while killed.poll() is None and not list((home / folder).glob("checkpoint-*/trainer_state.json")):
             time.sleep(0.05)
-        assert killed.poll() is None, "it ended before it could be killed"
+        assert killed.poll() is None, killed.communicate()
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate()
         assert not list((home / folder).glob("checkpoint-160")), "it was killed too late to prove anything"
