@@ -2,13 +2,12 @@
 
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.divergences import DIVERGENCES
-from hfdistill.losses.response import PROBLEM_TYPES, DecoupledSoftTargets, Labels, SoftTargets, infer_problem_type
+from hfdistill.losses.response import DecoupledSoftTargets, Labels, SoftTargets, infer_problem_type
 
 TERMS: dict[str, type[Term]] = {term.name: term for term in (Labels, SoftTargets, DecoupledSoftTargets)}
 
 __all__ = [
     "DIVERGENCES",
-    "PROBLEM_TYPES",
     "TERMS",
     "Batch",
     "DecoupledSoftTargets",

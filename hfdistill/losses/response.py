@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from hfdistill.teachers import TeacherSignal
     from hfdistill.training_args import DistillationTrainingArguments
 
-PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 IGNORED = -100
 
 
