@@ -99,7 +99,7 @@ def make_student(
         Shrink and fine-tune: https://huggingface.co/papers/2010.13002.
     """
     teacher = _as_model(teacher)
-    stack = _find_layers(teacher)
+    stack = find_layers(teacher)
     chosen = choose_layers(teacher.config.num_hidden_layers, num_hidden_layers, layers)
     student = _build(teacher, chosen)
     if isinstance(layers, str) and _only_layer_zero_fits_first(teacher, student, stack, chosen):
@@ -146,7 +146,7 @@ def _as_model(teacher: PreTrainedModel | str | os.PathLike[str]) -> PreTrainedMo
     return teacher
 
 
-def _find_layers(teacher: PreTrainedModel) -> str:
+def find_layers(teacher: PreTrainedModel) -> str:
     """The name of the one list of layers in `teacher`, such as `bert.encoder.layer`."""
     if teacher.config.is_encoder_decoder:
         raise ValueError(f"{type(teacher).__name__} is an encoder-decoder; only single stacks can be cut.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedConfig, Trainer
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
@@ -19,8 +19,9 @@ from hfdistill.losses import infer_problem_type
 from hfdistill.model_card import CardFacts, model_card, told_arguments
 from hfdistill.objective import COUNTED_ROWS, Loss, Objective
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
-from hfdistill.teachers import TEACHER_LOGITS, StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
+from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
 from hfdistill.training_args import DistillationTrainingArguments
+from hfdistill.transfer_sets import labeled_share_sampler
 from hfdistill.vocabularies import check_vocabularies
 
 logger = logging.get_logger(__name__)
@@ -38,8 +39,9 @@ class DistillationTrainer(Trainer):
     Args:
         model: The student. Trained in float32 unless `args.student_dtype` says otherwise.
         args: `DistillationTrainingArguments`.
-        teacher: A model, a name or path, any `Teacher`, or `None` when the rows carry `teacher_logits` or nothing in
-            the objective needs a teacher. It is frozen and never saved.
+        teacher: A model, a name or path, any `Teacher`, a list of these (`args.teacher_combination` says how they are
+            combined), or `None` when the rows carry `teacher_logits` or `ensemble_logits`, or nothing in the objective
+            needs a teacher. It is frozen and never saved.
         objective: An `Objective`; by default the one that `args` describe, read anew whenever they change.
         **kwargs: As for `Trainer`: `train_dataset`, `eval_dataset`, `processing_class`, `compute_metrics`, ...
 
@@ -69,19 +71,22 @@ class DistillationTrainer(Trainer):
     ) -> None:
         args = DistillationTrainingArguments("tmp_trainer") if args is None else args
         _refuse_what_cannot_work(model, args, teacher, kwargs)
-        self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype)
-        self._stored = StoredTeacher()
+        self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype, args.combination)
+        self._stored = StoredTeacher(args.combination)
         self._given_objective = objective
         self._built_objective: Objective | None = None
         self._built_from: object = None
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
+        self._stored.align(self._student_config)
         if self.teacher is not None:
             self.teacher.align(self._student_config)
             _check_problem_types(self._teacher_problem_type, self._problem_type)
             check_vocabularies(self.teacher, self.model, self.processing_class)
             self.data_collator = TeacherCollator(self.data_collator, self.teacher)
+            if self.teacher.callback is not None:
+                self.add_callback(self.teacher.callback)
         #: What the student's card says beside what this trainer knows; a recipe sets it once it has compared.
         self.card_facts: CardFacts | None = None
         self._evaluation: EvaluationSums | None = None
@@ -123,8 +128,7 @@ class DistillationTrainer(Trainer):
 
     @property
     def _teacher_problem_type(self) -> str | None:
-        config = getattr(getattr(self.teacher, "model", None), "config", None)
-        return getattr(config, "problem_type", None)
+        return None if self.teacher is None else self.teacher.problem_type
 
     def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:
         """Where the student's config leaves its problem type open it becomes the teacher's, or what its labels tell.
@@ -143,7 +147,13 @@ class DistillationTrainer(Trainer):
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
             columns: Any = self._signature_columns
-            columns += [TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())]
+            columns += [*self._stored.columns, *(self.teacher.columns if self.teacher else ())]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.labeled_share is None:
+            return super()._get_train_sampler(dataset)
+        return labeled_share_sampler(dataset, self.args, lambda: int(self.state.epoch or 0))
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
@@ -200,12 +210,18 @@ class DistillationTrainer(Trainer):
         """
         student, teacher, batch = self._ask_both(model, inputs)
         counts = None if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        loss = self.current_objective(student, teacher, batch, counts)
+        loss = self._loss(student, teacher, batch, counts)
         # Gradients are averaged over ranks, and the counts are of all ranks.
         scale = 1 if counts is None else self.accelerator.num_processes
         if model.training:
             self._remember(loss, scale)
         return (loss.total * scale, _task_output(student)) if return_outputs else loss.total * scale
+
+    def _loss(
+        self, student: Any, teacher: TeacherSignal | None, batch: Mapping[str, Any], counts: Tensor | None
+    ) -> Loss:
+        loss: Loss = self.current_objective(student, teacher, batch, counts)
+        return loss
 
     def _ask_both(
         self, model: nn.Module, inputs: Mapping[str, Any]
@@ -214,7 +230,7 @@ class DistillationTrainer(Trainer):
         objective = self.current_objective
         objective.set_progress(min(1.0, self.state.global_step / max(1, self.state.max_steps - 1)))
         # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
-        reserved = {"labels", COUNTED_ROWS, TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())}
+        reserved = {"labels", COUNTED_ROWS, *self._stored.columns, *(self.teacher.columns if self.teacher else ())}
         student_inputs = {name: value for name, value in inputs.items() if name not in reserved}
         student = model(**student_inputs, **{f"output_{name}": True for name in objective.outputs})
         teacher = self._ask_teacher(model.training, inputs)
@@ -230,10 +246,13 @@ class DistillationTrainer(Trainer):
         objective = self.current_objective
         if training and not objective.needs_teacher:
             return None
-        if TEACHER_LOGITS in inputs and not objective.outputs:
+        step = self.state.global_step if training else None
+        if self._stored.answers(inputs) and not objective.outputs:
+            self._stored.step = step
             return self._stored(inputs)
         if self.teacher is not None and (training or self.args.teacher_at_eval):
             self.teacher.prepare(self.accelerator)
+            self.teacher.step = step
             return self.teacher(inputs, objective.outputs)
         if training:
             raise ValueError(
@@ -241,6 +260,18 @@ class DistillationTrainer(Trainer):
                 "batch: pass teacher=..., make the column with soft_targets(...), or set alpha=0 to learn from labels."
             )
         return None
+
+    # ---- What else a checkpoint holds ----
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.teacher is not None and self.args.should_save:
+            self.teacher.save_state(Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.teacher is not None and checkpoint is not None:
+            self.teacher.load_state(Path(checkpoint))
 
     # ---- Logging ----
 
@@ -274,8 +305,7 @@ class DistillationTrainer(Trainer):
         card.save(Path(str(self.args.output_dir)) / "README.md")
 
     def _teacher_name(self) -> str:
-        model = getattr(self.teacher, "model", None)
-        return getattr(getattr(model, "config", None), "name_or_path", "") or "a teacher"
+        return (self.teacher.name if self.teacher else "") or "a teacher"
 
     # ---- Evaluation ----
 
@@ -295,7 +325,7 @@ class DistillationTrainer(Trainer):
         inputs: dict[str, Any],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor | None, Any, Tensor | None]:
         """The student's logits for a batch; its losses are summed row by row into the evaluation's means."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -305,7 +335,11 @@ class DistillationTrainer(Trainer):
         self._evaluation.add(student, teacher, batch)
         if prediction_loss_only:
             return None, None, None
-        return None, student.logits.detach(), inputs.get("labels")
+        return None, self._answers(student), inputs.get("labels")
+
+    def _answers(self, student: Any) -> Any:
+        """What an evaluation gathers of the student's output, for its metrics."""
+        return student.logits.detach()
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """`Trainer`'s loop, with each term's exact mean and the agreement with the teacher in its metrics."""
@@ -353,5 +387,9 @@ def _refuse_what_cannot_work(
         )
     if kwargs.get("compute_loss_func") is not None:
         raise ValueError("compute_loss_func would be ignored: give its formula as a term of objective=Objective(...).")
-    if model is not None and (model is teacher or model is getattr(teacher, "model", None)):
+    if args.labeled_share is not None and not hasattr(kwargs.get("train_dataset"), "__len__"):
+        raise ValueError("labeled_share mixes the rows of a Dataset, and this is a stream, whose order is its own.")
+    given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
+    asked = [member for one in given for member in (one.members if isinstance(one, Teacher) else [one])]
+    if model is not None and any(model is one or model is getattr(one, "model", None) for one in asked):
         raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")

@@ -11,6 +11,7 @@ from typing_extensions import Self
 from hfdistill.losses import DIVERGENCES
 from hfdistill.objective import parse_terms
 from hfdistill.schedules import SHAPES, Schedule
+from hfdistill.teachers import COMBINATIONS, Combination
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -46,6 +47,11 @@ class DistillationTrainingArguments(TrainingArguments):
             small updates: for speed use `bf16` or `fp16`, which keep float32 weights.
         teacher_at_eval: Whether a live teacher is consulted at evaluation, for `eval_soft_target_loss` and
             `eval_agreement`. Stored soft targets cost nothing and are always used.
+        teacher_combination: How the answers of several teachers become one: `probabilities` (their mean), `logits`
+            (mean of the logits), `confidence` (the surer count for more) or `sample` (one of them each step).
+        teacher_weights: A weight above 0 for each teacher, in proportion; by default they are equal.
+        labeled_share: The share of rows with a label in every batch, strictly between 0 and 1, for a dataset where many
+            rows have none (-100); it takes the place of `train_sampling_strategy`. `None` takes rows as they come.
 
     Raises:
         ValueError: for a value outside its range, naming the argument.
@@ -82,6 +88,15 @@ class DistillationTrainingArguments(TrainingArguments):
     teacher_at_eval: bool = field(
         default=True, metadata=_help("Whether a live teacher is consulted at evaluation (it costs its forward pass).")
     )
+    teacher_combination: str = field(
+        default="probabilities", metadata=_help("How several teachers' answers become one.", list(COMBINATIONS))
+    )
+    teacher_weights: list[float] | None = field(
+        default=None, metadata=_help("A weight above 0 for each teacher, in proportion (default: equal).")
+    )
+    labeled_share: float | None = field(
+        default=None, metadata=_help("Share of rows with a label in every batch, where many rows have none.")
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,12 +123,14 @@ class DistillationTrainingArguments(TrainingArguments):
             )
         for name in ("label_weight", "soft_target_weight"):
             self._check(name, lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
+        self._check("labeled_share", lambda value: 0 < value < 1, "strictly between 0 and 1")
         self._check("js_beta", lambda value: 0 < value < 1, "strictly between 0 and 1; the ends are the two KLs")
         self._check("divergence", DIVERGENCES.__contains__, f"one of {', '.join(DIVERGENCES)}")
         for name in ("teacher_dtype", "student_dtype"):
             self._check(name, DTYPES.__contains__, f"one of {', '.join(DTYPES)}")
         for name in ("temperature", "alpha"):
             self._check_schedule(name)
+        self.combination  # noqa: B018 (refuses what it cannot be made of)
         if self.terms:
             parse_terms(self.terms)
         elif all(weight == 0 for weight in self.response_weights.values()):
@@ -149,6 +166,11 @@ class DistillationTrainingArguments(TrainingArguments):
         """All that an objective is built from: when it is another, so is the objective."""
         weights = (*(self.terms or ()), *self.response_weights.items(), self.label_smoothing_factor)
         return weights, self.temperature_over_time, self.divergence, self.js_beta, self.standardize_logits
+
+    @property
+    def combination(self) -> Combination:
+        """How the answers of several teachers become one."""
+        return Combination(self.teacher_combination, self.teacher_weights, self.seed)
 
     @property
     def temperature_over_time(self) -> float | Schedule:

@@ -12,6 +12,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from hfdistill import DistillationTrainingArguments, Objective, Schedule
 from hfdistill.losses import DIVERGENCES
 from hfdistill.schedules import SHAPES
+from hfdistill.teachers import COMBINATIONS
 from hfdistill.training_args import DTYPES
 
 #: Something other than the default for every field of its own.
@@ -31,6 +32,9 @@ CHANGED = {
     "teacher_dtype": "bfloat16",
     "student_dtype": "auto",
     "teacher_at_eval": False,
+    "teacher_combination": "logits",
+    "teacher_weights": [1.0, 3.0],
+    "labeled_share": 0.25,
 }
 
 
@@ -250,6 +254,7 @@ def test_help_renders(parser):
 def test_every_field_has_help_and_its_choices(field, parser):
     assert field.metadata["help"].endswith(".")
     choices = {"divergence": list(DIVERGENCES), "teacher_dtype": list(DTYPES), "student_dtype": list(DTYPES)}
+    choices["teacher_combination"] = list(COMBINATIONS)
     choices |= dict.fromkeys(("temperature_schedule", "alpha_schedule"), list(SHAPES))
     action: argparse.Action = next(action for action in parser._actions if action.dest == field.name)
     assert (list(action.choices) if action.choices and field.name in choices else None) == choices.get(field.name)
