@@ -5,15 +5,17 @@ from hfdistill.schedules import Schedule
 from hfdistill.soft_target_store import StaleSoftTargets
 from hfdistill.soft_targets import soft_targets
 from hfdistill.students import make_student
-from hfdistill.teachers import ModelTeacher, Teacher, TeacherSignal
+from hfdistill.teachers import Combination, EnsembleTeacher, ModelTeacher, Teacher, TeacherSignal
 from hfdistill.trainer import DistillationTrainer
 from hfdistill.training_args import DistillationTrainingArguments
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Combination",
     "DistillationTrainer",
     "DistillationTrainingArguments",
+    "EnsembleTeacher",
     "ModelTeacher",
     "Objective",
     "Schedule",
