@@ -2,12 +2,14 @@
 
 from hfdistill.objective import Objective
 from hfdistill.schedules import Schedule
+from hfdistill.seq2seq import Seq2SeqTeacher
+from hfdistill.seq2seq_trainer import Seq2SeqDistillationTrainer
 from hfdistill.soft_target_store import StaleSoftTargets
 from hfdistill.soft_targets import soft_targets
 from hfdistill.students import make_student
 from hfdistill.teachers import ModelTeacher, Teacher, TeacherSignal
 from hfdistill.trainer import DistillationTrainer
-from hfdistill.training_args import DistillationTrainingArguments
+from hfdistill.training_args import DistillationTrainingArguments, Seq2SeqDistillationTrainingArguments
 
 __version__ = "0.1.0"
 
@@ -17,6 +19,9 @@ __all__ = [
     "ModelTeacher",
     "Objective",
     "Schedule",
+    "Seq2SeqDistillationTrainer",
+    "Seq2SeqDistillationTrainingArguments",
+    "Seq2SeqTeacher",
     "StaleSoftTargets",
     "Teacher",
     "TeacherSignal",

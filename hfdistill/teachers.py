@@ -102,6 +102,9 @@ class ModelTeacher(Teacher):
         ValueError: for `text_columns` without a tokenizer, or more than a pair of them.
     """
 
+    #: What a name or path is loaded with.
+    auto_class: Any = AutoModelForSequenceClassification
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -129,8 +132,8 @@ class ModelTeacher(Teacher):
     def from_pretrained(
         cls, name_or_path: str | os.PathLike[str], text_columns: Sequence[str] | None = None, dtype: str | None = None
     ) -> ModelTeacher:
-        """Loads a sequence classifier and its tokenizer from the Hub or a folder."""
-        model = AutoModelForSequenceClassification.from_pretrained(name_or_path, dtype=dtype or "auto")
+        """Loads a model of `auto_class` (here a sequence classifier) and its tokenizer from the Hub or a folder."""
+        model = cls.auto_class.from_pretrained(name_or_path, dtype=dtype or "auto")
         tokenizer = AutoTokenizer.from_pretrained(name_or_path)
         # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
         known = len(tokenizer) > len(tokenizer.all_special_ids)
@@ -173,14 +176,17 @@ class ModelTeacher(Teacher):
         return {PREFIX + name: tensor for name, tensor in self.processing_class.pad(own, return_tensors="pt").items()}
 
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+        with torch.no_grad():
+            answer = self.model.eval()(**self._read(batch), **{f"output_{name}": True for name in outputs})
+        logits = answer.logits if self._order is None else answer.logits[..., self._order]
+        return TeacherSignal(logits=logits, **{name: answer[name] for name in outputs})
+
+    def _read(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model is called with."""
         prefix = PREFIX if self.text_columns else ""
         if prefix + "input_ids" not in batch:
             raise ValueError(f"the teacher reads {prefix}input_ids, which the batch lacks; it has {', '.join(batch)}.")
-        inputs = {name: batch[prefix + name] for name in self.inputs if prefix + name in batch}
-        with torch.no_grad():
-            answer = self.model.eval()(**self._cut(inputs), **{f"output_{name}": True for name in outputs})
-        logits = answer.logits if self._order is None else answer.logits[..., self._order]
-        return TeacherSignal(logits=logits, **{name: answer[name] for name in outputs})
+        return self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
 
     def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shared token ids may be longer than the teacher has positions for: it reads the beginning, as in a reader."""
@@ -249,7 +255,8 @@ def check_finite(logits: Tensor) -> None:
     broken = (~logits.isfinite()).flatten(1).any(1).nonzero()
     if len(broken):
         row = int(broken[0])
+        first = logits[row].flatten()[:8].tolist()
         raise ValueError(
-            f"the teacher's logits for row {row} of the batch are not finite: {logits[row].tolist()[:8]}; look at that "
-            "text and at the teacher's weights, or run it in float32 (teacher_dtype)."
+            f"the teacher's logits for row {row} of the batch are not finite: {first}; look at that text and at "
+            "the teacher's weights, or run it in float32 (teacher_dtype)."
         )

@@ -200,12 +200,17 @@ class DistillationTrainer(Trainer):
         """
         student, teacher, batch = self._ask_both(model, inputs)
         counts = None if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        loss = self.current_objective(student, teacher, batch, counts)
+        loss = self._loss(student, teacher, batch, counts)
         # Gradients are averaged over ranks, and the counts are of all ranks.
         scale = 1 if counts is None else self.accelerator.num_processes
         if model.training:
             self._remember(loss, scale)
         return (loss.total * scale, _task_output(student)) if return_outputs else loss.total * scale
+
+    def _loss(
+        self, student: Any, teacher: TeacherSignal | None, batch: Mapping[str, Any], counts: Tensor | None
+    ) -> Loss:
+        return self.current_objective(student, teacher, batch, counts)
 
     def _ask_both(
         self, model: nn.Module, inputs: Mapping[str, Any]

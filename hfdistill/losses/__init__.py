@@ -2,12 +2,21 @@
 
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.divergences import DIVERGENCES
-from hfdistill.losses.response import DecoupledSoftTargets, Labels, SoftTargets, infer_problem_type
+from hfdistill.losses.response import (
+    IGNORED,
+    DecoupledSoftTargets,
+    Labels,
+    SoftTargets,
+    has_token_labels,
+    infer_problem_type,
+    labelled,
+)
 
 TERMS: dict[str, type[Term]] = {term.name: term for term in (Labels, SoftTargets, DecoupledSoftTargets)}
 
 __all__ = [
     "DIVERGENCES",
+    "IGNORED",
     "TERMS",
     "Batch",
     "DecoupledSoftTargets",
@@ -15,5 +24,7 @@ __all__ = [
     "SoftTargets",
     "StudentOutput",
     "Term",
+    "has_token_labels",
     "infer_problem_type",
+    "labelled",
 ]

@@ -36,6 +36,8 @@ class Term(nn.Module):
         log_name: How the logs call it under its own name; `<name>_loss` when empty, or when named otherwise.
         uses_teacher: Whether `forward` reads the teacher's signal; a term that does not trains without a teacher.
         outputs: What student and teacher must return beside their logits: any of `"hidden_states"`, `"attentions"`.
+        token_wise: Whether the loss of an item reads only that item's logits and label, so that a few target tokens
+            at a time may be computed.
         citation: The paper the formula is from.
 
     Example:
@@ -52,6 +54,7 @@ class Term(nn.Module):
     log_name: ClassVar[str] = ""
     uses_teacher: ClassVar[bool] = True
     outputs: ClassVar[frozenset[str]] = frozenset()
+    token_wise: ClassVar[bool] = False
     citation: ClassVar[str] = ""
 
     #: How far training has come, from 0 to 1: set by the objective, read by `scheduled`.
