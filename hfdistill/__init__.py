@@ -4,6 +4,7 @@ from hfdistill.objective import Objective
 from hfdistill.schedules import Schedule
 from hfdistill.seq2seq import Seq2SeqTeacher
 from hfdistill.seq2seq_trainer import Seq2SeqDistillationTrainer
+from hfdistill.sequence_level import pseudo_translations, transfer_set
 from hfdistill.soft_target_store import StaleSoftTargets
 from hfdistill.soft_targets import soft_targets
 from hfdistill.students import make_student
@@ -26,5 +27,7 @@ __all__ = [
     "Teacher",
     "TeacherSignal",
     "make_student",
+    "pseudo_translations",
     "soft_targets",
+    "transfer_set",
 ]

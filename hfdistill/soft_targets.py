@@ -66,7 +66,7 @@ def soft_targets(
             is not finite (naming the row).
         StaleSoftTargets: when `store` holds those of another teacher or tokenization, saying what differs.
     """
-    maker = _Maker(_model_teacher(teacher, processing_class, text_columns, dtype), batch_size, store)
+    maker = SoftTargetMaker(_model_teacher(teacher, processing_class, text_columns, dtype), batch_size, store)
     return _over_splits(maker, dataset, label_names)
 
 
@@ -77,6 +77,12 @@ def _model_teacher(
     dtype: str | None,
 ) -> ModelTeacher:
     given = as_teacher(teacher, dtype)
+    if isinstance(given, ModelTeacher) and given.model.can_generate():
+        raise ValueError(
+            f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each target "
+            "token: pass it as the teacher of a Seq2SeqDistillationTrainer, or let it translate with "
+            "pseudo_translations."
+        )
     if not isinstance(given, ModelTeacher):
         raise ValueError(f"soft_targets asks a model, given by object, name or path, not {type(given).__name__}.")
     processing_class = processing_class or given.processing_class
@@ -85,7 +91,7 @@ def _model_teacher(
     return ModelTeacher(given.model, processing_class, text_columns or given.text_columns)
 
 
-def _over_splits(maker: _Maker, dataset: Any, label_names: Sequence[str] | None) -> Any:
+def _over_splits(maker: SoftTargetMaker, dataset: Any, label_names: Sequence[str] | None) -> Any:
     if isinstance(dataset, dict):
         return type(dataset)({name: _over_splits(maker, split, label_names) for name, split in dataset.items()})
     order = _order(maker.teacher, label_names or _class_names(dataset))
@@ -120,8 +126,14 @@ def _with_column(dataset: Dataset, logits: np.ndarray) -> Dataset:
     return dataset.add_column(TEACHER_LOGITS, list(logits), feature=List(Value("float32"), length=logits.shape[1]))
 
 
-class _Maker:
-    """A teacher on this process's device, and the store of what it has said."""
+class SoftTargetMaker:
+    """A teacher on this process's device, and the store of what it has said.
+
+    Another kind of answer than logits is a subclass with another `store_class`, `manifest` and `answers`.
+    """
+
+    description = "Soft targets"
+    store_class = SoftTargetStore
 
     def __init__(self, teacher: ModelTeacher, batch_size: int, store: str | os.PathLike[str] | None) -> None:
         assert teacher.processing_class is not None
@@ -130,12 +142,16 @@ class _Maker:
         self.batch_size = batch_size
         # Without an accelerator the processes of `torchrun` find each other only where the CPU is asked for by name.
         self.state = PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
-        manifest = describe_teacher(teacher.model, self.tokenizer, teacher.max_length)
+        manifest = self.manifest()
         with self.state.main_process_first():
-            self.store = SoftTargetStore(default_folder(manifest) if store is None else store, manifest)
+            self.store = self.store_class(default_folder(manifest) if store is None else store, manifest)
+
+    def manifest(self) -> dict[str, Any]:
+        """What the answers depend on beside the text."""
+        return describe_teacher(self.teacher.model, self.tokenizer, self.teacher.max_length)
 
     def of_dataset(self, dataset: Dataset) -> np.ndarray:
-        """The logits of every row, shape `(rows, classes)`; all processes share the work."""
+        """The answers to every row, as `(rows, classes)` logits; all processes share the work."""
         if not len(dataset):
             raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")
         with self.state.main_process_first():
@@ -185,18 +201,19 @@ class _Maker:
         hidden = total is None or not self.state.is_main_process
         unsaved: dict[bytes, np.ndarray] = {}
         saved_at = time.monotonic()
-        with tqdm(total=total, desc="Soft targets", unit=" examples", disable=hidden) as bar:
+        with tqdm(total=total, desc=self.description, unit=" examples", disable=hidden) as bar:
             for start in range(0, len(mine), self.batch_size):
                 rows = mine[start : start + self.batch_size]
-                logits = self._logits(model, tokens, rows)
-                unsaved.update(zip((keys[row] for row in rows), logits, strict=True))
+                answers = self.answers(model, tokens, rows)
+                unsaved.update(zip((keys[row] for row in rows), answers, strict=True))
                 bar.update(min(len(rows) * self.state.num_processes, (total or 0) - bar.n))
                 if time.monotonic() - saved_at > SECONDS_A_PART:
                     self._save(unsaved)
                     saved_at = time.monotonic()
             self._save(unsaved)
 
-    def _logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
+    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
+        """The teacher's answers to some rows, the first axis that of the rows."""
         columns = tokens.select(rows).remove_columns("cut").to_list()
         logits = answer(model, self.tokenizer, columns)
         broken = ~np.isfinite(logits).all(axis=-1)
