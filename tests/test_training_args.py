@@ -182,7 +182,7 @@ HANDING_OVER = {"alpha_end": 0.1, "alpha_schedule": "linear"}
         *[
             ({}, {name: CHANGED[name]})
             for name in CHANGED
-            if re.match("temperature$|alpha$|.*weight|div|js|stand", name)
+            if re.match("temperature$|alpha$|label_weight|soft|div|js|stand", name)
         ],
         ({}, {"terms": ["labels:0.3"]}),
         ({"terms": ["labels:0.3"]}, {"terms": ["labels:0.4"]}),
