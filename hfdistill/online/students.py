@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from hfdistill.architectures import layer_stack
 from hfdistill.label_spaces import label_names, label_order
-from hfdistill.students import find_layers
 from hfdistill.teachers import Combination, TeacherSignal
 from hfdistill.token_reader import token_inputs
 
@@ -217,7 +217,7 @@ def _again(modules: Sequence[nn.Module], outputs: Sequence[Any]) -> Iterator[Non
 
 def _shared_modules(student: PreTrainedModel, shared_layers: int) -> list[str]:
     """The names of what lies below the layers, and of the lowest layers, in the order they are run in."""
-    stack = find_layers(student)
+    stack = layer_stack(student)
     base = student.base_model_prefix
     below = []
     for name, _ in student.get_submodule(base).named_children():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hfdistill.objective import Loss
+from hfdistill.objective import Loss, Objective
 from hfdistill.online.students import OnlineOutput, OnlineStudents
 from hfdistill.teachers import TeacherSignal
 from hfdistill.trainer import DistillationTrainer
@@ -81,10 +81,12 @@ class OnlineTrainer(DistillationTrainer):
     def _ask_teacher(self, training: bool, inputs: Mapping[str, Any]) -> TeacherSignal | None:
         return None
 
-    def _loss(self, student: Any, teacher: TeacherSignal | None, batch: Any, counts: Tensor | None) -> Loss:
+    def _loss(
+        self, objective: Objective, student: Any, teacher: TeacherSignal | None, batch: Any, counts: Tensor | None
+    ) -> Loss:
         """The sum of the students' losses; of each term the mean over them."""
         losses = [
-            self.current_objective(SequenceClassifierOutput(logits=logits), signal, batch, counts)
+            objective(SequenceClassifierOutput(logits=logits), signal, batch, counts)
             for logits, signal in self._together.lessons(student)
         ]
         total = torch.stack([loss.total for loss in losses]).sum()

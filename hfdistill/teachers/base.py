@@ -30,11 +30,17 @@ class TeacherSignal:
         logits: Shape `(batch, ..., classes)`.
         hidden_states: One tensor `(batch, tokens, width)` for the embeddings and one after each layer.
         attentions: One tensor `(batch, heads, tokens, tokens)` for each layer.
+        queries: One tensor `(batch, tokens, width)` for each layer, all heads side by side.
+        keys: Likewise.
+        values: Likewise.
     """
 
     logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    queries: tuple[Tensor, ...] | None = None
+    keys: tuple[Tensor, ...] | None = None
+    values: tuple[Tensor, ...] | None = None
 
     @property
     def available(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from hfdistill.captures import ask
 from hfdistill.label_spaces import label_names, label_order
 from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
 from hfdistill.token_reader import TokenReader, max_positions, token_inputs
@@ -129,9 +130,9 @@ class ModelTeacher(Teacher):
             raise ValueError(f"the teacher reads {prefix}input_ids, which the batch lacks; it has {', '.join(batch)}.")
         inputs = {name: batch[prefix + name] for name in self.inputs if prefix + name in batch}
         with torch.no_grad():
-            answer = self.model.eval()(**self._cut(inputs), **{f"output_{name}": True for name in outputs})
+            answer = ask(self.model.eval(), self._cut(inputs), outputs)
         logits = answer.logits if self._order is None else answer.logits[..., self._order]
-        return TeacherSignal(logits=logits, **{name: answer[name] for name in outputs})
+        return TeacherSignal(logits=logits, **{name: getattr(answer, name) for name in outputs})
 
     def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shared token ids may be longer than the teacher has positions for: it reads the beginning, as in a reader."""
