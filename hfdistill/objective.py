@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from hfdistill.losses import TERMS, Batch, StudentOutput, Term
+from hfdistill.losses import COUNTED_ROWS, TERMS, Batch, StudentOutput, Term
 from hfdistill.schedules import Schedule, value_at
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from hfdistill.teachers import TeacherSignal
     from hfdistill.training_args import DistillationTrainingArguments
 
 Weight = float | Schedule
-
-#: In a batch: which rows count. Without it all do.
-COUNTED_ROWS = "counted_rows"
 
 
 @dataclass
@@ -86,6 +85,38 @@ class Objective(nn.Module):
         """What both models must return beside their logits, such as `"hidden_states"`."""
         return frozenset().union(*(term.outputs for _, term in self.named_terms(active_only=True)))
 
+    def bind(self, student: PreTrainedModel, teacher: PreTrainedModel, same_tokens: bool = True) -> None:
+        """Makes what the terms have to learn themselves, anew, for these two models; see `Term.bind`.
+
+        Args:
+            student: The student, unwrapped.
+            teacher: The model that will be asked for the terms' `outputs`.
+            same_tokens: Whether both read the same token ids.
+
+        Raises:
+            ValueError: when a term cannot compare the two.
+        """
+        for name, term in self.named_terms(active_only=True):
+            if term.token_wise and not same_tokens:
+                raise ValueError(
+                    f"the term {name!r} compares token by token, and the teacher reads the text with a tokenizer of "
+                    "its own: take a teacher of the student's vocabulary, or a term on whole examples."
+                )
+            if term.outputs:
+                term.bind(student, teacher)
+
+    def adopt(self, other: Objective) -> None:
+        """Takes over what the terms of another objective have learnt, where name and shapes are the same."""
+        for name, term in self.named_terms():
+            if name in other.terms and _shapes(term) == _shapes(other.terms[name]):
+                for child, module in other.terms[name].named_children():
+                    setattr(term, child, module)
+
+    def finish_step(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Tells the terms that an optimizer step's last micro-batch is done; see `Term.finish_step`."""
+        for _, term in self.named_terms(active_only=True):
+            term.finish_step(gather)
+
     def set_progress(self, progress: float) -> None:
         """Tells schedules how far training has come, from 0 to 1."""
         self.progress = progress
@@ -133,7 +164,9 @@ class Objective(nn.Module):
             for (name, term), count in zip(active, per_term, strict=True)
         ]
         total = sum(self.weight(name) * loss for (name, _), loss in zip(active, losses, strict=True))
-        assert isinstance(total, Tensor)
+        if not any(term.logits_only for _, term in active):
+            # Where no term reads the logits the ranks would wait for the gradient of the head.
+            total = total + (0.0 * student.logits).sum()
         names = [_log_name(name, term) for name, term in active]
         return Loss(total, {name: loss.detach() for name, loss in zip(names, losses, strict=True)})
 
@@ -153,7 +186,13 @@ class Objective(nn.Module):
     @classmethod
     def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None = None) -> Objective:
         """The objective that the training arguments describe: `args.terms`, or labels and soft targets."""
-        weights = parse_terms(args.terms) if args.terms else args.response_weights
+        return cls.from_terms(parse_terms(args.terms) if args.terms else args.response_weights, args, problem_type)
+
+    @classmethod
+    def from_terms(
+        cls, weights: Mapping[str, Weight], args: DistillationTrainingArguments, problem_type: str | None = None
+    ) -> Objective:
+        """The objective of these terms and weights, with the settings that the training arguments have for them."""
         return cls({name: (weight, TERMS[name].from_args(args, problem_type)) for name, weight in weights.items()})
 
 
@@ -176,6 +215,10 @@ def parse_terms(words: Iterable[str]) -> dict[str, float]:
         except ValueError:
             raise ValueError(f"--terms: {word!r} should read {name}:WEIGHT with a number, as in {name}:0.5.") from None
     return weights
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in module.state_dict().items()}
 
 
 def _first_line(term: type[Term]) -> str:
@@ -204,7 +247,10 @@ def _valid(term: Term, batch: Batch) -> Tensor:
 
 def _items(name: str, term: Term, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
     """The term's loss for each item, 0 for those that do not count."""
-    valid, losses = _valid(term, batch), term(student, teacher, batch)
+    with torch.autocast(
+        student.logits.device.type, enabled=False
+    ):  # or products of matrices would be in half precision
+        valid, losses = _valid(term, batch), term(student, teacher, batch)
     if losses.shape != valid.shape:
         raise ValueError(
             f"the term {name!r} gives losses of shape {tuple(losses.shape)} for items of shape {tuple(valid.shape)}: "
@@ -228,6 +274,7 @@ def row_sums(
     for name, term in objective.named_terms():
         valid = _valid(term, batch).view(rows, -1)
         silent = term.uses_teacher and (teacher is None or not term.outputs <= teacher.available)
+        silent |= objective.weights[name] == 0 and bool(term.outputs)  # such a term is not bound to the models
         items = torch.zeros_like(valid) if silent else _items(name, term, student, teacher, batch).view(rows, -1)
         sums.append(items.sum(1).float())
         counts.append(torch.zeros_like(sums[-1]) if silent else valid.sum(1).float())

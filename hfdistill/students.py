@@ -14,8 +14,9 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from hfdistill.architectures import layer_stack, no_layer_stack
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def make_student(
         return make_seq2seq_student(teacher, num_encoder_layers, num_decoder_layers, encoder_layers, decoder_layers)
     if (num_encoder_layers, num_decoder_layers) != (None, None):
         raise ValueError(f"{type(teacher).__name__} has one stack of layers: give num_hidden_layers.")
-    stack = _find_layers(teacher)
+    stack = layer_stack(teacher)
     chosen = choose_layers(teacher.config.num_hidden_layers, num_hidden_layers, layers)
     student = _build(teacher, chosen)
     if isinstance(layers, str) and only_layer_zero_fits_first(teacher, student, stack, chosen):
@@ -169,25 +170,6 @@ def _as_model(teacher: PreTrainedModel | str | os.PathLike[str]) -> PreTrainedMo
     return teacher
 
 
-def _find_layers(teacher: PreTrainedModel) -> str:
-    """The name of the one list of layers in `teacher`, such as `bert.encoder.layer`."""
-    count = getattr(teacher.config, "num_hidden_layers", None)
-    found = [n for n, m in teacher.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    # A list within a layer may happen to be as long (say, experts).
-    outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
-    if len(outermost) != 1:
-        raise _no_layers_to_choose(teacher)
-    return outermost[0]
-
-
-def _no_layers_to_choose(teacher: PreTrainedModel) -> ValueError:
-    return ValueError(
-        f"{type(teacher).__name__} does not keep its layers in one list with an entry per layer, so there is "
-        "nothing to choose from; if its layers share their weights (ALBERT), load it with fewer instead: "
-        "from_pretrained(name, num_hidden_layers=...)."
-    )
-
-
 def _build(teacher: PreTrainedModel, chosen: list[int]) -> PreTrainedModel:
     # float(), as torch's default dtype may be another one; copying into it converts the teacher's weights.
     return type(teacher)(_student_config(teacher, chosen)).float()
@@ -226,7 +208,7 @@ def check_fit(teacher: PreTrainedModel, student: PreTrainedModel, stack: str, ch
         ValueError: naming the layer, the place and the weights.
     """
     if len(list(student.get_submodule(stack).children())) != len(chosen):
-        raise _no_layers_to_choose(teacher)
+        raise no_layer_stack(teacher)
     for position, index in enumerate(chosen):
         differ = _weight_names(student, stack, position) ^ _weight_names(teacher, stack, index)
         if differ:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from hfdistill.captures import ask
 from hfdistill.label_spaces import label_names, label_order
 from hfdistill.token_reader import TokenReader, max_positions, token_inputs
 
@@ -38,11 +39,17 @@ class TeacherSignal:
         logits: Shape `(batch, ..., classes)`.
         hidden_states: One tensor `(batch, tokens, width)` for the embeddings and one after each layer.
         attentions: One tensor `(batch, heads, tokens, tokens)` for each layer.
+        queries: One tensor `(batch, tokens, width)` for each layer, all heads side by side.
+        keys: Likewise.
+        values: Likewise.
     """
 
     logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    queries: tuple[Tensor, ...] | None = None
+    keys: tuple[Tensor, ...] | None = None
+    values: tuple[Tensor, ...] | None = None
 
     @property
     def available(self) -> frozenset[str]:
@@ -177,9 +184,9 @@ class ModelTeacher(Teacher):
 
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
         with torch.no_grad():
-            answer = self.model.eval()(**self._read(batch), **{f"output_{name}": True for name in outputs})
+            answer = ask(self.model.eval(), self._read(batch), outputs)
         logits = answer.logits if self._order is None else answer.logits[..., self._order]
-        return TeacherSignal(logits=logits, **{name: answer[name] for name in outputs})
+        return TeacherSignal(logits=logits, **{name: getattr(answer, name) for name in outputs})
 
     def _read(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What the model is called with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from transformers.utils import logging
 
+from hfdistill.captures import ask
 from hfdistill.evaluation import EvaluationSums
-from hfdistill.losses import infer_problem_type
+from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.model_card import CardFacts, model_card, told_arguments
-from hfdistill.objective import COUNTED_ROWS, Loss, Objective
+from hfdistill.objective import Loss, Objective
+from hfdistill.objective_state import add_to_optimizer, average_gradients, load_objective, save_objective
+from hfdistill.stages import Stages, staged_scheduler
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
 from hfdistill.teachers import TEACHER_LOGITS, StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
 from hfdistill.training_args import DistillationTrainingArguments
@@ -72,7 +76,7 @@ class DistillationTrainer(Trainer):
         self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype)
         self._stored = StoredTeacher()
         self._given_objective = objective
-        self._built_objective: Objective | None = None
+        self._stages: Stages | None = None
         self._built_from: object = None
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
@@ -86,32 +90,53 @@ class DistillationTrainer(Trainer):
         self.card_facts: CardFacts | None = None
         self._evaluation: EvaluationSums | None = None
         self._logged: dict[str, Tensor] = {}
-        self._logged_since = 0
+        self._logged_steps: dict[str, set[int]] = {}
+        self._logged_objective: Objective
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
-        """A fresh student from `model_init`, in the dtype that is asked for."""
+        """A fresh student from `model_init`, in the dtype that is asked for; its objective starts afresh as well."""
+        self._stages = self._built_from = None
         return _in_dtype(super().call_model_init(trial), self.args.student_dtype)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; each call, as each trial of a search, has logs of its own."""
-        self._logged = {}
+        self._logged, self._logged_steps = {}, {}
         return super().train(*args, **kwargs)
 
     # ---- The objective and its inputs ----
 
     @property
     def current_objective(self) -> Objective:
-        """What the student is trained on: the given objective, or the one that the arguments describe now."""
-        if self._given_objective is not None:
-            return self._given_objective
+        """What the student is trained on at this step: the given objective, or the one that the arguments describe."""
+        return self.stages.at(self.state.global_step, self.state.max_steps)
+
+    @property
+    def stages(self) -> Stages:
+        """The objectives of all stages; one, where the arguments name no stages."""
         # A search writes into the arguments between trials, so they are read each time, and built from when changed.
-        settings = (*self.args.objective_settings, self._problem_type)
-        if settings != self._built_from:
-            self.args.check_ranges()
-            self._built_objective = Objective.from_args(self.args, self._problem_type).to(self.args.device)
+        settings = self._given_objective or (*self.args.objective_settings, self._problem_type)
+        if self._stages is None or settings != self._built_from:
+            earlier, self._stages = self._stages, self._new_stages()
+            if earlier is not None:  # its projections are what the optimizer knows
+                for objective, before in zip(self._stages, earlier, strict=False):
+                    objective.adopt(before)
             self._built_from = settings
-        assert self._built_objective is not None
-        return self._built_objective
+        return self._stages
+
+    def _new_stages(self) -> Stages:
+        if self._given_objective is not None:
+            stages = Stages([self._given_objective])
+        else:
+            self.args.check_ranges()
+            stages = Stages.from_args(self.args, self._problem_type)
+        teacher = getattr(self.teacher, "model", None)
+        if self.teacher is not None and teacher is not None:
+            student = self.accelerator.unwrap_model(self.model)
+            with torch.random.fork_rng(devices=[]):  # the same on each rank, and no draw less for what follows
+                torch.default_generator.manual_seed(self.args.seed)
+                for objective in stages:
+                    objective.bind(student, teacher, same_tokens=not self.teacher.columns)
+        return stages.to(self.args.device)
 
     @property
     def _student_config(self) -> PreTrainedConfig:
@@ -149,6 +174,10 @@ class DistillationTrainer(Trainer):
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor | int | None]:
         """As `Trainer.get_batch_samples`; rows that only fill up the last batch of all ranks are told apart."""
+        self.stages.zero_grad()
+        if self.state.global_step in self.stages.starts(self.state.max_steps)[1:-1]:
+            assert self.optimizer is not None
+            self.optimizer.state.clear()  # a stage starts as a run of its own would
         return super().get_batch_samples(map(self._tell_repeated_rows, epoch_iterator), num_batches, device)
 
     def _tell_repeated_rows(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -200,28 +229,43 @@ class DistillationTrainer(Trainer):
         """
         student, teacher, batch = self._ask_both(model, inputs)
         counts = None if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        loss = self._loss(student, teacher, batch, counts)
+        objective = self.current_objective
+        loss = self._loss(objective, student, teacher, batch, counts)
         # Gradients are averaged over ranks, and the counts are of all ranks.
         scale = 1 if counts is None else self.accelerator.num_processes
         if model.training:
-            self._remember(loss, scale)
+            self._remember(objective, loss, scale)
         return (loss.total * scale, _task_output(student)) if return_outputs else loss.total * scale
 
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """As in `Trainer`; after a step's last micro-batch the ranks agree on what the objective has learnt."""
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        if self.accelerator.sync_gradients:
+            objective = self.current_objective
+            if self.args.world_size > 1:
+                average_gradients(objective, functools.partial(self.accelerator.reduce, reduction="mean"))
+            objective.finish_step(self.accelerator.gather)
+        return loss
+
     def _loss(
-        self, student: Any, teacher: TeacherSignal | None, batch: Mapping[str, Any], counts: Tensor | None
+        self,
+        objective: Objective,
+        student: Any,
+        teacher: TeacherSignal | None,
+        batch: Mapping[str, Any],
+        counts: Tensor | None,
     ) -> Loss:
-        return self.current_objective(student, teacher, batch, counts)
+        return objective(student, teacher, batch, counts)
 
     def _ask_both(
         self, model: nn.Module, inputs: Mapping[str, Any]
     ) -> tuple[Any, TeacherSignal | None, Mapping[str, Any]]:
         self._settle_problem_type(inputs)
         objective = self.current_objective
-        objective.set_progress(min(1.0, self.state.global_step / max(1, self.state.max_steps - 1)))
         # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
         reserved = {"labels", COUNTED_ROWS, TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())}
         student_inputs = {name: value for name, value in inputs.items() if name not in reserved}
-        student = model(**student_inputs, **{f"output_{name}": True for name in objective.outputs})
+        student = ask(model, student_inputs, objective.outputs)
         teacher = self._ask_teacher(model.training, inputs)
         if teacher is not None and teacher.logits is not None and self._can_look(teacher.logits):
             check_finite(teacher.logits)
@@ -235,36 +279,80 @@ class DistillationTrainer(Trainer):
         objective = self.current_objective
         if training and not objective.needs_teacher:
             return None
-        if TEACHER_LOGITS in inputs and not objective.outputs:
-            return self._stored(inputs)
-        if self.teacher is not None and (training or self.args.teacher_at_eval):
+        asked = self.teacher is not None and (training or self.args.teacher_at_eval)
+        if TEACHER_LOGITS in inputs and not (asked and objective.outputs):
+            signal = self._stored(inputs)
+        elif self.teacher is not None and asked:
             self.teacher.prepare(self.accelerator)
-            return self.teacher(inputs, objective.outputs)
+            signal = self.teacher(inputs, objective.outputs)
+        else:
+            signal = None
         if training:
-            raise ValueError(
-                "the objective weighs soft targets, and there is neither a teacher nor a column teacher_logits in the "
-                "batch: pass teacher=..., make the column with soft_targets(...), or set alpha=0 to learn from labels."
-            )
-        return None
+            _check_signal(signal, objective)
+        return signal
+
+    # ---- What the objective learns itself ----
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """As in `Trainer`, with the objective's own parameters in groups of their own, after the student's."""
+        optimizer = super().create_optimizer(model)
+        if self._objective_learns:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise ValueError(
+                    "a projection or a learned layer map cannot be trained under FSDP or DeepSpeed: use several "
+                    "processes without sharding, a student of the teacher's width, or minilm, which has none."
+                )
+            add_to_optimizer(optimizer, self.stages, self.args.weight_decay)
+        return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """As in `Trainer`; with stages, one schedule for each."""
+        optimizer = self.optimizer if optimizer is None else optimizer
+        if self.args.stages and self.lr_scheduler is None:
+            self.lr_scheduler = staged_scheduler(optimizer, self.args, num_training_steps)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    @property
+    def _objective_learns(self) -> bool:
+        return next(self.stages.parameters(), None) is not None
+
+    def _with_objective(self, model: nn.Module) -> nn.Module:
+        return nn.ModuleList([model, self.stages]) if self._objective_learns else model
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        return super()._clip_grad_norm(self._with_objective(model))
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        return super()._get_grad_norm(self._with_objective(model), grad_norm)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            save_objective(self.stages, output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_objective(self.stages, checkpoint)
+        super()._load_optimizer_and_scheduler(checkpoint)
 
     # ---- Logging ----
 
-    def _remember(self, loss: Loss, scale: int) -> None:
-        if not self._logged:
-            self._logged_since = self.state.global_step
+    def _remember(self, objective: Objective, loss: Loss, scale: int) -> None:
+        self._logged_objective = objective
         for name, value in loss.terms.items():
             # Summed on the device: reading it out each step would make the device wait.
             self._logged[name] = self._logged.get(name, 0.0) + value * scale
+            self._logged_steps.setdefault(name, set()).add(self.state.global_step)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds each term's mean since the last log, and what is scheduled, to the training logs."""
         if "loss" in logs and self._logged:
-            steps = max(1, self.state.global_step - self._logged_since)
-            names = list(self._logged)
-            values = self.accelerator.reduce(torch.stack([self._logged[name] for name in names]), reduction="mean")
-            logs.update(zip(names, (values / steps).tolist(), strict=True))
-            logs.update(self.current_objective.scheduled_values())
-            self._logged = {}
+            means = torch.stack([self._logged[name] / len(self._logged_steps[name]) for name in self._logged])
+            values = self.accelerator.reduce(means, reduction="mean").tolist()
+            logs.update(zip(self._logged, values, strict=True))
+            logs.update(self._logged_objective.scheduled_values())  # of the step that is done, not of the next
+            self._logged, self._logged_steps = {}, {}
         super().log(logs, start_time)
 
     # ---- The card ----
@@ -275,7 +363,8 @@ class DistillationTrainer(Trainer):
             return
         name = Path(self.hub_model_id or self.args.output_dir or "student").name
         facts = self.card_facts or CardFacts(teacher=self._teacher_name(), dataset="")
-        card = model_card(name, self.current_objective.describe(), told_arguments(self.args), facts)
+        terms = [term for objective in self.stages for term in objective.describe()]
+        card = model_card(name, terms, told_arguments(self.args), facts)
         card.save(Path(str(self.args.output_dir)) / "README.md")
 
     def _teacher_name(self) -> str:
@@ -323,6 +412,19 @@ class DistillationTrainer(Trainer):
     def _take_means(self) -> dict[str, float]:
         evaluation, self._evaluation = self._evaluation, None
         return evaluation.means() if evaluation else {}
+
+
+def _check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
+    if signal is None:
+        raise ValueError(
+            "the objective weighs soft targets, and there is neither a teacher nor a column teacher_logits in the "
+            "batch: pass teacher=..., make the column with soft_targets(...), or set alpha=0 to learn from labels."
+        )
+    if missing := objective.outputs - signal.available:
+        raise ValueError(
+            f"the objective compares {', '.join(sorted(missing))}, which stored soft targets do not have: pass the "
+            "model as teacher=..., to be asked in every step."
+        )
 
 
 def _task_output(student: Any) -> SequenceClassifierOutput:

@@ -8,9 +8,11 @@ from typing import Any
 from transformers import Seq2SeqTrainingArguments, TrainingArguments
 from typing_extensions import Self
 
-from hfdistill.losses import DIVERGENCES
+from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, TERMS
+from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.objective import parse_terms
 from hfdistill.schedules import SHAPES, Schedule
+from hfdistill.stages import parse_stages
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -41,6 +43,15 @@ class DistillationTrainingArguments(TrainingArguments):
         js_beta: The teacher's share of the mixture in `js`, in (0, 1).
         standardize_logits: Compare z-scores of the logits (Sun et al. 2024); needs three classes or more.
         terms: The whole objective as `name:weight` words, in place of alpha and the weights.
+        stages: Several objectives, one after the other, such as `"hidden_states:1 minilm:1 epochs=2"` and
+            `"labels:0.5 soft_targets:0.5 epochs=3"`: each with its length in epochs or in steps, a learning-rate
+            schedule and an optimizer of its own, and `learning_rate=...` where it is another one. They replace
+            `terms`, `num_train_epochs` and `max_steps`.
+        layer_map: For terms on layers, which teacher layer each student layer learns from: `uniform`, `last`,
+            `first`, `learned`, or the number of one for each student layer, from 0.
+        hidden_state_loss: For `hidden_states` and `embeddings`: `mse`, or `cosine` for the direction alone.
+        relation_heads: For `minilm`: into how many parts both widths are split; by default the largest number up to
+            the teacher's heads that divides both.
         teacher_dtype: `auto` keeps the teacher as it is; or the dtype to run it in.
         student_dtype: The dtype the student is trained in; `auto` keeps it as it is. Half-precision weights lose
             small updates: for speed use `bf16` or `fp16`, which keep float32 weights.
@@ -75,6 +86,18 @@ class DistillationTrainingArguments(TrainingArguments):
         default=None,
         metadata=_help("The whole objective as name:weight words, such as labels:0.3 soft_targets:0.7."),
     )
+    stages: list[str] | None = field(
+        default=None,
+        metadata=_help("Objectives one after the other, such as 'hidden_states:1 epochs=2' 'soft_targets:1 epochs=3'."),
+    )
+    layer_map: list[str] = field(
+        default_factory=lambda: ["uniform"],
+        metadata=_help("Teacher layers for terms on layers: uniform, last, first, learned, or numbers such as 1 3 5."),
+    )
+    hidden_state_loss: str = field(
+        default="mse", metadata=_help("Distance between hidden states.", list(HIDDEN_STATE_LOSSES))
+    )
+    relation_heads: int | None = field(default=None, metadata=_help("Relation heads of minilm."))
 
     # Teacher and student
     teacher_dtype: str = field(default="auto", metadata=_help("Dtype the teacher runs in.", list(DTYPES)))
@@ -89,6 +112,7 @@ class DistillationTrainingArguments(TrainingArguments):
         for name in ("temperature", "alpha", "js_beta"):
             setattr(self, name, float(getattr(self, name)))
         self.check_ranges()
+        self._fit_to_stages()
 
     def check_ranges(self) -> None:
         """Refuses values that no formula allows; called again when training starts, for values set since.
@@ -114,7 +138,12 @@ class DistillationTrainingArguments(TrainingArguments):
             self._check(name, DTYPES.__contains__, f"one of {', '.join(DTYPES)}")
         for name in ("temperature", "alpha"):
             self._check_schedule(name)
-        if self.terms:
+        parse_layer_map(self.layer_map)
+        self._check("hidden_state_loss", HIDDEN_STATE_LOSSES.__contains__, f"one of {', '.join(HIDDEN_STATE_LOSSES)}")
+        self._check("relation_heads", lambda value: value >= 1, "a whole number of at least 1")
+        if self.stages:
+            parse_stages(self.stages)
+        elif self.terms:
             parse_terms(self.terms)
         elif all(weight == 0 for weight in self.response_weights.values()):
             raise ValueError("label_weight and soft_target_weight are both 0: there is nothing to learn from.")
@@ -123,6 +152,15 @@ class DistillationTrainingArguments(TrainingArguments):
         value = getattr(self, name)
         if value is not None and not allowed(value):
             raise ValueError(f"{name} must be {range_}; got {value}.")
+
+    def _fit_to_stages(self) -> None:
+        """Lets the run be as long as its stages."""
+        stages = parse_stages(self.stages or [])
+        total = sum(stage.length for stage in stages)
+        if stages and stages[0].unit == "epochs":
+            self.num_train_epochs = total
+        elif stages:
+            self.max_steps = int(total)
 
     def _check_schedule(self, name: str) -> None:
         shape, end = getattr(self, f"{name}_schedule"), getattr(self, f"{name}_end")
@@ -140,7 +178,13 @@ class DistillationTrainingArguments(TrainingArguments):
             **changes: Other arguments to change, such as `num_train_epochs`.
         """
         other = copy.copy(self)
-        for name, value in {"output_dir": output_dir, "push_to_hub": False, "terms": ["labels"], **changes}.items():
+        for name, value in {
+            "output_dir": output_dir,
+            "push_to_hub": False,
+            "terms": ["labels"],
+            "stages": None,
+            **changes,
+        }.items():
             setattr(other, name, value)
         return other
 
@@ -148,7 +192,14 @@ class DistillationTrainingArguments(TrainingArguments):
     def objective_settings(self) -> tuple[object, ...]:
         """All that an objective is built from: when it is another, so is the objective."""
         weights = (*(self.terms or ()), *self.response_weights.items(), self.label_smoothing_factor)
-        return weights, self.temperature_over_time, self.divergence, self.js_beta, self.standardize_logits
+        layers = (*(self.stages or ()), *self.layer_map, self.hidden_state_loss, self.relation_heads)
+        return weights, layers, self.temperature_over_time, self.divergence, self.js_beta, self.standardize_logits
+
+    @property
+    def teacher_outputs(self) -> frozenset[str]:
+        """What the terms need of a teacher beside its logits; where there is any, stored soft targets do not do."""
+        lines = [stage.terms for stage in parse_stages(self.stages)] if self.stages else [self.terms or ()]
+        return frozenset().union(*(TERMS[name].outputs for words in lines for name in parse_terms(words)))
 
     @property
     def temperature_over_time(self) -> float | Schedule:

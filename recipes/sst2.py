@@ -2,7 +2,8 @@
 
 1. Read the texts (SST-2 from the Hub, your own files, or a generated demo corpus).
 2. Take a fine-tuned teacher, or fine-tune one first (--train_teacher).
-3. Run the teacher over the texts once: its soft targets are kept for this and every later run.
+3. Run the teacher over the texts once: its soft targets are kept for this and every later run. (With terms that
+   compare layers, such as --terms labels soft_targets minilm, it is asked in every step instead.)
 4. Make a student of some of the teacher's layers, and train it on soft targets and labels.
 5. With --baseline, train the same student on the labels alone, on the same budget.
 6. Compare them; write the student, its card and its report.
@@ -108,15 +109,19 @@ def main() -> None:
         teacher_args = args.for_labels_only(str(folder / "teacher"), **DEMO.teacher_training if recipe.demo else {})
         train(DistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, metrics)), resume)
 
-    # ---- Soft targets, made once ----
+    # ---- Soft targets, made once; terms that compare layers ask the teacher in every step ----
     texts = data.dataset
-    if recipe.soft_targets:
+    stored = recipe.soft_targets and not args.teacher_outputs
+    if stored:
         texts = soft_targets(teacher, texts, tokenizer, text_columns=data.text_columns, dtype=args.teacher_dtype)
 
     # ---- Student, and the same student without a teacher ----
     new_student, student_tokenizer = prepare_student(recipe, args.seed, teacher, tokenizer)
     dataset = tokenize(data, student_tokenizer, recipe.max_length, texts)
-    live = None if recipe.soft_targets else ModelTeacher(teacher, tokenizer, data.text_columns, args.teacher_dtype)
+    # To be compared token by token, teacher and student read the same tokens.
+    shared = args.teacher_outputs and student_tokenizer is tokenizer
+    columns = None if shared else data.text_columns
+    live = None if stored else ModelTeacher(teacher, tokenizer, columns, args.teacher_dtype)
     say("Training the student.")
     trainer = DistillationTrainer(new_student(), args, teacher=live, **on(dataset, student_tokenizer, metrics))
     train(trainer, resume)

@@ -104,7 +104,7 @@ def weights(model):
 def distance(one, other):
     """The largest difference between two sets of weights."""
     assert one.keys() == other.keys()
-    return max((one[name] - other[name]).abs().max().item() for name in one)
+    return max(((one[name].double() - other[name].double()).abs().max().item() for name in one), default=0.0)
 
 
 def logs_of(trainer, *names):
@@ -204,4 +204,36 @@ def run_case(out, name, rows=16, **layout):
     before = weights(student)
     trainer = make_trainer(out, student, dataset, teacher=teacher, **{**settings, **layout})
     trainer.train()
+    return trainer, before
+
+
+# ---- Runs with terms on layers, from a wider and deeper teacher ----
+
+
+def _on_layers(*terms, **settings):
+    def case(rows=16):
+        teacher = make_model(2, num_hidden_layers=4, hidden_size=24)
+        return make_model(1), make_rows(rows), teacher, {"terms": list(terms), **IN_ORDER, **settings}
+
+    return case
+
+
+LAYER_CASES = {
+    "hidden_states": _on_layers("labels:0.5", "hidden_states:1"),
+    "learned_map": _on_layers("labels:0.5", "hidden_states:1", layer_map=["learned"]),
+    "layers_alone": _on_layers("embeddings:1", "attention_scores:0.1", weight_decay=0.1),
+    "minilm": _on_layers("soft_targets:1", "minilm:1", "patient:1"),
+    "exemplars": _on_layers("exemplars:0.1", "contrastive:0.1"),
+}
+
+#: Pairs of examples live within a micro-batch, so that here another cut is another run.
+relations = _on_layers("rkd_distance:1", "rkd_angle:1", "similarity:1", "pkt:1", "instance_graph:0.1")
+
+
+def run_layers(out, name, rows=16, resume=None, **changes):
+    """Trains a case of terms on layers; the trainer, and the student's weights before."""
+    student, dataset, teacher, settings = {**LAYER_CASES, "relations": relations}[name](rows)
+    before = weights(student)
+    trainer = make_trainer(out, student, dataset, teacher=teacher, **{**settings, **changes})
+    trainer.train(resume_from_checkpoint=resume)
     return trainer, before

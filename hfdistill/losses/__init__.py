@@ -1,7 +1,12 @@
 """The terms an objective is made of, by the names that `--terms` knows."""
 
-from hfdistill.losses.base import Batch, StudentOutput, Term
+from hfdistill.losses.attention import Attentions, AttentionScores, MiniLM, MiniLMv1
+from hfdistill.losses.base import COUNTED_ROWS, Batch, StudentOutput, Term
 from hfdistill.losses.divergences import DIVERGENCES
+from hfdistill.losses.exemplars import Contrastive, Exemplars
+from hfdistill.losses.feature import HIDDEN_STATE_LOSSES, Embeddings, HiddenStates, Patient
+from hfdistill.losses.graph import InstanceGraph
+from hfdistill.losses.relation import ProbabilisticTransfer, RelationalAngle, RelationalDistance, SimilarityPreserving
 from hfdistill.losses.response import (
     IGNORED,
     DecoupledSoftTargets,
@@ -12,15 +17,38 @@ from hfdistill.losses.response import (
     labelled,
 )
 
-TERMS: dict[str, type[Term]] = {term.name: term for term in (Labels, SoftTargets, DecoupledSoftTargets)}
+_RESPONSE: tuple[type[Term], ...] = (Labels, SoftTargets, DecoupledSoftTargets)
+_FEATURES: tuple[type[Term], ...] = (HiddenStates, Embeddings, Patient, AttentionScores, Attentions, MiniLM, MiniLMv1)
+_RELATIONS: tuple[type[Term], ...] = (RelationalDistance, RelationalAngle, SimilarityPreserving, ProbabilisticTransfer)
+_GRAPHS_AND_EXEMPLARS: tuple[type[Term], ...] = (InstanceGraph, Exemplars, Contrastive)
+
+TERMS: dict[str, type[Term]] = {
+    term.name: term for term in (*_RESPONSE, *_FEATURES, *_RELATIONS, *_GRAPHS_AND_EXEMPLARS)
+}
 
 __all__ = [
+    "COUNTED_ROWS",
     "DIVERGENCES",
+    "HIDDEN_STATE_LOSSES",
     "IGNORED",
     "TERMS",
+    "AttentionScores",
+    "Attentions",
     "Batch",
+    "Contrastive",
     "DecoupledSoftTargets",
+    "Embeddings",
+    "Exemplars",
+    "HiddenStates",
+    "InstanceGraph",
     "Labels",
+    "MiniLM",
+    "MiniLMv1",
+    "Patient",
+    "ProbabilisticTransfer",
+    "RelationalAngle",
+    "RelationalDistance",
+    "SimilarityPreserving",
     "SoftTargets",
     "StudentOutput",
     "Term",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
@@ -11,10 +11,15 @@ from torch import Tensor, nn
 from hfdistill.schedules import Schedule, value_at
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from hfdistill.teachers import TeacherSignal
     from hfdistill.training_args import DistillationTrainingArguments
 
 Batch = Mapping[str, Any]
+
+#: In a batch: which rows count. Without it all do.
+COUNTED_ROWS = "counted_rows"
 
 
 class StudentOutput(Protocol):
@@ -35,9 +40,11 @@ class Term(nn.Module):
         name: How `--terms` calls it.
         log_name: How the logs call it under its own name; `<name>_loss` when empty, or when named otherwise.
         uses_teacher: Whether `forward` reads the teacher's signal; a term that does not trains without a teacher.
-        outputs: What student and teacher must return beside their logits: any of `"hidden_states"`, `"attentions"`.
-        token_wise: Whether the loss of an item reads only that item's logits and label, so that a few target tokens
-            at a time may be computed.
+        outputs: What student and teacher must return beside their logits: any of `"hidden_states"`, `"attentions"`,
+            `"queries"`, `"keys"`, `"values"` (see `hfdistill.captures.ask`).
+        token_wise: Whether the student is compared with the teacher token by token, so that both must read the same.
+        logits_only: Whether the loss of an item reads only that item's logits and label, so that a few target tokens at
+            a time may be computed.
         citation: The paper the formula is from.
 
     Example:
@@ -55,6 +62,7 @@ class Term(nn.Module):
     uses_teacher: ClassVar[bool] = True
     outputs: ClassVar[frozenset[str]] = frozenset()
     token_wise: ClassVar[bool] = False
+    logits_only: ClassVar[bool] = False
     citation: ClassVar[str] = ""
 
     #: How far training has come, from 0 to 1: set by the objective, read by `scheduled`.
@@ -64,6 +72,24 @@ class Term(nn.Module):
     def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Term:
         """The term as the training arguments describe it; override where it reads any of them."""
         return cls()
+
+    def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+        """Makes what this term has to learn itself, such as a projection between two widths, as child modules.
+
+        Called before there is an optimizer, with the models that the term's `outputs` will come from; never called
+        for a term without `outputs`. What is made here is trained, clipped and kept in checkpoints with the student,
+        and is not part of it.
+
+        Raises:
+            ValueError: when these two models cannot be compared so.
+        """
+
+    def finish_step(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Called after the last micro-batch of each optimizer step, for a term that remembers what it has seen.
+
+        Args:
+            gather: Puts together the rows that all ranks hold of a tensor.
+        """
 
     def valid(self, batch: Batch) -> Tensor:
         """Which items count, as a bool tensor; its shape is that of `forward`'s result. Default: every example."""
@@ -81,3 +107,23 @@ class Term(nn.Module):
     def config(self) -> dict[str, Any]:
         """What distinguishes this term from another of its class, for logs and model cards."""
         return {}
+
+
+def attended(batch: Batch) -> Tensor:
+    """Which positions hold a token and no padding, as a bool tensor `(batch, tokens)`."""
+    if "attention_mask" in batch:
+        return batch["attention_mask"].bool()
+    return torch.ones_like(batch["input_ids"], dtype=torch.bool)
+
+
+def check_same_tokens(name: str, student: Tensor, teacher: Tensor) -> None:
+    """Refuses to compare `(batch, tokens, ...)` of a student with another number of tokens.
+
+    Raises:
+        ValueError: naming the term.
+    """
+    if student.shape[:2] != teacher.shape[:2]:
+        raise ValueError(
+            f"the term {name!r} compares token by token, and of {len(student)} texts the student read "
+            f"{student.shape[1]} tokens and the teacher {teacher.shape[1]}: tokenize with a max_length that both take."
+        )

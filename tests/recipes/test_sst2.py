@@ -156,6 +156,29 @@ def test_a_live_teacher_gives_the_same_student(home, recipe):
         torch.testing.assert_close(live[name], weights, atol=1e-6, rtol=1e-5)
 
 
+def test_terms_on_layers_ask_the_teacher_in_every_step(home, recipe):
+    """Kept soft targets have no layers; the student beside it is trained on labels alone all the same."""
+    recipe(*OWN, *SIZE, "--baseline", "--terms", "labels:0.5", "soft_targets:0.5", "hidden_states", "minilm")
+    assert_complete(home / "out", ("teacher", "student", "baseline"))
+    names = {"label_loss", "soft_target_loss", "hidden_states_loss", "minilm_loss"}
+    assert train_loss_names(home / "out") == {"loss", *names}
+    assert train_loss_names(home / "out" / "baseline") == {"loss", "label_loss"}
+    assert "papers/2012.15828" in (home / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_stages(home, recipe):
+    recipe(*OWN, *SIZE, "--stages", "hidden_states minilm epochs=1 learning_rate=1e-2", "labels soft_targets epochs=2")
+    assert_complete(home / "out")
+    names = {"hidden_states_loss", "minilm_loss", "label_loss", "soft_target_loss"}
+    assert train_loss_names(home / "out") == {"loss", *names}
+
+
+def test_layers_of_other_tokens_cannot_be_compared(home, refusal):
+    save_model(home / "small", make_tokenizer(vocab_size=80), num_hidden_layers=1, vocab_size=80)
+    line = refusal(*OWN, "--student_name_or_path", "small", "--terms", "labels", "hidden_states")
+    assert "the term 'hidden_states' compares token by token, and the teacher reads the text with a tokenizer" in line
+
+
 def test_the_teacher_is_trained_first(home, recipe):
     """A teacher that is fine-tuned after its soft targets were made would teach what it knew before."""
     save_model(home / "pretrained", make_tokenizer(), names=["a", "b", "c"])

@@ -1,0 +1,107 @@
+"""Where `transformers` models keep their parts: the stack of layers, and the attention's projections, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+#: How the modules that make queries, keys and values are called in one family or another.
+_SEPARATE = {
+    "queries": ("query", "query_proj", "q_proj", "q_lin", "q", "q_head"),
+    "keys": ("key", "key_proj", "k_proj", "k_lin", "k", "k_head"),
+    "values": ("value", "value_proj", "v_proj", "v_lin", "v", "v_head"),
+}
+#: Modules that make all three, one after the other.
+_IN_THIRDS = ("Wqkv", "c_attn", "qkv_proj", "qkv")
+#: Modules that make all three, one after the other within each head.
+_IN_THIRDS_OF_HEADS = ("in_proj", "query_key_value")
+
+PROJECTIONS = tuple(_SEPARATE)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Where a layer's queries, keys or values come from.
+
+    Args:
+        module: The module whose output holds them.
+        name: Its name within the model.
+        part: Takes that output, `(batch, tokens, ...)`, to the vectors alone, `(batch, tokens, width)`.
+    """
+
+    module: nn.Module
+    name: str
+    part: Callable[[Tensor], Tensor]
+
+
+def layer_stack(model: PreTrainedModel) -> str:
+    """The name of the one list of layers in a model, such as `bert.encoder.layer`.
+
+    Raises:
+        ValueError: for an encoder-decoder, or when there is no such list (as where layers share their weights).
+    """
+    if model.config.is_encoder_decoder:
+        raise ValueError(f"{type(model).__name__} is an encoder-decoder; only single stacks of layers can be used.")
+    count = getattr(model.config, "num_hidden_layers", None)
+    found = [n for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    # A list within a layer may happen to be as long (say, experts).
+    outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    if len(outermost) != 1:
+        raise no_layer_stack(model)
+    return outermost[0]
+
+
+def no_layer_stack(model: PreTrainedModel) -> ValueError:
+    """The error for a model whose layers cannot be told apart."""
+    return ValueError(
+        f"{type(model).__name__} does not keep its layers in one list with an entry per layer, so there is "
+        "nothing to choose from; if its layers share their weights (ALBERT), load it with fewer instead: "
+        "from_pretrained(name, num_hidden_layers=...)."
+    )
+
+
+def attention_projections(model: PreTrainedModel) -> list[dict[str, Projection]]:
+    """For each layer, lowest first, where its queries, keys and values come from.
+
+    Raises:
+        ValueError: when a layer has no modules of a known name, or several.
+    """
+    stack = layer_stack(model)
+    heads = int(model.config.num_attention_heads)
+    layers = model.get_submodule(stack).named_children()
+    return [_layer_projections(type(model).__name__, f"{stack}.{name}", layer, heads) for name, layer in layers]
+
+
+def _layer_projections(model: str, prefix: str, layer: nn.Module, heads: int) -> dict[str, Projection]:
+    linear = {name: module for name, module in layer.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
+
+    def named(names: tuple[str, ...]) -> list[tuple[str, nn.Module]]:
+        return [(f"{prefix}.{name}", module) for name, module in linear.items() if name.rpartition(".")[2] in names]
+
+    separate = {kind: named(names) for kind, names in _SEPARATE.items()}
+    if all(len(found) == 1 for found in separate.values()):
+        return {kind: Projection(found[0][1], found[0][0], _whole) for kind, found in separate.items()}
+    for names, third in ((_IN_THIRDS, _third), (_IN_THIRDS_OF_HEADS, _third_of_heads)):
+        if len(found := named(names)) == 1:
+            name, module = found[0]
+            return {kind: Projection(module, name, third(number, heads)) for number, kind in enumerate(_SEPARATE)}
+    raise ValueError(
+        f"{model} does not show where layer {prefix} makes its queries, keys and values (it has {', '.join(linear)}): "
+        "use a term on hidden_states, or a model with modules named query, key and value."
+    )
+
+
+def _whole(output: Tensor) -> Tensor:
+    return output
+
+
+def _third(number: int, heads: int) -> Callable[[Tensor], Tensor]:
+    return lambda output: output.chunk(3, dim=-1)[number]
+
+
+def _third_of_heads(number: int, heads: int) -> Callable[[Tensor], Tensor]:
+    return lambda output: output.unflatten(-1, (heads, -1)).chunk(3, dim=-1)[number].flatten(-2)

@@ -1,0 +1,95 @@
+"""Asking a model for more than its logits: hidden states, attentions, and each layer's queries, keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hfdistill.architectures import PROJECTIONS, attention_projections
+
+#: What a model can be asked for beside its logits.
+OUTPUTS = ("hidden_states", "attentions", *PROJECTIONS)
+
+
+def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> Any:
+    """A model's output for a batch, with all `outputs` as attributes of it.
+
+    Args:
+        model: A `transformers` model, wrapped for training or not.
+        inputs: Its inputs.
+        outputs: Any of `hidden_states` (one tensor `(batch, tokens, width)` for the embeddings and one after each
+            layer), `attentions` (one tensor `(batch, heads, tokens, tokens)` a layer; the model answers with eager
+            attention this once, as others give none), `queries`, `keys` and `values` (one tensor
+            `(batch, tokens, width)` a layer, all heads side by side, as their projections give them: before any
+            rotation by position; under every attention implementation).
+
+    Raises:
+        ValueError: when the model has nothing to give for one of them, or what it gives has no gradient to train by.
+    """
+    caught = sorted(outputs & frozenset(PROJECTIONS))
+    flags = {f"output_{name}": True for name in outputs.difference(caught)}
+    with ExitStack() as stack:
+        inner: Any = extract_model_from_parallel(model, keep_torch_compile=False) if outputs else model
+        taken = {name: stack.enter_context(_watched(inner, name)) for name in caught}
+        if "attentions" in outputs:
+            stack.enter_context(_eager(inner))
+        answer = model(**inputs, **flags)
+    for name, tensors in taken.items():
+        setattr(answer, name, tuple(tensors.values()))
+    for name in outputs:
+        _check(inner, name, getattr(answer, name, None))
+    return answer
+
+
+@contextmanager
+def _watched(model: PreTrainedModel, kind: str) -> Iterator[dict[int, Tensor]]:
+    """While open, each layer's queries, keys or values by the layer's number."""
+    taken: dict[int, Tensor] = {}
+    with ExitStack() as stack:
+        for number, layer in enumerate(attention_projections(model)):
+            projection = layer[kind]
+
+            def take(
+                module: nn.Module, args: Any, output: Tensor, number: int = number, part: Any = projection.part
+            ) -> None:
+                # The first time only: DeBERTa sends its relative positions through the same modules afterwards.
+                taken.setdefault(number, part(output))
+
+            stack.callback(projection.module.register_forward_hook(take).remove)
+        yield taken
+
+
+@contextmanager
+def _eager(model: PreTrainedModel) -> Iterator[None]:
+    """While open, the attention that has weights to show."""
+    usual = model.config._attn_implementation
+    if usual == "eager":
+        yield
+        return
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
+
+
+def _check(model: PreTrainedModel, name: str, tensors: Any) -> None:
+    if not tensors or any(tensor is None for tensor in tensors):
+        raise ValueError(
+            f"{type(model).__name__} gives no {name} with attn_implementation={model.config._attn_implementation!r}: "
+            "load it with from_pretrained(..., attn_implementation='eager'), or take a term that does not need them."
+        )
+    if not torch.is_grad_enabled() or not any(parameter.requires_grad for parameter in model.parameters()):
+        return
+    if not any(tensor.requires_grad for tensor in tensors):
+        raise ValueError(
+            f"the {name} of {type(model).__name__} carry no gradient, so nothing would be learnt from them: activation "
+            "checkpointing must not be reentrant (gradient_checkpointing_kwargs={'use_reentrant': False}), and some "
+            "layer must be left to train."
+        )

@@ -1,0 +1,242 @@
+"""Terms on attention: who looks at whom, from queries, keys and values, whatever the attention implementation.
+
+The scores here are those of content alone, `q · k / √d`. In models that add positions to them later on (rotary as in
+ModernBERT, relative as in DeBERTa) the part of the positions is left out, on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from hfdistill.losses.base import Batch, StudentOutput, Term, attended, check_same_tokens
+from hfdistill.losses.divergences import at_least_float32
+from hfdistill.losses.layer_maps import make_layer_map, parse_layer_map
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from hfdistill.teachers import TeacherSignal
+    from hfdistill.training_args import DistillationTrainingArguments
+
+#: A score low enough for a softmax to give 0, and finite, so that 0 times its logarithm is 0.
+_NEVER = -1e9
+
+
+def scores(rows: Tensor, columns: Tensor, heads: int) -> Tensor:
+    """`rows · columns / √(width / heads)` within each head, in float32 at least.
+
+    Args:
+        rows: Shape `(batch, tokens, width)`.
+        columns: The same shape.
+        heads: How many parts the width is split into.
+
+    Returns:
+        Shape `(batch, heads, tokens, tokens)`.
+    """
+    rows, columns = (at_least_float32(x).unflatten(-1, (heads, -1)).transpose(1, 2) for x in (rows, columns))
+    return rows @ columns.transpose(-1, -2) / math.sqrt(rows.shape[-1])
+
+
+def relation_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """`KL(softmax(teacher) ‖ softmax(student))` of each row of scores over the attended columns, averaged over heads.
+
+    Args:
+        student: Scores `(batch, heads, tokens, tokens)`.
+        teacher: The same shape.
+        mask: Which tokens are attended, `(batch, tokens)`.
+
+    Returns:
+        Shape `(batch, tokens)`.
+    """
+    log_q, log_p = (x.masked_fill(~mask[:, None, None], _NEVER).log_softmax(-1) for x in (student, teacher))
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1).mean(1)
+
+
+def same_heads(name: str, student: Any, teacher: Any) -> int:
+    """The number of attention heads of two configurations, for a term that compares head by head.
+
+    Raises:
+        ValueError: when they differ.
+    """
+    if student.num_attention_heads != teacher.num_attention_heads:
+        raise ValueError(
+            f"the term {name!r} compares head by head, and the student has {student.num_attention_heads} attention "
+            f"heads and the teacher {teacher.num_attention_heads}: use minilm, which splits both alike, or give the "
+            "student as many heads."
+        )
+    return int(teacher.num_attention_heads)
+
+
+class AttentionScores(Term):
+    """The teacher's attention scores as targets, before their softmax: `mean over layers and heads of (a_s − a_t)²`.
+
+    An item is an attended token: its row of scores, averaged over the attended tokens. Works under any attention
+    implementation; teacher and student need the same number of heads.
+
+    Args:
+        layer_map: As in `HiddenStates`.
+
+    References: TinyBERT, Jiao et al. 2020, equation 7, https://huggingface.co/papers/1909.10351.
+    """
+
+    name = "attention_scores"
+    outputs = frozenset({"queries", "keys"})
+    token_wise = True
+    citation = "https://huggingface.co/papers/1909.10351"
+
+    def __init__(self, layer_map: str | Sequence[int] = "uniform") -> None:
+        super().__init__()
+        self.layer_map = layer_map
+
+    @classmethod
+    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> AttentionScores:
+        return cls(parse_layer_map(args.layer_map))
+
+    def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+        self.heads = same_heads(self.name, student.config, teacher.config)
+        sizes = (model.config.num_hidden_layers for model in (student, teacher))
+        self.map = make_layer_map(self.layer_map, *sizes)
+
+    def valid(self, batch: Batch) -> Tensor:
+        return attended(batch)
+
+    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        mine, theirs = (_attention_scores(model, self.heads) for model in (student, teacher))
+        check_same_tokens(self.name, mine[0].transpose(1, 2), theirs[0].transpose(1, 2))
+        losses = [self.compare(s, t, attended(batch)) for s, t in zip(mine, self.map(theirs), strict=True)]
+        return sum(losses[1:], losses[0]) / len(losses)
+
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+        """The loss of each row of scores, `(batch, heads, tokens, tokens)`, averaged over the heads."""
+        squares = (student - teacher).square().mean(1) * mask[:, None]
+        return squares.sum(-1) / mask.sum(-1, keepdim=True).clamp_min(1)
+
+    def config(self) -> dict[str, Any]:
+        return {"layer_map": self.layer_map}
+
+
+class Attentions(AttentionScores):
+    """The teacher's attention as a distribution to follow: `mean over layers and heads of KL(A_t ‖ A_s)`.
+
+    A is the softmax of a row of scores; an item is an attended token and what it looks at. As `AttentionScores`
+    otherwise.
+
+    References: MiniLM, Wang et al. 2020, equation 3, https://huggingface.co/papers/2002.10957, there for the last
+        layer alone.
+    """
+
+    name = "attentions"
+    citation = "https://huggingface.co/papers/2002.10957"
+
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+        return relation_kl(student, teacher, mask)
+
+
+def _attention_scores(model: Any, heads: int) -> list[Tensor]:
+    return [scores(queries, keys, heads) for queries, keys in zip(model.queries, model.keys, strict=True)]
+
+
+class MiniLM(Term):
+    """How each token's query relates to the other tokens' queries, keys to keys, values to values (MiniLMv2).
+
+    `Σ over the three of mean over relation heads of KL(softmax(x_t x_tᵀ / √d) ‖ softmax(x_s x_sᵀ / √d))`, at the
+    student's last layer. The vectors of all heads are put side by side and split anew into `relation_heads`, so that
+    widths and heads may differ, and nothing need be learnt beside the student. An item is an attended token.
+
+    Args:
+        relation_heads: Into how many parts both widths are split; `None` takes the largest number up to the teacher's
+            heads that divides both. More, smaller heads give finer relations.
+        teacher_layer: The number of the teacher's layer, from 0; -1 is the last. The paper takes the 21st of 24.
+
+    References: MiniLMv2, Wang et al. 2021, equations 5 to 8, https://huggingface.co/papers/2012.15828.
+    """
+
+    name = "minilm"
+    outputs = frozenset({"queries", "keys", "values"})
+    token_wise = True
+    citation = "https://huggingface.co/papers/2012.15828"
+
+    #: What is related to what.
+    relations: ClassVar[tuple[tuple[str, str], ...]] = (("queries", "queries"), ("keys", "keys"), ("values", "values"))
+
+    def __init__(self, relation_heads: int | None = None, teacher_layer: int = -1) -> None:
+        super().__init__()
+        self.relation_heads = relation_heads
+        self.teacher_layer = teacher_layer
+
+    @classmethod
+    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> MiniLM:
+        return cls(args.relation_heads)
+
+    def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+        layers = teacher.config.num_hidden_layers
+        if not -layers <= self.teacher_layer < layers:
+            raise ValueError(f"teacher_layer {self.teacher_layer}: the teacher's layers are 0 to {layers - 1}.")
+        self.heads = self.choose_heads(student.config, teacher.config)
+
+    def choose_heads(self, student: Any, teacher: Any) -> int:
+        """Into how many parts the widths of these two configurations are split."""
+        common = math.gcd(student.hidden_size, teacher.hidden_size)
+        divisors = [heads for heads in range(1, common + 1) if common % heads == 0]
+        if self.relation_heads is None:
+            return max(heads for heads in divisors if heads <= teacher.num_attention_heads)
+        if self.relation_heads not in divisors:
+            raise ValueError(
+                f"relation_heads {self.relation_heads} must divide the student's width {student.hidden_size} and the "
+                f"teacher's {teacher.hidden_size}: choose one of {', '.join(map(str, divisors))}."
+            )
+        return self.relation_heads
+
+    def valid(self, batch: Batch) -> Tensor:
+        return attended(batch)
+
+    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        answer: Any = student
+        check_same_tokens(self.name, answer.values[-1], _vectors(teacher, "values")[-1])
+        losses = [self._relation(student, teacher, pair, attended(batch)) for pair in self.relations]
+        return sum(losses[1:], losses[0])
+
+    def _relation(self, student: Any, teacher: Any, pair: tuple[str, str], mask: Tensor) -> Tensor:
+        rows, columns = pair
+        mine, theirs = (
+            scores(_vectors(model, rows)[layer], _vectors(model, columns)[layer], self.heads)
+            for model, layer in ((student, -1), (teacher, self.teacher_layer))
+        )
+        return relation_kl(mine, theirs, mask)
+
+    def config(self) -> dict[str, Any]:
+        shown = {"relation_heads": self.relation_heads, "teacher_layer": self.teacher_layer}
+        return {name: value for name, value in shown.items() if value not in (None, -1)}
+
+
+class MiniLMv1(MiniLM):
+    """The last layer's attention, and how the tokens' values relate to one another (MiniLM).
+
+    `mean over heads of KL(A_t ‖ A_s) + mean over heads of KL(V_t ‖ V_s)`, with `A = softmax(q kᵀ / √d)` and
+    `V = softmax(v vᵀ / √d)`. Teacher and student need the same number of heads. An item is an attended token.
+
+    References: MiniLM, Wang et al. 2020, equations 3 to 6, https://huggingface.co/papers/2002.10957.
+    """
+
+    name = "minilm_v1"
+    citation = "https://huggingface.co/papers/2002.10957"
+    relations = (("queries", "keys"), ("values", "values"))
+
+    def __init__(self, teacher_layer: int = -1) -> None:
+        super().__init__(teacher_layer=teacher_layer)
+
+    @classmethod
+    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> MiniLMv1:
+        return cls()
+
+    def choose_heads(self, student: Any, teacher: Any) -> int:
+        return same_heads(self.name, student, teacher)
+
+
+def _vectors(model: Any, name: str) -> Sequence[Tensor]:
+    return getattr(model, name)

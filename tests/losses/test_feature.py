@@ -1,0 +1,191 @@
+"""Terms on layers: what holds for each of them, and the formulas of those on hidden states."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from layers import ROWS, SAME_HEADS, Case, assert_same, teacher_model
+from tiny import make_model
+
+from hfdistill import Objective, TeacherSignal
+from hfdistill.losses import TERMS, Embeddings, HiddenStates, Patient
+from hfdistill.losses.attention import Attentions, AttentionScores, MiniLM, MiniLMv1
+
+#: Each makes a term, and the shape of the teacher it is tried on.
+CASES = {
+    "hidden_states": (HiddenStates, {}),
+    "hidden_states, cosine": (lambda: HiddenStates(distance="cosine"), {}),
+    "hidden_states, learned map": (lambda: HiddenStates("learned"), {}),
+    "hidden_states, listed map": (lambda: HiddenStates([0, -1]), {}),
+    "hidden_states, same width": (HiddenStates, {"hidden_size": 16}),
+    "embeddings": (Embeddings, {}),
+    "patient": (Patient, {}),
+    "attention_scores": (AttentionScores, SAME_HEADS),
+    "attention_scores, learned map": (lambda: AttentionScores("learned"), SAME_HEADS),
+    "attentions": (Attentions, SAME_HEADS),
+    "minilm": (MiniLM, {}),
+    "minilm, 8 relation heads": (lambda: MiniLM(8, teacher_layer=2), {}),
+    "minilm_v1": (MiniLMv1, SAME_HEADS),
+}
+
+
+def case(name, **changes):
+    make, teacher = CASES[name]
+    return Case(make(), **{**teacher, **changes})
+
+
+# ---- The contract of every term on layers ----
+
+
+def test_every_term_on_layers_is_held_to_the_contract():
+    modules = ("hfdistill.losses.feature", "hfdistill.losses.attention")
+    terms = {term for term in TERMS.values() if term.__module__ in modules}
+    assert terms == {type(make()) for make, _ in CASES.values()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_single_rows_with_the_count_of_all_add_up_to_the_batch(name):
+    """A mean over each micro-batch would weigh the tokens of short texts more."""
+    whole = case(name)
+    expected = whole.gradients()
+    assert any(gradient.any() for gradient in expected.values())
+    parts = [case(name, rows=[row]) for row in range(ROWS)]
+    torch.testing.assert_close(sum(part.loss(whole.count()) for part in parts), whole.loss())
+    gradients = [part.gradients(whole.count()) for part in parts]
+    assert_same({key: sum(gradient[key] for gradient in gradients) for key in expected}, expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_padding_changes_nothing(name):
+    """A mean that counts padding is smaller, and pulls the student's padding towards the teacher's."""
+    padded_more, plain = case(name, pad_to=24), case(name)
+    assert torch.equal(padded_more.count(), plain.count())
+    torch.testing.assert_close(padded_more.loss(), plain.loss())
+    assert_same(padded_more.gradients(), plain.gradients())
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if not name.endswith(("map", "8 relation heads"))])
+def test_is_zero_for_a_student_like_its_teacher_and_only_then(name):
+    assert case(name).loss() > 1e-3
+    assert case(name, twins=True).loss().item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradcheck(name):
+    checked = case(name, rows=[0, 1], dtype=torch.float64)
+    read = {output: getattr(checked.student, output) for output in checked.term.outputs}
+    shapes = {output: len(tensors) for output, tensors in read.items()}
+    flat = [tensor.detach().requires_grad_() for tensors in read.values() for tensor in tensors]
+
+    def loss(*tensors):
+        tensors = iter(tensors)
+        outputs = {output: [next(tensors) for _ in range(count)] for output, count in shapes.items()}
+        student = SimpleNamespace(logits=checked.student.logits.detach(), **outputs)
+        return checked.objective(student, checked.teacher, checked.batch).total
+
+    assert torch.autograd.gradcheck(loss, flat, fast_mode=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_half_precision_in_float32_out(name):
+    """A product of half-precision matrices is off by a hundredth, and a sum of squares may be infinite."""
+    half, full = case(name, dtype=torch.bfloat16), case(name)
+    assert half.loss().dtype == torch.float32
+    assert half.loss().isfinite()
+    expected = full.loss()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(full.loss(), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_says_what_it_is(name):
+    term = CASES[name][0]()
+    assert term.citation.startswith("https://huggingface.co/papers/")
+    assert type(term).__doc__.splitlines()[0].endswith((".", "`."))
+    json.dumps(term.config())
+
+
+def test_tokens_that_differ_are_refused():
+    """Tokens compared with other tokens teach noise."""
+    wrong = case("hidden_states")
+    shorter = tuple(states[:, :-1] for states in wrong.teacher.hidden_states)
+    with pytest.raises(ValueError, match="'hidden_states' compares token by token, and of 6 texts the student read"):
+        wrong.objective(wrong.student, TeacherSignal(hidden_states=shorter), wrong.batch)
+    with pytest.raises(ValueError, match="'minilm' compares token by token, and the teacher reads the text with a"):
+        Objective({"minilm": (1.0, MiniLM())}).bind(make_model(1), teacher_model(), same_tokens=False)
+    Objective({"patient": (1.0, Patient())}).bind(make_model(1), teacher_model(), same_tokens=False)
+
+
+# ---- Hidden states ----
+
+
+def naive_hidden(checked, layers, distance):
+    """Written out: over attended tokens, the mean over pairs of layers of a distance of two vectors."""
+    weight = getattr(checked.term.projection, "weight", None)
+    weight = torch.eye(16).double() if weight is None else weight.detach().double()
+    losses = []
+    for row, count in enumerate(checked.tokens()):
+        for token in range(count):
+            each = []
+            for mine, theirs in enumerate(layers):
+                s = weight @ checked.states(mine, row)[token]
+                t = checked.states(theirs, row, "teacher")[token]
+                each.append(distance(s, t).item())
+            losses.append(sum(each) / len(each))
+    return sum(losses) / len(losses)
+
+
+def mean_square(s, t):
+    return sum((a - b) ** 2 for a, b in zip(s, t, strict=True)) / len(s)
+
+
+def one_minus_cosine(s, t):
+    return 1 - (s * t).sum() / (s * s).sum().sqrt() / (t * t).sum().sqrt()
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "distance"),
+    [
+        ("hidden_states", [1, 3], mean_square),
+        ("hidden_states, cosine", [1, 3], one_minus_cosine),
+        ("hidden_states, listed map", [0, 3], mean_square),
+        ("hidden_states, same width", [1, 3], mean_square),
+    ],
+)
+def test_hidden_states_are_the_naive_distance(name, layers, distance):
+    checked = case(name)
+    assert checked.loss().item() == pytest.approx(naive_hidden(checked, layers, distance), rel=1e-4)
+
+
+def test_embeddings_are_those_before_any_layer():
+    checked = case("embeddings")
+    weight = checked.term.projection.weight.detach().double()
+    losses = [
+        mean_square(weight @ s, t).item()
+        for row in range(ROWS)
+        for s, t in zip(checked.states(-1, row), checked.states(-1, row, "teacher"), strict=True)
+    ]
+    assert checked.loss().item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_patient_is_the_papers_distance_of_first_tokens():
+    """Of two layers the first is matched, with the second of four."""
+    checked = case("patient")
+    weight = checked.term.projection.weight.detach().double()
+    losses = []
+    for row in range(ROWS):
+        s, t = weight @ checked.states(0, row)[0], checked.states(1, row, "teacher")[0]
+        losses.append(((s / s.norm() - t / t.norm()) ** 2).sum().item())
+    assert checked.loss().item() == pytest.approx(sum(losses) / ROWS, rel=1e-4)
+
+
+def test_a_projection_is_there_only_where_widths_differ():
+    assert {name for name, _ in case("hidden_states").objective.named_parameters()} == {"terms.term.projection.weight"}
+    assert not list(case("hidden_states, same width").objective.parameters())
+    assert not list(case("minilm").objective.parameters())
+
+
+def test_unknown_distance():
+    with pytest.raises(ValueError, match="hidden_state_loss 'l1' is unknown: use mse, cosine"):
+        HiddenStates(distance="l1")

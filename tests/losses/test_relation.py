@@ -1,0 +1,284 @@
+"""Terms on how examples relate: what holds for each of them, and their formulas written out pair by pair."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from layers import ROWS, Case, assert_same
+
+from hfdistill.losses import (
+    COUNTED_ROWS,
+    TERMS,
+    Contrastive,
+    Exemplars,
+    InstanceGraph,
+    ProbabilisticTransfer,
+    RelationalAngle,
+    RelationalDistance,
+    SimilarityPreserving,
+)
+from hfdistill.losses.exemplars import Queue
+
+PAIRS = {
+    "rkd_distance": RelationalDistance,
+    "rkd_angle": RelationalAngle,
+    "similarity": SimilarityPreserving,
+    "pkt": ProbabilisticTransfer,
+    "instance_graph": InstanceGraph,
+}
+PLACED = {"exemplars": lambda: Exemplars(queue_size=8), "contrastive": lambda: Contrastive(queue_size=8)}
+CASES = {**PAIRS, **PLACED}
+
+
+def case(name, **changes):
+    """A case; where there is a queue, it holds five vectors and has room for three."""
+    made = Case(CASES[name](), **changes)
+    if name in PLACED:
+        generator = torch.Generator().manual_seed(5)
+        vectors = torch.randn(5, 24, generator=generator).to(made.term.queue.entries.dtype)
+        made.term.queue.add(torch.nn.functional.normalize(vectors, dim=-1))
+    return made
+
+
+def states(made, who, layer):
+    return [made.states(layer, row, who)[0] for row in range(ROWS)]
+
+
+# ---- The contract of every term on relations ----
+
+
+def test_every_term_on_relations_is_held_to_the_contract():
+    modules = tuple(f"hfdistill.losses.{name}" for name in ("relation", "graph", "exemplars"))
+    assert {t for t in TERMS.values() if t.__module__ in modules} == {type(make()) for make in CASES.values()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_padding_changes_nothing(name):
+    padded_more, plain = case(name, pad_to=24), case(name)
+    torch.testing.assert_close(padded_more.loss(), plain.loss())
+    assert_same(padded_more.gradients(), plain.gradients())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_that_do_not_count_are_as_if_they_were_not_there(name):
+    """Rows that only fill the last batch must be nobody's partners, and in no mean."""
+    marked, sliced = case(name), case(name, rows=[0, 1, 3, 5])
+    marked.batch[COUNTED_ROWS] = torch.tensor([True, True, False, True, False, True])
+    assert marked.count().tolist() == sliced.count().tolist() == [4]
+    torch.testing.assert_close(marked.loss(), sliced.loss())
+    assert_same(marked.gradients(), sliced.gradients())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_order_of_examples_does_not_matter(name):
+    permuted, plain = case(name, rows=[3, 0, 5, 1, 4, 2]), case(name)
+    torch.testing.assert_close(permuted.loss(), plain.loss())
+    assert_same(permuted.gradients(), plain.gradients())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradcheck(name):
+    checked = case(name, dtype=torch.float64)
+    flat = [states.detach().requires_grad_() for states in checked.student.hidden_states]
+
+    def loss(*hidden_states):
+        checked.student.hidden_states = hidden_states
+        return checked.objective(checked.student, checked.teacher, checked.batch).total
+
+    assert torch.autograd.gradcheck(loss, flat, fast_mode=True)
+    assert any(gradient.any() for gradient in case(name).gradients().values())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_half_precision_in_float32_out(name):
+    half, full = case(name, dtype=torch.bfloat16), case(name)
+    assert half.loss().dtype == torch.float32
+    assert half.loss().isfinite()
+    expected = full.loss()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(full.loss(), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_says_what_it_is(name):
+    term = CASES[name]()
+    assert term.citation.startswith("https://")
+    json.dumps(term.config())
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_an_example_without_partners_counts_for_nothing(name):
+    """A mean over nobody is NaN; counted as 0 it would water down the others."""
+    for rows in ([0], [0, 1][: PAIRS[name].examples_needed - 1]):
+        alone = case(name, rows=rows)
+        assert alone.count().tolist() == [0]
+        assert alone.loss().item() == 0
+        assert all(gradient.isfinite().all() for gradient in alone.gradients().values())
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_equal_examples_have_a_finite_gradient(name):
+    """The distance of two equal vectors has no slope, and a mean distance of 0 divides nothing."""
+    same = case(name, rows=[2, 2, 2])
+    assert all(gradient.isfinite().all() for gradient in same.gradients().values())
+
+
+# ---- The formulas ----
+
+
+def huber(difference):
+    return difference**2 / 2 if abs(difference) < 1 else abs(difference) - 0.5
+
+
+def relative(vectors):
+    distances = {(i, j): (a - b).norm().item() for i, a in enumerate(vectors) for j, b in enumerate(vectors) if i != j}
+    mean = sum(distances.values()) / len(distances)
+    return {pair: distance / mean for pair, distance in distances.items()}
+
+
+def test_rkd_distance():
+    made = case("rkd_distance")
+    mine, theirs = relative(states(made, "student", 1)), relative(states(made, "teacher", 3))
+    expected = sum(huber(mine[pair] - theirs[pair]) for pair in mine) / len(mine)
+    assert made.loss().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_rkd_angle():
+    made = case("rkd_angle")
+
+    def angle(vectors, i, j, k):
+        a, b = vectors[i] - vectors[j], vectors[k] - vectors[j]
+        return ((a @ b) / a.norm() / b.norm()).item()
+
+    triples = [(i, j, k) for i in range(ROWS) for j in range(ROWS) for k in range(ROWS) if len({i, j, k}) == 3]
+    mine, theirs = states(made, "student", 1), states(made, "teacher", 3)
+    expected = sum(huber(angle(mine, *t) - angle(theirs, *t)) for t in triples) / len(triples)
+    assert made.loss().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_similarity_preserving():
+    made = case("similarity")
+
+    def normalised(vectors):
+        rows = [[(a @ b).item() for b in vectors] for a in vectors]
+        return [[value / math.sqrt(sum(v * v for v in row)) for value in row] for row in rows]
+
+    mine, theirs = normalised(states(made, "student", 1)), normalised(states(made, "teacher", 3))
+    expected = sum((mine[i][j] - theirs[i][j]) ** 2 for i in range(ROWS) for j in range(ROWS)) / ROWS**2
+    assert made.loss().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_pkt():
+    made = case("pkt")
+
+    def neighbours(vectors):
+        kernel = [[((a @ b) / a.norm() / b.norm() + 1).item() / 2 for b in vectors] for a in vectors]
+        return [[kernel[i][j] / (sum(kernel[i]) - kernel[i][i]) for j in range(ROWS)] for i in range(ROWS)]
+
+    q, p = neighbours(states(made, "student", 1)), neighbours(states(made, "teacher", 3))
+    each = [p[i][j] * math.log(p[i][j] / q[i][j]) for i in range(ROWS) for j in range(ROWS) if i != j]
+    assert made.loss().item() == pytest.approx(sum(each) / ROWS, rel=1e-3)
+
+
+def test_instance_graph():
+    made = Case(InstanceGraph(vertex_weight=0.3, edge_weight=2.0, transformation_weight=5.0))
+
+    def moves(before, after):
+        lengths = [(b - a).norm().item() for a, b in zip(before, after, strict=True)]
+        return [length / (sum(lengths) / ROWS) for length in lengths]
+
+    mine = [states(made, "student", layer) for layer in (0, 1)]
+    theirs = [states(made, "teacher", layer) for layer in (1, 3)]
+    s, t = [relative(layer) for layer in mine], [relative(layer) for layer in theirs]
+    pairs = list(s[0])
+    edges = sum((s[layer][p] - t[layer][p]) ** 2 for layer in (0, 1) for p in pairs) / 2 / len(pairs)
+    changes = sum((s[1][p] - s[0][p] - t[1][p] + t[0][p]) ** 2 for p in pairs) / len(pairs)
+    moved = sum((a - b) ** 2 for a, b in zip(moves(*mine), moves(*theirs), strict=True)) / ROWS
+    vertices = (made.student.logits - made.teacher.logits).square().mean().item()
+    expected = 0.3 * vertices + 2.0 * edges + 5.0 * (changes + moved)
+    assert made.loss().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_graph_of_one_layer_has_no_transformation():
+    one = Case(InstanceGraph([3, 3], 0.0, 0.0, 1.0))
+    one.student.hidden_states, one.term.map.layers = one.student.hidden_states[:2], [3]
+    assert one.loss().item() == 0
+    with pytest.raises(ValueError, match="'instance_graph' takes no learned layer map"):
+        InstanceGraph("learned")
+
+
+# ---- Exemplars ----
+
+
+def softmax(values, temperature):
+    powers = [math.exp(value / temperature) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+def cosine(a, b):
+    return ((a @ b) / a.norm() / b.norm()).item()
+
+
+def test_exemplars():
+    made = case("exemplars")
+    weight, queue = made.term.projection.weight.detach().double(), made.term.queue.entries[:5].double()
+    total = 0.0
+    for row in range(ROWS):
+        z_t = made.states(3, row, "teacher")[0]
+        z_s = weight @ made.states(1, row)[0]
+        p = softmax([cosine(z_t, exemplar) for exemplar in (z_t, *queue)], 0.01)
+        q = softmax([cosine(z_s, exemplar) for exemplar in (z_t, *queue)], 0.2)
+        total -= sum(a * math.log(b) for a, b in zip(p, q, strict=True))
+    assert made.loss().item() == pytest.approx(total / ROWS, rel=1e-4)
+
+
+def test_contrastive():
+    made = case("contrastive")
+    embed_s, embed_t = made.term.student_embedding.double(), made.term.teacher_embedding.double()
+    queue = made.term.queue.entries[:5].double()
+    total = 0.0
+    for row in range(ROWS):
+        z_t = made.states(3, row, "teacher")[0]
+        g_s, others = embed_s(made.states(1, row)[0]), [embed_t(z_t / z_t.norm()), *map(embed_t, queue)]
+        total -= math.log(softmax([cosine(g_s, g_t) for g_t in others], 0.07)[0])
+    made.term.float()
+    assert made.loss().item() == pytest.approx(total / ROWS, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_exemplars_stay_the_same_within_a_step(name):
+    """A queue that moved on between micro-batches would place the last of them among other exemplars."""
+    whole, parts = case(name), [case(name, rows=[row]) for row in range(ROWS)]
+    torch.testing.assert_close(sum(part.loss(whole.count()) for part in parts), whole.loss())
+    expected, gradients = whole.gradients(), [part.gradients(whole.count()) for part in parts]
+    assert_same({key: sum(gradient[key] for gradient in gradients) for key in expected}, expected)
+
+
+def test_a_step_leaves_its_rows_in_the_queue_and_an_evaluation_none():
+    made = case("exemplars")
+    made.batch[COUNTED_ROWS] = torch.tensor([True, True, False, True, True, True])
+    with torch.no_grad():
+        made.loss()
+    made.loss()
+    before = made.term.queue.entries.clone()
+    assert torch.equal(made.term.queue.entries, before)
+    made.objective.finish_step(lambda tensor: tensor)
+    expected = torch.nn.functional.normalize(made.teacher.hidden_states[-1][[0, 1, 3, 4, 5], 0], dim=-1)
+    torch.testing.assert_close(made.term.queue.entries[:5], expected)
+    torch.testing.assert_close(made.term.queue.entries[5:], before[:3])
+    assert made.term.queue.filled.all()
+    assert not made.term._seen
+
+
+def test_a_queue_forgets_the_oldest():
+    queue = Queue(3, 1)
+    for value in (1.0, 2.0):
+        queue.add(torch.full((2, 1), value))
+    assert queue.entries.flatten().tolist() == [2, 2, 1]
+    queue.add(torch.tensor([[5.0], [6.0], [7.0], [8.0]]))
+    assert queue.entries.flatten().tolist() == [5, 6, 7]
+    with pytest.raises(ValueError, match="queue_size must be at least 1, got 0"):
+        Exemplars(queue_size=0)

@@ -1,0 +1,167 @@
+"""What the objective learns itself is trained, clipped, brought together over ranks, kept and restored; not shipped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import IN_ORDER, LAYER_CASES, distance, logs_of, make_model, make_rows, make_trainer, run_layers, weights
+from transformers import BertForSequenceClassification
+
+from hfdistill import Objective
+from hfdistill.losses import HiddenStates, Labels
+
+SCRIPT = Path(__file__).parent / "scripts" / "train_layers_in_ranks.py"
+LAYOUTS = {
+    "accumulated": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+    "accumulated_and_padded": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16},
+}
+
+
+def wide_teacher():
+    return make_model(2, num_hidden_layers=4, hidden_size=24)
+
+
+def assert_same_run(trainer, reference, **tolerance):
+    assert distance(weights(trainer.model), weights(reference.model)) < tolerance.get("atol", 1e-6)
+    assert distance(weights(trainer.stages), weights(reference.stages)) < tolerance.get("atol", 1e-6)
+
+
+@pytest.mark.parametrize("name", LAYER_CASES)
+def test_any_cut_gives_one_run(tmp_path, name):
+    """Student, projections and maps; 11 rows leave a batch of 3."""
+    reference, before = run_layers(tmp_path, name, 11)
+    assert distance(before, weights(reference.model)) > 1e-3, "the student was not trained"
+    for layout in LAYOUTS.values():
+        trainer, _ = run_layers(tmp_path, name, 11, **layout)
+        assert_same_run(trainer, reference)
+        for ours, theirs in zip(
+            logs_of(trainer, "loss", "grad_norm"), logs_of(reference, "loss", "grad_norm"), strict=True
+        ):
+            assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_what_the_objective_learns_is_trained_and_clipped_with_the_student(tmp_path):
+    """Forgotten by the optimizer, a random projection is a random target; forgotten by the clipping, it runs away."""
+    trainer, _ = run_layers(tmp_path, "hidden_states", max_grad_norm=1e-3, num_train_epochs=1, max_steps=1)
+    fresh, _ = run_layers(tmp_path, "hidden_states", max_steps=1, learning_rate=0.0)
+    moved = distance(weights(trainer.stages), weights(fresh.stages))
+    assert 0 < moved <= 0.05 * 1e-3, "at most the rate times the norm that all gradients together are clipped to"
+    assert trainer.state.log_history[0]["grad_norm"] > 1e-2
+    unclipped, _ = run_layers(tmp_path, "hidden_states", max_grad_norm=0.0, max_steps=1)
+    assert distance(weights(unclipped.stages), weights(fresh.stages)) > 1e-3
+    assert unclipped.state.log_history[0]["grad_norm"] == pytest.approx(trainer.state.log_history[0]["grad_norm"])
+
+
+def test_weight_decay_is_for_matrices(tmp_path):
+    student, rows, teacher, settings = LAYER_CASES["hidden_states"]()
+    trainer = make_trainer(tmp_path, student, rows, teacher=teacher, weight_decay=0.3, **settings)
+    groups = trainer.create_optimizer().param_groups
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0, 0.3]
+    assert [id(p) for p in groups[2]["params"]] == [id(p) for p in trainer.stages.parameters()]
+    assert len(trainer.create_optimizer().param_groups) == 3, "asked twice, they are added once"
+
+
+@pytest.mark.parametrize("name", ["hidden_states", "learned_map"])
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_resumed_run_ends_as_if_never_interrupted(tmp_path, name, step):
+    """A projection that starts anew pulls the student after it, and nobody notices."""
+    settings = {"optim": "adamw_torch", "learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 1}
+    reference, _ = run_layers(tmp_path / "whole", name, **settings)
+    checkpoint = tmp_path / "whole" / f"checkpoint-{step}"
+    resumed, _ = run_layers(tmp_path / "resumed", name, resume=str(checkpoint), **settings)
+    assert_same_run(resumed, reference, atol=1e-7)
+    saved = load_file(tmp_path / "whole" / "checkpoint-4" / "objective.safetensors")
+    assert saved.keys() == reference.stages.state_dict().keys()
+    assert distance(saved, weights(reference.stages)) == 0
+
+
+def test_the_student_is_saved_without_it(tmp_path):
+    trainer, _ = run_layers(tmp_path, "hidden_states", save_strategy="epoch")
+    trainer.save_model(str(tmp_path / "student"))
+    assert not (tmp_path / "student" / "objective.safetensors").exists()
+    loaded, info = BertForSequenceClassification.from_pretrained(tmp_path / "student", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert distance(weights(loaded), weights(make_model(1))) > 1e-3
+
+
+def test_a_checkpoint_of_another_objective_is_refused(tmp_path):
+    run_layers(tmp_path, "hidden_states", save_strategy="steps", save_steps=2)
+    for name in ("learned_map", "minilm"):
+        with pytest.raises(ValueError, match=r"objective\.safetensors does not fit the objective: they differ in obj"):
+            run_layers(tmp_path, name, resume=str(tmp_path / "checkpoint-2"))
+    (tmp_path / "checkpoint-2" / "objective.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"objective\.safetensors does not fit the objective"):
+        run_layers(tmp_path, "hidden_states", resume=str(tmp_path / "checkpoint-2"))
+
+
+def test_the_projection_does_not_depend_on_what_was_drawn_before(tmp_path):
+    """Ranks that drew another number of times would start from different ones."""
+    students = []
+    for draws in (0, 3):
+        student, rows, teacher, settings = LAYER_CASES["hidden_states"]()
+        trainer = make_trainer(tmp_path, student, rows, teacher=teacher, **settings)
+        torch.rand(draws)
+        state = torch.random.get_rng_state()
+        students.append(weights(trainer.stages))
+        assert torch.equal(torch.random.get_rng_state(), state)
+    assert distance(*students) == 0
+
+
+def test_a_new_trial_gets_new_projections(tmp_path):
+    """A search that trains one projection through all trials measures each trial with those before it."""
+    teacher = wide_teacher()
+    given = {"model_init": lambda: make_model(1)}
+    trainer = make_trainer(
+        tmp_path, None, make_rows(8), teacher=teacher, given=given, terms=["hidden_states"], **IN_ORDER
+    )
+    ends = []
+    for _ in range(2):
+        trainer.train()
+        ends.append(weights(trainer.model) | weights(trainer.stages))
+    assert distance(*ends) < 1e-7
+
+
+def test_a_problem_type_that_is_found_out_leaves_the_projection_in_the_optimizer(tmp_path):
+    """An objective built anew at the first batch has parameters that no optimizer knows."""
+    student, rows, teacher, settings = LAYER_CASES["hidden_states"]()
+    assert student.config.problem_type is None
+    trainer = make_trainer(tmp_path, student, rows, teacher=teacher, **settings)
+    before = weights(trainer.stages)
+    trainer.train()
+    assert student.config.problem_type == "single_label_classification"
+    assert distance(before, weights(trainer.stages)) > 1e-3
+
+
+def test_a_given_objective_learns_likewise(tmp_path):
+    student, rows, teacher, settings = LAYER_CASES["hidden_states"]()
+    objective = Objective({"labels": (0.5, Labels()), "hidden_states": (1.0, HiddenStates())})
+    given = {"objective": objective}
+    trainer = make_trainer(tmp_path, student, rows, teacher=teacher, given=given, **{**settings, "terms": None})
+    trainer.train()
+    reference, _ = run_layers(tmp_path, "hidden_states")
+    assert_same_run(trainer, reference)
+
+
+@pytest.mark.slow
+def test_two_ranks_train_what_one_process_does(tmp_path):
+    """DDP knows the student's parameters alone: projections left to themselves go apart on the ranks."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, *launch, str(SCRIPT), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    # A rank is as good as a micro-batch, with pairs of its own.
+    pairs = {"relations": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}}
+    for name in (*LAYER_CASES, "relations"):
+        reference, _ = run_layers(tmp_path, name, 11, **pairs.get(name, {}))
+        for part, expected in (("student", reference.model), ("objective", reference.stages)):
+            assert distance(first[name][part], second[name][part]) == 0, "the ranks went apart"
+            assert distance(first[name][part], weights(expected)) < 1e-6
