@@ -68,7 +68,7 @@ def loss_in_parts(
     """The objective over target tokens, its logits computed a part at a time.
 
     Args:
-        objective: All of its active terms must be `item_wise`.
+        objective: All of its active terms must be `logits_only`.
         student: One item for each target token that counts.
         teacher: The same items, or `None` when no term needs it.
         labels: The label of each item, shape `(items,)`.

@@ -13,7 +13,8 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from hfdistill.large_vocabulary import HeldBack, counted_tokens, logits_held_back, loss_in_parts
-from hfdistill.objective import COUNTED_ROWS, Loss
+from hfdistill.losses import COUNTED_ROWS
+from hfdistill.objective import Loss, Objective
 from hfdistill.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
 from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
 from hfdistill.trainer import DistillationTrainer
@@ -94,6 +95,11 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     def _with_decoder_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if inputs.get("labels") is None:
             raise ValueError("the batch has no labels: word by word a student learns along target texts.")
+        if outputs := self.current_objective.outputs:
+            raise ValueError(
+                f"the objective reads {', '.join(sorted(outputs))}, which an encoder and a decoder both have: for an "
+                "encoder-decoder take the terms on logits, labels, soft_targets and decoupled."
+            )
         shared = inputs.get("decoder_input_ids")
         if shared is None:
             shared = decoder_inputs(self.accelerator.unwrap_model(self.model), inputs["labels"])
@@ -107,12 +113,13 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         # loss scale of fp16 would come too late for gradients made along with the loss.
         plain = not (self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.torch_compile or self.args.fp16)
         known = self.teacher is None or isinstance(self.teacher, ModelTeacher)
-        return plain and known and all(term.item_wise for term in terms) and self._projects_plainly is not False
+        return plain and known and all(term.logits_only for term in terms) and self._projects_plainly is not False
 
-    def _loss(self, student: Any, teacher: Any, batch: Mapping[str, Any], counts: Tensor | None) -> Loss:
+    def _loss(
+        self, objective: Objective, student: Any, teacher: Any, batch: Mapping[str, Any], counts: Tensor | None
+    ) -> Loss:
         if not isinstance(student, HeldBack):
-            return super()._loss(student, teacher, batch, counts)
-        objective = self.current_objective
+            return super()._loss(objective, student, teacher, batch, counts)
         counted = counted_tokens(batch["labels"], batch.get(COUNTED_ROWS))
         theirs = None if teacher is None else teacher.projection.of(counted)
         if theirs is not None and self._can_look(theirs.hidden):

@@ -74,14 +74,14 @@ def make_student(
     num_hidden_layers: int | None = None,
     layers: str | Sequence[int] = "uniform",
     *,
-    hidden_size: int | None = None,
-    intermediate_size: int | None = None,
-    num_attention_heads: int | None = None,
-    importance_batch: Mapping[str, Tensor] | None = None,
     num_encoder_layers: int | None = None,
     num_decoder_layers: int | None = None,
     encoder_layers: str | Sequence[int] = "alternating",
     decoder_layers: str | Sequence[int] = "alternating",
+    hidden_size: int | None = None,
+    intermediate_size: int | None = None,
+    num_attention_heads: int | None = None,
+    importance_batch: Mapping[str, Tensor] | None = None,
 ) -> PreTrainedModel:
     """Make a student with fewer layers, or narrower ones, out of its teacher.
 
@@ -100,15 +100,15 @@ def make_student(
             `layers` is a list.
         layers: which teacher layers the student takes: `"uniform"`, `"last"`, `"first"`, or a list of indices
             (see `choose_layers`).
+        num_encoder_layers, num_decoder_layers: for an encoder-decoder, in place of `num_hidden_layers`: the layers of
+            each side, all of the teacher's by default. A decoder works once for each word it writes and an encoder
+            once for each text, so speed is gained by a shallow decoder.
+        encoder_layers, decoder_layers: likewise, in place of `layers`.
         hidden_size: the student's hidden dimensions; by default the teacher's.
         intermediate_size: neurons between the two maps of a layer; by default in the teacher's proportion.
         num_attention_heads: by default as many heads as leave them about as wide as the teacher's.
         importance_batch: tokenized text, a few hundred examples, on which it is measured which dimensions,
             neurons and heads matter (see `hfdistill.student_widths`); without it the first ones are kept.
-        num_encoder_layers, num_decoder_layers: for an encoder-decoder, in place of `num_hidden_layers`: the layers of
-            each side, all of the teacher's by default. A decoder works once for each word it writes and an encoder
-            once for each text, so speed is gained by a shallow decoder.
-        encoder_layers, decoder_layers: likewise, in place of `layers`.
 
     Returns:
         A plain transformers model of the teacher's class that shares no tensor with it: in float32 whatever
@@ -125,9 +125,6 @@ def make_student(
         Shrink and fine-tune: https://huggingface.co/papers/2010.13002.
     """
     teacher = _as_model(teacher)
-    narrower = (hidden_size, intermediate_size, num_attention_heads) != (None, None, None)
-    if importance_batch is not None and not narrower:
-        raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size as well.")
     if teacher.config.is_encoder_decoder:
         from hfdistill.seq2seq_students import make_seq2seq_student  # it builds on this module
 
@@ -136,12 +133,17 @@ def make_student(
                 f"{type(teacher).__name__} has an encoder and a decoder: give num_encoder_layers and "
                 "num_decoder_layers (or encoder_layers and decoder_layers) in place of num_hidden_layers and layers."
             )
-        if narrower:
-            raise ValueError(f"{type(teacher).__name__} has an encoder and a decoder, which cannot be made narrower.")
+        if (hidden_size, intermediate_size, num_attention_heads, importance_batch) != (None, None, None, None):
+            raise ValueError(
+                f"a student of {type(teacher).__name__} can have fewer layers here, not narrower ones: train a narrow "
+                "one from its own config, on the teacher's translations (pseudo_translations)."
+            )
         return make_seq2seq_student(teacher, num_encoder_layers, num_decoder_layers, encoder_layers, decoder_layers)
     if (num_encoder_layers, num_decoder_layers) != (None, None):
         raise ValueError(f"{type(teacher).__name__} has one stack of layers: give num_hidden_layers.")
-    if not narrower:
+    if (hidden_size, intermediate_size, num_attention_heads) == (None, None, None):
+        if importance_batch is not None:
+            raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size too.")
         return _cut(teacher, num_hidden_layers, layers)
     if isinstance(layers, str) and num_hidden_layers is None:
         num_hidden_layers = teacher.config.num_hidden_layers

@@ -240,7 +240,7 @@ class DistillationTrainer(Trainer):
         student, teacher, batch = self._ask_both(model, inputs)
         counts = None if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         objective = self.current_objective
-        loss = self._loss(student, teacher, batch, counts)
+        loss = self._loss(objective, student, teacher, batch, counts)
         # Gradients are averaged over ranks, and the counts are of all ranks.
         scale = 1 if counts is None else self.accelerator.num_processes
         if model.training:
@@ -258,9 +258,14 @@ class DistillationTrainer(Trainer):
         return loss
 
     def _loss(
-        self, student: Any, teacher: TeacherSignal | None, batch: Mapping[str, Any], counts: Tensor | None
+        self,
+        objective: Objective,
+        student: Any,
+        teacher: TeacherSignal | None,
+        batch: Mapping[str, Any],
+        counts: Tensor | None,
     ) -> Loss:
-        loss: Loss = self.current_objective(student, teacher, batch, counts)
+        loss: Loss = objective(student, teacher, batch, counts)
         return loss
 
     def _ask_both(

@@ -154,10 +154,10 @@ class DistillationTrainingArguments(TrainingArguments):
             self._check(name, DTYPES.__contains__, f"one of {', '.join(DTYPES)}")
         for name in ("temperature", "alpha"):
             self._check_schedule(name)
+        self.combination  # noqa: B018 (refuses what it cannot be made of)
         parse_layer_map(self.layer_map)
         self._check("hidden_state_loss", HIDDEN_STATE_LOSSES.__contains__, f"one of {', '.join(HIDDEN_STATE_LOSSES)}")
         self._check("relation_heads", lambda value: value >= 1, "a whole number of at least 1")
-        self.combination  # noqa: B018 (refuses what it cannot be made of)
         if self.stages:
             parse_stages(self.stages)
         elif self.terms:
