@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hfdistill.losses import Batch, StudentOutput
+from hfdistill.losses import Batch, StudentOutput, has_token_labels, labelled
 from hfdistill.objective import Objective, row_sums
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class EvaluationSums:
     def add(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> None:
         """Adds one batch of this rank."""
         sums, counts = row_sums(self.objective, student, teacher, batch)
-        agreements, decisions = self._agreement(student, teacher)
+        agreements, decisions = self._agreement(student, teacher, batch)
         rows = torch.cat([sums, agreements[:, None], counts, decisions[:, None]], dim=1)
         self._batches.append(self.accelerator.gather_for_metrics(rows).sum(0))
 
@@ -58,14 +58,16 @@ class EvaluationSums:
         without_teacher = [means[log] for log, (_, term) in terms if not term.uses_teacher and log in means]
         return sum(without_teacher) if without_teacher else None
 
-    def _agreement(self, student: StudentOutput, teacher: TeacherSignal | None) -> tuple[Tensor, Tensor]:
-        """For each row the number of equal decisions, and of decisions."""
+    def _agreement(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> tuple[Tensor, Tensor]:
+        """For each row the number of equal decisions, and of decisions; where each token is one, of labelled tokens."""
         none = torch.zeros(len(student.logits), device=student.logits.device)
         if teacher is None or teacher.logits is None or not self._decides(student.logits):
             return none, none
         mine, theirs = self._decision(student.logits), self._decision(teacher.logits)
-        equal = (mine == theirs).float()
-        return equal.sum(1), torch.full_like(none, equal.shape[1])
+        decided = torch.ones_like(mine, dtype=torch.bool)
+        if has_token_labels(batch, self.problem_type):
+            decided = labelled(batch["labels"])
+        return ((mine == theirs) & decided).float().sum(1), decided.float().sum(1)
 
     def _decides(self, logits: Tensor) -> bool:
         if self.problem_type == "multi_label_classification":

@@ -55,6 +55,8 @@ class SoftTargetStore:
         ValueError: when the folder holds something else altogether.
     """
 
+    what = "soft targets"
+
     def __init__(self, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self._logits: dict[bytes, np.ndarray] = {}
@@ -65,9 +67,9 @@ class SoftTargetStore:
     def _check(self, manifest: dict[str, Any]) -> None:
         path = self.folder / _MANIFEST
         if path.exists():
-            _refuse_stale(self.folder, json.loads(path.read_text(encoding="utf-8")), manifest)
+            _refuse_stale(self.what, self.folder, json.loads(path.read_text(encoding="utf-8")), manifest)
         elif self.folder.exists() and any(not other.name.startswith(_MANIFEST) for other in self.folder.iterdir()):
-            raise ValueError(f"{self.folder} is not empty and holds no soft targets: name another folder for them.")
+            raise ValueError(f"{self.folder} is not empty and holds no {self.what}: name another folder for them.")
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_whole(path, json.dumps(manifest, indent=2, sort_keys=True).encode())
@@ -101,7 +103,7 @@ class SoftTargetStore:
             return np.stack([self._logits[key] for key in keys])
         except KeyError:
             raise KeyError(
-                f"{self.folder} lacks soft targets that another process should have written: with several machines, "
+                f"{self.folder} lacks {self.what} that another process should have written: with several machines, "
                 "name a folder that all of them share with store=..."
             ) from None
 
@@ -141,7 +143,7 @@ def default_folder(manifest: Mapping[str, Any]) -> Path:
     return Path(HF_HOME) / "hfdistill" / "soft_targets" / _hash_of(manifest)
 
 
-def _refuse_stale(folder: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _refuse_stale(what: str, folder: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     differing = [
         f"{name} ({kept.get(name)} there, {wanted.get(name)} now)"
         for name in sorted({*kept, *wanted})
@@ -149,7 +151,7 @@ def _refuse_stale(folder: Path, kept: Mapping[str, Any], wanted: Mapping[str, An
     ]
     if differing:
         raise StaleSoftTargets(
-            f"the soft targets in {folder} are stale: they differ in {'; '.join(differing)}. Delete the folder, or "
+            f"the {what} in {folder} are stale: they differ in {'; '.join(differing)}. Delete the folder, or "
             "name another one."
         )
 

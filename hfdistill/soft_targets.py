@@ -78,7 +78,8 @@ def soft_targets(
         raise ValueError(f"soft_targets asks a model, given by object, name or path, not {type(given).__name__}.")
     alone = len(members) == 1
     makers = [
-        _Maker(_readable(member, processing_class, text_columns, alone), batch_size, store, alone) for member in members
+        SoftTargetMaker(_readable(member, processing_class, text_columns, alone), batch_size, store, alone)
+        for member in members
     ]
     return _over_splits(makers, dataset, label_names)
 
@@ -87,6 +88,12 @@ def _readable(
     given: Any, processing_class: PreTrainedTokenizerBase | None, text_columns: Sequence[str] | None, alone: bool
 ) -> ModelTeacher:
     """The teacher with its tokenizer and text columns: what is passed is for the only one, or for those without."""
+    if given.model.can_generate():
+        raise ValueError(
+            f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each target "
+            "token: pass it as the teacher of a Seq2SeqDistillationTrainer, or let it translate with "
+            "pseudo_translations."
+        )
     tokenizers, columns = (processing_class, given.processing_class), (text_columns, given.text_columns)
     if not alone:
         tokenizers, columns = tokenizers[::-1], columns[::-1]
@@ -96,7 +103,7 @@ def _readable(
     return ModelTeacher(given.model, tokenizer, columns[0] or columns[1])
 
 
-def _over_splits(makers: Sequence[_Maker], dataset: Any, label_names: Sequence[str] | None) -> Any:
+def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: Sequence[str] | None) -> Any:
     if isinstance(dataset, dict):
         return type(dataset)({name: _over_splits(makers, split, label_names) for name, split in dataset.items()})
     names = label_names or _class_names(dataset) or names_of(makers[0].teacher.model.config)
@@ -109,7 +116,7 @@ def _over_splits(makers: Sequence[_Maker], dataset: Any, label_names: Sequence[s
     return _with_column(dataset, logits)
 
 
-def _over_stream(makers: Sequence[_Maker], orders: Sequence[Any], dataset: IterableDataset) -> IterableDataset:
+def _over_stream(makers: Sequence[SoftTargetMaker], orders: Sequence[Any], dataset: IterableDataset) -> IterableDataset:
     def answers(rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
         logits = [maker.of_window(rows)[:, order] for maker, order in zip(makers, orders, strict=True)]
         return {column: logits[0] if len(logits) == 1 else np.stack(logits, axis=1)}
@@ -147,8 +154,14 @@ def _with_column(dataset: Dataset, logits: Sequence[np.ndarray]) -> Dataset:
     return dataset.add_column(column, rows, feature=feature)
 
 
-class _Maker:
-    """A teacher on this process's device, and the store of what it has said."""
+class SoftTargetMaker:
+    """A teacher on this process's device, and the store of what it has said.
+
+    Another kind of answer than logits is a subclass with another `store_class`, `manifest` and `answers`.
+    """
+
+    description = "Soft targets"
+    store_class = SoftTargetStore
 
     def __init__(
         self, teacher: ModelTeacher, batch_size: int, store: str | os.PathLike[str] | None, alone: bool = True
@@ -159,14 +172,18 @@ class _Maker:
         self.batch_size = batch_size
         # Without an accelerator the processes of `torchrun` find each other only where the CPU is asked for by name.
         self.state = PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
-        manifest = describe_teacher(teacher.model, self.tokenizer, teacher.max_length)
+        manifest = self.manifest()
         with self.state.main_process_first():
             own = default_folder(manifest)
             folder = own if store is None else store if alone else Path(store) / own.name
-            self.store = SoftTargetStore(folder, manifest)
+            self.store = self.store_class(folder, manifest)
+
+    def manifest(self) -> dict[str, Any]:
+        """What the answers depend on beside the text."""
+        return describe_teacher(self.teacher.model, self.tokenizer, self.teacher.max_length)
 
     def of_dataset(self, dataset: Dataset) -> np.ndarray:
-        """The logits of every row, shape `(rows, classes)`; all processes share the work."""
+        """The answers to every row, as `(rows, classes)` logits; all processes share the work."""
         if not len(dataset):
             raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")
         with self.state.main_process_first():
@@ -216,18 +233,19 @@ class _Maker:
         hidden = total is None or not self.state.is_main_process
         unsaved: dict[bytes, np.ndarray] = {}
         saved_at = time.monotonic()
-        with tqdm(total=total, desc="Soft targets", unit=" examples", disable=hidden) as bar:
+        with tqdm(total=total, desc=self.description, unit=" examples", disable=hidden) as bar:
             for start in range(0, len(mine), self.batch_size):
                 rows = mine[start : start + self.batch_size]
-                logits = self._logits(model, tokens, rows)
-                unsaved.update(zip((keys[row] for row in rows), logits, strict=True))
+                answers = self.answers(model, tokens, rows)
+                unsaved.update(zip((keys[row] for row in rows), answers, strict=True))
                 bar.update(min(len(rows) * self.state.num_processes, (total or 0) - bar.n))
                 if time.monotonic() - saved_at > SECONDS_A_PART:
                     self._save(unsaved)
                     saved_at = time.monotonic()
             self._save(unsaved)
 
-    def _logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
+    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
+        """The teacher's answers to some rows, the first axis that of the rows."""
         columns = tokens.select(rows).remove_columns("cut").to_list()
         logits = answer(model, self.tokenizer, columns)
         broken = ~np.isfinite(logits).all(axis=-1)

@@ -1,4 +1,4 @@
-"""Students cut from their teacher: the same model with fewer layers, every weight copied from the teacher.
+"""Students cut from their teacher: the same model with fewer or narrower layers, every weight copied from the teacher.
 
 Starting from the teacher's own layers rather than from scratch is what DistilBERT
 (https://huggingface.co/papers/1910.01108) and "shrink and fine-tune"
@@ -11,12 +11,14 @@ import copy
 import logging
 import os
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hfdistill.architectures import layer_stack, no_layer_stack
+from hfdistill.student_widths import Widths, choose_widths, narrow_weights, set_widths
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ _RULES: dict[str, Callable[[int, int], list[int]]] = {
     "uniform": lambda teacher, student: [(i + 1) * teacher // student - 1 for i in range(student)],
     "last": lambda teacher, student: list(range(teacher - student, teacher)),
     "first": lambda teacher, student: list(range(student)),
+    "alternating": lambda teacher, student: [i * (teacher - 1) // max(1, student - 1) for i in range(student)],
 }
 
 # How transformers names the config lists that have one entry per layer (`layer_types`, `mlp_layer_types`,
@@ -45,6 +48,8 @@ def choose_layers(
             `floor((i + 1) * L / K) - 1`, so 6 -> 3 gives `[1, 3, 5]` and 12 -> 5 gives `[1, 3, 6, 8, 11]`;
             `"last"`: the `K` layers next to the head;
             `"first"`: the `K` layers next to the embeddings;
+            `"alternating"`: evenly spaced from the first to the last one, the first alone for `K = 1`: 6 -> 3 gives
+            `[0, 2, 5]` and 12 -> 6 gives `[0, 2, 4, 6, 8, 11]` (Shleifer & Rush 2020);
             a list of teacher layer indices, taken in the order given; `-1` is the last layer.
 
     Returns:
@@ -68,23 +73,42 @@ def make_student(
     teacher: PreTrainedModel | str | os.PathLike[str],
     num_hidden_layers: int | None = None,
     layers: str | Sequence[int] = "uniform",
+    *,
+    num_encoder_layers: int | None = None,
+    num_decoder_layers: int | None = None,
+    encoder_layers: str | Sequence[int] = "alternating",
+    decoder_layers: str | Sequence[int] = "alternating",
+    hidden_size: int | None = None,
+    intermediate_size: int | None = None,
+    num_attention_heads: int | None = None,
+    importance_batch: Mapping[str, Tensor] | None = None,
 ) -> PreTrainedModel:
-    """Make a student with fewer layers out of its teacher.
+    """Make a student with fewer layers, or narrower ones, out of its teacher.
 
     Embeddings, pooler and head are copied too, so every weight of the student comes from the teacher, and a
-    student with all the layers gives the teacher's own logits.
+    student with all the layers gives the teacher's own logits. A narrower student keeps some of the hidden
+    dimensions, neurons and heads: it starts from what they were, and has to be trained before it answers well.
 
     A model whose first layer is built unlike the others can only start with that one (ModernBERT's has no
     attention norm). There, the words of `layers` keep teacher layer 0 as the student's first layer, in place
     of the one that `choose_layers` names, and a list that begins with another layer is refused.
 
     Args:
-        teacher: any `PreTrainedModel` that keeps its layers in one list, left as it is; or the name or path
-            of a sequence classification model, which is then loaded.
+        teacher: any `PreTrainedModel` that keeps its layers in one list, or an encoder-decoder that keeps them in two,
+            left as it is; or the name or path of a sequence classification model, which is then loaded.
         num_hidden_layers: the student's number of layers, from 1 to the teacher's; may be left out when
             `layers` is a list.
         layers: which teacher layers the student takes: `"uniform"`, `"last"`, `"first"`, or a list of indices
             (see `choose_layers`).
+        num_encoder_layers, num_decoder_layers: for an encoder-decoder, in place of `num_hidden_layers`: the layers of
+            each side, all of the teacher's by default. A decoder works once for each word it writes and an encoder
+            once for each text, so speed is gained by a shallow decoder.
+        encoder_layers, decoder_layers: likewise, in place of `layers`.
+        hidden_size: the student's hidden dimensions; by default the teacher's.
+        intermediate_size: neurons between the two maps of a layer; by default in the teacher's proportion.
+        num_attention_heads: by default as many heads as leave them about as wide as the teacher's.
+        importance_batch: tokenized text, a few hundred examples, on which it is measured which dimensions,
+            neurons and heads matter (see `hfdistill.student_widths`); without it the first ones are kept.
 
     Returns:
         A plain transformers model of the teacher's class that shares no tensor with it: in float32 whatever
@@ -92,22 +116,49 @@ def make_student(
 
     Raises:
         TypeError: `teacher` is not a transformers model.
-        ValueError: the layers cannot be chosen so (see `choose_layers`), or the teacher cannot be cut: an
-            encoder-decoder, layers that share their weights (ALBERT), unmerged adapters, quantized weights.
+        ValueError: the layers cannot be chosen so (see `choose_layers`), or the teacher cannot be cut: layers
+            that share their weights (ALBERT), unmerged adapters, quantized weights; or the widths are not possible,
+            or its parts are not understood well enough to make them narrower.
 
     References:
         DistilBERT, section 3: https://huggingface.co/papers/1910.01108.
         Shrink and fine-tune: https://huggingface.co/papers/2010.13002.
     """
     teacher = _as_model(teacher)
+    if teacher.config.is_encoder_decoder:
+        from hfdistill.seq2seq_students import make_seq2seq_student  # it builds on this module
+
+        if (num_hidden_layers, layers) != (None, "uniform"):
+            raise ValueError(
+                f"{type(teacher).__name__} has an encoder and a decoder: give num_encoder_layers and "
+                "num_decoder_layers (or encoder_layers and decoder_layers) in place of num_hidden_layers and layers."
+            )
+        if (hidden_size, intermediate_size, num_attention_heads, importance_batch) != (None, None, None, None):
+            raise ValueError(
+                f"a student of {type(teacher).__name__} can have fewer layers here, not narrower ones: train a narrow "
+                "one from its own config, on the teacher's translations (pseudo_translations)."
+            )
+        return make_seq2seq_student(teacher, num_encoder_layers, num_decoder_layers, encoder_layers, decoder_layers)
+    if (num_encoder_layers, num_decoder_layers) != (None, None):
+        raise ValueError(f"{type(teacher).__name__} has one stack of layers: give num_hidden_layers.")
     stack = layer_stack(teacher)
+    widths = None
+    if (hidden_size, intermediate_size, num_attention_heads) != (None, None, None):
+        widths = choose_widths(teacher.config, hidden_size, intermediate_size, num_attention_heads)
+        if isinstance(layers, str) and num_hidden_layers is None:
+            num_hidden_layers = teacher.config.num_hidden_layers
+    elif importance_batch is not None:
+        raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size as well.")
     chosen = choose_layers(teacher.config.num_hidden_layers, num_hidden_layers, layers)
-    student = _build(teacher, chosen)
-    if isinstance(layers, str) and _only_layer_zero_fits_first(teacher, student, stack, chosen):
+    student = _build(teacher, chosen, widths)
+    if isinstance(layers, str) and only_layer_zero_fits_first(teacher, student, stack, chosen):
         chosen = [0, *chosen[1:]]
-        student = _build(teacher, chosen)
-    _check_fit(teacher, student, stack, chosen)
-    _copy_weights(teacher, student, stack, chosen)
+        student = _build(teacher, chosen, widths)
+    check_fit(teacher, student, stack, chosen)
+    if widths is None:
+        copy_weights(teacher, student, {stack: chosen})
+    else:
+        narrow_weights(teacher, student, chosen, importance_batch)
     logger.info("The student's %d layers are the teacher's layers %s.", len(chosen), chosen)
     return student
 
@@ -147,9 +198,12 @@ def _as_model(teacher: PreTrainedModel | str | os.PathLike[str]) -> PreTrainedMo
     return teacher
 
 
-def _build(teacher: PreTrainedModel, chosen: list[int]) -> PreTrainedModel:
+def _build(teacher: PreTrainedModel, chosen: list[int], widths: Widths | None) -> PreTrainedModel:
     # float(), as torch's default dtype may be another one; copying into it converts the teacher's weights.
-    return type(teacher)(_student_config(teacher, chosen)).float()
+    config = _student_config(teacher, chosen)
+    if widths is not None:
+        set_widths(config, widths)
+    return type(teacher)(config).float()
 
 
 def _student_config(teacher: PreTrainedModel, chosen: list[int]) -> PreTrainedConfig:
@@ -170,14 +224,20 @@ def _weight_names(model: PreTrainedModel, stack: str, index: int) -> set[str]:
     return set(model.get_submodule(f"{stack}.{index}").state_dict())
 
 
-def _only_layer_zero_fits_first(
+def only_layer_zero_fits_first(
     teacher: PreTrainedModel, student: PreTrainedModel, stack: str, chosen: list[int]
 ) -> bool:
+    """Whether the first layer is built unlike the others, and another one was chosen for its place."""
     wanted = _weight_names(student, stack, 0)
     return wanted != _weight_names(teacher, stack, chosen[0]) and wanted == _weight_names(teacher, stack, 0)
 
 
-def _check_fit(teacher: PreTrainedModel, student: PreTrainedModel, stack: str, chosen: list[int]) -> None:
+def check_fit(teacher: PreTrainedModel, student: PreTrainedModel, stack: str, chosen: list[int]) -> None:
+    """Refuses layers whose weights have other names than those of the places they are chosen for.
+
+    Raises:
+        ValueError: naming the layer, the place and the weights.
+    """
     if len(list(student.get_submodule(stack).children())) != len(chosen):
         raise no_layer_stack(teacher)
     for position, index in enumerate(chosen):
@@ -189,10 +249,13 @@ def _check_fit(teacher: PreTrainedModel, student: PreTrainedModel, stack: str, c
             )
 
 
-def _copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, stack: str, chosen: list[int]) -> None:
-    weights = {name: t for name, t in teacher.state_dict().items() if not name.startswith(f"{stack}.")}
-    for position, index in enumerate(chosen):
-        weights |= teacher.get_submodule(f"{stack}.{index}").state_dict(prefix=f"{stack}.{position}.")
+def copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, stacks: Mapping[str, list[int]]) -> None:
+    """Copies every weight, of the layers those that were chosen for each of the `stacks`."""
+    prefixes = tuple(f"{stack}." for stack in stacks)
+    weights = {name: tensor for name, tensor in teacher.state_dict().items() if not name.startswith(prefixes)}
+    for stack, chosen in stacks.items():
+        for position, index in enumerate(chosen):
+            weights |= teacher.get_submodule(f"{stack}.{index}").state_dict(prefix=f"{stack}.{position}.")
     try:
         # Strict: not one weight of the student may be left as it was initialized.
         student.load_state_dict(weights, strict=True)

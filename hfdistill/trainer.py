@@ -247,6 +247,16 @@ class DistillationTrainer(Trainer):
             self._remember(objective, loss, scale)
         return (loss.total * scale, _task_output(student)) if return_outputs else loss.total * scale
 
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """As in `Trainer`; after a step's last micro-batch the ranks agree on what the objective has learnt."""
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        if self.accelerator.sync_gradients:
+            objective = self.current_objective
+            if self.args.world_size > 1:
+                average_gradients(objective, functools.partial(self.accelerator.reduce, reduction="mean"))
+            objective.finish_step(self.accelerator.gather)
+        return loss
+
     def _loss(
         self,
         objective: Objective,
@@ -256,16 +266,6 @@ class DistillationTrainer(Trainer):
         counts: Tensor | None,
     ) -> Loss:
         loss: Loss = objective(student, teacher, batch, counts)
-        return loss
-
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """As in `Trainer`; after a step's last micro-batch the ranks agree on what the objective has learnt."""
-        loss = super().training_step(model, inputs, *args, **kwargs)
-        if self.accelerator.sync_gradients:
-            objective = self.current_objective
-            if self.args.world_size > 1:
-                average_gradients(objective, functools.partial(self.accelerator.reduce, reduction="mean"))
-            objective.finish_step(self.accelerator.gather)
         return loss
 
     def _ask_both(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers import Seq2SeqTrainingArguments, TrainingArguments
 from typing_extensions import Self
 
 from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, TERMS
@@ -246,3 +246,12 @@ class DistillationTrainingArguments(TrainingArguments):
         if self.soft_target_weight is not None:
             weights["soft_targets"] = self.soft_target_weight
         return weights
+
+
+@dataclass
+class Seq2SeqDistillationTrainingArguments(DistillationTrainingArguments, Seq2SeqTrainingArguments):
+    """Arguments of `Seq2SeqDistillationTrainer`: those of `DistillationTrainingArguments`, for each target token.
+
+    `predict_with_generate` and the other arguments of `transformers.Seq2SeqTrainingArguments` say how the student
+    translates at evaluation.
+    """

@@ -6,7 +6,7 @@
    (--online), where students of other seeds teach one another.
 3. Run the teacher over the texts once: its soft targets are kept for this and every later run. (With terms that
    compare layers, such as --terms labels soft_targets minilm, it is asked in every step instead.)
-4. Make a student of some of the teacher's layers, and train it on soft targets and labels.
+4. Make a student of some of the teacher's layers, or of narrower ones, and train it on soft targets and labels.
 5. With --baseline, train the same student on the labels alone, on the same budget.
 6. Compare them; write the student, its card and its report.
 
@@ -30,6 +30,7 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BatchEncoding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -73,6 +74,9 @@ class Recipe:
     student_name_or_path: str | None = field(default=None, metadata={"help": "A small model to start from."})
     student_num_hidden_layers: int | None = field(
         default=None, metadata={"help": "Otherwise: this many of the teacher's layers (default half of them)."}
+    )
+    student_hidden_size: int | None = field(
+        default=None, metadata={"help": "And this many hidden dimensions, those that matter most on the texts."}
     )
     dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Dataset on the Hub."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
@@ -145,7 +149,7 @@ def main() -> None:
         train_teachers(recipe, args, data, teachers, metrics, resume)
 
     # ---- What the teachers say: soft targets, made once; or live, for terms that compare layers ----
-    new_student, tokenizer = prepare_student(recipe, args.seed, teachers)
+    new_student, tokenizer = prepare_student(recipe, args.seed, teachers, data)
     if recipe.augment:
         data = with_train(data, more_texts(recipe, data, teachers[0][0], args.seed))
     texts, live = ask_teachers(recipe, args, data, teachers, tokenizer)
@@ -334,29 +338,40 @@ def together(how: str, students: list[PreTrainedModel]) -> Peers | Branches:
 
 
 def prepare_student(
-    recipe: Recipe, seed: int, teachers: Teachers
+    recipe: Recipe, seed: int, teachers: Teachers, data: TextClassificationData
 ) -> tuple[Callable[..., PreTrainedModel], PreTrainedTokenizerBase]:
     """A function that makes the untrained student of a number, the same at each call, and the student's tokenizer."""
     tokenizer, teacher = teachers[0]
-    name, depth, config = recipe.student_name_or_path, recipe.student_num_hidden_layers, teacher.config
+    name, depth, width = recipe.student_name_or_path, recipe.student_num_hidden_layers, recipe.student_hidden_size
+    config = teacher.config
     if name is not None:
         with hub_errors(name):
             tokenizer = AutoTokenizer.from_pretrained(name)
 
     def cut_or_load() -> PreTrainedModel:
         if name is None:
-            return make_student(teacher, num_hidden_layers=depth or max(1, config.num_hidden_layers // 2))
+            layers = depth or max(1, config.num_hidden_layers // 2)
+            sample = None if width is None else sample_batch(data, tokenizer, recipe.max_length)
+            return make_student(teacher, layers, hidden_size=width, importance_batch=sample)
         same_labels = {"id2label": config.id2label, "label2id": config.label2id, "problem_type": config.problem_type}
         return AutoModelForSequenceClassification.from_pretrained(name, dtype="float32", **same_labels)
 
     def new_student(number: int = 0) -> PreTrainedModel:
         set_seed(seed + number)
-        if recipe.demo and depth is None:
+        if recipe.demo and depth is None and width is None:
             return demo_student(tokenizer)
         # Students that start alike have nothing to teach one another.
         return cut_or_load() if number == 0 else new_head(cut_or_load())
 
     return new_student, tokenizer
+
+
+def sample_batch(data: TextClassificationData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> BatchEncoding:
+    """A few hundred texts to measure on which parts of the teacher matter."""
+    rows = data.dataset["train"][:256]
+    limit = min(max_length, tokenizer.model_max_length)
+    texts = (rows[name] for name in data.text_columns)
+    return tokenizer(*texts, truncation=True, max_length=limit, padding=True, return_tensors="pt")
 
 
 def tokenize(

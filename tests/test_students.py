@@ -348,7 +348,7 @@ def test_layers_may_come_in_any_order_and_twice():
         (0, "uniform", "num_hidden_layers=0 .* 6 layers, so give a number from 1 to 6"),
         (-1, "last", "num_hidden_layers=-1 is not possible"),
         (7, "first", "num_hidden_layers=7 is not possible"),
-        (3, "every_other", "'every_other' is unknown: use uniform, last, first, or a list"),
+        (3, "every_other", "'every_other' is unknown: use uniform, last, first, alternating, or a list"),
         (3, [1, 2], "2 entries, but num_hidden_layers=3"),
         (None, [], "num_hidden_layers=0 is not possible"),
         (None, [0] * 7, "num_hidden_layers=7 is not possible"),
@@ -371,12 +371,15 @@ def test_albert_is_refused_with_the_way_out(groups):
         make_student(albert, 3)
 
 
-def test_encoder_decoder_is_refused():
+def test_an_encoder_decoder_is_cut_on_either_side():
+    """A number of layers for the whole would leave open which side loses them."""
     sizes = {"vocab_size": 53, "d_model": 12, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 14}
     sizes |= {"decoder_ffn_dim": 14, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
     bart = transformers.BartForSequenceClassification(transformers.BartConfig(**sizes))
-    with pytest.raises(ValueError, match="BartForSequenceClassification is an encoder-decoder"):
+    with pytest.raises(ValueError, match="has an encoder and a decoder: give num_encoder_layers"):
         make_student(bart, 1)
+    student = make_student(bart, num_decoder_layers=1)
+    assert len(student.model.encoder.layers) == 2 and len(student.model.decoder.layers) == 1
 
 
 def test_other_modules_are_refused():

@@ -186,7 +186,7 @@ HANDING_OVER = {"alpha_end": 0.1, "alpha_schedule": "linear"}
         *[
             ({}, {name: CHANGED[name]})
             for name in CHANGED
-            if re.match("temperature$|alpha$|label_weight|soft|div|js|stand", name)
+            if re.match("temperature$|alpha$|(label|soft_target)_weight|div|js|stand", name)
         ],
         ({}, {"terms": ["labels:0.3"]}),
         ({"terms": ["labels:0.3"]}, {"terms": ["labels:0.4"]}),
@@ -262,8 +262,8 @@ def test_help_renders(parser):
 def test_every_field_has_help_and_its_choices(field, parser):
     assert field.metadata["help"].endswith(".")
     choices = {"divergence": list(DIVERGENCES), "teacher_dtype": list(DTYPES), "student_dtype": list(DTYPES)}
-    choices["teacher_combination"] = list(COMBINATIONS)
     choices["hidden_state_loss"] = list(HIDDEN_STATE_LOSSES)
+    choices["teacher_combination"] = list(COMBINATIONS)
     choices |= dict.fromkeys(("temperature_schedule", "alpha_schedule"), list(SHAPES))
     action: argparse.Action = next(action for action in parser._actions if action.dest == field.name)
     assert (list(action.choices) if action.choices and field.name in choices else None) == choices.get(field.name)

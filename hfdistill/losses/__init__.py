@@ -7,7 +7,15 @@ from hfdistill.losses.exemplars import Contrastive, Exemplars
 from hfdistill.losses.feature import HIDDEN_STATE_LOSSES, Embeddings, HiddenStates, Patient
 from hfdistill.losses.graph import InstanceGraph
 from hfdistill.losses.relation import ProbabilisticTransfer, RelationalAngle, RelationalDistance, SimilarityPreserving
-from hfdistill.losses.response import DecoupledSoftTargets, Labels, SoftTargets, infer_problem_type
+from hfdistill.losses.response import (
+    IGNORED,
+    DecoupledSoftTargets,
+    Labels,
+    SoftTargets,
+    has_token_labels,
+    infer_problem_type,
+    labelled,
+)
 
 _RESPONSE: tuple[type[Term], ...] = (Labels, SoftTargets, DecoupledSoftTargets)
 _FEATURES: tuple[type[Term], ...] = (HiddenStates, Embeddings, Patient, AttentionScores, Attentions, MiniLM, MiniLMv1)
@@ -22,6 +30,7 @@ __all__ = [
     "COUNTED_ROWS",
     "DIVERGENCES",
     "HIDDEN_STATE_LOSSES",
+    "IGNORED",
     "TERMS",
     "AttentionScores",
     "Attentions",
@@ -43,5 +52,7 @@ __all__ = [
     "SoftTargets",
     "StudentOutput",
     "Term",
+    "has_token_labels",
     "infer_problem_type",
+    "labelled",
 ]

@@ -23,8 +23,9 @@ IGNORED = -100
 class Labels(Term):
     """The hard labels' loss: cross-entropy, one binary cross-entropy a label, or squared error.
 
-    An item is an example with one label (`labels` of shape `(batch,)`), or one of the labels or targets of an example
-    (`(batch, labels)`). Items whose label is -100, and batches without labels, count for nothing.
+    An item is an example with one label (`labels` of shape `(batch,)`), one of the labels or targets of an example
+    (`(batch, labels)`), or a token with a label (`(batch, tokens)`, logits `(batch, tokens, classes)`). Items whose
+    label is -100, and batches without labels, count for nothing.
 
     Args:
         problem_type: `single_label_classification`, `multi_label_classification` or `regression`, as in
@@ -36,6 +37,7 @@ class Labels(Term):
     name = "labels"
     log_name = "label_loss"
     uses_teacher = False
+    item_wise = True
     citation = "https://huggingface.co/papers/1503.02531"
 
     def __init__(self, problem_type: str | None = None, label_smoothing: float = 0.0) -> None:
@@ -48,7 +50,7 @@ class Labels(Term):
         return cls(problem_type, args.label_smoothing_factor)
 
     def valid(self, batch: Batch) -> Tensor:
-        return _labelled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
+        return labelled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         logits = at_least_float32(student.logits)
@@ -58,13 +60,18 @@ class Labels(Term):
         problem_type = self.problem_type or infer_problem_type(logits.shape[-1], labels)
         if problem_type == "single_label_classification":
             classes = _classes(labels, IGNORED)
-            return F.cross_entropy(
-                logits, classes, reduction="none", ignore_index=IGNORED, label_smoothing=self.label_smoothing
+            losses = F.cross_entropy(
+                logits.flatten(0, -2),
+                classes.flatten(),
+                reduction="none",
+                ignore_index=IGNORED,
+                label_smoothing=self.label_smoothing,
             )
+            return losses.view(classes.shape)
         if self.label_smoothing:
             raise ValueError(f"label_smoothing_factor is for single-label classification, not for {problem_type}.")
         # Ignored targets get a harmless value: NaN times a mask of 0 would still be NaN in the gradient.
-        targets = labels.masked_fill(~_labelled(labels), 0).to(logits.dtype).view(labels.shape)
+        targets = labels.masked_fill(~labelled(labels), 0).to(logits.dtype).view(labels.shape)
         if problem_type == "multi_label_classification":
             return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return (logits.view(labels.shape) - targets).square()
@@ -73,13 +80,21 @@ class Labels(Term):
         return {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
 
 
-def _labelled(labels: Tensor) -> Tensor:
+def labelled(labels: Tensor) -> Tensor:
+    """Which labels there are: not -100, and not NaN, as a hole in a column of scores becomes."""
     return (labels != IGNORED) & ~labels.isnan()
+
+
+def has_token_labels(batch: Batch, problem_type: str | None = None) -> bool:
+    """Whether each token of a row has a class of its own, as in translation: `labels` of shape `(batch, tokens)`."""
+    labels = batch.get("labels")
+    one_class = problem_type in (None, "single_label_classification")
+    return labels is not None and labels.dim() > 1 and not labels.is_floating_point() and one_class
 
 
 def _classes(labels: Tensor, ignored: int) -> Tensor:
     """Labels as class indices, `ignored` where there is none; a column with holes comes as floats and NaN."""
-    return labels.masked_fill(~_labelled(labels), ignored).long()
+    return labels.masked_fill(~labelled(labels), ignored).long()
 
 
 def _nothing(logits: Tensor) -> Tensor:
@@ -97,7 +112,8 @@ def infer_problem_type(num_outputs: int, labels: Tensor) -> str:
 class SoftTargets(Term):
     """The teacher's answer as the target: `D(softmax(t/T), softmax(s/T)) · T²` for a divergence D.
 
-    An item is an example; labels are not needed. With many labels at once each label is a distribution of its own
+    An item is an example; labels are not needed. Where each token has a label of its own an item is a token, and
+    those of label -100 count for nothing. With many labels at once each label is a distribution of its own
     over yes and no, `sigmoid(z) = softmax((z, 0))`, and their divergences are averaged; a regression has no
     distribution, so its outputs are compared by squared error whatever the divergence.
 
@@ -118,6 +134,7 @@ class SoftTargets(Term):
 
     name = "soft_targets"
     log_name = "soft_target_loss"
+    item_wise = True
     citation = "https://huggingface.co/papers/1503.02531"
 
     def __init__(
@@ -140,6 +157,9 @@ class SoftTargets(Term):
     @classmethod
     def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> SoftTargets:
         return cls(args.temperature_over_time, args.divergence, args.js_beta, args.standardize_logits, problem_type)
+
+    def valid(self, batch: Batch) -> Tensor:
+        return labelled(batch["labels"]) if has_token_labels(batch, self.problem_type) else super().valid(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         temperature, divergence = self.scheduled(self.temperature), self._divergence()
@@ -204,7 +224,7 @@ class DecoupledSoftTargets(Term):
 
     With label y, TCKD is the KL divergence between the teacher's and the student's `(p_y, 1 − p_y)`, and NCKD the
     KL divergence between their distributions over the classes other than y; plain distillation would couple the
-    second to the first by the factor `1 − p_y`. An item is a labelled example.
+    second to the first by the factor `1 − p_y`. An item is a labelled example, or a labelled token.
 
     Args:
         temperature: T > 0, or a `Schedule` of it.
@@ -215,6 +235,7 @@ class DecoupledSoftTargets(Term):
     """
 
     name = "decoupled"
+    item_wise = True
     citation = "https://huggingface.co/papers/2203.08679"
 
     def __init__(
@@ -230,7 +251,7 @@ class DecoupledSoftTargets(Term):
         return cls(args.temperature_over_time)
 
     def valid(self, batch: Batch) -> Tensor:
-        return _labelled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
+        return labelled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         temperature = self.scheduled(self.temperature)
@@ -242,14 +263,15 @@ class DecoupledSoftTargets(Term):
             )
         if "labels" not in batch:
             return _nothing(student_logits)
-        if batch["labels"].dim() > 1:
+        if batch["labels"].dim() != student_logits.dim() - 1:
             raise ValueError("the term 'decoupled' sets one class apart, and these rows have many labels at once.")
-        labels = _classes(batch["labels"], 0)
-        log_q = log_probabilities(student_logits, temperature)
-        log_p = log_probabilities(teacher_logits, temperature)
+        labels = _classes(batch["labels"], 0).flatten()
+        log_q = log_probabilities(student_logits.flatten(0, -2), temperature)
+        log_p = log_probabilities(teacher_logits.flatten(0, -2), temperature)
         target = _kl_of_parts(_target_and_rest(log_p, labels), _target_and_rest(log_q, labels))
         rest = _kl_of_parts(_renormalized_rest(log_p, labels), _renormalized_rest(log_q, labels))
-        return temperature**2 * (self.target_weight * target + self.non_target_weight * rest)
+        losses = temperature**2 * (self.target_weight * target + self.non_target_weight * rest)
+        return losses.view(batch["labels"].shape)
 
     def config(self) -> dict[str, Any]:
         return {
@@ -260,7 +282,7 @@ class DecoupledSoftTargets(Term):
 
 
 def _rest(log_p: Tensor, labels: Tensor) -> Tensor:
-    """The log probabilities of the classes other than the label's, shape `(batch, classes - 1)`."""
+    """The log probabilities of the classes other than the label's, shape `(items, classes - 1)`."""
     others = torch.ones_like(log_p, dtype=torch.bool).scatter(-1, labels[:, None], False)
     return log_p[others].view(len(log_p), -1)
 

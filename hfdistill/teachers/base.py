@@ -118,7 +118,8 @@ def check_finite(logits: Tensor) -> None:
     broken = (~logits.isfinite()).flatten(1).any(1).nonzero()
     if len(broken):
         row = int(broken[0])
+        first = logits[row].flatten()[:8].tolist()
         raise ValueError(
-            f"the teacher's logits for row {row} of the batch are not finite: {logits[row].tolist()[:8]}; look at that "
-            "text and at the teacher's weights, or run it in float32 (teacher_dtype)."
+            f"the teacher's logits for row {row} of the batch are not finite: {first}; look at that text and at "
+            "the teacher's weights, or run it in float32 (teacher_dtype)."
         )

@@ -40,6 +40,9 @@ class ModelTeacher(Teacher):
         ValueError: for `text_columns` without a tokenizer, or more than a pair of them.
     """
 
+    #: What a name or path is loaded with.
+    auto_class: Any = AutoModelForSequenceClassification
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -80,8 +83,8 @@ class ModelTeacher(Teacher):
     def from_pretrained(
         cls, name_or_path: str | os.PathLike[str], text_columns: Sequence[str] | None = None, dtype: str | None = None
     ) -> ModelTeacher:
-        """Loads a sequence classifier and its tokenizer from the Hub or a folder."""
-        model = AutoModelForSequenceClassification.from_pretrained(name_or_path, dtype=dtype or "auto")
+        """Loads a model of `auto_class` (here a sequence classifier) and its tokenizer from the Hub or a folder."""
+        model = cls.auto_class.from_pretrained(name_or_path, dtype=dtype or "auto")
         tokenizer = AutoTokenizer.from_pretrained(name_or_path)
         # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
         known = len(tokenizer) > len(tokenizer.all_special_ids)
@@ -125,14 +128,17 @@ class ModelTeacher(Teacher):
         return {self.prefix + name: tensor for name, tensor in padded.items()}
 
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+        with torch.no_grad():
+            answer = ask(self.model.eval(), self._read(batch), outputs)
+        logits = answer.logits if self._order is None else answer.logits[..., self._order]
+        return TeacherSignal(logits=logits, **{name: getattr(answer, name) for name in outputs})
+
+    def _read(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model is called with."""
         prefix = self.prefix if self.text_columns else ""
         if prefix + "input_ids" not in batch:
             raise ValueError(f"the teacher reads {prefix}input_ids, which the batch lacks; it has {', '.join(batch)}.")
-        inputs = {name: batch[prefix + name] for name in self.inputs if prefix + name in batch}
-        with torch.no_grad():
-            answer = ask(self.model.eval(), self._cut(inputs), outputs)
-        logits = answer.logits if self._order is None else answer.logits[..., self._order]
-        return TeacherSignal(logits=logits, **{name: getattr(answer, name) for name in outputs})
+        return self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
 
     def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shared token ids may be longer than the teacher has positions for: it reads the beginning, as in a reader."""

@@ -173,6 +173,16 @@ def test_stages(home, recipe):
     assert train_loss_names(home / "out") == {"loss", *names}
 
 
+def test_a_narrower_student(home, recipe):
+    recipe(*OWN, *SIZE, "--student_hidden_size", "8", "--baseline")
+    student, _ = assert_complete(home / "out", ("teacher", "student", "baseline"))
+    assert (student.config.hidden_size, student.config.num_hidden_layers, student.config.num_attention_heads) == (
+        8,
+        1,
+        1,
+    )
+
+
 def test_layers_of_other_tokens_cannot_be_compared(home, refusal):
     save_model(home / "small", make_tokenizer(vocab_size=80), num_hidden_layers=1, vocab_size=80)
     line = refusal(*OWN, "--student_name_or_path", "small", "--terms", "labels", "hidden_states")

@@ -1,0 +1,209 @@
+"""Losses over large vocabularies that never hold the logits of a whole batch.
+
+Over 58,000 words the logits of 8 sentences of 64 tokens take 119 MB, and a distillation loss holds a dozen tensors of
+that size. Here both models stop before their output projection, and the objective is computed a few target tokens at a
+time: since it is a sum over tokens, the parts add up to the same loss and the same gradient. The gradient of a part is
+taken at once, so that nothing of its size outlives it, as Liger Kernel does for the cross-entropy
+(https://huggingface.co/papers/2410.10989).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hfdistill.losses import IGNORED
+from hfdistill.objective import Loss, Objective
+from hfdistill.teachers import TeacherSignal
+
+#: How many logits there are at once. Larger parts are no faster, smaller ones read the projection's weights too often.
+LOGITS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Logits that are not computed yet: `hidden @ weight.T + bias`.
+
+    Args:
+        hidden: Shape `(items, width)`.
+        weight: Shape `(classes, width)`.
+        bias: Shape `(classes,)`, or `None`.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def logits(self, items: slice | tuple[slice, ...] = slice(None)) -> Tensor:
+        """The logits of some items, shape `(items, classes)`."""
+        bias = None if self.bias is None else self.bias.to(self.weight.dtype)
+        return F.linear(self.hidden[items].to(self.weight.dtype), self.weight, bias)
+
+    def of(self, items: Tensor) -> Projection:
+        """The projection of some items only."""
+        return Projection(self.hidden[items], self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Logits:
+    """As much of a model's output as a term on logits reads."""
+
+    logits: Tensor
+
+
+def loss_in_parts(
+    objective: Objective,
+    student: Projection,
+    teacher: Projection | None,
+    labels: Tensor,
+    counts: Tensor,
+    logits_at_once: int | None = None,
+) -> Loss:
+    """The objective over target tokens, its logits computed a part at a time.
+
+    Args:
+        objective: All of its active terms must be `item_wise`.
+        student: One item for each target token that counts.
+        teacher: The same items, or `None` when no term needs it.
+        labels: The label of each item, shape `(items,)`.
+        counts: What each active term is divided by, as from `Objective.counts`.
+        logits_at_once: The size of a part, in logits; default `LOGITS_AT_ONCE`.
+
+    Returns:
+        The same value and gradient as the objective on the whole logits, to rounding. The gradient is made along with
+        the value, so it can be taken once.
+    """
+    terms: dict[str, Tensor] = {}
+
+    def loss_of_part(logits: Tensor, part: slice) -> Tensor:
+        signal = None if teacher is None else TeacherSignal(logits=teacher.logits(part))
+        loss = objective(Logits(logits), signal, {"labels": labels[part]}, counts)
+        for name, value in loss.terms.items():
+            terms[name] = terms.get(name, torch.zeros_like(value)) + value
+        return loss.total
+
+    size = max(1, (logits_at_once or LOGITS_AT_ONCE) // student.weight.shape[0])
+    total = _LossInParts.apply(student.hidden, student.weight, student.bias, loss_of_part, size)
+    return Loss(total, terms)
+
+
+class _LossInParts(torch.autograd.Function):
+    """`Σ loss_of_part(hidden[part] @ weight.T + bias, part)`, with the gradient made in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        loss_of_part: Callable[[Tensor, slice], Tensor],
+        size: int,
+    ) -> Tensor:
+        needs_hidden, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        grad_bias = torch.zeros_like(bias) if needs_bias and bias is not None else None
+        dtype = _dtype(weight)
+        projection = Projection(hidden, weight.to(dtype), bias)
+        losses = []
+        for start in range(0, max(1, len(hidden)), size):
+            part = slice(start, start + size)
+            logits = projection.logits(part).requires_grad_(True)
+            with torch.enable_grad():
+                loss = loss_of_part(logits, part)
+                (slope,) = torch.autograd.grad(loss, logits)
+            losses.append(loss.detach())
+            if grad_hidden is not None:
+                grad_hidden[part] = slope @ projection.weight
+            if grad_weight is not None:
+                _add_product(grad_weight, slope, hidden[part].to(dtype))
+            if grad_bias is not None:
+                grad_bias += slope.sum(0).view_as(grad_bias)
+        ctx.gradients = (grad_hidden, grad_weight, grad_bias)
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        if ctx.gradients is None:
+            raise RuntimeError("the gradient of a loss in parts can be taken once: it is not kept afterwards.")
+        gradients, ctx.gradients = ctx.gradients, None
+        # In place: the weight's gradient is as large as the weight.
+        return *(None if gradient is None else gradient.mul_(grad_outputs[0]) for gradient in gradients), None, None
+
+
+def _add_product(total: Tensor, slope: Tensor, hidden: Tensor) -> None:
+    """`total += slope.T @ hidden`, without a second tensor of its size where the dtypes allow."""
+    if total.dtype == slope.dtype:
+        total.addmm_(slope.T, hidden)
+    else:
+        total += slope.T @ hidden
+
+
+def _dtype(weight: Tensor) -> torch.dtype:
+    """The dtype in which a projection is computed here, as autocast would choose."""
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+
+
+class HeldBack:
+    """What a model would have projected to logits."""
+
+    def __init__(self, model: Any, tokens_let_through: int) -> None:
+        self.model = model
+        self.tokens_let_through = tokens_let_through
+        self.hidden: Tensor | None = None
+
+    def take(self, module: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        """Keeps the hidden states `(batch, tokens, width)`, and lets the first tokens through to the projection."""
+        (self.hidden,) = inputs
+        return (self.hidden[:, : self.tokens_let_through],)
+
+    @property
+    def projection(self) -> Projection:
+        """The logits that were held back, shape `(batch, tokens, classes)` once computed."""
+        assert self.hidden is not None
+        head = self.model.get_output_embeddings()
+        biases = [getattr(head, "bias", None), getattr(self.model, "final_logits_bias", None)]
+        given = [bias.flatten() for bias in biases if bias is not None]
+        return Projection(self.hidden, head.weight, sum(given[1:], given[0]) if given else None)
+
+    def explains(self, logits: Tensor | None) -> bool:
+        """Whether the logits of the tokens that were let through are those of the projection."""
+        if logits is None:
+            return False
+        ours = self.projection.logits((slice(None), slice(self.tokens_let_through)))
+        tolerance = 1e-4 if logits.dtype in (torch.float32, torch.float64) and ours.dtype == logits.dtype else 5e-2
+        return ours.shape == logits.shape and torch.allclose(ours.float(), logits.float(), tolerance, tolerance)
+
+
+@contextmanager
+def logits_held_back(model: Any, tokens_let_through: int = 0) -> Iterator[HeldBack]:
+    """While open, `model` stops before its output projection, and its hidden states are kept. `None` does nothing.
+
+    The model is called as a whole all the same, so that what wraps it (DDP) sees its forward pass.
+
+    Args:
+        model: An unwrapped `transformers` model, or `None`.
+        tokens_let_through: How many tokens of each row still get logits, to compare with.
+    """
+    held = HeldBack(model, tokens_let_through)
+    if model is None:
+        yield held
+        return
+    handle = model.get_output_embeddings().register_forward_pre_hook(held.take)
+    try:
+        yield held
+    finally:
+        handle.remove()
+
+
+def counted_tokens(labels: Tensor, counted_rows: Tensor | None) -> Tensor:
+    """Which target tokens count, shape `(batch, tokens)`: those with a label, in rows that count."""
+    labelled = labels != IGNORED
+    return labelled if counted_rows is None else labelled & counted_rows[:, None]

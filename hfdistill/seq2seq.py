@@ -1,0 +1,123 @@
+"""Encoder-decoders as teacher and student: what their decoders read, and what a teacher answers to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.losses import IGNORED
+from hfdistill.teachers import ModelTeacher, Teacher, as_teacher
+
+
+def decoder_inputs(model: Any, labels: Tensor) -> Tensor:
+    """What the decoder reads for each target token: the labels, shifted right behind the model's start token.
+
+    Args:
+        model: The encoder-decoder whose shift and start token are used.
+        labels: Target token ids, shape `(batch, tokens)`, -100 where there is none.
+
+    Raises:
+        ValueError: when the labels are padded on the left, or the model's config lacks its start or padding token.
+    """
+    left_padded = (labels[:, 0] == IGNORED) & (labels != IGNORED).any(1)
+    if left_padded.any():
+        raise ValueError(
+            f"the labels of row {int(left_padded.nonzero()[0])} of the batch begin with {IGNORED}: a decoder would "
+            "read the padding as text. Pad on the right (tokenizer.padding_side = 'right'), or bring "
+            "decoder_input_ids of your own."
+        )
+    shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    if shift is not None:
+        return shift(labels=labels)
+    start, padding = model.config.decoder_start_token_id, model.config.pad_token_id
+    if start is None or padding is None:
+        raise ValueError(f"the config of {type(model).__name__} lacks decoder_start_token_id or pad_token_id: set it.")
+    shifted = torch.cat([labels.new_full((len(labels), 1), start), labels[:, :-1]], dim=1)
+    return shifted.masked_fill(shifted == IGNORED, padding)
+
+
+class Seq2SeqTeacher(ModelTeacher):
+    """An encoder-decoder that is asked for every target token, given the reference before it.
+
+    It reads the student's tokens, so both share one vocabulary. Where it starts its decoder with another token than
+    the student does, it gets its own; all later positions are the same for both.
+
+    Args:
+        model: The teacher.
+        processing_class: Its tokenizer; where it is known the vocabularies are compared by name.
+        text_columns: Not possible here: a teacher of another vocabulary has no answer about the student's tokens.
+        dtype: The dtype to run in; `None` or `"auto"` keeps the model's own.
+
+    Raises:
+        ValueError: for a model that does not translate, or `text_columns`.
+    """
+
+    auto_class = AutoModelForSeq2SeqLM
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        text_columns: Sequence[str] | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        if not (model.config.is_encoder_decoder and model.can_generate()):
+            raise ValueError(
+                f"a {type(model).__name__} is no encoder-decoder with a language model's head: load the teacher with "
+                "AutoModelForSeq2SeqLM."
+            )
+        if text_columns:
+            raise ValueError(
+                "a teacher with a vocabulary of its own cannot be asked about the student's target tokens: let it "
+                "translate the training texts instead (pseudo_translations), and train on its translations."
+            )
+        super().__init__(model, processing_class, dtype=dtype)
+
+    def align(self, student_config: Any) -> None:
+        """Nothing to put in order: the answers are tokens, not named labels."""
+
+    def _read(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        shared, labels = batch["decoder_input_ids"], batch.get("labels")
+        if labels is not None:
+            shared = torch.cat([decoder_inputs(self.model, labels)[:, :1], shared[:, 1:]], dim=1)
+        return {**super()._read(batch), "decoder_input_ids": shared, "use_cache": False}
+
+
+def as_seq2seq_teacher(teacher: Any, dtype: str | None = None) -> Teacher | None:
+    """A `Teacher` of target tokens from a model, a name or path, a `Teacher`, or `None`.
+
+    Raises:
+        ValueError: for a model that does not translate, or several teachers.
+        TypeError: for anything else.
+    """
+    if isinstance(teacher, (list, tuple)) and len(teacher) == 1:
+        return as_seq2seq_teacher(teacher[0], dtype)
+    if isinstance(teacher, (str, os.PathLike)):
+        return Seq2SeqTeacher.from_pretrained(teacher, dtype=dtype)
+    if isinstance(teacher, PreTrainedModel):
+        return Seq2SeqTeacher(teacher, dtype=dtype)
+    if isinstance(teacher, ModelTeacher) and not isinstance(teacher, Seq2SeqTeacher):
+        return Seq2SeqTeacher(teacher.model, teacher.processing_class, teacher.text_columns, dtype)
+    return as_teacher(teacher, dtype)
+
+
+def check_output_sizes(teacher: Teacher | None, student: Any) -> None:
+    """Refuses a teacher whose distributions are over another number of tokens than the student's.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    if not isinstance(teacher, ModelTeacher):
+        return
+    sizes = [model.get_output_embeddings().weight.shape[0] for model in (teacher.model, student)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"the teacher chooses among {sizes[0]} tokens and the student among {sizes[1]}: word by word they must "
+            "share one vocabulary. If one is only padded, resize it with resize_token_embeddings; otherwise let the "
+            "teacher translate the training texts (pseudo_translations)."
+        )

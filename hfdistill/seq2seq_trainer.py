@@ -1,0 +1,175 @@
+"""Word-level distillation of encoder-decoders: the same trainer, one decision for each target token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Seq2SeqTrainer
+from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import logging
+
+from hfdistill.large_vocabulary import HeldBack, counted_tokens, logits_held_back, loss_in_parts
+from hfdistill.losses import COUNTED_ROWS
+from hfdistill.objective import Loss, Objective
+from hfdistill.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
+from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
+from hfdistill.trainer import DistillationTrainer
+from hfdistill.training_args import Seq2SeqDistillationTrainingArguments
+
+logger = logging.get_logger(__name__)
+
+
+class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
+    """A `transformers.Seq2SeqTrainer` whose student learns, for each target token, what its teacher would say there.
+
+    An item of the loss is a target token: one whose label is not -100, the first included. Teacher and student read
+    the same source and the same target before it; the decoder's inputs are made from the labels, once. The teacher
+    must share the student's vocabulary. Long vocabularies cost no memory in training: neither model's logits are ever
+    held for the whole batch (see `large_vocabulary`), where no term needs more than logits.
+
+    Args:
+        model: The student, an encoder-decoder with a language model's head.
+        args: `Seq2SeqDistillationTrainingArguments`.
+        teacher: A model, a name or path, a `Teacher`, or `None` when nothing in the objective needs one.
+        objective: As in `DistillationTrainer`.
+        **kwargs: As for `Seq2SeqTrainer`. The rows bring `input_ids` and `labels`; without a `data_collator` they are
+            padded by `DataCollatorForSeq2Seq`.
+
+    Evaluation reports what `DistillationTrainer` reports, of target tokens given the reference before them; with
+    `predict_with_generate` the predictions that `compute_metrics` gets are the student's own translations.
+
+    Raises:
+        ValueError: when teacher and student have different vocabularies, a dataset has no `labels`, or it carries
+            stored `teacher_logits`.
+    """
+
+    args: Seq2SeqDistillationTrainingArguments
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: Seq2SeqDistillationTrainingArguments | None = None,
+        *,
+        teacher: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        args = Seq2SeqDistillationTrainingArguments("tmp_trainer") if args is None else args
+        _check_arguments(args)
+        for name in ("train_dataset", "eval_dataset"):
+            _check_columns(name, kwargs.get(name))
+        tokenizer = kwargs.get("processing_class")
+        if kwargs.get("data_collator") is None and isinstance(tokenizer, PreTrainedTokenizerBase):
+            kwargs["data_collator"] = DataCollatorForSeq2Seq(tokenizer)
+        super().__init__(model, args, teacher=as_seq2seq_teacher(teacher, args.teacher_dtype), **kwargs)
+        check_output_sizes(self.teacher, self.model)
+        self._projects_plainly: bool | None = None
+
+    def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:
+        """A model that writes text has no problem type, and none must get into its config."""
+
+    # ---- The loss ----
+
+    def _ask_both(self, model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:
+        inputs = self._with_decoder_inputs(inputs)
+        if not (model.training and self._can_hold_back_logits()):
+            return super()._ask_both(model, inputs)
+        own = self.accelerator.unwrap_model(model)
+        asked = self.teacher.model if isinstance(self.teacher, ModelTeacher) else None
+        # Whether a model's logits are its hidden states times a matrix, and no more, is seen by the first step's.
+        compared = 1 if self._projects_plainly is None else 0
+        with logits_held_back(own, compared) as mine, logits_held_back(asked, compared) as theirs:
+            student, teacher, batch = super()._ask_both(model, inputs)
+        if self._projects_plainly is None:
+            plain = mine.explains(student.logits) and (teacher is None or theirs.explains(teacher.logits))
+            self._projects_plainly = plain
+        if not self._projects_plainly:
+            name = type(own).__name__
+            logger.warning("%s or its teacher does more than project: the logits of whole batches are held.", name)
+            return super()._ask_both(model, inputs)
+        return mine, None if teacher is None else theirs, batch
+
+    def _with_decoder_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        if inputs.get("labels") is None:
+            raise ValueError("the batch has no labels: word by word a student learns along target texts.")
+        shared = inputs.get("decoder_input_ids")
+        if shared is None:
+            shared = decoder_inputs(self.accelerator.unwrap_model(self.model), inputs["labels"])
+        # Without a cache: it is for generation, and would be kept until the backward pass.
+        return {**inputs, "decoder_input_ids": shared, "use_cache": False}
+
+    def _can_hold_back_logits(self) -> bool:
+        """Whether the loss can be computed a few tokens at a time."""
+        terms = [term for _, term in self.current_objective.named_terms(active_only=True)]
+        # Wrappers that shard or rewrite the model let nobody use its projection outside of its forward pass, and the
+        # loss scale of fp16 would come too late for gradients made along with the loss.
+        plain = not (self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.torch_compile or self.args.fp16)
+        known = self.teacher is None or isinstance(self.teacher, ModelTeacher)
+        return plain and known and all(term.item_wise for term in terms) and self._projects_plainly is not False
+
+    def _loss(
+        self, objective: Objective, student: Any, teacher: Any, batch: Mapping[str, Any], counts: Tensor | None
+    ) -> Loss:
+        if not isinstance(student, HeldBack):
+            return super()._loss(objective, student, teacher, batch, counts)
+        counted = counted_tokens(batch["labels"], batch.get(COUNTED_ROWS))
+        theirs = None if teacher is None else teacher.projection.of(counted)
+        if theirs is not None and self._can_look(theirs.hidden):
+            check_finite(theirs.hidden)
+        counts = objective.counts([batch]) if counts is None else counts
+        return loss_in_parts(objective, student.projection.of(counted), theirs, batch["labels"][counted], counts)
+
+    # ---- Evaluation ----
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+        **gen_kwargs: Any,
+    ) -> tuple[Any, Tensor | None, Tensor | None]:
+        """The losses of a batch, and the student's answer: its translations with `predict_with_generate`."""
+        step = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        if prediction_loss_only or not self.args.predict_with_generate:
+            return step
+        return None, self._generate(self._prepare_inputs(inputs), gen_kwargs), step[2]
+
+    @torch.no_grad()
+    def _generate(self, inputs: Mapping[str, Any], gen_kwargs: dict[str, Any]) -> Tensor:
+        given = gen_kwargs or getattr(self, "_gen_kwargs", {})
+        given = {name: value for name, value in given.items() if value is not None}
+        source = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+        with self.compute_loss_context_manager():
+            return self.accelerator.unwrap_model(self.model).generate(**source, **given)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As in `DistillationTrainer`; rows that only fill up the last batch of all ranks count for no metric."""
+        self.gather_function = self.accelerator.gather_for_metrics
+        return super().evaluation_loop(*args, **kwargs)
+
+
+def _check_arguments(args: Any) -> None:
+    if not isinstance(args, Seq2SeqDistillationTrainingArguments):
+        raise TypeError(
+            f"args must be Seq2SeqDistillationTrainingArguments here, got {type(args).__name__}: they also say how to "
+            "generate."
+        )
+
+
+def _check_columns(name: str, dataset: Any) -> None:
+    for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
+        columns = split.column_names if isinstance(split, Dataset) else []
+        if TEACHER_LOGITS in columns:
+            raise ValueError(
+                f"{name} carries {TEACHER_LOGITS}, one answer for a row, and here a teacher answers for each target "
+                "token: remove that column and pass teacher=..."
+            )
+        if columns and "labels" not in columns:
+            raise ValueError(
+                f"{name} has no column labels, only {', '.join(columns)}: tokenize the target texts with "
+                "tokenizer(text_target=...) and keep their input_ids as labels."
+            )

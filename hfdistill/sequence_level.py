@@ -1,0 +1,303 @@
+"""Sequence-level distillation: the teacher translates the training texts once, and the student learns from that.
+
+The student sees one consistent translation of each text in place of people's many ways to put it, which is what makes
+it small (Kim & Rush 2016, https://huggingface.co/papers/1606.07947). Source texts alone are enough, and the student's
+vocabulary may be another than the teacher's.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, List, Value
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
+from hfdistill.soft_target_store import SoftTargetStore
+from hfdistill.soft_targets import SoftTargetMaker
+from hfdistill.teachers import ModelTeacher
+from hfdistill.translation_metrics import sentence_bleu
+
+#: The column of a teacher's translations: for each row a list of candidates, the likeliest first.
+TRANSLATIONS = "teacher_translations"
+
+CHOICES = ("best", "closest", "all")
+
+
+def pseudo_translations(
+    teacher: Any,
+    dataset: Dataset,
+    processing_class: PreTrainedTokenizerBase | None = None,
+    *,
+    source_column: str,
+    num_beams: int = 5,
+    num_candidates: int = 1,
+    max_length: int = 256,
+    batch_size: int = 64,
+    dtype: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    **generation: Any,
+) -> Dataset:
+    """Lets a teacher translate a dataset once: the rows, with its candidates in a column `teacher_translations`.
+
+    Each distinct text is translated once, in batches of like length; under `accelerate launch` all processes share the
+    work. The translations are kept on disk under what they depend on (the teacher's weights, its generation settings,
+    the tokens), so that a second call asks only for what is new, and a killed call goes on where it was. `transfer_set`
+    makes training rows of the result.
+
+    Args:
+        teacher: An encoder-decoder, a name or path, or a `Seq2SeqTeacher`.
+        dataset: Rows with the texts to translate.
+        processing_class: The teacher's tokenizer, set to the languages where it has several; a teacher given by name
+            brings its own.
+        source_column: The column of the texts.
+        num_beams: Width of the beam search; 5 as in Kim & Rush.
+        num_candidates: How many of the beam's hypotheses to keep.
+        max_length: The most target tokens of a translation.
+        batch_size: Texts a process translates at once; the translations do not depend on it but for rounding.
+        dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
+        store: The folder to keep the translations in. Default: one in the Hugging Face cache.
+        **generation: Other settings of `transformers.GenerationConfig`, such as `length_penalty` or
+            `forced_bos_token_id`, in place of the teacher's own.
+
+    Returns:
+        The dataset with a list of `{"text", "finished"}` in each row; `finished` is false where `max_length` cut one.
+
+    Raises:
+        ValueError: when the tokenizer or the column is missing, a text is empty, the teacher cannot stop, or more
+            candidates are asked for than the beam has.
+        StaleSoftTargets: when `store` holds the translations of another teacher or other settings.
+    """
+    asked = as_seq2seq_teacher(teacher, dtype)
+    if not isinstance(asked, Seq2SeqTeacher):
+        raise ValueError(
+            f"pseudo_translations asks a model, given by object, name or path, not {type(asked).__name__}."
+        )
+    tokenizer = processing_class or asked.processing_class
+    if tokenizer is None:
+        raise ValueError("pseudo_translations needs the teacher's tokenizer: pass processing_class=tokenizer.")
+    if num_candidates > num_beams:
+        raise ValueError(f"num_candidates={num_candidates} are more than a beam of {num_beams} has: widen num_beams.")
+    _check_texts(dataset, source_column)
+    settings = _generation_config(
+        asked.model,
+        num_beams=num_beams,
+        num_return_sequences=num_candidates,
+        max_length=max_length,
+        **generation,
+    )
+    # A plain reader: what a `Seq2SeqTeacher` refuses, a tokenizer of its own, does no harm to whole translations.
+    maker = _TranslationMaker(ModelTeacher(asked.model, tokenizer, [source_column]), settings, batch_size, store)
+    candidates = [_candidates(answer) for answer in maker.of_dataset(dataset)]
+    if TRANSLATIONS in dataset.column_names:
+        dataset = dataset.remove_columns(TRANSLATIONS)
+    return dataset.add_column(
+        TRANSLATIONS, candidates, feature=List({"text": Value("string"), "finished": Value("bool")})
+    )
+
+
+def _check_texts(dataset: Dataset, source_column: str) -> None:
+    if source_column not in dataset.column_names:
+        raise ValueError(f"there is no column {source_column!r} to translate; the columns are {dataset.column_names}.")
+    empty = [row for row, text in enumerate(dataset[source_column][:]) if not (text and text.strip())]
+    if empty:
+        raise ValueError(
+            f"row {empty[0]} of column {source_column!r} is empty, and {len(empty) - 1} more: there is nothing to "
+            "translate; filter such rows out first."
+        )
+
+
+def _generation_config(model: PreTrainedModel, **changes: Any) -> GenerationConfig:
+    settings: Any = copy.deepcopy(model.generation_config)
+    settings.update(do_sample=False, max_new_tokens=None, **changes)
+    if settings.eos_token_id is None:
+        raise ValueError(
+            "the teacher's generation config has no eos_token_id, so that it can never stop: set "
+            "teacher.generation_config.eos_token_id."
+        )
+    return settings
+
+
+class _TranslationStore(SoftTargetStore):
+    what = "translations"
+
+
+class _TranslationMaker(SoftTargetMaker):
+    """Translations in place of logits; an answer is the candidates of a row as JSON."""
+
+    description = "Translating"
+    store_class = _TranslationStore
+
+    def __init__(
+        self,
+        teacher: ModelTeacher,
+        settings: GenerationConfig,
+        batch_size: int,
+        store: str | os.PathLike[str] | None,
+    ) -> None:
+        self.settings = settings
+        super().__init__(teacher, batch_size, store)
+
+    def manifest(self) -> dict[str, Any]:
+        settings = self.settings.to_diff_dict()
+        settings.pop("transformers_version", None)
+        return {**super().manifest(), "generation": json.dumps(settings, sort_keys=True, default=str)}
+
+    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
+        columns = tokens.select(rows).remove_columns("cut").to_list()
+        inputs = self.tokenizer.pad(columns, return_tensors="pt").to(model.device)
+        translator: Any = model
+        with torch.inference_mode():
+            written = translator.generate(**inputs, generation_config=self.settings)
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+        each = list(zip(texts, self._finished(written), strict=True))
+        count = self.settings.num_return_sequences
+        groups = [each[start : start + count] for start in range(0, len(each), count)]
+        return np.array([json.dumps(group, ensure_ascii=False).encode() for group in groups])
+
+    def _finished(self, written: torch.Tensor) -> list[bool]:
+        """Whether each text ended by itself: a config may force an end at `max_length`, so an end there is none."""
+        ends = torch.as_tensor(self.settings.eos_token_id, device=written.device).view(-1)
+        # The first token is the decoder's start, which is the end-of-text token in some models.
+        inner = written[:, 1 : self.settings.max_length - 1]
+        return torch.isin(inner, ends).any(1).tolist()
+
+
+def _candidates(answer: bytes) -> list[dict[str, Any]]:
+    return [{"text": text, "finished": finished} for text, finished in json.loads(bytes(answer))]
+
+
+# ---- Training rows ----
+
+
+@dataclass
+class TransferReport:
+    """What became of the teacher's translations.
+
+    Args:
+        rows: The rows that were translated.
+        pairs: The training pairs that were made of them.
+        lost: The rows none of whose candidates was fit to learn from.
+        dropped: The candidates that were dropped, by reason.
+    """
+
+    rows: int = 0
+    pairs: int = 0
+    lost: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.dropped.items()))
+        return (
+            f"{self.pairs:,} pairs from {self.rows:,} translated texts; {self.lost:,} texts lost; "
+            f"candidates dropped: {reasons or 'none'}."
+        )
+
+
+def transfer_set(
+    dataset: Dataset, source_column: str, target_column: str, choose: str = "best", max_length_ratio: float = 3.0
+) -> tuple[Dataset, TransferReport]:
+    """Training rows of a teacher's translations: its degenerate ones dropped, one or all of the others chosen.
+
+    Dropped are translations that are empty, a copy of a source of three words or more, not finished, one that repeats
+    a few words four times in a row, or one much longer or shorter than its source.
+
+    Args:
+        dataset: Rows as from `pseudo_translations`.
+        source_column: The column of the source texts.
+        target_column: Where the translations go; it may hold reference translations.
+        choose: `best` takes the likeliest candidate (Kim & Rush 2016, section 3.2); `closest` the one most like the
+            reference in `target_column`, by sentence BLEU (sequence-level interpolation, section 3.3); `all` makes a
+            row of each.
+        max_length_ratio: How many times longer, in characters, one side may be than the other; 20 characters are
+            always allowed.
+
+    Returns:
+        The rows, without the candidates, and what was dropped.
+
+    Raises:
+        ValueError: for an unknown choice, a missing column, or when nothing is left.
+    """
+    if choose not in CHOICES:
+        raise ValueError(f"choose must be one of {', '.join(CHOICES)}, got {choose!r}.")
+    needed = (source_column, TRANSLATIONS, *((target_column,) if choose == "closest" else ()))
+    missing = [name for name in needed if name not in dataset.column_names]
+    if missing:
+        raise ValueError(f"a transfer set needs the columns {', '.join(missing)}; there are {dataset.column_names}.")
+    report = TransferReport(rows=len(dataset))
+    kept = _Chosen(source_column, target_column, choose, max_length_ratio, report)
+    numbers, texts = [], []
+    for number, row in enumerate(dataset):
+        for text in kept.of_row(row):
+            numbers.append(number)
+            texts.append(text)
+    if not texts:
+        raise ValueError(f"none of the teacher's translations can be learnt from: {report}")
+    report.pairs = len(texts)
+    gone = [name for name in (TRANSLATIONS, target_column) if name in dataset.column_names]
+    rows = dataset.select(numbers).remove_columns(gone).add_column(target_column, texts)
+    return rows, report
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    source_column: str
+    target_column: str
+    choose: str
+    max_length_ratio: float
+    report: TransferReport
+
+    def of_row(self, row: dict[str, Any]) -> list[str]:
+        fit = list(self._fit(row[self.source_column], row[TRANSLATIONS]))
+        self.report.lost += not fit
+        if self.choose == "best":
+            return fit[:1]
+        if self.choose == "closest" and fit:
+            # Of equal ones the first, which is the likeliest.
+            return [max(fit, key=lambda text: sentence_bleu(text, row[self.target_column]))]
+        return list(dict.fromkeys(fit))
+
+    def _fit(self, source: str, candidates: list[dict[str, Any]]) -> Iterator[str]:
+        for candidate in candidates:
+            fault = _fault(source, candidate["text"], candidate["finished"], self.max_length_ratio)
+            if fault is None:
+                yield candidate["text"]
+            else:
+                self.report.dropped[fault] += 1
+
+
+def _fault(source: str, text: str, finished: bool, max_length_ratio: float) -> str | None:
+    """Why a translation is not fit to learn from, or `None`."""
+    source, text = source.strip(), text.strip()
+    shorter, longer = sorted((len(source), len(text)))
+    if not text:
+        return "empty"
+    if not finished:
+        return "not finished"
+    if text.casefold() == source.casefold() and len(source.split()) > 2:
+        return "a copy of the source"
+    if _repeats_itself(text) and not _repeats_itself(source):
+        return "repeating itself"
+    if longer > max_length_ratio * shorter + 20:
+        return "too long or too short"
+    return None
+
+
+def _repeats_itself(text: str, times: int = 4, most_words: int = 4) -> bool:
+    """Whether one to four words come four times in a row."""
+    words = text.split()
+    for period in range(1, most_words + 1):
+        run = 0
+        for earlier, later in zip(words, words[period:], strict=False):
+            run = run + 1 if earlier == later else 0
+            if run >= (times - 1) * period:
+                return True
+    return False

@@ -1,0 +1,236 @@
+"""Pseudo-translations: the teacher's, each once, whatever the batches; and what is made of them to train on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TEXTS
+from datasets import Dataset
+from tiny_seq2seq import make_translator
+
+from hfdistill import StaleSoftTargets, pseudo_translations, soft_targets, transfer_set
+from hfdistill.sequence_level import TRANSLATIONS
+
+SCRIPT = Path(__file__).parent / "scripts" / "make_translations.py"
+SETTINGS = {"source_column": "en", "num_beams": 3, "max_length": 12}
+
+
+@pytest.fixture
+def translator():
+    return make_translator()
+
+
+@pytest.fixture
+def texts():
+    return Dataset.from_dict({"en": [*TEXTS, TEXTS[3]], "id": list(range(31))})
+
+
+def made(rows):
+    return [[candidate["text"] for candidate in row] for row in rows[TRANSLATIONS]]
+
+
+def watch(monkeypatch, teacher):
+    asked = []
+    generate = teacher.generate
+    monkeypatch.setattr(teacher, "generate", lambda **given: asked.append(len(given["input_ids"])) or generate(**given))
+    return asked
+
+
+def test_they_are_what_the_teacher_writes(translator, texts):
+    """Sorted by length and back: each row must have its own translation, the likeliest first."""
+    teacher, tokenizer = translator
+    rows = pseudo_translations(teacher, texts, tokenizer, num_candidates=2, **SETTINGS)
+    for row in rows:
+        inputs = tokenizer(row["en"], return_tensors="pt")
+        written = teacher.generate(**inputs, num_beams=3, num_return_sequences=2, max_length=12, do_sample=False)
+        assert [each["text"] for each in row[TRANSLATIONS]] == tokenizer.batch_decode(written, skip_special_tokens=True)
+        assert [each["finished"] for each in row[TRANSLATIONS]] == [tokenizer.eos_token_id in w[1:11] for w in written]
+    finished = {each["finished"] for row in rows[TRANSLATIONS] for each in row}
+    assert finished == {True, False}, "the test must have seen both"
+    assert len({tuple(row) for row in made(rows)}) > 8 and rows["id"] == texts["id"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_batches_change_nothing(translator, texts, batch_size, tmp_path):
+    teacher, tokenizer = translator
+    expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "a", **SETTINGS))
+    found = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", batch_size=batch_size, **SETTINGS)
+    assert made(found) == expected
+
+
+def test_each_text_is_translated_once(translator, texts, monkeypatch):
+    """Neither a text that comes twice nor a second call asks again; a new text is asked about alone."""
+    teacher, tokenizer = translator
+    asked = watch(monkeypatch, teacher)
+    first = pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
+    assert sum(asked) == 30
+    shuffled = texts.shuffle(seed=1)
+    again = pseudo_translations(teacher, shuffled, tokenizer, **SETTINGS)
+    assert sum(asked) == 30
+    by_text = dict(zip(first["en"], made(first), strict=True))
+    assert made(again) == [by_text[text] for text in shuffled["en"]]
+    more = Dataset.from_dict({"en": [*texts["en"], "a new joy"]})
+    pseudo_translations(teacher, more, tokenizer, **SETTINGS)
+    assert sum(asked) == 31
+
+
+def test_other_settings_are_other_translations(translator, texts, tmp_path):
+    """Translations of another beam must not be taken for these."""
+    teacher, tokenizer = translator
+    pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "store", **SETTINGS)
+    with pytest.raises(StaleSoftTargets, match="the translations in .* are stale: they differ in generation"):
+        pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "store", **{**SETTINGS, "num_beams": 2})
+    with torch.no_grad():
+        teacher.model.shared.weight.add_(1)
+    with pytest.raises(StaleSoftTargets, match="teacher weights"):
+        pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "store", **SETTINGS)
+
+
+def test_a_killed_call_goes_on(translator, texts, monkeypatch, tmp_path):
+    """What was written before the kill is kept, and nothing is lost or doubled."""
+    teacher, tokenizer = translator
+    expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "whole", **SETTINGS))
+    monkeypatch.setattr(sys.modules["hfdistill.soft_targets"], "SECONDS_A_PART", 0.0)
+    asked = watch(monkeypatch, teacher)
+    alive = teacher.generate
+
+    def killed(**given):
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return alive(**given)
+
+    monkeypatch.setattr(teacher, "generate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "cut", batch_size=4, **SETTINGS)
+    monkeypatch.setattr(teacher, "generate", alive)
+    rows = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "cut", batch_size=4, **SETTINGS)
+    assert made(rows) == expected and sum(asked) == 30
+
+
+@pytest.mark.slow
+def test_two_processes_make_what_one_makes(translator, texts, tmp_path):
+    teacher, tokenizer = translator
+    expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "one", **SETTINGS))
+    teacher.save_pretrained(tmp_path / "teacher")
+    tokenizer.save_pretrained(tmp_path / "teacher")
+    texts.save_to_disk(tmp_path / "texts")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(SCRIPT)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    run = subprocess.run([*launch, str(tmp_path)], env=environment, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-4000:]
+    results = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    assert [result["made"] for result in results] == [expected, expected]
+    assert min(result["asked"] for result in results) > 0 and sum(result["asked"] for result in results) == 30
+
+
+# ---- What it refuses ----
+
+
+def test_bad_input_is_refused(translator, texts):
+    teacher, tokenizer = translator
+    with pytest.raises(ValueError, match="no column 'text' to translate; the columns are"):
+        pseudo_translations(teacher, texts, tokenizer, **{**SETTINGS, "source_column": "text"})
+    empty = Dataset.from_dict({"en": ["a joy", " ", "is dull", ""]})
+    with pytest.raises(ValueError, match="row 1 of column 'en' is empty, and 1 more"):
+        pseudo_translations(teacher, empty, tokenizer, **SETTINGS)
+    with pytest.raises(ValueError, match="num_candidates=4 are more than a beam of 3"):
+        pseudo_translations(teacher, texts, tokenizer, num_candidates=4, **SETTINGS)
+    with pytest.raises(ValueError, match="needs the teacher's tokenizer"):
+        pseudo_translations(teacher, texts, **SETTINGS)
+    teacher.generation_config.eos_token_id = None
+    with pytest.raises(ValueError, match="no eos_token_id, so that it can never stop"):
+        pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
+
+
+def test_soft_targets_points_to_translations(translator, texts):
+    """One answer a row is not what a translator gives."""
+    with pytest.raises(ValueError, match="MarianMTModel answers for each target token.*pseudo_translations"):
+        soft_targets(*translator[:1], texts, translator[1], text_columns=["en"])
+
+
+# ---- The transfer set ----
+
+
+def candidates(*texts, finished=True):
+    return [{"text": text, "finished": finished} for text in texts]
+
+
+def rows_of(*rows):
+    sources, references, translations = zip(*rows, strict=True)
+    return Dataset.from_dict({"en": sources, "de": references, TRANSLATIONS: translations, "id": range(len(rows))})
+
+
+CLEAN = rows_of(
+    ("the dog sees a cat", "der Hund sieht eine Katze", candidates("ein Hund sah Katzen", "der Hund sieht die Katze")),
+    ("he sleeps", "er schläft", candidates("er schläft", "er schläft")),
+)
+
+
+@pytest.mark.parametrize(
+    "choose, texts",
+    [
+        ("best", ["ein Hund sah Katzen", "er schläft"]),
+        ("closest", ["der Hund sieht die Katze", "er schläft"]),
+        ("all", ["ein Hund sah Katzen", "der Hund sieht die Katze", "er schläft"]),
+    ],
+)
+def test_which_candidate_is_learnt_from(choose, texts):
+    """Interpolation keeps the teacher's words and comes closest to people's; two equal candidates are one row."""
+    rows, report = transfer_set(CLEAN, "en", "de", choose)
+    assert rows["de"] == texts and rows.column_names == ["en", "id", "de"]
+    assert report.rows == 2 and report.pairs == len(texts) and report.lost == 0 and not report.dropped
+    if choose == "all":
+        assert rows["id"] == [0, 0, 1]
+
+
+DEGENERATE = {
+    "empty": ("the dog sleeps", candidates(" ")),
+    "a copy of the source": ("the dog sleeps now", candidates("The dog sleeps now")),
+    "not finished": ("the dog sleeps", candidates("der Hund", finished=False)),
+    "repeating itself": ("the dog sleeps in there", candidates("der Hund der Hund der Hund der Hund schläft")),
+    "too long or too short": ("the dog", candidates("der Hund " + " ".join(map(str, range(30))))),
+}
+
+
+@pytest.mark.parametrize("fault", DEGENERATE)
+def test_degenerate_translations_are_dropped_and_counted(fault):
+    source, translations = DEGENERATE[fault]
+    rows = rows_of((source, "", translations), ("he sleeps", "", candidates("er schläft")))
+    kept, report = transfer_set(rows, "en", "de")
+    assert kept["de"] == ["er schläft"]
+    assert report.dropped == {fault: 1} and (report.rows, report.pairs, report.lost) == (2, 1, 1)
+    assert f"1 {fault}" in str(report)
+    # The next candidate of the beam stands in where there is one.
+    kept, report = transfer_set(
+        rows_of((source, "", [*translations, *candidates("der Hund schläft jetzt")])), "en", "de"
+    )
+    assert kept["de"] == ["der Hund schläft jetzt"] and report.lost == 0 and report.dropped == {fault: 1}
+
+
+@pytest.mark.parametrize(
+    "source, text",
+    [
+        ("Angela Merkel", "Angela Merkel"),
+        ("no no no no no", "nein nein nein nein nein"),
+        ("bah", "bah bah bah"),
+        ("OK", "In Ordnung, ja."),
+    ],
+)
+def test_what_only_looks_degenerate_is_kept(source, text):
+    """Names stay as they are, a text that repeats itself is translated so, and short texts vary in length."""
+    rows, report = transfer_set(rows_of((source, "", candidates(text))), "en", "de")
+    assert rows["de"] == [text] and not report.dropped
+
+
+def test_a_transfer_set_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="none of the teacher's translations can be learnt from: .*1 empty"):
+        transfer_set(rows_of(("a dog", "", candidates(""))), "en", "de")
+    with pytest.raises(ValueError, match="choose must be one of best, closest, all"):
+        transfer_set(CLEAN, "en", "de", "first")
+    with pytest.raises(ValueError, match="needs the columns teacher_translations"):
+        transfer_set(CLEAN.remove_columns(TRANSLATIONS), "en", "de")

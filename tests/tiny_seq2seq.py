@@ -1,0 +1,176 @@
+"""Tiny random translation models, rows and trainers, and the naive word-level loss to compare with."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from conftest import TEXTS
+from datasets import Dataset
+from tiny import make_args, make_tokenizer
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    DataCollatorForSeq2Seq,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
+    MarianConfig,
+    MarianMTModel,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from hfdistill import Seq2SeqDistillationTrainer, Seq2SeqDistillationTrainingArguments
+from hfdistill.from_scratch import joint_tokenizer, small_marian
+
+VOCABULARY = 40
+PAD, UNKNOWN, START, END = range(4)
+LANGUAGES = (38, 39)
+
+_BART_SIZES = {
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+    "max_position_embeddings": 32,
+    "activation_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "dropout": 0.0,
+    "init_std": 0.4,
+}
+_TOKENS = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": START}
+
+#: By family: the model, its config, and what distinguishes it. Marian and T5 start with the padding token.
+FAMILIES = {
+    "marian": (MarianMTModel, MarianConfig, {**_BART_SIZES, "decoder_vocab_size": VOCABULARY, "start": PAD}),
+    "t5": (
+        T5ForConditionalGeneration,
+        T5Config,
+        {
+            "d_model": 16,
+            "num_layers": 2,
+            "num_decoder_layers": 2,
+            "num_heads": 2,
+            "d_kv": 8,
+            "d_ff": 24,
+            "dropout_rate": 0.0,
+            "start": PAD,
+        },
+    ),
+    "bart": (BartForConditionalGeneration, BartConfig, {**_BART_SIZES, "start": END}),
+    "mbart": (MBartForConditionalGeneration, MBartConfig, {**_BART_SIZES, "start": None}),
+    "m2m100": (
+        M2M100ForConditionalGeneration,
+        M2M100Config,
+        {**_BART_SIZES, "encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0, "start": END},
+    ),
+}
+
+
+def make_seq2seq(family="marian", seed=0, **changes):
+    """A model of random weights, spread wide enough that its answers differ from token to token."""
+    torch.manual_seed(seed)
+    model_class, config_class, sizes = FAMILIES[family]
+    settings = {**_TOKENS, **sizes, **changes}
+    model = model_class(
+        config_class(decoder_start_token_id=settings.pop("start"), forced_eos_token_id=None, **settings)
+    )
+    if family == "t5":  # its initialization follows the width alone
+        with torch.no_grad():
+            model.shared.weight.normal_(0, 0.5)
+    if hasattr(model, "final_logits_bias"):
+        model.final_logits_bias.normal_(0, 0.3)
+    model.generation_config.update(max_length=12)
+    return model
+
+
+def make_pairs(count=16, family="marian", seed=0):
+    """Rows of sources and targets, both of unequal length, so that batches have unequal numbers of tokens."""
+    rng = random.Random(seed)
+
+    def words(most):
+        return rng.choices(range(4, LANGUAGES[0]), k=rng.randint(1, most))
+
+    sources = [[*words(9), END] for _ in range(count)]
+    # mBART's targets end with the language, the first token of its decoder.
+    closing = [END, LANGUAGES[1]] if family == "mbart" else [END]
+    return Dataset.from_dict(
+        {
+            "input_ids": sources,
+            "attention_mask": [[1] * len(ids) for ids in sources],
+            "labels": [[*words(7), *closing] for _ in range(count)],
+        }
+    )
+
+
+def make_seq2seq_args(out, **changes):
+    plain = make_args(out)
+    names = ("per_device_train_batch_size", "num_train_epochs", "optim", "learning_rate", "lr_scheduler_type")
+    names += ("max_grad_norm", "logging_steps", "save_strategy", "report_to", "disable_tqdm", "use_cpu", "seed")
+    settings = {name: getattr(plain, name) for name in names}
+    return Seq2SeqDistillationTrainingArguments(str(out), **{**settings, "temperature": 2.0, "alpha": 0.4, **changes})
+
+
+def make_seq2seq_trainer(out, student, rows, *, teacher=None, pad_to=None, given=None, **changes):
+    tokenizer = make_tokenizer()
+    return Seq2SeqDistillationTrainer(
+        model=student,
+        args=make_seq2seq_args(out, **changes),
+        teacher=teacher,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=pad_to),
+        **(given or {}),
+    )
+
+
+def shifted(labels, family, start):
+    """The decoder's input of one row without padding, written out."""
+    first = labels[-1] if family == "mbart" else start
+    return [first, *labels[:-1]]
+
+
+@torch.no_grad()
+def token_logits(model, family, row):
+    """The logits of one row alone, shape `(tokens, classes)`."""
+    start = model.config.decoder_start_token_id
+    return (
+        model.eval()(
+            input_ids=torch.tensor([row["input_ids"]]),
+            decoder_input_ids=torch.tensor([shifted(row["labels"], family, start)]),
+        )
+        .logits[0]
+        .double()
+    )
+
+
+def naive_losses(student, teacher, family, rows, temperature=2.0):
+    """Label loss, soft-target loss and agreement, token by token, each sentence alone; and the number of tokens."""
+    sums, tokens = torch.zeros(3, dtype=torch.float64), 0
+    for row in rows:
+        own, theirs = token_logits(student, family, row), token_logits(teacher, family, row)
+        for s, t, label in zip(own, theirs, row["labels"], strict=True):
+            p, q = (t / temperature).softmax(0), (s / temperature).softmax(0)
+            sums[0] -= s.softmax(0)[label].log()
+            sums[1] += temperature**2 * (p * (p / q).log()).sum()
+            sums[2] += float(s.argmax() == t.argmax())
+            tokens += 1
+    return (sums / tokens).tolist(), tokens
+
+
+def make_translator(seed=3, texts=TEXTS):
+    """A random Marian over a joint vocabulary of these texts, and its tokenizer; it ends some texts and not others."""
+    tokenizer = joint_tokenizer(texts, vocab_size=120, max_length=32)
+    torch.manual_seed(seed)
+    model = small_marian(tokenizer, 1, 1, width=32, dropout=0.0, max_length=32)
+    with torch.no_grad():
+        for weight in model.parameters():  # wide enough that texts get translations of their own
+            if weight.requires_grad:  # the sines of the positions are not saved
+                weight.mul_(2)
+        model.final_logits_bias[:, tokenizer.eos_token_id] = 2.0
+    return model.eval(), tokenizer
