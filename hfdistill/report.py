@@ -157,7 +157,7 @@ def compare(
         role: ModelFigures(
             metrics=compute_metrics(EvalPrediction(predictions=logits[role], label_ids=labels)),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            embedding_parameters=_embedding_parameters(model),
+            embedding_parameters=embedding_parameters(model),
             megabytes=sum(weight.numel() * weight.element_size() for weight in model.parameters()) / 1e6,
             latency_ms=latency[role],
             examples_per_second=throughput[role],
@@ -165,7 +165,7 @@ def compare(
         )
         for role, model in models.items()
     }
-    return Comparison(figures, len(labels), split, _device_name(student))
+    return Comparison(figures, len(labels), split, device_name(student))
 
 
 def _labels(dataset: Dataset) -> np.ndarray:
@@ -180,9 +180,10 @@ def _order(teacher: Any, student: Any) -> slice | list[int]:
     return slice(None) if order is None else order
 
 
-def _embedding_parameters(model: PreTrainedModel) -> int:
-    tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
-    return sum(table.weight.numel() for table in tables)
+def embedding_parameters(model: PreTrainedModel) -> int:
+    """The parameters in a model's embedding tables, those of tables that share their weight once."""
+    tables = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    return sum(table.numel() for table in tables)
 
 
 def _agreement(mine: np.ndarray, theirs: np.ndarray, problem_type: str | None) -> float | None:
@@ -228,7 +229,8 @@ def _throughput(asks: Mapping[str, _Asks]) -> dict[str, float]:
     return {role: THROUGHPUT_BATCH / statistics.median(seconds) for role, seconds in times.items()}
 
 
-def _device_name(model: PreTrainedModel) -> str:
+def device_name(model: PreTrainedModel) -> str:
+    """What a model runs on."""
     if model.device.type == "cuda":
         return torch.cuda.get_device_name(model.device)
     threads = torch.get_num_threads()
