@@ -195,6 +195,8 @@ class DistillationTrainingArguments(TrainingArguments):
     def for_labels_only(self, output_dir: str, **changes: Any) -> Self:
         """A copy that trains on labels alone, in a folder of its own: for a teacher, or for a baseline.
 
+        Rows without a label would only fill its batches: give it those of `labeled_rows`.
+
         Args:
             output_dir: The folder of that run.
             **changes: Other arguments to change, such as `num_train_epochs`.
@@ -205,6 +207,7 @@ class DistillationTrainingArguments(TrainingArguments):
             "push_to_hub": False,
             "terms": ["labels"],
             "stages": None,
+            "labeled_share": None,
             **changes,
         }.items():
             setattr(other, name, value)

@@ -16,6 +16,7 @@ from hfdistill.teachers.base import (
 )
 from hfdistill.teachers.combination import COMBINATIONS, Combination
 from hfdistill.teachers.ensemble import EnsembleTeacher
+from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.given import as_teacher
 from hfdistill.teachers.model import ModelTeacher
 from hfdistill.teachers.moving_average import MovingAverageTeacher
@@ -28,6 +29,7 @@ __all__ = [
     "SOFT_TARGETS",
     "TEACHER_LOGITS",
     "Combination",
+    "EnsembleModel",
     "EnsembleTeacher",
     "ModelTeacher",
     "MovingAverageTeacher",

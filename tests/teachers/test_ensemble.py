@@ -10,7 +10,7 @@ from transformers import DataCollatorWithPadding
 
 from hfdistill import DistillationTrainer, EnsembleTeacher, ModelTeacher, soft_targets
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
-from hfdistill.teachers import Combination, as_teacher
+from hfdistill.teachers import Combination, EnsembleModel, as_teacher
 
 ORDERS = (["bad", "fair", "good"], ["good", "bad", "fair"], ["Fair", "Good", "Bad"])
 
@@ -206,6 +206,23 @@ def test_different_views_teach_the_same_live_and_stored(readers, bilingual, tiny
         trainer.train()
         losses.append([log["soft_target_loss"] for log in trainer.state.log_history if "soft_target_loss" in log])
     np.testing.assert_allclose(*losses, atol=1e-5)
+
+
+# ---- As one model ----
+
+
+def test_an_ensemble_can_be_measured_as_one_model(three_models, student):
+    """The report's column must be of what taught: the same labels, the same mean, the parameters of all."""
+    rows = make_rows()
+    model = EnsembleModel([student, *three_models]).eval()
+    each = [logits_of(student, rows)]
+    each += [in_order(logits_of(one, rows), names) for one, names in zip(three_models, ORDERS, strict=True)]
+    expected = torch.stack([logits.softmax(-1) for logits in each]).mean(0)
+    torch.testing.assert_close(model(**padded(rows)).logits.softmax(-1), expected)
+    assert model.num_parameters() == sum(one.num_parameters() for one in [student, *three_models])
+    assert model.config.id2label == student.config.id2label
+    with pytest.raises(ValueError, match="3 labels and the student 2"):
+        EnsembleModel([make_model(1, num_labels=2), make_model(2)])
 
 
 # ---- What is refused ----
