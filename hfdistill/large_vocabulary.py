@@ -23,7 +23,7 @@ from hfdistill.objective import Loss, Objective
 from hfdistill.teachers import TeacherSignal
 
 #: How many logits there are at once. Larger parts are no faster, smaller ones read the projection's weights too often.
-LOGITS_AT_ONCE = 4_000_000
+LOGITS_AT_ONCE = 2000000
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def loss_in_parts(
     """The objective over target tokens, its logits computed a part at a time.
 
     Args:
-        objective: All of its active terms must be `item_wise`.
+        objective: All of its active terms must be `logits_only`.
         student: One item for each target token that counts.
         teacher: The same items, or `None` when no term needs it.
         labels: The label of each item, shape `(items,)`.

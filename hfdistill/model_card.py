@@ -34,6 +34,7 @@ class CardFacts:
         licence: The teacher's licence, as its card says it.
         labelled_rows: How many rows had labels.
         unlabelled_rows: How many had none and were labelled by the teacher alone.
+        task: The Hub's name of what the student does.
     """
 
     teacher: str
@@ -43,6 +44,7 @@ class CardFacts:
     licence: str | None = None
     labelled_rows: int | None = None
     unlabelled_rows: int = 0
+    task: str = "text-classification"
 
 
 def model_card(
@@ -59,7 +61,7 @@ def model_card(
     data = ModelCardData(
         license=facts.licence,
         library_name="transformers",
-        pipeline_tag="text-classification",
+        pipeline_tag=facts.task,
         tags=["distillation", "hfdistill"],
         base_model=facts.teacher if _is_hub_name(facts.teacher) else None,
         base_model_relation="finetune" if _is_hub_name(facts.teacher) else None,
@@ -133,7 +135,7 @@ def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
     name = _shown(facts.dataset)
     return [
         EvalResult(
-            task_type="text-classification",
+            task_type=facts.task,
             dataset_type=facts.dataset if _is_hub_name(facts.dataset) else name,
             dataset_name=name,
             dataset_split=facts.comparison.split,

@@ -95,6 +95,11 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     def _with_decoder_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if inputs.get("labels") is None:
             raise ValueError("the batch has no labels: word by word a student learns along target texts.")
+        if outputs := self.current_objective.outputs:
+            raise ValueError(
+                f"the objective reads {', '.join(sorted(outputs))}, which an encoder and a decoder both have: for an "
+                "encoder-decoder take the terms on logits, labels, soft_targets and decoupled."
+            )
         shared = inputs.get("decoder_input_ids")
         if shared is None:
             shared = decoder_inputs(self.accelerator.unwrap_model(self.model), inputs["labels"])
@@ -108,7 +113,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         # loss scale of fp16 would come too late for gradients made along with the loss.
         plain = not (self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.torch_compile or self.args.fp16)
         known = self.teacher is None or isinstance(self.teacher, ModelTeacher)
-        return plain and known and all(term.item_wise for term in terms) and self._projects_plainly is not False
+        return plain and known and all(term.logits_only for term in terms) and self._projects_plainly is not False
 
     def _loss(
         self, objective: Objective, student: Any, teacher: Any, batch: Mapping[str, Any], counts: Tensor | None

@@ -141,14 +141,25 @@ def make_student(
         return make_seq2seq_student(teacher, num_encoder_layers, num_decoder_layers, encoder_layers, decoder_layers)
     if (num_encoder_layers, num_decoder_layers) != (None, None):
         raise ValueError(f"{type(teacher).__name__} has one stack of layers: give num_hidden_layers.")
+    if (hidden_size, intermediate_size, num_attention_heads) == (None, None, None):
+        if importance_batch is not None:
+            raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size too.")
+        return _cut(teacher, num_hidden_layers, layers)
+    if isinstance(layers, str) and num_hidden_layers is None:
+        num_hidden_layers = teacher.config.num_hidden_layers
+    widths = choose_widths(teacher.config, hidden_size, intermediate_size, num_attention_heads)
+    return _cut(teacher, num_hidden_layers, layers, widths, importance_batch)
+
+
+def _cut(
+    teacher: PreTrainedModel,
+    num_hidden_layers: int | None,
+    layers: str | Sequence[int],
+    widths: Widths | None = None,
+    importance_batch: Mapping[str, Tensor] | None = None,
+) -> PreTrainedModel:
+    """A student out of a teacher of one stack of layers."""
     stack = layer_stack(teacher)
-    widths = None
-    if (hidden_size, intermediate_size, num_attention_heads) != (None, None, None):
-        widths = choose_widths(teacher.config, hidden_size, intermediate_size, num_attention_heads)
-        if isinstance(layers, str) and num_hidden_layers is None:
-            num_hidden_layers = teacher.config.num_hidden_layers
-    elif importance_batch is not None:
-        raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size as well.")
     chosen = choose_layers(teacher.config.num_hidden_layers, num_hidden_layers, layers)
     student = _build(teacher, chosen, widths)
     if isinstance(layers, str) and only_layer_zero_fits_first(teacher, student, stack, chosen):

@@ -381,8 +381,7 @@ class DistillationTrainer(Trainer):
             return
         name = Path(self.hub_model_id or self.args.output_dir or "student").name
         facts = self.card_facts or CardFacts(teacher=self._teacher_name(), dataset="")
-        terms = [term for objective in self.stages for term in objective.describe()]
-        card = model_card(name, terms, told_arguments(self.args), facts)
+        card = model_card(name, self.stages.describe(), told_arguments(self.args), facts)
         card.save(Path(str(self.args.output_dir)) / "README.md")
 
     def _teacher_name(self) -> str:

@@ -173,6 +173,11 @@ class DistillationTrainingArguments(TrainingArguments):
     def _fit_to_stages(self) -> None:
         """Lets the run be as long as its stages."""
         stages = parse_stages(self.stages or [])
+        if len(stages) > 1 and self.load_best_model_at_end and self.metric_for_best_model in ("loss", "eval_loss"):
+            raise ValueError(
+                "the losses of two stages cannot be compared: set metric_for_best_model to a metric of the task, such "
+                "as accuracy, or leave load_best_model_at_end off."
+            )
         total = sum(stage.length for stage in stages)
         if stages and stages[0].unit == "epochs":
             self.num_train_epochs = total

@@ -3,13 +3,16 @@
 from hfdistill.data.classification import TextClassificationData, split_validation, text_classification_dataset
 from hfdistill.data.hub import HubUnreachableError, hub_errors, load_hub_dataset
 from hfdistill.data.tables import read_table
+from hfdistill.data.translation import TranslationData, translation_dataset
 
 __all__ = [
     "HubUnreachableError",
     "TextClassificationData",
+    "TranslationData",
     "hub_errors",
     "load_hub_dataset",
     "read_table",
     "split_validation",
     "text_classification_dataset",
+    "translation_dataset",
 ]

@@ -43,8 +43,8 @@ class Term(nn.Module):
         outputs: What student and teacher must return beside their logits: any of `"hidden_states"`, `"attentions"`,
             `"queries"`, `"keys"`, `"values"` (see `hfdistill.captures.ask`).
         token_wise: Whether the student is compared with the teacher token by token, so that both must read the same.
-        item_wise: Whether the loss of an item reads only that item's logits and label, so that a few target tokens
-            at a time may be computed.
+        logits_only: Whether the loss of an item reads only that item's logits and label, so that a few target tokens at
+            a time may be computed.
         citation: The paper the formula is from.
 
     Example:
@@ -62,6 +62,7 @@ class Term(nn.Module):
     uses_teacher: ClassVar[bool] = True
     outputs: ClassVar[frozenset[str]] = frozenset()
     token_wise: ClassVar[bool] = False
+    logits_only: ClassVar[bool] = False
     citation: ClassVar[str] = ""
 
     #: How far training has come, from 0 to 1: set by the objective, read by `scheduled`.

@@ -37,7 +37,7 @@ class Labels(Term):
     name = "labels"
     log_name = "label_loss"
     uses_teacher = False
-    item_wise = True
+    logits_only = True
     citation = "https://huggingface.co/papers/1503.02531"
 
     def __init__(self, problem_type: str | None = None, label_smoothing: float = 0.0) -> None:
@@ -134,7 +134,7 @@ class SoftTargets(Term):
 
     name = "soft_targets"
     log_name = "soft_target_loss"
-    item_wise = True
+    logits_only = True
     citation = "https://huggingface.co/papers/1503.02531"
 
     def __init__(
@@ -235,7 +235,7 @@ class DecoupledSoftTargets(Term):
     """
 
     name = "decoupled"
-    item_wise = True
+    logits_only = True
     citation = "https://huggingface.co/papers/2203.08679"
 
     def __init__(
