@@ -3,19 +3,23 @@
 1. Read the texts (SST-2 from the Hub, your own files, or a generated demo corpus).
 2. Take a fine-tuned teacher, or fine-tune one first (--train_teacher).
 3. Run the teacher over the texts once: its soft targets are kept for this and every later run.
-4. Make a student of some of the teacher's layers, and train it on soft targets and labels.
-5. With --baseline, train the same student on the labels alone, on the same budget.
-6. Compare them; write the student, its card and its report.
+4. With --search_trials, look for the student and the settings that do best on the validation texts.
+5. Make a student of some of the teacher's layers, and train it on soft targets and labels.
+6. With --baseline, train the same student on the labels alone, on the same budget.
+7. With --export, write it for ONNX Runtime and transformers.js, too.
+8. Compare them; write the student, its card and its report.
 
     accelerate launch recipes/sst2.py --demo
     accelerate launch recipes/sst2.py --student_num_hidden_layers 6 --baseline
     accelerate launch recipes/sst2.py --teacher_name_or_path my/bert --train_file train.csv --test_file test.csv
-    accelerate launch recipes/sst2.py settings.yaml
+    accelerate launch recipes/sst2.py settings.yaml --search_trials 20 --max_parameters 15M --export onnx int8
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -33,11 +37,13 @@ from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelT
 from hfdistill.command_line import parse_arguments, plain_errors
 from hfdistill.data import TextClassificationData, hub_errors, load_hub_dataset, text_classification_dataset
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
+from hfdistill.export import check_export, export_onnx
 from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
-from hfdistill.model_card import CardFacts
-from hfdistill.report import compare
+from hfdistill.model_card import CardFacts, measured_emissions, teacher_licence
+from hfdistill.report import Comparison, compare
 from hfdistill.run_folder import claim_folder, last_checkpoint, write_report
+from hfdistill.search import SHAPE, Budget, StudentSearch, check_search, parse_count, search_space
 
 HUB_TEACHER = "textattack/bert-base-uncased-SST-2"
 HUB_DATASET = "stanfordnlp/sst2"
@@ -65,6 +71,14 @@ class Recipe:
     max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to for the student."})
     soft_targets: bool = field(default=True, metadata={"help": "Ask the teacher once; false asks it in every step."})
     baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
+    search_trials: int = field(default=0, metadata={"help": "Try this many students and settings first (Optuna)."})
+    search_storage: str | None = field(
+        default=None, metadata={"help": "File of the search, for processes to share; default in output_dir."}
+    )
+    search_trade_off: bool = field(default=False, metadata={"help": "Search for quality and latency at once."})
+    max_parameters: str | None = field(default=None, metadata={"help": "Of a student that is searched, such as 5M."})
+    max_latency_ms: float | None = field(default=None, metadata={"help": "Of a student that is searched; one text."})
+    export: list[str] | None = field(default=None, metadata={"help": "Also write the student as: onnx int8."})
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
 
@@ -90,12 +104,7 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
 
 def main() -> None:
     recipe, args = arguments()
-    resume = str(args.resume_from_checkpoint).lower() == "true"
-    if not resume and str(args.resume_from_checkpoint).lower() not in ("none", "false"):
-        raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
-    with PartialState().main_process_first():
-        folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
-    set_seed(args.seed)
+    folder, resume = begin(args)
 
     # ---- Texts and teacher ----
     data = read_texts(recipe)
@@ -105,8 +114,8 @@ def main() -> None:
     if recipe.train_teacher:
         say("Fine-tuning the teacher.")
         dataset = tokenize(data, tokenizer, recipe.max_length)
-        teacher_args = args.for_labels_only(str(folder / "teacher"), **DEMO.teacher_training if recipe.demo else {})
-        train(DistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, metrics)), resume)
+        teacher_args = args.for_labels_only(f"{folder}/_teacher", **DEMO.teacher_training if recipe.demo else {})
+        trained(DistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, metrics)), resume)
 
     # ---- Soft targets, made once ----
     texts = data.dataset
@@ -117,35 +126,47 @@ def main() -> None:
     new_student, student_tokenizer = prepare_student(recipe, args.seed, teacher, tokenizer)
     dataset = tokenize(data, student_tokenizer, recipe.max_length, texts)
     live = None if recipe.soft_targets else ModelTeacher(teacher, tokenizer, data.text_columns, args.teacher_dtype)
+
+    def new_trainer(student: PreTrainedModel, args: RecipeTrainingArguments) -> DistillationTrainer:
+        return DistillationTrainer(student, args, teacher=live, **on(dataset, student_tokenizer, metrics))
+
+    shape, others = {}, {}
+    if recipe.search_trials:
+        shape, found = search(recipe, args, teacher, new_student, new_trainer)
+        say("Training a student with the defaults, to compare with.")
+        others["defaults"] = trained(new_trainer(new_student({}), args.elsewhere(f"{folder}/_defaults")), resume).model
+        args = found
     say("Training the student.")
-    trainer = DistillationTrainer(new_student(), args, teacher=live, **on(dataset, student_tokenizer, metrics))
-    train(trainer, resume)
+    trainer = trained(new_trainer(new_student(shape), args), resume)
     histories = {"student": trainer.state.log_history}
     baseline = None
     if recipe.baseline:
         say("Training the same student without a teacher.")
-        baseline = DistillationTrainer(
-            new_student(), args.for_labels_only(str(folder / "baseline")), **on(dataset, student_tokenizer, metrics)
-        )
-        train(baseline, resume)
+        labels_only = args.for_labels_only(f"{folder}/_baseline")
+        baseline = trained(new_trainer(new_student(shape), labels_only), resume)
         histories["baseline"] = baseline.state.log_history
 
     # ---- What was lost ----
     if trainer.is_world_process_zero():
         split = "test" if "test" in data.dataset else "validation"
+        rows = data.dataset[split].rename_column(data.label_column, "labels")
+        if recipe.export:
+            formats, columns = recipe.export, data.text_columns
+            others |= export_onnx(trainer.model, student_tokenizer, rows, folder, formats=formats, text_columns=columns)
         comparison = compare(
             teacher,
             trainer.model,
-            data.dataset[split].rename_column(data.label_column, "labels"),
+            rows,
             processing_class=student_tokenizer,
             teacher_processing_class=tokenizer,
             compute_metrics=metrics,
             baseline=baseline.model if baseline else None,
+            others=others,
             text_columns=data.text_columns,
             split=split,
         )
         write_report(folder, comparison, histories, notes=[DEMO_NOTICE] if recipe.demo else [])
-        trainer.card_facts = card_facts(recipe, data, comparison)
+        trainer.card_facts = card_facts(recipe, data, comparison, folder)
         trainer.create_model_card()
         print(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
         if recipe.demo:
@@ -160,7 +181,21 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
     if recipe.demo:
         demo = {"train_teacher": True, "baseline": True, **DEMO.student_training}
         recipe, args = parse_arguments(classes, __doc__.splitlines()[0], demo)
+    check_export(recipe.export or [])
+    if recipe.search_trials:
+        check_search()
     return recipe, args
+
+
+def begin(args: RecipeTrainingArguments) -> tuple[Path, bool]:
+    """The run's folder, and whether an unfinished run in it is continued."""
+    resume = str(args.resume_from_checkpoint).lower() == "true"
+    if not resume and str(args.resume_from_checkpoint).lower() not in ("none", "false"):
+        raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
+    with PartialState().main_process_first():
+        folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
+    set_seed(args.seed)
+    return folder, resume
 
 
 def read_texts(recipe: Recipe) -> TextClassificationData:
@@ -216,23 +251,27 @@ def load_teacher(recipe: Recipe, data: TextClassificationData) -> tuple[PreTrain
 
 def prepare_student(
     recipe: Recipe, seed: int, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> tuple[Callable[[], PreTrainedModel], PreTrainedTokenizerBase]:
-    """A function that makes the untrained student, the same at each call, and the student's tokenizer."""
+) -> tuple[Callable[[Mapping[str, Any]], PreTrainedModel], PreTrainedTokenizerBase]:
+    """A function that makes the untrained student of a shape, the same at each call, and the student's tokenizer."""
     name, depth, config = recipe.student_name_or_path, recipe.student_num_hidden_layers, teacher.config
     if name is not None:
         with hub_errors(name):
             tokenizer = AutoTokenizer.from_pretrained(name)
 
-    def new_student() -> PreTrainedModel:
+    def new_student(shape: Mapping[str, Any]) -> PreTrainedModel:
         set_seed(seed)
         if recipe.demo and depth is None:
             return demo_student(tokenizer)
         if name is None:
-            return make_student(teacher, num_hidden_layers=depth or max(1, config.num_hidden_layers // 2))
+            return make_student(teacher, **{"num_hidden_layers": depth or default_depth(teacher), **shape})
         same_labels = {"id2label": config.id2label, "label2id": config.label2id, "problem_type": config.problem_type}
         return AutoModelForSequenceClassification.from_pretrained(name, dtype="float32", **same_labels)
 
     return new_student, tokenizer
+
+
+def default_depth(teacher: PreTrainedModel) -> int:
+    return max(1, teacher.config.num_hidden_layers // 2)
 
 
 def tokenize(
@@ -253,13 +292,42 @@ def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, metrics: Callab
     return {**splits, "processing_class": tokenizer, "compute_metrics": metrics}
 
 
-def train(trainer: DistillationTrainer, resume: bool) -> None:
+def trained(trainer: DistillationTrainer, resume: bool) -> DistillationTrainer:
     folder = trainer.args.output_dir
     trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     trainer.save_model()
+    return trainer
 
 
-def card_facts(recipe: Recipe, data: TextClassificationData, comparison) -> CardFacts:
+def search(
+    recipe: Recipe,
+    args: RecipeTrainingArguments,
+    teacher: PreTrainedModel,
+    new_student: Callable,
+    new_trainer: Callable,
+) -> tuple[dict[str, object], RecipeTrainingArguments]:
+    """The shape and the training arguments of the student that does best on the validation texts."""
+    depth, given = recipe.student_num_hidden_layers, recipe.demo or recipe.student_name_or_path is not None
+    space = search_space(teacher, fixed=SHAPE if given else ("num_hidden_layers",) if depth else ())
+    defaults = {**vars(args), "num_hidden_layers": default_depth(teacher), "layers": "uniform"}
+    students = StudentSearch(
+        space,
+        new_student,
+        new_trainer,
+        args,
+        recipe.search_storage or f"{args.output_dir}/_search.log",
+        budget=Budget(parse_count(recipe.max_parameters), recipe.max_latency_ms),
+        trade_off=recipe.search_trade_off,
+        defaults=defaults,
+    )
+    say(f"Searching over {', '.join(space)}.")
+    best = students.run(recipe.search_trials)
+    say(f"The best of {recipe.search_trials} on the validation texts: {best.score:.4f} with {best.values}")
+    students.save_plots(f"{args.output_dir}/report")
+    return students.values_of(best.values)
+
+
+def card_facts(recipe: Recipe, data: TextClassificationData, comparison: Comparison, folder: Path) -> CardFacts:
     labels = data.dataset["train"][data.label_column]
     labelled = sum(label != -100 for label in labels)
     return CardFacts(
@@ -267,6 +335,8 @@ def card_facts(recipe: Recipe, data: TextClassificationData, comparison) -> Card
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
         command=["accelerate", "launch", "recipes/sst2.py", *sys.argv[1:]],
+        licence=None if recipe.demo else teacher_licence(recipe.teacher_name_or_path),
+        emissions_grams=measured_emissions(folder),
         labelled_rows=labelled,
         unlabelled_rows=len(labels) - labelled,
     )
