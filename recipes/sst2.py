@@ -208,9 +208,7 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
     if recipe.num_teachers > 1 and not recipe.train_teacher:
         raise ValueError("--num_teachers fine-tunes several, with --train_teacher; those there are go by their names.")
     if recipe.search_trials and recipe.online:
-        raise ValueError(
-            "--search_trials looks for how to learn from a teacher, and --online has none: take one."
-        )
+        raise ValueError("--search_trials looks for how to learn from a teacher, and --online has none: take one.")
     check_export(recipe.export or [])
     if recipe.search_trials:
         check_search()

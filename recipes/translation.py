@@ -135,7 +135,7 @@ def main() -> None:
     if recipe.train_teacher:
         say("Training the teacher.")
         dataset = tokenize(data.dataset, data, tokenizer, recipe.max_length)
-        teacher_args = args.for_labels_only(str(folder / "teacher"), **DEMO.teacher_training if recipe.demo else {})
+        teacher_args = args.for_labels_only(str(folder / "_teacher"), **DEMO.teacher_training if recipe.demo else {})
         train(Seq2SeqDistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, args)), resume)
 
     # ---- The teacher's translations, made once ----
@@ -162,7 +162,7 @@ def main() -> None:
         say("Training the same student without a teacher.")
         dataset = tokenize(data.dataset, data, student_tokenizer, recipe.max_length)
         baseline = Seq2SeqDistillationTrainer(
-            new_student(), args.for_labels_only(str(folder / "baseline")), **on(dataset, student_tokenizer, args)
+            new_student(), args.for_labels_only(str(folder / "_baseline")), **on(dataset, student_tokenizer, args)
         )
         train(baseline, resume)
         models["baseline"] = baseline.model

@@ -162,7 +162,7 @@ def test_terms_on_layers_ask_the_teacher_in_every_step(home, recipe):
     assert_complete(home / "out", ("teacher", "student", "baseline"))
     names = {"label_loss", "soft_target_loss", "hidden_states_loss", "minilm_loss"}
     assert train_loss_names(home / "out") == {"loss", *names}
-    assert train_loss_names(home / "out" / "baseline") == {"loss", "label_loss"}
+    assert train_loss_names(home / "out" / "_baseline") == {"loss", "label_loss"}
     assert "papers/2012.15828" in (home / "out" / "README.md").read_text(encoding="utf-8")
 
 

@@ -52,9 +52,9 @@ def test_several_teachers_are_one(home, recipe, second):  # noqa: F811
 def test_teachers_of_several_seeds_are_trained(home, recipe):  # noqa: F811
     """Trained from one seed, ten teachers are one."""
     recipe(*OWN, "--train_teacher", "--num_teachers", "2", *SIZE)
-    first, second = (load_file(home / "out" / f"teacher_{number}" / "model.safetensors") for number in (1, 2))
+    first, second = (load_file(home / "out" / f"_teacher_{number}" / "model.safetensors") for number in (1, 2))
     assert not torch.allclose(first["bert.pooler.dense.weight"], second["bert.pooler.dense.weight"], atol=1e-4)
-    model = AutoModelForSequenceClassification.from_pretrained(home / "out" / "teacher_1")
+    model = AutoModelForSequenceClassification.from_pretrained(home / "out" / "_teacher_1")
     assert results_of(home / "out")["teacher_parameters"] == 2 * model.num_parameters()
 
 
@@ -65,7 +65,7 @@ def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):  # noq
     assert "6 rows with labels, and 21 without, labelled by the teacher alone" in card
     steps = [
         json.loads(next((home / "out" / name).glob("checkpoint-*/trainer_state.json")).read_text())["global_step"]
-        for name in (".", "baseline")
+        for name in (".", "_baseline")
     ]
     assert steps[0] == steps[1] > 0
     assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}

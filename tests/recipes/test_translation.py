@@ -94,7 +94,7 @@ def test_all_three_methods_with_a_baseline(home, recipe):
     student, tokenizer, results = complete(home / "out", ("teacher", "student", "baseline"))
     assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
     assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    assert losses_of(home / "out" / "baseline") == {"loss", "label_loss"}
+    assert losses_of(home / "out" / "_baseline") == {"loss", "label_loss"}
     assert "pairs from 27 translated texts" in printed
     table = printed.split("\n\n")[-2]
     assert "7 test rows" in table and "BLEU, beam 2" in table and f"{results['student_bleu']:.1f}" in table
@@ -133,7 +133,7 @@ def test_a_teacher_trained_first(home, recipe):
     printed = recipe(*OWN[2:], *sizes, "--methods", "word", "--predict_with_generate", "true")
     assert "Training the teacher." in printed
     complete(home / "out", ("teacher", "student"))
-    assert (home / "out" / "teacher" / "model.safetensors").exists()
+    assert (home / "out" / "_teacher" / "model.safetensors").exists()
 
 
 REFUSED = {
