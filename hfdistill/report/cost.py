@@ -59,11 +59,11 @@ class Asked:
 
 
 def size_of(model: PreTrainedModel) -> Size:
-    """A transformers model's size."""
-    tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    """A transformers model's size; a table that several modules share counts once."""
+    tables = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     return Size(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        embedding_parameters=sum(table.weight.numel() for table in tables),
+        embedding_parameters=sum(table.numel() for table in tables),
         megabytes=sum(weight.numel() * weight.element_size() for weight in model.parameters()) / 1e6,
     )
 

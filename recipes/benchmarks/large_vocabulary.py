@@ -1,0 +1,141 @@
+"""What a word-level distillation loss costs over a large vocabulary: in parts, against the whole logits in float32.
+
+Both start from the hidden states of 8 sentences of 64 tokens and end with the gradients of the student's hidden states
+and output projection; each runs in a process of its own. Memory is what the loss takes above what stood before it.
+
+    python recipes/benchmarks/large_vocabulary.py
+    python recipes/benchmarks/large_vocabulary.py --classes 256206 --width 1024 --device cuda
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import torch
+
+from hfdistill import Objective, TeacherSignal
+from hfdistill.large_vocabulary import Logits, Projection, loss_in_parts
+from hfdistill.losses import Labels, SoftTargets
+
+SECONDS_BETWEEN_LOOKS = 0.0005
+
+
+def main() -> None:
+    options = parse_options()
+    if options.way:
+        small = argparse.Namespace(**{**vars(options), "classes": 100, "rounds": 1})
+        measure(small)  # what code takes once it has run is no cost of the loss
+        print(json.dumps(measure(options)))
+        return
+    figures = {way: [in_own_process(way) for _ in range(options.repeats)] for way in ("whole", "parts")}
+    middle = {
+        way: {key: sorted(run[key] for run in runs)[len(runs) // 2] for key in runs[0] if key != "digest"}
+        for way, runs in figures.items()
+    }
+    print(
+        "| loss | peak MiB above the inputs | seconds, forward and backward | processor seconds |\n|---|---:|---:|---:|"
+    )
+    for way, run in middle.items():
+        print(f"| {way} | {run['peak_mib']:.0f} | {run['seconds']:.3f} | {run['cpu_seconds']:.3f} |")
+    for key in ("peak_mib", "seconds", "cpu_seconds"):
+        print(f"{key}: parts / whole = {middle['parts'][key] / middle['whole'][key]:.3f}")
+    gaps = [
+        abs(a - b) / abs(b) for a, b in zip(figures["parts"][0]["digest"], figures["whole"][0]["digest"], strict=True)
+    ]
+    print(f"largest relative difference of the loss and of the gradients' norms: {max(gaps):.1e}")
+
+
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    torch.manual_seed(0)
+    device, tokens = torch.device(options.device), options.sentences * options.length
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=device) / options.width**0.25
+
+    student = Projection(
+        drawn(tokens, options.width).requires_grad_(True), drawn(options.classes, options.width).requires_grad_(True)
+    )
+    teacher = Projection(drawn(tokens, options.width), drawn(options.classes, options.width))
+    labels = torch.randint(options.classes, (tokens,), device=device)
+    objective = Objective({"labels": (0.2, Labels()), "soft_targets": (0.8, SoftTargets(temperature=2.0))})
+    counts = torch.tensor([tokens, tokens], device=device)
+
+    def once() -> torch.Tensor:
+        if options.way == "parts":
+            loss = loss_in_parts(objective, student, teacher, labels, counts).total
+        else:
+            signal = TeacherSignal(logits=teacher.logits())
+            loss = objective(Logits(student.logits()), signal, {"labels": labels}, counts).total
+        loss.backward()
+        return loss.detach()
+
+    peak = peak_of(once, device)
+    seconds, cpu_seconds = [], []
+    for _ in range(options.rounds):
+        student.hidden.grad = student.weight.grad = None
+        began, cpu_began = time.perf_counter(), time.process_time()
+        loss = once()
+        float(loss)
+        seconds.append(time.perf_counter() - began)
+        cpu_seconds.append(time.process_time() - cpu_began)
+    digest = [float(loss), float(student.hidden.grad.norm()), float(student.weight.grad.norm())]
+    middle = len(seconds) // 2
+    times = {"seconds": sorted(seconds)[middle], "cpu_seconds": sorted(cpu_seconds)[middle]}
+    return {"peak_mib": peak / 2**20, **times, "digest": digest}
+
+
+def peak_of(job, device: torch.device) -> int:
+    """The most bytes that a job holds above what there was before it."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        job()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    before, most, done = resident(), 0, threading.Event()
+
+    def look() -> None:
+        nonlocal most
+        while not done.is_set():
+            most = max(most, resident())
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    job()
+    done.set()
+    watcher.join()
+    return most - before
+
+
+def resident() -> int:
+    """The bytes of this process that are in memory (Linux)."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def in_own_process(way: str) -> dict[str, object]:
+    finished = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--way", way], capture_output=True, text=True)
+    if finished.returncode:
+        sys.exit(f"{way} failed:\n{finished.stderr[-3000:]}")
+    return json.loads(finished.stdout.strip().splitlines()[-1])
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--classes", type=int, default=58_101, help="words of the vocabulary (OPUS-MT en-de: 58101)")
+    parser.add_argument("--width", type=int, default=512, help="width of both models")
+    parser.add_argument("--sentences", type=int, default=8)
+    parser.add_argument("--length", type=int, default=64, help="target tokens of a sentence")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds; the median is shown")
+    parser.add_argument("--repeats", type=int, default=1, help="processes for each way; the medians are shown")
+    parser.add_argument("--way", choices=("whole", "parts"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

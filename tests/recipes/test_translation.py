@@ -1,0 +1,154 @@
+"""The translation recipe, run as a user runs it: what it leaves behind, what it says, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TEXTS
+from safetensors.torch import load_file
+from tiny_seq2seq import make_translator
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from hfdistill.translation_report import translate
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "translation.py"
+PAIRS = [(text, " ".join(reversed(text.split()))) for text in TEXTS]
+OWN = ("--teacher_name_or_path", "teacher", "--train_file", "train.jsonl", "--output_dir", "out")
+BASICS = (
+    *("--num_train_epochs", "1", "--per_device_train_batch_size", "8", "--learning_rate", "1e-3"),
+    *("--max_length", "20", "--num_beams", "2", "--use_cpu", "true", "--disable_tqdm", "true"),
+)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder with a teacher and files, in which the user stands."""
+    monkeypatch.chdir(tmp_path)
+    teacher, tokenizer = make_translator()
+    teacher.save_pretrained("teacher")
+    tokenizer.save_pretrained("teacher")
+    lines = [json.dumps({"translation": {"en": source, "de": target}}) for source, target in PAIRS]
+    Path("train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    test = ["en\tde", *(f"really {source}\t{target} really" for source, target in PAIRS[:7])]
+    Path("test.tsv").write_text("\n".join(test) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def recipe(home, monkeypatch, capfd):
+    """`recipe(*words)`: runs it in this process; what it printed."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", [str(RECIPE), *BASICS, *words])
+        capfd.readouterr()
+        runpy.run_path(str(RECIPE), run_name="__main__")
+        return capfd.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refusal(home, recipe, capfd):
+    """`refusal(*words)`: the one line that it ends with."""
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            recipe(*words)
+        printed = capfd.readouterr().err
+        line = ended.value.code if isinstance(ended.value.code, str) else printed[printed.rindex("error: ") :].strip()
+        assert "error: " in line and "Traceback" not in printed and "\n" not in line
+        return line
+
+    return run
+
+
+def complete(folder, roles):
+    """All that a run promises to leave in its folder; the figures."""
+    for name in ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "README.md"):
+        assert (folder / name).stat().st_size > 0
+    results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+    names = ("bleu", "chrf", "greedy_bleu", "greedy_chrf", "parameters", "decoder_layers", "beam_per_second")
+    assert {f"{role}_{name}" for role in roles for name in names} | {"agreement", "speedup"} <= results.keys()
+    assert ("baseline" in roles) == any(key.startswith("baseline") for key in results)
+    student = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    assert set(load_file(folder / "model.safetensors")) <= set(student.state_dict())
+    report = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    assert "nrefs:1" in report and "translations.md" in report
+    assert "pipeline_tag: translation" in (folder / "README.md").read_text(encoding="utf-8")
+    return student, AutoTokenizer.from_pretrained(folder), results
+
+
+def losses_of(folder):
+    [state] = folder.glob("checkpoint-*/trainer_state.json")
+    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+    return {name for entry in history if "loss" in entry for name in entry if name.endswith("loss")}
+
+
+def test_all_three_methods_with_a_baseline(home, recipe):
+    """The usual run: a shrunk student on the teacher's translations, word by word, beside the same student alone."""
+    printed = recipe(*OWN, "--test_file", "test.tsv", "--baseline", "--student_num_decoder_layers", "1")
+    student, tokenizer, results = complete(home / "out", ("teacher", "student", "baseline"))
+    assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
+    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert losses_of(home / "out" / "baseline") == {"loss", "label_loss"}
+    assert "pairs from 27 translated texts" in printed
+    table = printed.split("\n\n")[-2]
+    assert "7 test rows" in table and "BLEU, beam 2" in table and f"{results['student_bleu']:.1f}" in table
+    page = (home / "out" / "report" / "translations.md").read_text(encoding="utf-8")
+    for row in range(7):
+        source, target = PAIRS[row]
+        own = translate(student, tokenizer, [f"really {source}"], num_beams=2, max_length=20)[0]
+        assert f"| source | really {source} |" in page and f"| reference | {target} really |" in page
+        assert f"| student | {own} |" in page
+
+
+@pytest.mark.parametrize("methods", [("word",), ("sequence",)])
+def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, methods):
+    """Each method by itself, and the baseline's start is the student's."""
+    recipe(*OWN, "--methods", *methods, "--student_hidden_size", "32")
+    _, _, results = complete(home / "out", ("teacher", "student"))
+    expected = {"loss", "label_loss"} | ({"soft_target_loss"} if methods == ("word",) else set())
+    assert losses_of(home / "out") == expected
+    assert results["student_decoder_layers"] == 1
+
+
+@pytest.mark.slow
+def test_a_student_with_words_of_its_own_and_more_texts(home, recipe):
+    """Another vocabulary, and source texts that nobody translated."""
+    Path("more.csv").write_text("en\n" + "\n".join(f"truly {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
+    words = ("--methods", "sequence", "--student_vocab_size", "60", "--student_hidden_size", "32")
+    printed = recipe(*OWN, *words, "--unlabeled_file", "more.csv")
+    student, tokenizer, _ = complete(home / "out", ("teacher", "student"))
+    assert student.config.vocab_size == len(tokenizer) == 60
+    assert "from 57 translated texts" in printed
+
+
+@pytest.mark.slow
+def test_a_teacher_trained_first(home, recipe):
+    sizes = ("--train_teacher", "--teacher_size", "1", "1", "32", "--vocab_size", "80")
+    printed = recipe(*OWN[2:], *sizes, "--methods", "word", "--predict_with_generate", "true")
+    assert "Training the teacher." in printed
+    complete(home / "out", ("teacher", "student"))
+    assert (home / "out" / "teacher" / "model.safetensors").exists()
+
+
+REFUSED = {
+    "word with another vocabulary": (("--student_vocab_size", "60"), "goes with --methods sequence alone"),
+    "shrink to another width": (("--student_hidden_size", "16"), "exclude one another"),
+    "texts nobody translates": (("--unlabeled_file", "x.csv", "--methods", "word"), "goes with --methods sequence"),
+    "unknown method": (("--methods", "words"), "invalid choice: 'words'"),
+    "no such language": (("--target_lang", "fr"), "has the languages en, de and not 'fr'"),
+    "no such file": (("--test_file", "tset.tsv"), "There is no file tset.tsv"),
+    "too many layers": (("--student_num_decoder_layers", "3"), "num_decoder_layers=3 is not possible"),
+    "no such teacher": (("--teacher_name_or_path", "./nowhere"), "There is no folder './nowhere'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_answered_with_one_line(refusal, case):
+    words, sentence = REFUSED[case]
+    assert sentence in refusal(*OWN, *words)
