@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,8 +104,7 @@ class Stages(nn.Module):
         """The objective for an optimizer step, told how far its stage has come."""
         starts = self.starts(total)
         number = _number(starts, step)
-        objective = self.objectives[number]
-        assert isinstance(objective, Objective)
+        objective = list(self)[number]
         objective.set_progress(min(1.0, (step - starts[number]) / max(1, starts[number + 1] - starts[number] - 1)))
         return objective
 
@@ -114,8 +113,10 @@ class Stages(nn.Module):
         each = [(number, term) for number, objective in enumerate(self, start=1) for term in objective.describe()]
         return [{"stage": number, **term} if len(self.lengths) > 1 else term for number, term in each]
 
-    def __iter__(self) -> Any:
-        return iter(self.objectives)
+    def __iter__(self) -> Iterator[Objective]:
+        for objective in self.objectives:
+            assert isinstance(objective, Objective)
+            yield objective
 
 
 def stage_starts(lengths: Sequence[float], total: int) -> list[int]:
