@@ -201,16 +201,28 @@ class DistillationTrainingArguments(TrainingArguments):
             output_dir: The folder of that run.
             **changes: Other arguments to change, such as `num_train_epochs`.
         """
+        alone = {"terms": ["labels"], "stages": None, "labeled_share": None}
+        return self.elsewhere(output_dir, **{**alone, **changes})
+
+    def elsewhere(self, output_dir: str, **changes: Any) -> Self:
+        """A copy for another run: in a folder of its own, and not pushed.
+
+        Args:
+            output_dir: The folder of that run.
+            **changes: Other arguments to change.
+        """
         other = copy.copy(self)
-        for name, value in {
-            "output_dir": output_dir,
-            "push_to_hub": False,
-            "terms": ["labels"],
-            "stages": None,
-            "labeled_share": None,
-            **changes,
-        }.items():
+        for name, value in {"output_dir": output_dir, "push_to_hub": False, **changes}.items():
             setattr(other, name, value)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        # `Trainer` pickles its arguments into training_args.bin, and pushes that for everybody to read.
+        return {**vars(self), "hub_token": None}
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
         return other
 
     @property

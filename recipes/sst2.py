@@ -6,9 +6,11 @@
    (--online), where students of other seeds teach one another.
 3. Run the teacher over the texts once: its soft targets are kept for this and every later run. (With terms that
    compare layers, such as --terms labels soft_targets minilm, it is asked in every step instead.)
-4. Make a student of some of the teacher's layers, or of narrower ones, and train it on soft targets and labels.
-5. With --baseline, train the same student on the labels alone, on the same budget.
-6. Compare them; write the student, its card and its report.
+4. With --search_trials, look for the student and the settings that do best on the validation texts.
+5. Make a student of some of the teacher's layers, or of narrower ones, and train it on soft targets and labels.
+6. With --baseline, train the same student on the labels alone, on the same budget.
+7. With --export, write it for ONNX Runtime and transformers.js, too.
+8. Compare them; write the student, its card and its report.
 
     accelerate launch recipes/sst2.py --demo
     accelerate launch recipes/sst2.py --student_num_hidden_layers 6 --baseline
@@ -16,12 +18,14 @@
     accelerate launch recipes/sst2.py --demo --num_teachers 3
     accelerate launch recipes/sst2.py --demo --label_fraction 0.1 --augment masking n_grams
     accelerate launch recipes/sst2.py --demo --online mutual
-    accelerate launch recipes/sst2.py settings.yaml
+    accelerate launch recipes/sst2.py settings.yaml --search_trials 20 --max_parameters 15M --export onnx int8
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -41,12 +45,14 @@ from hfdistill.augmentation import AUGMENTERS, augment, augmentation_report, loa
 from hfdistill.command_line import parse_arguments, plain_errors
 from hfdistill.data import TextClassificationData, hub_errors, load_hub_dataset, text_classification_dataset
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
+from hfdistill.export import check_export, export_onnx
 from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
-from hfdistill.model_card import CardFacts
+from hfdistill.model_card import CardFacts, measured_emissions, teacher_licence
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
-from hfdistill.report import compare
+from hfdistill.report import Comparison, compare
 from hfdistill.run_folder import claim_folder, last_checkpoint, write_report
+from hfdistill.search import SHAPE, Budget, StudentSearch, check_search, parse_count, search_space
 from hfdistill.teachers import EnsembleModel
 from hfdistill.transfer_sets import keep_labels, labeled_rows
 
@@ -104,6 +110,14 @@ class Recipe:
     max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to for the student."})
     soft_targets: bool = field(default=True, metadata={"help": "Ask the teacher once; false asks it in every step."})
     baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
+    search_trials: int = field(default=0, metadata={"help": "Try this many students and settings first (Optuna)."})
+    search_storage: str | None = field(
+        default=None, metadata={"help": "File of the search, for processes to share; default in output_dir."}
+    )
+    search_trade_off: bool = field(default=False, metadata={"help": "Search for quality and latency at once."})
+    max_parameters: str | None = field(default=None, metadata={"help": "Of a student that is searched, such as 5M."})
+    max_latency_ms: float | None = field(default=None, metadata={"help": "Of a student that is searched; one text."})
+    export: list[str] | None = field(default=None, metadata={"help": "Also write the student as: onnx int8."})
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
 
@@ -129,12 +143,7 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
 
 def main() -> None:
     recipe, args = arguments()
-    resume = str(args.resume_from_checkpoint).lower() == "true"
-    if not resume and str(args.resume_from_checkpoint).lower() not in ("none", "false"):
-        raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
-    with PartialState().main_process_first():
-        folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
-    set_seed(args.seed)
+    folder, resume = begin(args)
 
     # ---- Texts and teachers ----
     data = read_texts(recipe)
@@ -154,27 +163,36 @@ def main() -> None:
     if recipe.augment:
         data = with_train(data, more_texts(recipe, data, teachers[0][0], args.seed))
     texts, live = ask_teachers(recipe, args, data, teachers, tokenizer)
+    dataset = tokenize(data, tokenizer, recipe.max_length, texts)
+
+    def new_trainer(student: PreTrainedModel, args: RecipeTrainingArguments) -> DistillationTrainer:
+        return DistillationTrainer(student, args, teacher=live, **on(dataset, tokenizer, metrics))
 
     # ---- Student, and the same student without a teacher ----
-    dataset = tokenize(data, tokenizer, recipe.max_length, texts)
+    shape, others = {}, {}
+    if recipe.search_trials:
+        shape, found = search(recipe, args, teachers[0][1], new_student, new_trainer)
+        say("Training a student with the defaults, to compare with.")
+        others["defaults"] = trained(new_trainer(new_student(), args.elsewhere(f"{folder}/_defaults")), resume).model
+        args = found
     say("Training the student.")
     if recipe.online:
-        students = together(recipe.online, [new_student(number) for number in range(recipe.num_students)])
-        trainer = OnlineTrainer(students, args, **on(dataset, tokenizer, metrics))
+        students = together(recipe.online, [new_student(shape, number) for number in range(recipe.num_students)])
+        trainer = trained(OnlineTrainer(students, args, **on(dataset, tokenizer, metrics)), resume)
     else:
-        trainer = DistillationTrainer(new_student(), args, teacher=live, **on(dataset, tokenizer, metrics))
-    train(trainer, resume)
+        trainer = trained(new_trainer(new_student(shape), args), resume)
     trainers = {"student": trainer}
     if recipe.baseline:
         say("Training the same student without a teacher.")
-        baseline_args = args.for_labels_only(str(folder / "baseline"))
-        alone = on(labels_alone(dataset), tokenizer, metrics)
-        trainers["baseline"] = DistillationTrainer(new_student(), baseline_args, **alone)
-        train(trainers["baseline"], resume)
+        baseline_args, alone = (
+            args.for_labels_only(f"{folder}/_baseline"),
+            on(labels_alone(dataset), tokenizer, metrics),
+        )
+        trainers["baseline"] = trained(DistillationTrainer(new_student(shape), baseline_args, **alone), resume)
 
     # ---- What was lost ----
     if trainer.is_world_process_zero():
-        report(recipe, args, data, teachers, tokenizer, metrics, trainers)
+        report(recipe, args, data, teachers, tokenizer, metrics, trainers, others)
     if args.push_to_hub:
         trainer.push_to_hub()
 
@@ -190,7 +208,25 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
         raise ValueError(f"--augment knows {', '.join(AUGMENTERS)}, not {', '.join(unknown)}.")
     if recipe.num_teachers > 1 and not recipe.train_teacher:
         raise ValueError("--num_teachers fine-tunes several, with --train_teacher; those there are go by their names.")
+    if recipe.search_trials and recipe.online:
+        raise ValueError(
+            "--search_trials looks for how to learn from a teacher, and --online has none: take one."
+        )
+    check_export(recipe.export or [])
+    if recipe.search_trials:
+        check_search()
     return recipe, args
+
+
+def begin(args: RecipeTrainingArguments) -> tuple[Path, bool]:
+    """The run's folder, and whether an unfinished run in it is continued."""
+    resume = str(args.resume_from_checkpoint).lower() == "true"
+    if not resume and str(args.resume_from_checkpoint).lower() not in ("none", "false"):
+        raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
+    with PartialState().main_process_first():
+        folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
+    set_seed(args.seed)
+    return folder, resume
 
 
 def read_texts(recipe: Recipe) -> TextClassificationData:
@@ -289,13 +325,11 @@ def train_teachers(
 ) -> None:
     for number, (tokenizer, teacher) in enumerate(teachers):
         say("Fine-tuning the teacher." if len(teachers) == 1 else f"Fine-tuning teacher {number + 1}.")
-        folder = f"{args.output_dir}/teacher" + (f"_{number + 1}" if len(teachers) > 1 else "")
+        folder = f"{args.output_dir}/_teacher" + (f"_{number + 1}" if len(teachers) > 1 else "")
         changes = {"seed": args.seed + number, **(DEMO.teacher_training if recipe.demo else {})}
         dataset = labels_alone(tokenize(data, tokenizer, recipe.max_length))
-        trainer = DistillationTrainer(
-            teacher, args.for_labels_only(folder, **changes), **on(dataset, tokenizer, metrics)
-        )
-        train(trainer, resume)
+        teacher_args = args.for_labels_only(folder, **changes)
+        trained(DistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, metrics)), resume)
 
 
 def ask_teachers(
@@ -341,7 +375,7 @@ def together(how: str, students: list[PreTrainedModel]) -> Peers | Branches:
 def prepare_student(
     recipe: Recipe, seed: int, teachers: Teachers, data: TextClassificationData
 ) -> tuple[Callable[..., PreTrainedModel], PreTrainedTokenizerBase]:
-    """A function that makes the untrained student of a number, the same at each call, and the student's tokenizer."""
+    """A function that makes the untrained student, the same at each call, and the student's tokenizer."""
     tokenizer, teacher = teachers[0]
     name, depth, width = recipe.student_name_or_path, recipe.student_num_hidden_layers, recipe.student_hidden_size
     config = teacher.config
@@ -349,22 +383,26 @@ def prepare_student(
         with hub_errors(name):
             tokenizer = AutoTokenizer.from_pretrained(name)
 
-    def cut_or_load() -> PreTrainedModel:
+    def cut_or_load(shape: Mapping[str, Any]) -> PreTrainedModel:
         if name is None:
-            layers = depth or max(1, config.num_hidden_layers // 2)
-            sample = None if width is None else sample_batch(data, tokenizer, recipe.max_length)
-            return make_student(teacher, layers, hidden_size=width, importance_batch=sample)
+            own = {"num_hidden_layers": depth or default_depth(teacher), "hidden_size": width, **shape}
+            sample = None if own["hidden_size"] is None else sample_batch(data, tokenizer, recipe.max_length)
+            return make_student(teacher, **own, importance_batch=sample)
         same_labels = {"id2label": config.id2label, "label2id": config.label2id, "problem_type": config.problem_type}
         return AutoModelForSequenceClassification.from_pretrained(name, dtype="float32", **same_labels)
 
-    def new_student(number: int = 0) -> PreTrainedModel:
+    def new_student(shape: Mapping[str, Any] | None = None, number: int = 0) -> PreTrainedModel:
         set_seed(seed + number)
         if recipe.demo and depth is None and width is None:
             return demo_student(tokenizer)
         # Students that start alike have nothing to teach one another.
-        return cut_or_load() if number == 0 else new_head(cut_or_load())
+        return cut_or_load(shape or {}) if number == 0 else new_head(cut_or_load(shape or {}))
 
     return new_student, tokenizer
+
+
+def default_depth(teacher: PreTrainedModel) -> int:
+    return max(1, teacher.config.num_hidden_layers // 2)
 
 
 def sample_batch(data: TextClassificationData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> BatchEncoding:
@@ -393,10 +431,41 @@ def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, metrics: Callab
     return {**splits, "processing_class": tokenizer, "compute_metrics": metrics}
 
 
-def train(trainer: DistillationTrainer, resume: bool) -> None:
+def trained(trainer: DistillationTrainer, resume: bool) -> DistillationTrainer:
     folder = trainer.args.output_dir
     trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     trainer.save_model()
+    return trainer
+
+
+def search(
+    recipe: Recipe,
+    args: RecipeTrainingArguments,
+    teacher: PreTrainedModel,
+    new_student: Callable,
+    new_trainer: Callable,
+) -> tuple[dict[str, object], RecipeTrainingArguments]:
+    """The shape and the training arguments of the student that does best on the validation texts."""
+    given = {"num_hidden_layers": recipe.student_num_hidden_layers, "hidden_size": recipe.student_hidden_size}
+    whole = recipe.demo or recipe.student_name_or_path is not None
+    space = search_space(teacher, fixed=SHAPE if whole else [name for name, value in given.items() if value])
+    usual = {"num_hidden_layers": default_depth(teacher), "hidden_size": teacher.config.hidden_size}
+    defaults = {**vars(args), **usual, "layers": "uniform"}
+    students = StudentSearch(
+        space,
+        new_student,
+        new_trainer,
+        args,
+        recipe.search_storage or f"{args.output_dir}/_search.log",
+        budget=Budget(parse_count(recipe.max_parameters), recipe.max_latency_ms),
+        trade_off=recipe.search_trade_off,
+        defaults=defaults,
+    )
+    say(f"Searching over {', '.join(space)}.")
+    best = students.run(recipe.search_trials)
+    say(f"The best of {recipe.search_trials} on the validation texts: {best.score:.4f} with {best.values}")
+    students.save_plots(f"{args.output_dir}/report")
+    return students.values_of(best.values)
 
 
 def report(
@@ -407,6 +476,7 @@ def report(
     tokenizer: PreTrainedTokenizerBase,
     metrics: Callable,
     trainers: dict[str, DistillationTrainer],
+    others: dict[str, PreTrainedModel],
 ) -> None:
     trainer, baseline = trainers["student"], trainers.get("baseline")
     student, (teacher_tokenizer, teacher, note) = trainer.model, measured(teachers, args)
@@ -414,28 +484,34 @@ def report(
         student, teacher, *_ = trainer.students
         teacher_tokenizer, note = tokenizer, "There was no teacher: in its column is the second student."
     split = "test" if "test" in data.dataset else "validation"
+    rows = data.dataset[split].rename_column(data.label_column, "labels")
+    exported = {}
+    if recipe.export:
+        options = {"formats": recipe.export, "text_columns": data.text_columns}
+        exported = export_onnx(student, tokenizer, rows, args.output_dir, **options)
     comparison = compare(
         teacher,
         student,
-        data.dataset[split].rename_column(data.label_column, "labels"),
+        rows,
         processing_class=tokenizer,
         teacher_processing_class=teacher_tokenizer,
         compute_metrics=metrics,
         baseline=baseline.model if baseline else None,
+        others={**others, **exported},
         text_columns=data.text_columns,
         split=split,
     )
     notes = [text for text in (note, DEMO_NOTICE if recipe.demo else "") if text]
     histories = {name: one.state.log_history for name, one in trainers.items()}
     write_report(args.output_dir, comparison, histories, notes=notes)
-    trainer.card_facts = card_facts(recipe, data, comparison)
+    trainer.card_facts = card_facts(recipe, data, comparison, Path(args.output_dir))
     trainer.create_model_card()
     print(f"\n{comparison.table()}\n\nStudent, card and report are in {args.output_dir}/.")
     for text in notes:
         print(text)
 
 
-def card_facts(recipe: Recipe, data: TextClassificationData, comparison) -> CardFacts:
+def card_facts(recipe: Recipe, data: TextClassificationData, comparison: Comparison, folder: Path) -> CardFacts:
     labels = data.dataset["train"][data.label_column]
     labelled = sum(label != -100 for label in labels)
     return CardFacts(
@@ -443,6 +519,8 @@ def card_facts(recipe: Recipe, data: TextClassificationData, comparison) -> Card
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
         command=["accelerate", "launch", "recipes/sst2.py", *sys.argv[1:]],
+        licence=told_licence(recipe),
+        emissions_grams=measured_emissions(folder),
         labelled_rows=labelled,
         unlabelled_rows=len(labels) - labelled,
     )
@@ -453,6 +531,11 @@ def told_teacher(recipe: Recipe) -> str:
         return "no teacher: students that taught one another"
     names = ["a small BERT trained by this command"] if recipe.demo else recipe.teacher_name_or_path
     return ", ".join(names) + (f" ({recipe.num_teachers} seeds)" if recipe.num_teachers > 1 else "")
+
+
+def told_licence(recipe: Recipe) -> str | None:
+    """That of the teacher whose weights the student starts from."""
+    return None if recipe.demo or recipe.online else teacher_licence(recipe.teacher_name_or_path[0])
 
 
 def say(text: str) -> None:
