@@ -153,7 +153,8 @@ def main() -> None:
     metrics = classification_metrics(problem_type=data.problem_type)
     teachers = load_teachers(recipe, data, args.seed)
     parameters = sum(teacher.num_parameters() for _, teacher in teachers)
-    say(f"{len(data.dataset['train']):,} training texts; the teacher has {parameters:,} parameters.")
+    told = "no teacher" if recipe.online else f"the teacher has {parameters:,} parameters"
+    say(f"{len(data.dataset['train']):,} training texts; {told}.")
     if recipe.train_teacher and not recipe.online:
         train_teachers(recipe, args, data, teachers, metrics, resume)
 

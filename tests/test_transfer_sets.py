@@ -142,11 +142,12 @@ class WatchLabels(TrainerCallback):
     """How many labelled rows each forward pass of the student saw."""
 
     def __init__(self, trainer):
-        self.seen = []
+        self.seen, self.rows = [], []
         compute = trainer.compute_loss
 
         def watch(model, inputs, *args, **kwargs):
             self.seen.append(int((inputs["labels"].view(len(inputs["labels"]), -1)[:, 0] != -100).sum()))
+            self.rows.append(inputs["input_ids"].tolist())
             return compute(model, inputs, *args, **kwargs)
 
         trainer.compute_loss = watch
@@ -164,6 +165,7 @@ def test_each_batch_of_the_trainer_has_its_share(tmp_path):
     watch = WatchLabels(trainer)
     trainer.train()
     assert watch.seen == [2] * 10
+    assert watch.rows[:5] != watch.rows[5:]  # another order in the second epoch
 
 
 def test_one_order_whatever_the_batches_and_a_resumed_run(tmp_path):
