@@ -57,7 +57,8 @@ def plain_errors() -> Iterator[None]:
     """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
 
     An `OSError` is about files or the network, and a `ValueError` or an `ImportError` that a recipe or this package
-    raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from deep within torch, passes as it is.
+    raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from deep within
+    torch, passes as it is.
     """
     try:
         yield
