@@ -56,12 +56,13 @@ def parse_arguments(
 def plain_errors() -> Iterator[None]:
     """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
 
-    An `OSError` is about files or the network, and a `ValueError` that a recipe or this package raises is about what
-    it was given. All else, such as a `ValueError` from deep within torch, passes as it is.
+    An `OSError` is about files or the network, and a `ValueError` or an `ImportError` that a recipe or this package
+    raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from deep within
+    torch, passes as it is.
     """
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         if isinstance(error, OSError) or _raised_by(error) in ("hfdistill", "__main__"):
             sys.exit(f"error: {error}")
         raise

@@ -213,6 +213,7 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
     check_export(recipe.export or [])
     if recipe.search_trials:
         check_search()
+        parse_count(recipe.max_parameters)
     return recipe, args
 
 

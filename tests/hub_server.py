@@ -235,7 +235,13 @@ class _Handler(BaseHTTPRequestHandler):
         found = [path for path in repository.files if path.startswith(f"{folder}/" if folder else "")]
         if not found and folder:
             return self._missing("EntryNotFound")
-        self._json([_described(repository, path) for path in found])
+        listed = [_described(repository, path) for path in found]
+        if "recursive=true" not in self.path.lower():
+            depth = len(folder.split("/")) if folder else 0
+            below = {"/".join(path.split("/")[: depth + 1]) for path in found if path.count("/") > depth}
+            listed = [one for one in listed if one["path"].count("/") == depth]
+            listed += [{"type": "directory", "path": path, "oid": "0" * 40} for path in sorted(below)]
+        self._json(listed)
 
     def resolve(self, kind: str | None, name: str, revision: str, path: str) -> None:
         repository = self._repository(kind, name)

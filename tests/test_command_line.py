@@ -108,13 +108,14 @@ def test_what_the_user_can_mend_is_one_line():
     ):
         with pytest.raises(SystemExit, match=f"^error: {error}$"), plain_errors():
             raise_from("hfdistill.data.tables", error)
-    with pytest.raises(SystemExit, match="^error: mine$"), plain_errors():
-        raise_from("__main__", ValueError("mine"))
+    for error in (ValueError("mine"), ImportError("mine")):
+        with pytest.raises(SystemExit, match="^error: mine$"), plain_errors():
+            raise_from("__main__", error)
 
 
 def test_a_bug_keeps_its_traceback():
     """One line without a place cannot be mended by anybody."""
-    for error in (ValueError("deep"), RuntimeError("shapes"), KeyError("x")):
+    for error in (ValueError("deep"), ImportError("deep"), RuntimeError("shapes"), KeyError("x")):
         with pytest.raises(type(error)) as kept, plain_errors():
             raise_from("torch.nn.functional", error)
         assert kept.value is error

@@ -10,7 +10,7 @@ from tiny import make_args, make_model, make_rows, make_trainer
 
 from hfdistill import Objective, Schedule
 from hfdistill.losses import Labels, SoftTargets
-from hfdistill.model_card import CardFacts, model_card, told_arguments
+from hfdistill.model_card import CardFacts, measured_emissions, model_card, teacher_licence, told_arguments
 from hfdistill.report import Comparison, ModelFigures
 
 HUB = {"teacher": "somebody/bert-large", "dataset": "stanfordnlp/sst2"}
@@ -190,3 +190,31 @@ def test_the_figures_are_told_with_their_doubt(comparison):
     for model in comparison.models.values():
         model.metrics.pop("accuracy")
     assert "points of accuracy" not in card_of(CardFacts("t", "d", comparison=comparison)).text
+
+
+def test_the_licence_is_the_teachers(tmp_path):
+    """Weights that were taken from a teacher stay under its licence; what cannot be known is not claimed."""
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert teacher_licence(str(tmp_path)) == "mit"
+    (tmp_path / "README.md").write_text("# no front matter\n")
+    assert teacher_licence(str(tmp_path)) is None
+    (tmp_path / "bare").mkdir()
+    assert teacher_licence(str(tmp_path / "bare")) is None
+    assert teacher_licence("a small BERT / by me") is None
+
+
+def test_emissions_are_told_where_they_were_measured(tmp_path):
+    """In grams, the runs of one folder together, and nothing of the machine and its place beside them."""
+    assert measured_emissions(tmp_path) is None
+    lines = ["run_id,emissions,country_name,latitude", "1,0.0015,Utopia,12.5", "2,0.0005,Utopia,12.5"]
+    (tmp_path / "emissions.csv").write_text("\n".join(lines) + "\n")
+    facts = CardFacts("t", "d", emissions_grams=measured_emissions(tmp_path))
+    card = card_of(facts)
+    assert card.data.to_dict()["co2_eq_emissions"]["emissions"] == 2.0 and "Utopia" not in str(card)
+    assert "co2_eq_emissions" not in card_of(CardFacts("t", "d")).data.to_dict()
+
+
+def test_limits_are_told(comparison):
+    """With figures or without, a reader learns what they do not say."""
+    assert "## Limits" in card_of(CardFacts("t", "d", comparison=comparison)).text
+    assert "Nothing was measured yet" in card_of(CardFacts("t", "d")).text

@@ -269,6 +269,22 @@ def test_texts_longer_than_the_models_positions(home, recipe):
     assert_complete(home / "out")
 
 
+def test_a_search_and_an_export(home, recipe):
+    """The student that the search chose is the one that is trained, exported, and compared with the defaults."""
+    for package in ("optuna", "onnxscript"):
+        pytest.importorskip(package, reason="the extras `search` and `export` are not installed")
+    words = ("--search_trials", "2", "--search_trade_off", "--max_parameters", "50K", "--export", "onnx")
+    printed = recipe(*OWN, "--test_file", "test.tsv", *words)
+    student, results = assert_complete(home / "out", ("teacher", "student"))
+    assert student.config.num_hidden_layers == 1 and (home / "out/onnx/model.onnx").stat().st_size > 0
+    assert results["onnx_accuracy"] == results["student_accuracy"] and "defaults_accuracy" in results
+    assert (home / "out/report/search_front.png").stat().st_size > 0
+    assert "The best of 2 on the validation texts" in printed
+    public = [path.relative_to(home / "out").parts[0] for path in (home / "out").rglob("*") if path.is_file()]
+    private = {name for name in public if name.startswith(("_", "checkpoint-"))}
+    assert private >= {"_search.log", "_defaults"} and not {"teacher", "baseline", "defaults"} & set(public)
+
+
 # ---- How it is told what to do ----
 
 
@@ -433,6 +449,8 @@ BAD_OPTIONS = {
         ("--terms", "labels:0.3", "sof_targets:0.7"),
         r"'sof_targets' is unknown[^$]*\n  labels[^$]*\n  soft_targets",
     ),
+    "no such format": (("--export", "onxx"), "no export format 'onxx'; the formats are onnx, int8"),
+    "not a count": (("--search_trials", "1", "--max_parameters", "few"), "'few' should be a number, such as 5M"),
     "bad weight": (("--terms", "labels:much"), "'labels:much' should read labels:WEIGHT"),
 }
 
