@@ -18,7 +18,7 @@ _SEPARATE = {
 #: Modules that make all three, one after the other.
 _IN_THIRDS = ("Wqkv", "c_attn", "qkv_proj", "qkv")
 #: Modules that make all three, one after the other within each head.
-_IN_THIRDS_OF_HEADS = ("in_proj", "query_key_value")
+IN_THIRDS_OF_HEADS = ("in_proj", "query_key_value")
 
 PROJECTIONS = tuple(_SEPARATE)
 
@@ -85,7 +85,7 @@ def _layer_projections(model: str, prefix: str, layer: nn.Module, heads: int) ->
     separate = {kind: named(names) for kind, names in _SEPARATE.items()}
     if all(len(found) == 1 for found in separate.values()):
         return {kind: Projection(found[0][1], found[0][0], _whole) for kind, found in separate.items()}
-    for names, third in ((_IN_THIRDS, _third), (_IN_THIRDS_OF_HEADS, _third_of_heads)):
+    for names, third in ((_IN_THIRDS, _third), (IN_THIRDS_OF_HEADS, _third_of_heads)):
         if len(found := named(names)) == 1:
             name, module = found[0]
             return {kind: Projection(module, name, third(number, heads)) for number, kind in enumerate(_SEPARATE)}

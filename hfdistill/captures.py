@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -36,7 +37,7 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
     flags = {f"output_{name}": True for name in outputs.difference(caught)}
     with ExitStack() as stack:
         inner: Any = extract_model_from_parallel(model, keep_torch_compile=False) if outputs else model
-        taken = {name: stack.enter_context(_watched(inner, name)) for name in caught}
+        taken = stack.enter_context(_watched(inner, caught))
         if "attentions" in outputs:
             stack.enter_context(_eager(inner))
         answer = model(**inputs, **flags)
@@ -48,21 +49,27 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
 
 
 @contextmanager
-def _watched(model: PreTrainedModel, kind: str) -> Iterator[dict[int, Tensor]]:
-    """While open, each layer's queries, keys or values by the layer's number."""
-    taken: dict[int, Tensor] = {}
+def _watched(model: PreTrainedModel, kinds: list[str]) -> Iterator[dict[str, dict[int, Tensor]]]:
+    """While open, each layer's queries, keys and values, as far as they are asked for, by kind and layer."""
+    taken: dict[str, dict[int, Tensor]] = {kind: {} for kind in kinds}
     with ExitStack() as stack:
-        for number, layer in enumerate(attention_projections(model)):
-            projection = layer[kind]
-
-            def take(
-                module: nn.Module, args: Any, output: Tensor, number: int = number, part: Any = projection.part
-            ) -> None:
-                # The first time only: DeBERTa sends its relative positions through the same modules afterwards.
-                taken.setdefault(number, part(output))
-
-            stack.callback(projection.module.register_forward_hook(take).remove)
+        for number, layer in enumerate(attention_projections(model) if kinds else []):
+            for kind in kinds:
+                take = functools.partial(_take, taken[kind], number, layer[kind].part)
+                stack.callback(layer[kind].module.register_forward_hook(take).remove)
         yield taken
+
+
+def _take(
+    taken: dict[int, Tensor],
+    number: int,
+    part: Callable[[Tensor], Tensor],
+    module: nn.Module,
+    args: Any,
+    output: Tensor,
+) -> None:
+    # The first time only: DeBERTa sends its relative positions through the same modules afterwards.
+    taken.setdefault(number, part(output))
 
 
 @contextmanager
@@ -81,9 +88,12 @@ def _eager(model: PreTrainedModel) -> Iterator[None]:
 
 def _check(model: PreTrainedModel, name: str, tensors: Any) -> None:
     if not tensors or any(tensor is None for tensor in tensors):
+        way_out = "take a term that does not need them, or leave torch_compile off"
+        if name == "attentions":
+            way_out = "load it with from_pretrained(..., attn_implementation='eager')"
         raise ValueError(
-            f"{type(model).__name__} gives no {name} with attn_implementation={model.config._attn_implementation!r}: "
-            "load it with from_pretrained(..., attn_implementation='eager'), or take a term that does not need them."
+            f"{type(model).__name__} gives no {name} with attn_implementation={model.config._attn_implementation!r}, "
+            f"and a loss over nothing would teach nothing: {way_out}."
         )
     if not torch.is_grad_enabled() or not any(parameter.requires_grad for parameter in model.parameters()):
         return

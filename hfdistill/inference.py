@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,22 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.token_reader import TokenReader, max_positions, token_inputs
+
+
+class Classifier(Protocol):
+    """What can be asked for logits: a transformers model, or an exported one."""
+
+    config: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs must be."""
+
+    def eval(self) -> Any:
+        """Itself, answering the same each time."""
+
+    def __call__(self, **inputs: Any) -> Any:
+        """An output with `logits` for a padded batch."""
 
 
 def token_rows(
@@ -27,7 +44,7 @@ def token_rows(
 
 
 def predict_logits(
-    model: PreTrainedModel,
+    model: Classifier,
     processing_class: PreTrainedTokenizerBase,
     rows: Sequence[dict[str, list[int]]],
     batch_size: int = 64,
@@ -45,7 +62,7 @@ def predict_logits(
 
 
 def answer(
-    model: PreTrainedModel, processing_class: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]]
+    model: Classifier, processing_class: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]]
 ) -> np.ndarray:
     """The logits of one batch of rows, shape `(rows, classes)`, float32."""
     inputs = processing_class.pad(list(rows), return_tensors="pt").to(model.device)

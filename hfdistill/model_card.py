@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import shlex
@@ -35,6 +36,7 @@ class CardFacts:
         labelled_rows: How many rows had labels.
         unlabelled_rows: How many had none and were labelled by the teacher alone.
         task: The Hub's name of what the student does.
+        emissions_grams: CO₂ equivalents of the training in grams, as codecarbon measured them.
     """
 
     teacher: str
@@ -45,6 +47,29 @@ class CardFacts:
     labelled_rows: int | None = None
     unlabelled_rows: int = 0
     task: str = "text-classification"
+    emissions_grams: float | None = None
+
+
+def teacher_licence(name: str) -> str | None:
+    """The licence that a teacher's own card names, in its folder or on the Hub; `None` where there is no such card.
+
+    A student made of its teacher's weights is under its teacher's licence.
+    """
+    folder = Path(name)
+    try:
+        card = ModelCard.load(folder / "README.md" if folder.exists() else name)
+    except (OSError, ValueError):  # no card, no network, or front matter that cannot be read
+        return None
+    return card.data.license if isinstance(card.data.license, str) else None
+
+
+def measured_emissions(folder: str | os.PathLike[str]) -> float | None:
+    """The CO₂ equivalents in grams that codecarbon (`--report_to codecarbon`) wrote into a run's folder, if it did."""
+    path = Path(folder) / "emissions.csv"
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        return 1000 * sum(float(row["emissions"]) for row in csv.DictReader(file))
 
 
 def model_card(
@@ -69,6 +94,7 @@ def model_card(
         model_name=name,
         eval_results=_eval_results(facts),
         metrics=list(facts.comparison.models["student"].metrics) if facts.comparison else None,
+        **_emissions(facts),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(_sections(name, terms, training, facts)) + "\n")
 
@@ -93,10 +119,12 @@ def _sections(
     ]
     if facts.comparison is not None:
         sections += ["## What was lost", facts.comparison.markdown(), _reading(facts.comparison)]
-    sections += ["## Objective", f"`{FORMULA}`", _terms_table(terms), "## Training", _rows_sentence(facts)]
-    sections += [
-        "| argument | value |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in training.items())
-    ]
+    sections += ["## Limits", _limits(facts)]
+    if terms:
+        sections += ["## Objective", f"`{FORMULA}`", _terms_table(terms)]
+    if training:
+        arguments = "\n".join(f"| {key} | {value} |" for key, value in training.items())
+        sections += ["## Training", _rows_sentence(facts), f"| argument | value |\n|---|---|\n{arguments}"]
     if facts.command:
         sections += ["## Reproduce", f"```bash\n{_shown_command(facts.command)}\n```"]
     packages = ("hfdistill", "transformers", "torch", "datasets", "accelerate")
@@ -111,6 +139,26 @@ def _reading(comparison: Comparison) -> str:
     if "baseline" in comparison.models:
         text += " The baseline is the same student, trained on the labels alone with the same budget."
     return text
+
+
+def _limits(facts: CardFacts) -> str:
+    text = (
+        "The student learnt from its teacher's answers, the wrong and the unfair ones included: what the teacher's "
+        "card warns of holds here too. "
+    )
+    if facts.comparison is None:
+        return text + "Nothing was measured yet: compare it with its teacher on texts of your own before you use it."
+    return text + (
+        f"The figures are of {_shown(facts.dataset)} alone; texts of another kind, length or language were not tried. "
+        "On rare classes and long texts a small model tends to lose more than the mean says."
+    )
+
+
+def _emissions(facts: CardFacts) -> dict[str, Any]:
+    if facts.emissions_grams is None:
+        return {}
+    told = {"emissions": round(facts.emissions_grams, 2), "source": "codecarbon", "training_type": "fine-tuning"}
+    return {"co2_eq_emissions": told}
 
 
 def _terms_table(terms: Sequence[Mapping[str, Any]]) -> str:

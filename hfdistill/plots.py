@@ -5,17 +5,23 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hfdistill.report import Comparison
+from hfdistill.report import TRAINED_ROLES, Comparison
+
+if TYPE_CHECKING:
+    from hfdistill.search import Candidate
 
 #: Grey lines and text on a transparent ground can be read on the Hub's light and dark pages alike.
 INK = "#8a8f98"
 #: The total loss solid, its parts broken.
 STYLES = (("-", 2.0), ("--", 1.2), (":", 1.4), ("-.", 1.2), ("--", 0.8), (":", 0.8))
+#: Of more classes the names could not be read.
+SHOWN_CLASSES = 12
 COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7")
 
 
@@ -35,37 +41,104 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.
     for axes, title in ((training, "training"), (evaluation, "evaluation")):
         _dress(axes, title, "optimizer step", "loss")
     # One legend for both: they name the same curves, and inside it would lie on them.
-    labelled = training if training.lines else evaluation
-    if labelled.lines:
-        figure.legend(
-            handles=labelled.lines, loc="outside lower center", ncols=3, frameon=False, fontsize=8, labelcolor=INK
-        )
+    _legend_below(figure, training.lines or evaluation.lines)
     _save(figure, path)
 
 
 def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[str]) -> None:
-    """Draws the metric against latency and against the number of parameters, a point for each model.
+    """Draws the metric against latency and against the size of the weights, a point for each model.
 
     Args:
         comparison: The measured models.
-        metric: The name of one of its metrics.
+        metric: The name of one of its metrics, drawn with its interval where there is one.
         path: The PNG to write.
     """
     figure, (speed, size) = _canvas(2)
     colours = _colours(comparison.models)
-    for index, (role, model) in enumerate(comparison.models.items()):
-        for axes, cost in ((speed, model.latency_ms), (size, model.parameters / 1e6)):
-            point = (cost, model.metrics[metric])
-            axes.scatter(*point, s=60, color=colours[role], zorder=3)
-            # Student and baseline cost the same: their names go above and below their points.
-            offset = (8, -12 if index == 2 else 6)
-            axes.annotate(role, point, xytext=offset, textcoords="offset points", color=colours[role])
+    for role, model in comparison.models.items():
+        value = model.metrics[metric]
+        low, high = model.intervals.get(metric, (value, value))
+        for axes, cost in ((speed, model.latency_ms), (size, model.megabytes)):
+            axes.scatter(cost, value, s=60, color=colours[role], zorder=3, label=role)
+            axes.vlines(cost, low, high, color=colours[role], linewidth=1)
     _dress(speed, f"{metric} and speed", f"latency of one text, ms ({comparison.device})", metric)
-    _dress(size, f"{metric} and size", "parameters, millions", metric)
+    _dress(size, f"{metric} and size", "size of the weights, MB", metric)
     for axes in (speed, size):
-        axes.margins(x=0.3, y=0.2)
+        axes.margins(x=0.15, y=0.2)
         axes.set_xlim(left=0)
+    _legend_below(figure, speed.get_legend_handles_labels()[0])
     _save(figure, path)
+
+
+def plot_reliability(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Draws how often each model is right against how sure it is; on the diagonal it is as sure as it should be.
+
+    Args:
+        comparison: The measured models; those without a calibration are left out.
+        path: The PNG to write.
+    """
+    figure, [axes] = _canvas(1)
+    colours = _colours(comparison.models)
+    axes.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
+    for role in [role for role in TRAINED_ROLES if role in comparison.models]:
+        calibration = comparison.models[role].calibration
+        if calibration is not None:
+            points = calibration.confidence, calibration.accuracy
+            axes.plot(*points, color=colours[role], linewidth=1.4, label=role)
+            axes.scatter(*points, s=[8 + 200 * share for share in calibration.share], color=colours[role], alpha=0.6)
+    _dress(axes, "right as often as sure? (larger: more rows)", "confidence", "share of right answers")
+    _legend_below(figure, axes.get_legend_handles_labels()[0])
+    _save(figure, path)
+
+
+def plot_confusion(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Draws where the student decides otherwise than its teacher, for the classes with most such rows.
+
+    Args:
+        comparison: A comparison with `confusion`.
+        path: The PNG to write.
+    """
+    assert comparison.confusion is not None
+    differing = comparison.confusion - np.diag(np.diag(comparison.confusion))
+    most = np.argsort(-(differing.sum(0) + differing.sum(1)), kind="stable")[:SHOWN_CLASSES]
+    shown = sorted(most)
+    counts, names = differing[np.ix_(shown, shown)], [comparison.label_names[index] for index in shown]
+    figure, [axes] = _canvas(1)
+    axes.imshow(np.where(counts == 0, np.nan, counts), cmap="YlOrBr", vmin=0)
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        ink = "white" if counts[row, column] > 0.6 * counts.max() else "black"
+        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=ink, fontsize=9)
+    axes.set_xticks(
+        range(len(names)), names, rotation=45 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center"
+    )
+    axes.set_yticks(range(len(names)), names)
+    _dress(axes, f"rows on which they differ, of {comparison.rows:,}", "student", "teacher")
+    axes.grid(False)
+    _save(figure, path)
+
+
+def plot_front(
+    candidates: Sequence[Candidate], front: Sequence[Candidate], metric: str, path: str | os.PathLike[str]
+) -> None:
+    """Draws searched students by latency and score, and those that no other beats in both as a line.
+
+    Args:
+        candidates: All of them.
+        front: Those that no other beats.
+        metric: What the score is.
+        path: The PNG to write.
+    """
+    figure, [axes] = _canvas(1)
+    for students, style in ((candidates, {"color": INK, "alpha": 0.6}), (front, {"color": COLOURS[0]})):
+        axes.scatter([one.latency_ms for one in students], [one.score for one in students], s=30, **style)
+    axes.step([one.latency_ms for one in front], [one.score for one in front], where="post", color=COLOURS[0])
+    _dress(axes, "students that were searched", "latency of one text, ms", metric)
+    _save(figure, path)
+
+
+def _legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8, labelcolor=INK)
 
 
 def _loss_names(history: Sequence[Mapping[str, Any]], first: str) -> list[str]:
@@ -90,7 +163,7 @@ def _curve(
 def _canvas(panels: int) -> tuple[Figure, Sequence[Axes]]:
     # A figure without pyplot: nothing global is touched, and no display is needed.
     figure = Figure(figsize=(5 * panels, 3.6), layout="constrained")
-    return figure, figure.subplots(1, panels)
+    return figure, figure.subplots(1, panels, squeeze=False)[0]
 
 
 def _colours(names: Mapping[str, Any]) -> dict[str, str]:

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hfdistill.plots import plot_losses, plot_tradeoff
+from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
+from hfdistill.report.rendering import findings
 
 RESULTS = "all_results.json"
 
@@ -76,16 +77,16 @@ def write_report(
     report = Path(folder) / "report"
     report.mkdir(parents=True, exist_ok=True)
     metric = next(iter(comparison.models["student"].metrics))
-    plot_losses(histories, report / "losses.png")
-    plot_tradeoff(comparison, metric, report / "tradeoff.png")
+    pictures = _draw(comparison, histories, metric, report)
     text = "\n\n".join(
         [
             "# What the student keeps, and what it costs",
             comparison.markdown(),
             f"Speed was measured on: {comparison.device}. Size is that of the weights at the dtype they ran in.",
             *notes,
-            f"![{metric} against latency and parameters](tradeoff.png)",
-            "![losses over the steps](losses.png)",
+            *findings(comparison),
+            "## Pictures",
+            *(f"![{caption}]({name})" for name, caption in pictures.items()),
         ]
     )
     (report / "report.md").write_text(text + "\n", encoding="utf-8")
@@ -93,3 +94,19 @@ def write_report(
     figures = {name: value if math.isfinite(value) else None for name, value in comparison.results().items()}
     results = json.dumps(figures, indent=2, sort_keys=True, allow_nan=False)
     (Path(folder) / RESULTS).write_text(results + "\n", encoding="utf-8")
+
+
+def _draw(
+    comparison: Comparison, histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, report: Path
+) -> dict[str, str]:
+    """Draws what there is to draw; the captions by file name."""
+    captions = {"tradeoff.png": f"{metric} against latency and size", "losses.png": "losses over the steps"}
+    plot_tradeoff(comparison, metric, report / "tradeoff.png")
+    plot_losses(histories, report / "losses.png")
+    if comparison.models["student"].calibration is not None:
+        plot_reliability(comparison, report / "reliability.png")
+        captions["reliability.png"] = "share of right answers against confidence"
+    if comparison.confusion is not None:
+        plot_confusion(comparison, report / "confusion.png")
+        captions["confusion.png"] = "where the student decides otherwise than its teacher"
+    return captions

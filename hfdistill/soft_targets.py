@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from hfdistill.label_spaces import label_names as names_of
 from hfdistill.label_spaces import label_order
 from hfdistill.soft_target_store import SoftTargetStore, default_folder, describe_teacher, row_key
 from hfdistill.teacher_columns import check_text_columns, warn_of_cut_rows
-from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, as_teacher
+from hfdistill.teachers import ENSEMBLE_LOGITS, SOFT_TARGETS, TEACHER_LOGITS, ModelTeacher, as_teacher
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
 
@@ -43,68 +44,93 @@ def soft_targets(
 ) -> AnyDataset:
     """Runs a teacher over a dataset once and returns the dataset with its logits in a column `teacher_logits`.
 
+    Several teachers are run one after the other, and their logits kept apart: row by row, shape `(teachers, classes)`,
+    in the column `ensemble_logits`. The trainer takes their mean at the temperature it trains at. Each has a store of
+    its own, so that another teacher costs one pass.
+
     Rows go through the teacher sorted by length, each distinct text once; under `accelerate launch` all processes
     share the work. The logits are kept on disk under what they depend on (the teacher's weights, the tokenization,
     the text), so that a second call computes only what is new, and a killed call goes on where it was. The result is
     a plain dataset: shuffle it, filter it, `push_to_hub` it.
 
     Args:
-        teacher: A model, a name or path, or a `ModelTeacher`.
+        teacher: A model, a name or path, a `ModelTeacher`, or a list of them.
         dataset: Rows with the teacher's `input_ids`, or with text; a `Dataset`, a dict of splits, or a streamed
             dataset, whose rows are asked about as they come.
-        processing_class: The teacher's tokenizer; a teacher given by name brings its own.
+        processing_class: The teacher's tokenizer; a teacher given by name brings its own. Of several, those without.
         text_columns: The columns of raw text, one or a pair, for the teacher's tokenizer to read. Without them the
-            rows must have `input_ids` that were made with the teacher's vocabulary.
+            rows must have `input_ids` that were made with the teacher's vocabulary. Of several, those without.
         label_names: The student's labels in their order; the teacher's are put into it by name. Default: the names
-            of the dataset's `ClassLabel` column, otherwise the teacher's own order.
+            of the dataset's `ClassLabel` column, otherwise the (first) teacher's own order.
         batch_size: Rows a process gives the teacher at once.
         dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
-        store: The folder to keep the logits in. Default: one in the Hugging Face cache, named by what they depend on.
+        store: The folder to keep the logits in; of several teachers, each in a folder of its own within it. Default:
+            one in the Hugging Face cache, named by what they depend on.
 
     Raises:
         ValueError: when the tokenizer or the columns are missing, the labels differ, or the teacher's answer to a row
             is not finite (naming the row).
         StaleSoftTargets: when `store` holds those of another teacher or tokenization, saying what differs.
     """
-    maker = SoftTargetMaker(_model_teacher(teacher, processing_class, text_columns, dtype), batch_size, store)
-    return _over_splits(maker, dataset, label_names)
-
-
-def _model_teacher(
-    teacher: Any,
-    processing_class: PreTrainedTokenizerBase | None,
-    text_columns: Sequence[str] | None,
-    dtype: str | None,
-) -> ModelTeacher:
     given = as_teacher(teacher, dtype)
-    if isinstance(given, ModelTeacher) and given.model.can_generate():
+    members = given.members if given else ()
+    if not members or not all(isinstance(member, ModelTeacher) for member in members):
+        raise ValueError(f"soft_targets asks a model, given by object, name or path, not {type(given).__name__}.")
+    alone = len(members) == 1
+    makers = [
+        SoftTargetMaker(_readable(member, processing_class, text_columns, alone), batch_size, store, alone)
+        for member in members
+    ]
+    return _over_splits(makers, dataset, label_names)
+
+
+def _readable(
+    given: Any, processing_class: PreTrainedTokenizerBase | None, text_columns: Sequence[str] | None, alone: bool
+) -> ModelTeacher:
+    """The teacher with its tokenizer and text columns: what is passed is for the only one, or for those without."""
+    if given.model.can_generate():
         raise ValueError(
             f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each target "
             "token: pass it as the teacher of a Seq2SeqDistillationTrainer, or let it translate with "
             "pseudo_translations."
         )
-    if not isinstance(given, ModelTeacher):
-        raise ValueError(f"soft_targets asks a model, given by object, name or path, not {type(given).__name__}.")
-    processing_class = processing_class or given.processing_class
-    if processing_class is None:
+    tokenizers, columns = (processing_class, given.processing_class), (text_columns, given.text_columns)
+    if not alone:
+        tokenizers, columns = tokenizers[::-1], columns[::-1]
+    tokenizer = tokenizers[0] or tokenizers[1]
+    if tokenizer is None:
         raise ValueError("soft_targets needs the teacher's tokenizer: pass processing_class=tokenizer.")
-    return ModelTeacher(given.model, processing_class, text_columns or given.text_columns)
+    return ModelTeacher(given.model, tokenizer, columns[0] or columns[1])
 
 
-def _over_splits(maker: SoftTargetMaker, dataset: Any, label_names: Sequence[str] | None) -> Any:
+def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: Sequence[str] | None) -> Any:
     if isinstance(dataset, dict):
-        return type(dataset)({name: _over_splits(maker, split, label_names) for name, split in dataset.items()})
-    order = _order(maker.teacher, label_names or _class_names(dataset))
+        return type(dataset)({name: _over_splits(makers, split, label_names) for name, split in dataset.items()})
+    names = label_names or _class_names(dataset) or names_of(makers[0].teacher.model.config)
+    orders = [_order(maker.teacher, names) for maker in makers]
     if isinstance(dataset, IterableDataset):
-        logits = List(Value("float32"), length=maker.teacher.model.config.num_labels)
-        return dataset.map(
-            lambda rows: {TEACHER_LOGITS: maker.of_window(rows)[:, order]},
-            batched=True,
-            batch_size=STREAM_WINDOW,
-            features=dataset.features and Features({**dataset.features, TEACHER_LOGITS: logits}),
-        )
-    check_text_columns(maker.teacher, dataset.column_names)
-    return _with_column(dataset, maker.of_dataset(dataset)[:, order])
+        return _over_stream(makers, orders, dataset)
+    for maker in makers:
+        check_text_columns(maker.teacher, dataset.column_names)
+    logits = [maker.of_dataset(dataset)[:, order] for maker, order in zip(makers, orders, strict=True)]
+    return _with_column(dataset, logits)
+
+
+def _over_stream(makers: Sequence[SoftTargetMaker], orders: Sequence[Any], dataset: IterableDataset) -> IterableDataset:
+    def answers(rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+        logits = [maker.of_window(rows)[:, order] for maker, order in zip(makers, orders, strict=True)]
+        return {column: logits[0] if len(logits) == 1 else np.stack(logits, axis=1)}
+
+    config: Any = makers[0].teacher.model.config
+    column, feature = _column(len(makers), config.num_labels)
+    features = dataset.features and Features({**dataset.features, column: feature})
+    return dataset.map(answers, batched=True, batch_size=STREAM_WINDOW, features=features)
+
+
+def _column(teachers: int, labels: int) -> tuple[str, List]:
+    """The name and the type of the column that holds the answers of this many teachers."""
+    one = List(Value("float32"), length=labels)
+    return (TEACHER_LOGITS, one) if teachers == 1 else (ENSEMBLE_LOGITS, List(one, length=teachers))
 
 
 def _class_names(dataset: Any) -> list[str] | None:
@@ -120,10 +146,12 @@ def _order(teacher: ModelTeacher, label_names: Sequence[str] | None) -> slice | 
     return slice(None) if order is None else order
 
 
-def _with_column(dataset: Dataset, logits: np.ndarray) -> Dataset:
-    if TEACHER_LOGITS in dataset.column_names:
-        dataset = dataset.remove_columns(TEACHER_LOGITS)
-    return dataset.add_column(TEACHER_LOGITS, list(logits), feature=List(Value("float32"), length=logits.shape[1]))
+def _with_column(dataset: Dataset, logits: Sequence[np.ndarray]) -> Dataset:
+    # Of both kinds, or the answers of another teacher would be left beside these.
+    dataset = dataset.remove_columns([column for column in SOFT_TARGETS if column in dataset.column_names])
+    column, feature = _column(len(logits), logits[0].shape[1])
+    rows: list[Any] = list(logits[0]) if len(logits) == 1 else [list(row) for row in np.stack(logits, axis=1)]
+    return dataset.add_column(column, rows, feature=feature)
 
 
 class SoftTargetMaker:
@@ -135,7 +163,9 @@ class SoftTargetMaker:
     description = "Soft targets"
     store_class = SoftTargetStore
 
-    def __init__(self, teacher: ModelTeacher, batch_size: int, store: str | os.PathLike[str] | None) -> None:
+    def __init__(
+        self, teacher: ModelTeacher, batch_size: int, store: str | os.PathLike[str] | None, alone: bool = True
+    ) -> None:
         assert teacher.processing_class is not None
         self.teacher = teacher
         self.tokenizer = teacher.processing_class
@@ -144,7 +174,9 @@ class SoftTargetMaker:
         self.state = PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
         manifest = self.manifest()
         with self.state.main_process_first():
-            self.store = self.store_class(default_folder(manifest) if store is None else store, manifest)
+            own = default_folder(manifest)
+            folder = own if store is None else store if alone else Path(store) / own.name
+            self.store = self.store_class(folder, manifest)
 
     def manifest(self) -> dict[str, Any]:
         """What the answers depend on beside the text."""

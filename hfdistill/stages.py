@@ -109,6 +109,11 @@ class Stages(nn.Module):
         objective.set_progress(min(1.0, (step - starts[number]) / max(1, starts[number + 1] - starts[number] - 1)))
         return objective
 
+    def describe(self) -> list[dict[str, Any]]:
+        """What `Objective.describe` says of each term, and the number of its stage where there are several."""
+        each = [(number, term) for number, objective in enumerate(self, start=1) for term in objective.describe()]
+        return [{"stage": number, **term} if len(self.lengths) > 1 else term for number, term in each]
+
     def __iter__(self) -> Any:
         return iter(self.objectives)
 

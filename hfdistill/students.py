@@ -1,4 +1,4 @@
-"""Students cut from their teacher: the same model with fewer layers, every weight copied from the teacher.
+"""Students cut from their teacher: the same model with fewer or narrower layers, every weight copied from the teacher.
 
 Starting from the teacher's own layers rather than from scratch is what DistilBERT
 (https://huggingface.co/papers/1910.01108) and "shrink and fine-tune"
@@ -14,9 +14,11 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hfdistill.architectures import layer_stack, no_layer_stack
+from hfdistill.student_widths import Widths, choose_widths, narrow_weights, set_widths
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +78,16 @@ def make_student(
     num_decoder_layers: int | None = None,
     encoder_layers: str | Sequence[int] = "alternating",
     decoder_layers: str | Sequence[int] = "alternating",
+    hidden_size: int | None = None,
+    intermediate_size: int | None = None,
+    num_attention_heads: int | None = None,
+    importance_batch: Mapping[str, Tensor] | None = None,
 ) -> PreTrainedModel:
-    """Make a student with fewer layers out of its teacher.
+    """Make a student with fewer layers, or narrower ones, out of its teacher.
 
     Embeddings, pooler and head are copied too, so every weight of the student comes from the teacher, and a
-    student with all the layers gives the teacher's own logits.
+    student with all the layers gives the teacher's own logits. A narrower student keeps some of the hidden
+    dimensions, neurons and heads: it starts from what they were, and has to be trained before it answers well.
 
     A model whose first layer is built unlike the others can only start with that one (ModernBERT's has no
     attention norm). There, the words of `layers` keep teacher layer 0 as the student's first layer, in place
@@ -97,6 +104,11 @@ def make_student(
             each side, all of the teacher's by default. A decoder works once for each word it writes and an encoder
             once for each text, so speed is gained by a shallow decoder.
         encoder_layers, decoder_layers: likewise, in place of `layers`.
+        hidden_size: the student's hidden dimensions; by default the teacher's.
+        intermediate_size: neurons between the two maps of a layer; by default in the teacher's proportion.
+        num_attention_heads: by default as many heads as leave them about as wide as the teacher's.
+        importance_batch: tokenized text, a few hundred examples, on which it is measured which dimensions,
+            neurons and heads matter (see `hfdistill.student_widths`); without it the first ones are kept.
 
     Returns:
         A plain transformers model of the teacher's class that shares no tensor with it: in float32 whatever
@@ -105,7 +117,8 @@ def make_student(
     Raises:
         TypeError: `teacher` is not a transformers model.
         ValueError: the layers cannot be chosen so (see `choose_layers`), or the teacher cannot be cut: layers
-            that share their weights (ALBERT), unmerged adapters, quantized weights.
+            that share their weights (ALBERT), unmerged adapters, quantized weights; or the widths are not possible,
+            or its parts are not understood well enough to make them narrower.
 
     References:
         DistilBERT, section 3: https://huggingface.co/papers/1910.01108.
@@ -120,17 +133,43 @@ def make_student(
                 f"{type(teacher).__name__} has an encoder and a decoder: give num_encoder_layers and "
                 "num_decoder_layers (or encoder_layers and decoder_layers) in place of num_hidden_layers and layers."
             )
+        if (hidden_size, intermediate_size, num_attention_heads, importance_batch) != (None, None, None, None):
+            raise ValueError(
+                f"a student of {type(teacher).__name__} can have fewer layers here, not narrower ones: train a narrow "
+                "one from its own config, on the teacher's translations (pseudo_translations)."
+            )
         return make_seq2seq_student(teacher, num_encoder_layers, num_decoder_layers, encoder_layers, decoder_layers)
     if (num_encoder_layers, num_decoder_layers) != (None, None):
         raise ValueError(f"{type(teacher).__name__} has one stack of layers: give num_hidden_layers.")
+    if (hidden_size, intermediate_size, num_attention_heads) == (None, None, None):
+        if importance_batch is not None:
+            raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size too.")
+        return _cut(teacher, num_hidden_layers, layers)
+    if isinstance(layers, str) and num_hidden_layers is None:
+        num_hidden_layers = teacher.config.num_hidden_layers
+    widths = choose_widths(teacher.config, hidden_size, intermediate_size, num_attention_heads)
+    return _cut(teacher, num_hidden_layers, layers, widths, importance_batch)
+
+
+def _cut(
+    teacher: PreTrainedModel,
+    num_hidden_layers: int | None,
+    layers: str | Sequence[int],
+    widths: Widths | None = None,
+    importance_batch: Mapping[str, Tensor] | None = None,
+) -> PreTrainedModel:
+    """A student out of a teacher of one stack of layers."""
     stack = layer_stack(teacher)
     chosen = choose_layers(teacher.config.num_hidden_layers, num_hidden_layers, layers)
-    student = _build(teacher, chosen)
+    student = _build(teacher, chosen, widths)
     if isinstance(layers, str) and only_layer_zero_fits_first(teacher, student, stack, chosen):
         chosen = [0, *chosen[1:]]
-        student = _build(teacher, chosen)
+        student = _build(teacher, chosen, widths)
     check_fit(teacher, student, stack, chosen)
-    copy_weights(teacher, student, {stack: chosen})
+    if widths is None:
+        copy_weights(teacher, student, {stack: chosen})
+    else:
+        narrow_weights(teacher, student, chosen, importance_batch)
     logger.info("The student's %d layers are the teacher's layers %s.", len(chosen), chosen)
     return student
 
@@ -170,9 +209,12 @@ def _as_model(teacher: PreTrainedModel | str | os.PathLike[str]) -> PreTrainedMo
     return teacher
 
 
-def _build(teacher: PreTrainedModel, chosen: list[int]) -> PreTrainedModel:
+def _build(teacher: PreTrainedModel, chosen: list[int], widths: Widths | None) -> PreTrainedModel:
     # float(), as torch's default dtype may be another one; copying into it converts the teacher's weights.
-    return type(teacher)(_student_config(teacher, chosen)).float()
+    config = _student_config(teacher, chosen)
+    if widths is not None:
+        set_widths(config, widths)
+    return type(teacher)(config).float()
 
 
 def _student_config(teacher: PreTrainedModel, chosen: list[int]) -> PreTrainedConfig:

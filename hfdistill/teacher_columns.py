@@ -11,7 +11,7 @@ from datasets import Dataset, IterableDataset
 from torch import Tensor
 from transformers.utils import logging
 
-from hfdistill.teachers import PREFIX, TEACHER_LOGITS, ModelTeacher, Teacher
+from hfdistill.teachers import PREFIX, SOFT_TARGETS, ModelTeacher, Teacher
 from hfdistill.token_reader import TokenReader
 
 logger = logging.get_logger(__name__)
@@ -31,24 +31,31 @@ def add_teacher_columns(dataset: Any, teacher: Teacher | None) -> Any:
         return dataset
     columns = dataset.column_names or []  # a stream may not know them before its first row
     _check_columns(dataset, columns, teacher)
-    if not isinstance(teacher, ModelTeacher) or not teacher.text_columns or TEACHER_LOGITS in columns:
-        return dataset
+    if not set(SOFT_TARGETS) & set(columns):
+        for member in teacher.members if teacher else ():
+            if isinstance(member, ModelTeacher) and member.text_columns:
+                dataset = _with_tokens(dataset, columns, member)
+    return dataset
+
+
+def _with_tokens(dataset: Any, columns: Sequence[str], teacher: ModelTeacher) -> Any:
     if columns:
         check_text_columns(teacher, columns)
-    read = _Prefixed(teacher.reader)
+    read, cut = _Prefixed(teacher.reader, teacher.prefix), teacher.prefix + "cut"
     if isinstance(dataset, IterableDataset):
-        return dataset.map(read, batched=True).remove_columns(PREFIX + "cut")
+        return dataset.map(read, batched=True).remove_columns(cut)
     dataset = dataset.map(read, batched=True, desc="Tokenizing for the teacher")
-    warn_of_cut_rows(sum(dataset[PREFIX + "cut"]), len(dataset), teacher.max_length)
-    return dataset.remove_columns(PREFIX + "cut")
+    warn_of_cut_rows(sum(dataset[cut]), len(dataset), teacher.max_length)
+    return dataset.remove_columns(cut)
 
 
 @dataclass(frozen=True)
 class _Prefixed:
     reader: TokenReader
+    prefix: str
 
     def __call__(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-        return {PREFIX + name: values for name, values in self.reader(rows).items()}
+        return {self.prefix + name: values for name, values in self.reader(rows).items()}
 
 
 def check_text_columns(teacher: ModelTeacher, columns: Sequence[str]) -> None:
@@ -72,19 +79,19 @@ def warn_of_cut_rows(cut: int, rows: int, max_length: int) -> None:
 
 
 def _check_columns(dataset: Any, columns: Sequence[str], teacher: Teacher | None) -> None:
-    known = {TEACHER_LOGITS, *(teacher.columns if teacher else ())}
+    known = {*SOFT_TARGETS, *(teacher.columns if teacher else ())}
     for column in columns:
         # transformers' heads swallow unknown arguments, so a misnamed column would be passed over in silence.
         if column.startswith(PREFIX) and column not in known and difflib.get_close_matches(column, known):
             close = difflib.get_close_matches(column, known)[0]
             logger.warning("The column %s is not read by the teacher; is %s meant?", column, close)
-    if TEACHER_LOGITS in columns and isinstance(dataset, Dataset):
-        missing = dataset.select_columns(TEACHER_LOGITS).with_format("arrow")[:][TEACHER_LOGITS].is_null()
+    for column in set(SOFT_TARGETS) & set(columns) if isinstance(dataset, Dataset) else ():
+        missing = dataset.select_columns(column).with_format("arrow")[:][column].is_null()
         empty = [row for row, is_missing in enumerate(missing.to_pylist()) if is_missing]
         if empty:
             raise ValueError(
-                f"row {empty[0]} and {len(empty) - 1} more have no {TEACHER_LOGITS} while others do: run soft_targets "
-                "over the whole dataset after putting its parts together."
+                f"row {empty[0]} and {len(empty) - 1} more have no {column} while others do: run soft_targets over the "
+                "whole dataset after putting its parts together."
             )
 
 

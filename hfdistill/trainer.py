@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedConfig, Trainer
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
@@ -23,8 +23,9 @@ from hfdistill.objective import Loss, Objective
 from hfdistill.objective_state import add_to_optimizer, average_gradients, load_objective, save_objective
 from hfdistill.stages import Stages, staged_scheduler
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
-from hfdistill.teachers import TEACHER_LOGITS, StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
+from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
 from hfdistill.training_args import DistillationTrainingArguments
+from hfdistill.transfer_sets import labeled_share_sampler
 from hfdistill.vocabularies import check_vocabularies
 
 logger = logging.get_logger(__name__)
@@ -42,8 +43,9 @@ class DistillationTrainer(Trainer):
     Args:
         model: The student. Trained in float32 unless `args.student_dtype` says otherwise.
         args: `DistillationTrainingArguments`.
-        teacher: A model, a name or path, any `Teacher`, or `None` when the rows carry `teacher_logits` or nothing in
-            the objective needs a teacher. It is frozen and never saved.
+        teacher: A model, a name or path, any `Teacher`, a list of these (`args.teacher_combination` says how they are
+            combined), or `None` when the rows carry `teacher_logits` or `ensemble_logits`, or nothing in the objective
+            needs a teacher. It is frozen and never saved.
         objective: An `Objective`; by default the one that `args` describe, read anew whenever they change.
         **kwargs: As for `Trainer`: `train_dataset`, `eval_dataset`, `processing_class`, `compute_metrics`, ...
 
@@ -73,19 +75,22 @@ class DistillationTrainer(Trainer):
     ) -> None:
         args = DistillationTrainingArguments("tmp_trainer") if args is None else args
         _refuse_what_cannot_work(model, args, teacher, kwargs)
-        self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype)
-        self._stored = StoredTeacher()
+        self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype, args.combination)
+        self._stored = StoredTeacher(args.combination)
         self._given_objective = objective
         self._stages: Stages | None = None
         self._built_from: object = None
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
+        self._stored.align(self._student_config)
         if self.teacher is not None:
             self.teacher.align(self._student_config)
             _check_problem_types(self._teacher_problem_type, self._problem_type)
             check_vocabularies(self.teacher, self.model, self.processing_class)
             self.data_collator = TeacherCollator(self.data_collator, self.teacher)
+            if self.teacher.callback is not None:
+                self.add_callback(self.teacher.callback)
         #: What the student's card says beside what this trainer knows; a recipe sets it once it has compared.
         self.card_facts: CardFacts | None = None
         self._evaluation: EvaluationSums | None = None
@@ -148,8 +153,7 @@ class DistillationTrainer(Trainer):
 
     @property
     def _teacher_problem_type(self) -> str | None:
-        config = getattr(getattr(self.teacher, "model", None), "config", None)
-        return getattr(config, "problem_type", None)
+        return None if self.teacher is None else self.teacher.problem_type
 
     def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:
         """Where the student's config leaves its problem type open it becomes the teacher's, or what its labels tell.
@@ -168,7 +172,13 @@ class DistillationTrainer(Trainer):
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
             columns: Any = self._signature_columns
-            columns += [TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())]
+            columns += [*self._stored.columns, *(self.teacher.columns if self.teacher else ())]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.labeled_share is None:
+            return super()._get_train_sampler(dataset)
+        return labeled_share_sampler(dataset, self.args, lambda: int(self.state.epoch or 0))
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
@@ -255,7 +265,8 @@ class DistillationTrainer(Trainer):
         batch: Mapping[str, Any],
         counts: Tensor | None,
     ) -> Loss:
-        return objective(student, teacher, batch, counts)
+        loss: Loss = objective(student, teacher, batch, counts)
+        return loss
 
     def _ask_both(
         self, model: nn.Module, inputs: Mapping[str, Any]
@@ -263,7 +274,7 @@ class DistillationTrainer(Trainer):
         self._settle_problem_type(inputs)
         objective = self.current_objective
         # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
-        reserved = {"labels", COUNTED_ROWS, TEACHER_LOGITS, *(self.teacher.columns if self.teacher else ())}
+        reserved = {"labels", COUNTED_ROWS, *self._stored.columns, *(self.teacher.columns if self.teacher else ())}
         student_inputs = {name: value for name, value in inputs.items() if name not in reserved}
         student = ask(model, student_inputs, objective.outputs)
         teacher = self._ask_teacher(model.training, inputs)
@@ -280,10 +291,13 @@ class DistillationTrainer(Trainer):
         if training and not objective.needs_teacher:
             return None
         asked = self.teacher is not None and (training or self.args.teacher_at_eval)
-        if TEACHER_LOGITS in inputs and not (asked and objective.outputs):
+        step = self.state.global_step if training else None
+        if self._stored.answers(inputs) and not (asked and objective.outputs):
+            self._stored.step = step
             signal = self._stored(inputs)
         elif self.teacher is not None and asked:
             self.teacher.prepare(self.accelerator)
+            self.teacher.step = step
             signal = self.teacher(inputs, objective.outputs)
         else:
             signal = None
@@ -330,10 +344,14 @@ class DistillationTrainer(Trainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             save_objective(self.stages, output_dir)
+            if self.teacher is not None:
+                self.teacher.save_state(Path(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             load_objective(self.stages, checkpoint)
+            if self.teacher is not None:
+                self.teacher.load_state(Path(checkpoint))
         super()._load_optimizer_and_scheduler(checkpoint)
 
     # ---- Logging ----
@@ -363,13 +381,11 @@ class DistillationTrainer(Trainer):
             return
         name = Path(self.hub_model_id or self.args.output_dir or "student").name
         facts = self.card_facts or CardFacts(teacher=self._teacher_name(), dataset="")
-        terms = [term for objective in self.stages for term in objective.describe()]
-        card = model_card(name, terms, told_arguments(self.args), facts)
+        card = model_card(name, self.stages.describe(), told_arguments(self.args), facts)
         card.save(Path(str(self.args.output_dir)) / "README.md")
 
     def _teacher_name(self) -> str:
-        model = getattr(self.teacher, "model", None)
-        return getattr(getattr(model, "config", None), "name_or_path", "") or "a teacher"
+        return (self.teacher.name if self.teacher else "") or "a teacher"
 
     # ---- Evaluation ----
 
@@ -389,7 +405,7 @@ class DistillationTrainer(Trainer):
         inputs: dict[str, Any],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor | None, Any, Tensor | None]:
         """The student's logits for a batch; its losses are summed row by row into the evaluation's means."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -399,7 +415,11 @@ class DistillationTrainer(Trainer):
         self._evaluation.add(student, teacher, batch)
         if prediction_loss_only:
             return None, None, None
-        return None, student.logits.detach(), inputs.get("labels")
+        return None, self._answers(student), inputs.get("labels")
+
+    def _answers(self, student: Any) -> Any:
+        """What an evaluation gathers of the student's output, for its metrics."""
+        return student.logits.detach()
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """`Trainer`'s loop, with each term's exact mean and the agreement with the teacher in its metrics."""
@@ -460,5 +480,9 @@ def _refuse_what_cannot_work(
         )
     if kwargs.get("compute_loss_func") is not None:
         raise ValueError("compute_loss_func would be ignored: give its formula as a term of objective=Objective(...).")
-    if model is not None and (model is teacher or model is getattr(teacher, "model", None)):
+    if args.labeled_share is not None and not hasattr(kwargs.get("train_dataset"), "__len__"):
+        raise ValueError("labeled_share mixes the rows of a Dataset, and this is a stream, whose order is its own.")
+    given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
+    asked = [member for one in given for member in (one.members if isinstance(one, Teacher) else [one])]
+    if model is not None and any(model is one or model is getattr(one, "model", None) for one in asked):
         raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")

@@ -13,6 +13,7 @@ from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.objective import parse_terms
 from hfdistill.schedules import SHAPES, Schedule
 from hfdistill.stages import parse_stages
+from hfdistill.teachers import COMBINATIONS, Combination
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -57,6 +58,11 @@ class DistillationTrainingArguments(TrainingArguments):
             small updates: for speed use `bf16` or `fp16`, which keep float32 weights.
         teacher_at_eval: Whether a live teacher is consulted at evaluation, for `eval_soft_target_loss` and
             `eval_agreement`. Stored soft targets cost nothing and are always used.
+        teacher_combination: How the answers of several teachers become one: `probabilities` (their mean), `logits`
+            (mean of the logits), `confidence` (the surer count for more) or `sample` (one of them each step).
+        teacher_weights: A weight above 0 for each teacher, in proportion; by default they are equal.
+        labeled_share: The share of rows with a label in every batch, strictly between 0 and 1, for a dataset where many
+            rows have none (-100); it takes the place of `train_sampling_strategy`. `None` takes rows as they come.
 
     Raises:
         ValueError: for a value outside its range, naming the argument.
@@ -105,6 +111,15 @@ class DistillationTrainingArguments(TrainingArguments):
     teacher_at_eval: bool = field(
         default=True, metadata=_help("Whether a live teacher is consulted at evaluation (it costs its forward pass).")
     )
+    teacher_combination: str = field(
+        default="probabilities", metadata=_help("How several teachers' answers become one.", list(COMBINATIONS))
+    )
+    teacher_weights: list[float] | None = field(
+        default=None, metadata=_help("A weight above 0 for each teacher, in proportion (default: equal).")
+    )
+    labeled_share: float | None = field(
+        default=None, metadata=_help("Share of rows with a label in every batch, where many rows have none.")
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,12 +147,14 @@ class DistillationTrainingArguments(TrainingArguments):
             )
         for name in ("label_weight", "soft_target_weight"):
             self._check(name, lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
+        self._check("labeled_share", lambda value: 0 < value < 1, "strictly between 0 and 1")
         self._check("js_beta", lambda value: 0 < value < 1, "strictly between 0 and 1; the ends are the two KLs")
         self._check("divergence", DIVERGENCES.__contains__, f"one of {', '.join(DIVERGENCES)}")
         for name in ("teacher_dtype", "student_dtype"):
             self._check(name, DTYPES.__contains__, f"one of {', '.join(DTYPES)}")
         for name in ("temperature", "alpha"):
             self._check_schedule(name)
+        self.combination  # noqa: B018 (refuses what it cannot be made of)
         parse_layer_map(self.layer_map)
         self._check("hidden_state_loss", HIDDEN_STATE_LOSSES.__contains__, f"one of {', '.join(HIDDEN_STATE_LOSSES)}")
         self._check("relation_heads", lambda value: value >= 1, "a whole number of at least 1")
@@ -156,6 +173,11 @@ class DistillationTrainingArguments(TrainingArguments):
     def _fit_to_stages(self) -> None:
         """Lets the run be as long as its stages."""
         stages = parse_stages(self.stages or [])
+        if len(stages) > 1 and self.load_best_model_at_end and self.metric_for_best_model in ("loss", "eval_loss"):
+            raise ValueError(
+                "the losses of two stages cannot be compared: set metric_for_best_model to a metric of the task, such "
+                "as accuracy, or leave load_best_model_at_end off."
+            )
         total = sum(stage.length for stage in stages)
         if stages and stages[0].unit == "epochs":
             self.num_train_epochs = total
@@ -173,19 +195,34 @@ class DistillationTrainingArguments(TrainingArguments):
     def for_labels_only(self, output_dir: str, **changes: Any) -> Self:
         """A copy that trains on labels alone, in a folder of its own: for a teacher, or for a baseline.
 
+        Rows without a label would only fill its batches: give it those of `labeled_rows`.
+
         Args:
             output_dir: The folder of that run.
             **changes: Other arguments to change, such as `num_train_epochs`.
         """
+        alone = {"terms": ["labels"], "stages": None, "labeled_share": None}
+        return self.elsewhere(output_dir, **{**alone, **changes})
+
+    def elsewhere(self, output_dir: str, **changes: Any) -> Self:
+        """A copy for another run: in a folder of its own, and not pushed.
+
+        Args:
+            output_dir: The folder of that run.
+            **changes: Other arguments to change.
+        """
         other = copy.copy(self)
-        for name, value in {
-            "output_dir": output_dir,
-            "push_to_hub": False,
-            "terms": ["labels"],
-            "stages": None,
-            **changes,
-        }.items():
+        for name, value in {"output_dir": output_dir, "push_to_hub": False, **changes}.items():
             setattr(other, name, value)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        # `Trainer` pickles its arguments into training_args.bin, and pushes that for everybody to read.
+        return {**vars(self), "hub_token": None}
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
         return other
 
     @property
@@ -200,6 +237,11 @@ class DistillationTrainingArguments(TrainingArguments):
         """What the terms need of a teacher beside its logits; where there is any, stored soft targets do not do."""
         lines = [stage.terms for stage in parse_stages(self.stages)] if self.stages else [self.terms or ()]
         return frozenset().union(*(TERMS[name].outputs for words in lines for name in parse_terms(words)))
+
+    @property
+    def combination(self) -> Combination:
+        """How the answers of several teachers become one."""
+        return Combination(self.teacher_combination, self.teacher_weights, self.seed)
 
     @property
     def temperature_over_time(self) -> float | Schedule:

@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.report import Comparison, ModelFigures, device_name, embedding_parameters
+from hfdistill.report import Comparison, ModelFigures, device_name, size_of
 from hfdistill.translation_metrics import corpus_scores, signatures
 
 BATCH = 32
@@ -149,9 +149,7 @@ def compare_translations(
                 **corpus_scores(beam.texts[role], references),
                 **{f"greedy_{name}": score for name, score in corpus_scores(greedy.texts[role], references).items()},
             },
-            parameters=model.num_parameters(),
-            embedding_parameters=embedding_parameters(model),
-            megabytes=sum(weight.numel() * weight.element_size() for weight in model.parameters()) / 1e6,
+            **asdict(size_of(model)),
             latency_ms=_latency_ms(model, tokenizers[role], sources, max_length),
             examples_per_second=greedy.per_second[role],
             agreement=None if role == "teacher" else _same(beam.texts[role], beam.texts["teacher"]),
@@ -163,7 +161,7 @@ def compare_translations(
     }
     texts = {"source": list(sources), "reference": list(references), **beam.texts}
     return TranslationComparison(
-        figures, len(sources), split, device_name(models["student"]), num_beams=num_beams, texts=texts
+        figures, len(sources), split, device_name(models["student"].device), num_beams=num_beams, texts=texts
     )
 
 

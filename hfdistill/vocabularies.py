@@ -23,8 +23,12 @@ def check_vocabularies(teacher: Teacher, student: Any, processing_class: Any) ->
     Raises:
         ValueError: when they differ.
     """
-    if not isinstance(teacher, ModelTeacher) or teacher.text_columns:
-        return
+    for member in teacher.members:
+        if isinstance(member, ModelTeacher) and not member.text_columns:
+            _check_one(member, student, processing_class)
+
+
+def _check_one(teacher: ModelTeacher, student: Any, processing_class: Any) -> None:
     if isinstance(teacher.processing_class, PreTrainedTokenizerBase) and isinstance(
         processing_class, PreTrainedTokenizerBase
     ):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from hfdistill import plots
-from hfdistill.plots import plot_losses, plot_tradeoff
+from hfdistill.plots import plot_confusion, plot_front, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison, ModelFigures
+from hfdistill.report.quality import Calibration
+from hfdistill.search import Candidate
 
 STUDENT = [
     {"loss": 3.0, "label_loss": 2.0, "soft_target_loss": 4.0, "learning_rate": 1e-3, "step": 1},
@@ -37,7 +41,8 @@ def comparison():
     """Three models of different cost and quality."""
 
     def figures(accuracy, latency, parameters):
-        return ModelFigures({"accuracy": accuracy, "f1": accuracy / 2}, parameters, 10, 1.0, latency, 10.0)
+        metrics = {"accuracy": accuracy, "f1": accuracy / 2}
+        return ModelFigures(metrics, parameters, 10, 4 * parameters / 1e6, latency, 10.0)
 
     models = {
         "teacher": figures(0.9, 8.0, 110_000_000),
@@ -108,13 +113,70 @@ def test_models_are_points_by_cost_and_metric(tmp_path, drawn, comparison):
     """A swapped axis makes the slow model look fast."""
     plot_tradeoff(comparison, "f1", tmp_path / "tradeoff.png")
     speed, size = drawn[0].axes
-    for axes, costs in ((speed, [8.0, 4.0, 4.1]), (size, [110.0, 66.0, 66.0])):
-        points = np.concatenate([collection.get_offsets() for collection in axes.collections])
+    for axes, costs in ((speed, [8.0, 4.0, 4.1]), (size, [440.0, 264.0, 264.0])):
+        dots = [one for one in axes.collections if isinstance(one, PathCollection)]
+        points = np.concatenate([one.get_offsets() for one in dots])
         np.testing.assert_allclose(points, list(zip(costs, [0.45, 0.4, 0.35], strict=True)))
-        assert [text.get_text() for text in axes.texts] == ["teacher", "student", "baseline"]
+        assert [one.get_label() for one in dots] == ["teacher", "student", "baseline"]
         assert axes.get_xlim()[0] == 0 and axes.get_ylabel() == "f1"
     assert speed.get_title() == "f1 and speed" and speed.get_xlabel() == "latency of one text, ms (a device)"
-    assert size.get_title() == "f1 and size" and size.get_xlabel() == "parameters, millions"
+    assert size.get_title() == "f1 and size" and size.get_xlabel() == "size of the weights, MB"
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["teacher", "student", "baseline"]
+
+
+def test_the_interval_of_a_metric_is_drawn(tmp_path, drawn, comparison):
+    """Without it, two points a row apart look like a gain."""
+    models = {**comparison.models}
+    models["student"] = replace(models["student"], intervals={"f1": (0.35, 0.45)})
+    plot_tradeoff(replace(comparison, models=models), "f1", tmp_path / "tradeoff.png")
+    lines = [one.get_segments()[0] for one in drawn[0].axes[0].collections if isinstance(one, LineCollection)]
+    np.testing.assert_allclose(lines[1], [[4.0, 0.35], [4.0, 0.45]])
+
+
+def calibrated(comparison):
+    """The models with a calibration each, and a confusion of fourteen classes."""
+    one = Calibration(0.1, 0.05, 1.5, (0.3, 0.9), (0.5, 0.7), (0.25, 0.75))
+    models = {role: replace(model, calibration=one) for role, model in comparison.models.items()}
+    confusion = np.diag([90] * 14)
+    confusion[3, 7], confusion[7, 3], confusion[0, 1] = 5, 2, 1
+    return replace(comparison, models=models, confusion=confusion, label_names=[f"c{index}" for index in range(14)])
+
+
+def test_reliability_is_drawn_for_each_model(tmp_path, drawn, comparison):
+    """Accuracy over confidence, not the other way round: the model would look unsure that is too sure."""
+    plot_reliability(calibrated(comparison), tmp_path / "reliability.png")
+    [axes] = drawn[0].axes
+    diagonal, *curves = axes.lines
+    assert [line.get_label() for line in curves] == ["teacher", "student", "baseline"]
+    np.testing.assert_allclose(curves[0].get_xydata(), [[0.3, 0.5], [0.9, 0.7]])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("confidence", "share of right answers")
+
+
+def test_only_disagreements_are_drawn_and_the_most_first(tmp_path, drawn, comparison):
+    """The diagonal would drown them; the names of all classes could not be read."""
+    plot_confusion(calibrated(comparison), tmp_path / "confusion.png")
+    [axes] = drawn[0].axes
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert len(names) == 12 and {"c0", "c1", "c3", "c7"} <= set(names)
+    places = {text.get_text(): text.get_position() for text in axes.texts}
+    told = {(names[int(row)], names[int(column)]): count for count, (column, row) in places.items()}
+    assert told == {("c3", "c7"): "5", ("c7", "c3"): "2", ("c0", "c1"): "1"}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("student", "teacher")
+
+
+def test_models_that_agree_throughout_have_an_empty_confusion(tmp_path, drawn, comparison):
+    """A student of all its teacher's layers must not stop the report."""
+    plot_confusion(replace(comparison, confusion=np.diag([5, 5]), label_names=["a", "b"]), tmp_path / "confusion.png")
+    assert not drawn[0].axes[0].texts
+
+
+def test_the_front_of_a_search_is_a_line_through_its_best(tmp_path, drawn):
+    """Every student is a point, and those that none beats are joined."""
+    students = [Candidate({}, score, latency, 1) for score, latency in ((0.8, 1.0), (0.7, 2.0), (0.9, 3.0))]
+    plot_front(students, [students[0], students[2]], "accuracy", tmp_path / "front.png")
+    [axes] = drawn[0].axes
+    assert [len(one.get_offsets()) for one in axes.collections] == [3, 2]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1.0, 0.8], [3.0, 0.9]])
 
 
 def test_pictures_are_transparent(tmp_path, comparison):

@@ -91,6 +91,14 @@ def test_stages_in_steps_set_the_length_of_the_run(tmp_path):
     assert make_args(tmp_path, stages=["labels epochs=0.5", "soft_targets epochs=2"]).num_train_epochs == 2.5
 
 
+def test_the_best_of_two_stages_is_not_told_by_their_losses(tmp_path):
+    """A first stage that matches layers may have the lower loss, and a student that cannot answer."""
+    best = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
+    with pytest.raises(ValueError, match="the losses of two stages cannot be compared: set metric_for_best_model"):
+        make_args(tmp_path, stages=STAGES, **best)
+    make_args(tmp_path, stages=STAGES, metric_for_best_model="accuracy", **best)
+
+
 def test_each_stage_has_its_own_progress(tmp_path):
     args = make_args(tmp_path, stages=["soft_targets epochs=1", "labels soft_targets epochs=3"])
     stages = Stages.from_args(args)
@@ -99,6 +107,18 @@ def test_each_stage_has_its_own_progress(tmp_path):
         assert stages.at(step, 20) is objectives[number]
         assert objectives[number].progress == pytest.approx(progress)
     assert stages.at(0, 0) is objectives[1], "outside of training it is the last"
+
+
+def test_the_card_tells_the_stages(tmp_path):
+    trainer = make_trainer(tmp_path, make_model(1), make_rows(8), teacher=make_model(2), stages=STAGES)
+    assert [(term["stage"], term["name"]) for term in trainer.stages.describe()] == [
+        (1, "hidden_states"),
+        (2, "labels"),
+        (2, "soft_targets"),
+    ]
+    trainer.create_model_card()
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| hidden_states | 1.0 | stage = 1, layer_map = uniform, distance = mse |" in card
 
 
 def test_the_rate_warms_up_and_decays_anew_in_each_stage(tmp_path):

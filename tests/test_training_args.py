@@ -12,6 +12,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from hfdistill import DistillationTrainingArguments, Objective, Schedule
 from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES
 from hfdistill.schedules import SHAPES
+from hfdistill.teachers import COMBINATIONS
 from hfdistill.training_args import DTYPES
 
 #: Something other than the default for every field of its own.
@@ -35,6 +36,9 @@ CHANGED = {
     "teacher_dtype": "bfloat16",
     "student_dtype": "auto",
     "teacher_at_eval": False,
+    "teacher_combination": "logits",
+    "teacher_weights": [1.0, 3.0],
+    "labeled_share": 0.25,
 }
 
 
@@ -182,7 +186,7 @@ HANDING_OVER = {"alpha_end": 0.1, "alpha_schedule": "linear"}
         *[
             ({}, {name: CHANGED[name]})
             for name in CHANGED
-            if re.match("temperature$|alpha$|.*weight|div|js|stand", name)
+            if re.match("temperature$|alpha$|(label|soft_target)_weight|div|js|stand", name)
         ],
         ({}, {"terms": ["labels:0.3"]}),
         ({"terms": ["labels:0.3"]}, {"terms": ["labels:0.4"]}),
@@ -259,6 +263,7 @@ def test_every_field_has_help_and_its_choices(field, parser):
     assert field.metadata["help"].endswith(".")
     choices = {"divergence": list(DIVERGENCES), "teacher_dtype": list(DTYPES), "student_dtype": list(DTYPES)}
     choices["hidden_state_loss"] = list(HIDDEN_STATE_LOSSES)
+    choices["teacher_combination"] = list(COMBINATIONS)
     choices |= dict.fromkeys(("temperature_schedule", "alpha_schedule"), list(SHAPES))
     action: argparse.Action = next(action for action in parser._actions if action.dest == field.name)
     assert (list(action.choices) if action.choices and field.name in choices else None) == choices.get(field.name)

@@ -1,6 +1,12 @@
 """Reading a user's own files and the Hub's datasets. Every complaint names the file and the line."""
 
-from hfdistill.data.classification import TextClassificationData, split_validation, text_classification_dataset
+from hfdistill.data.classification import (
+    TextClassificationData,
+    labelled_texts,
+    plain_texts,
+    split_validation,
+    text_classification_dataset,
+)
 from hfdistill.data.hub import HubUnreachableError, hub_errors, load_hub_dataset
 from hfdistill.data.tables import read_table
 from hfdistill.data.translation import TranslationData, translation_dataset
@@ -10,7 +16,9 @@ __all__ = [
     "TextClassificationData",
     "TranslationData",
     "hub_errors",
+    "labelled_texts",
     "load_hub_dataset",
+    "plain_texts",
     "read_table",
     "split_validation",
     "text_classification_dataset",

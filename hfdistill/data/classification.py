@@ -11,8 +11,8 @@ from typing import Any
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
 from transformers.utils import logging
 
-from hfdistill.data.columns import UNLABELLED, Columns, Labels, texts_of
-from hfdistill.data.tables import Table, open_table
+from hfdistill.data.columns import UNLABELLED, Columns, Labels, find_texts, texts_of
+from hfdistill.data.tables import Table, open_table, read_table
 
 logger = logging.get_logger(__name__)
 
@@ -106,6 +106,42 @@ def text_classification_dataset(
     return TextClassificationData(
         splits, columns.texts, columns.label, labels.names, labels.num_labels, labels.problem_type
     )
+
+
+def labelled_texts(
+    file: str | Path | Dataset,
+    *,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    label_names: Sequence[str] | None = None,
+    problem_type: str | None = None,
+) -> TextClassificationData:
+    """Read one file of examples to measure on, as its only split `test`; otherwise as `text_classification_dataset`."""
+    table = open_table(file, "test")
+    columns = Columns.find(table, text_column, text_pair_column, label_column)
+    labels = Labels.of([table], columns.label, label_names, problem_type)
+    split = DatasetDict({"test": _encoded(table, columns, labels)})
+    return TextClassificationData(
+        split, columns.texts, columns.label, labels.names, labels.num_labels, labels.problem_type
+    )
+
+
+def plain_texts(
+    file: str | Path, text_column: str | None = None, text_pair_column: str | None = None
+) -> tuple[Dataset, tuple[str, ...]]:
+    """Read one file of texts, whatever else is in it: all its columns, and the names of those with the text.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or a column is missing.
+    """
+    table = open_table(file, "texts")
+    label = next((name for name in ("label", "labels") if name in table.columns), None)
+    columns = find_texts(table, text_column, text_pair_column, label)
+    for name in columns:
+        texts_of(table, name)
+    return read_table(file), columns
 
 
 def _encoded(table: Table, columns: Columns, labels: Labels, labelled: bool = True) -> Dataset:

@@ -36,17 +36,24 @@ class Columns:
 
     @classmethod
     def find(cls, table: Table, text: str | None, text_pair: str | None, label: str | None) -> Columns:
-        for name, option in ((text, "text_column"), (text_pair, "text_pair_column"), (label, "label_column")):
-            if name is not None:
-                _require(table, name, f"; check {option}")
+        if label is not None:
+            _require(table, label, "; check label_column")
         label = label or next((name for name in ("label", "labels") if name in table.columns), None)
         if label is None:
             raise ValueError(
                 f"{table.source} has no column 'label' or 'labels'; its columns are {table.names()}; "
                 "name the one to learn with label_column."
             )
-        texts = (text,) if text else _find_texts(table, (label, text_pair))
-        return cls((texts[0], text_pair) if text_pair else texts, label)
+        return cls(find_texts(table, text, text_pair, label), label)
+
+
+def find_texts(table: Table, text: str | None, text_pair: str | None, label: str | None = None) -> tuple[str, ...]:
+    """The column of the text, or the two of a pair, as they are named or as they can be told by their names."""
+    for name, option in ((text, "text_column"), (text_pair, "text_pair_column")):
+        if name is not None:
+            _require(table, name, f"; check {option}")
+    texts = (text,) if text else _find_texts(table, (label, text_pair))
+    return (texts[0], text_pair) if text_pair else texts
 
 
 def _require(table: Table, name: str, advice: str = "") -> Sequence[Any]:

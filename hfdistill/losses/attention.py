@@ -126,7 +126,7 @@ class Attentions(AttentionScores):
     A is the softmax of a row of scores; an item is an attended token and what it looks at. As `AttentionScores`
     otherwise.
 
-    References: MiniLM, Wang et al. 2020, equation 3, https://huggingface.co/papers/2002.10957, there for the last
+    References: MiniLM, Wang et al. 2020, section 3, https://huggingface.co/papers/2002.10957, there for the last
         layer alone.
     """
 
@@ -153,7 +153,7 @@ class MiniLM(Term):
             heads that divides both. More, smaller heads give finer relations.
         teacher_layer: The number of the teacher's layer, from 0; -1 is the last. The paper takes the 21st of 24.
 
-    References: MiniLMv2, Wang et al. 2021, equations 5 to 8, https://huggingface.co/papers/2012.15828.
+    References: MiniLMv2, Wang et al. 2021, section 3, https://huggingface.co/papers/2012.15828.
     """
 
     name = "minilm"
@@ -220,7 +220,7 @@ class MiniLMv1(MiniLM):
     `mean over heads of KL(A_t ‖ A_s) + mean over heads of KL(V_t ‖ V_s)`, with `A = softmax(q kᵀ / √d)` and
     `V = softmax(v vᵀ / √d)`. Teacher and student need the same number of heads. An item is an attended token.
 
-    References: MiniLM, Wang et al. 2020, equations 3 to 6, https://huggingface.co/papers/2002.10957.
+    References: MiniLM, Wang et al. 2020, section 3, https://huggingface.co/papers/2002.10957.
     """
 
     name = "minilm_v1"

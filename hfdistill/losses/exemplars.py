@@ -109,7 +109,7 @@ class Exemplars(_Placed):
         student_temperature: τ of the student, 0.2 in the paper.
         teacher_temperature: τ of the teacher, 0.01 in the paper.
 
-    References: SEED, Fang et al. 2021, equations 3 to 5, https://huggingface.co/papers/2101.04731.
+    References: SEED, Fang et al. 2021, section 3, https://huggingface.co/papers/2101.04731.
     """
 
     name = "exemplars"
@@ -145,7 +145,7 @@ class Contrastive(_Placed):
 
     `−log( exp(cos(g_s, g_t) / τ) / Σ over own and queue of exp(cos(g_s, g_t') / τ) )`, where g are linear embeddings
     of both models' vectors, learnt with the student. This is the InfoNCE form of the objective; the paper's own
-    (equation 18) tells one pair from N negatives at a time. An item is an example, by its first token's last hidden
+    tells one pair from N negatives at a time. An item is an example, by its first token's last hidden
     state.
 
     Args:
@@ -154,7 +154,7 @@ class Contrastive(_Placed):
         temperature: τ, 0.07 in the paper.
         dimensions: The width of the embeddings, 128 in the paper.
 
-    References: Tian et al. 2020, equations 10 to 18, https://huggingface.co/papers/1910.10699.
+    References: Tian et al. 2020, section 3, https://huggingface.co/papers/1910.10699.
     """
 
     name = "contrastive"

@@ -82,7 +82,7 @@ class RelationalDistance(Relation):
     `ψ(x_i, x_j) = ‖x_i − x_j‖ / μ`, where μ is the mean over the pairs of the micro-batch; the Huber loss is squared
     below 1. An item is an example: the mean over its partners.
 
-    References: Park et al. 2019, equations 4 to 6, https://huggingface.co/papers/1904.05068.
+    References: Park et al. 2019, section 3.2.1, https://huggingface.co/papers/1904.05068.
     """
 
     name = "rkd_distance"
@@ -99,7 +99,7 @@ class RelationalAngle(Relation):
     `cos ∠(x_i, x_j, x_k) = ⟨e_ij, e_kj⟩` with `e_ij = (x_i − x_j) / ‖x_i − x_j‖`. An item is the example x_j in
     the corner: the mean over the pairs of its partners. Memory grows with the examples' cube.
 
-    References: Park et al. 2019, equations 7 to 9, https://huggingface.co/papers/1904.05068.
+    References: Park et al. 2019, section 3.2.2, https://huggingface.co/papers/1904.05068.
     """
 
     name = "rkd_angle"
@@ -124,7 +124,7 @@ class SimilarityPreserving(Relation):
 
     G is `X Xᵀ` with each row normalised. An item is an example, its row; itself included, as in the paper.
 
-    References: Tung & Mori 2019, equations 1 to 4, https://huggingface.co/papers/1907.09682.
+    References: Tung & Mori 2019, section 3, https://huggingface.co/papers/1907.09682.
     """
 
     name = "similarity"
@@ -143,7 +143,7 @@ class ProbabilisticTransfer(Relation):
 
     `p(j|i)` is proportional to `(cos(x_i, x_j) + 1) / 2`, over the partners of example i, which is the item.
 
-    References: Passalis & Tefas 2018, equations 3 to 7, https://huggingface.co/papers/1803.10837.
+    References: Passalis & Tefas 2018, section 3, https://huggingface.co/papers/1803.10837.
     """
 
     name = "pkt"

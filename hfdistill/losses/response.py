@@ -162,13 +162,14 @@ class SoftTargets(Term):
         return labelled(batch["labels"]) if has_token_labels(batch, self.problem_type) else super().valid(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        student_logits, teacher_logits = _logit_pair(student, teacher)
+        temperature, divergence = self.scheduled(self.temperature), self._divergence()
+        on_logits = self.standardize_logits or self.divergence == "mse"
+        student_logits, teacher_logits = _logit_pair(student, teacher, 1.0 if on_logits else temperature)
         many = self.problem_type == "multi_label_classification"
         if self.problem_type == "regression" or (student_logits.shape[-1] == 1 and not many):
             return DIVERGENCES["mse"](student_logits, teacher_logits, 1.0)
         if self.standardize_logits:
             student_logits, teacher_logits = _z_scores(student_logits), _z_scores(teacher_logits)
-        temperature, divergence = self.scheduled(self.temperature), self._divergence()
         if not many or self.divergence == "mse":  # mse is on the logits: the added zeros of `_yes_no` would halve it
             return divergence(student_logits, teacher_logits, temperature)
         return divergence(_yes_no(student_logits), _yes_no(teacher_logits), temperature).mean(-1)
@@ -189,15 +190,17 @@ class SoftTargets(Term):
         return shown
 
 
-def _logit_pair(student: StudentOutput, teacher: TeacherSignal | None) -> tuple[Tensor, Tensor]:
-    if teacher is None or teacher.logits is None:
+def _logit_pair(student: StudentOutput, teacher: TeacherSignal | None, temperature: float) -> tuple[Tensor, Tensor]:
+    # Several teachers' mean is another distribution at each temperature.
+    logits = None if teacher is None else teacher.logits_at(temperature)
+    if logits is None:
         raise ValueError("a term on soft targets needs the teacher's logits, and this batch has none.")
-    if student.logits.shape != teacher.logits.shape:
+    if student.logits.shape != logits.shape:
         raise ValueError(
             f"the student's logits have shape {tuple(student.logits.shape)}, the teacher's "
-            f"{tuple(teacher.logits.shape)}: they must answer the same question about the same rows."
+            f"{tuple(logits.shape)}: they must answer the same question about the same rows."
         )
-    return student.logits, teacher.logits
+    return student.logits, logits
 
 
 def _yes_no(logits: Tensor) -> Tensor:
@@ -251,7 +254,8 @@ class DecoupledSoftTargets(Term):
         return labelled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        student_logits, teacher_logits = _logit_pair(student, teacher)
+        temperature = self.scheduled(self.temperature)
+        student_logits, teacher_logits = _logit_pair(student, teacher, temperature)
         if student_logits.shape[-1] < 3:
             raise ValueError(
                 "the term 'decoupled' needs at least 3 classes: with 2 its non-target part is always 0; "
@@ -261,7 +265,7 @@ class DecoupledSoftTargets(Term):
             return _nothing(student_logits)
         if batch["labels"].dim() != student_logits.dim() - 1:
             raise ValueError("the term 'decoupled' sets one class apart, and these rows have many labels at once.")
-        temperature, labels = self.scheduled(self.temperature), _classes(batch["labels"], 0).flatten()
+        labels = _classes(batch["labels"], 0).flatten()
         log_q = log_probabilities(student_logits.flatten(0, -2), temperature)
         log_p = log_probabilities(teacher_logits.flatten(0, -2), temperature)
         target = _kl_of_parts(_target_and_rest(log_p, labels), _target_and_rest(log_q, labels))

@@ -141,7 +141,7 @@ def test_own_teacher_and_files_with_a_baseline(home, recipe):
     assert {"parameters", "size", "latency,"} <= {line.split()[0] for line in table}
     assert printed.strip().endswith("Student, card and report are in out/.")
     assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    assert train_loss_names(home / "out" / "baseline") == {"loss", "label_loss"}
+    assert train_loss_names(home / "out" / "_baseline") == {"loss", "label_loss"}
 
 
 def test_a_live_teacher_gives_the_same_student(home, recipe):
@@ -173,6 +173,16 @@ def test_stages(home, recipe):
     assert train_loss_names(home / "out") == {"loss", *names}
 
 
+def test_a_narrower_student(home, recipe):
+    recipe(*OWN, *SIZE, "--student_hidden_size", "8", "--baseline")
+    student, _ = assert_complete(home / "out", ("teacher", "student", "baseline"))
+    assert (student.config.hidden_size, student.config.num_hidden_layers, student.config.num_attention_heads) == (
+        8,
+        1,
+        1,
+    )
+
+
 def test_layers_of_other_tokens_cannot_be_compared(home, refusal):
     save_model(home / "small", make_tokenizer(vocab_size=80), num_hidden_layers=1, vocab_size=80)
     line = refusal(*OWN, "--student_name_or_path", "small", "--terms", "labels", "hidden_states")
@@ -186,11 +196,11 @@ def test_the_teacher_is_trained_first(home, recipe):
     recipe(*words, "--train_file", "train.csv", "--output_dir", "out")
     student, results = assert_complete(home / "out")
     assert student.config.id2label == dict(enumerate(NAMES))
-    teacher = AutoModelForSequenceClassification.from_pretrained(home / "out" / "teacher")
+    teacher = AutoModelForSequenceClassification.from_pretrained(home / "out" / "_teacher")
     assert (
         teacher.config.id2label == dict(enumerate(NAMES)) and teacher.num_parameters() == results["teacher_parameters"]
     )
-    assert train_loss_names(home / "out" / "teacher") == {"loss", "label_loss"}
+    assert train_loss_names(home / "out" / "_teacher") == {"loss", "label_loss"}
 
 
 def test_a_student_with_a_tokenizer_of_its_own(home, recipe):
@@ -335,7 +345,7 @@ def test_a_run_killed_twice_ends_with_the_same_student(home):
     whole = launched(ACCELERATE, *words, "--output_dir", "whole")
     printed, _ = whole.communicate(timeout=400)
     assert whole.returncode == 0, printed
-    for folder, resume in (("out", "false"), ("out/baseline", "true")):
+    for folder, resume in (("out", "false"), ("out/_baseline", "true")):
         killed = launched(ACCELERATE, *words, "--resume_from_checkpoint", resume)
         while killed.poll() is None and not list((home / folder).glob("checkpoint-*/trainer_state.json")):
             time.sleep(0.05)
@@ -348,7 +358,7 @@ def test_a_run_killed_twice_ends_with_the_same_student(home):
     printed, _ = resumed.communicate(timeout=400)
     assert resumed.returncode == 0, printed
     assert_complete(home / "out", ("teacher", "student", "baseline"))
-    for folder in ("", "baseline"):
+    for folder in ("", "_baseline"):
         one, other = (load_file(home / name / folder / "model.safetensors") for name in ("whole", "out"))
         for name, weights in one.items():
             torch.testing.assert_close(other[name], weights, rtol=0, atol=0)

@@ -243,10 +243,11 @@ def test_what_is_a_teacher_and_what_is_not(tiny_bert):
     silent, model = Silent(), tiny_bert()
     assert as_teacher(None) is None and as_teacher(silent) is silent and as_teacher([silent]) is silent
     assert as_teacher(model).model is model
-    with pytest.raises(ValueError, match="got 2 teachers, and one can be asked at a time"):
-        as_teacher([model, model])
-    with pytest.raises(TypeError, match="must be a model, a name or path, a Teacher or None, got dict"):
+    assert as_teacher([model, silent]).members[1] is silent
+    with pytest.raises(TypeError, match="a model, a name or path, a Teacher, a list of these or None, got dict"):
         as_teacher({"model": model})
+    with pytest.raises(TypeError, match="got NoneType"):
+        as_teacher([model, None])
 
 
 def test_stored_answers_are_handed_on():

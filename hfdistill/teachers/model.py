@@ -1,15 +1,9 @@
-"""Who a student learns from. A teacher turns a batch into a `TeacherSignal` and knows nothing of who reads it.
-
-`ModelTeacher` asks a model, `StoredTeacher` reads what one answered earlier. Another kind of teacher, such as several
-models at once, is another subclass of `Teacher` here, and one more case in `as_teacher`.
-"""
+"""A teacher that is a model, asked in every step."""
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,76 +14,13 @@ from transformers.utils import logging
 
 from hfdistill.captures import ask
 from hfdistill.label_spaces import label_names, label_order
+from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
 from hfdistill.token_reader import TokenReader, max_positions, token_inputs
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 logger = logging.get_logger(__name__)
-
-PREFIX = "teacher_"
-TEACHER_LOGITS = "teacher_logits"
-
-
-@dataclass
-class TeacherSignal:
-    """What a teacher says about a batch, in the student's order of labels. What it was not asked for is `None`.
-
-    Args:
-        logits: Shape `(batch, ..., classes)`.
-        hidden_states: One tensor `(batch, tokens, width)` for the embeddings and one after each layer.
-        attentions: One tensor `(batch, heads, tokens, tokens)` for each layer.
-        queries: One tensor `(batch, tokens, width)` for each layer, all heads side by side.
-        keys: Likewise.
-        values: Likewise.
-    """
-
-    logits: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    queries: tuple[Tensor, ...] | None = None
-    keys: tuple[Tensor, ...] | None = None
-    values: tuple[Tensor, ...] | None = None
-
-    @property
-    def available(self) -> frozenset[str]:
-        """The names of what there is."""
-        return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)
-
-
-class Teacher(ABC):
-    """Answers for a batch. Frozen, in eval mode, without gradient, and never part of the student's checkpoint."""
-
-    #: The columns of a batch, beside the student's own, that this teacher reads.
-    columns: tuple[str, ...] = ()
-
-    def prepare(self, accelerator: Accelerator) -> None:  # noqa: B027 (not every teacher has anything to move)
-        """Moves to the accelerator's device and precision; called again whenever the accelerator is a new one."""
-
-    def align(self, student_config: Any) -> None:  # noqa: B027 (stored logits are in order already)
-        """Puts the teacher's labels into the student's order, by name.
-
-        Raises:
-            ValueError: when the two answer different questions.
-        """
-
-    def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
-        """A batch of the teacher's own `columns`, padded."""
-        columns = [name for name in self.columns if name in features[0]]
-        return {name: torch.tensor([feature[name] for feature in features]) for name in columns}
-
-    @abstractmethod
-    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
-        """The signal for a batch: the logits, and those `outputs` that are asked for."""
-
-
-class StoredTeacher(Teacher):
-    """Reads the soft targets that a row carries in its column `teacher_logits`."""
-
-    columns = (TEACHER_LOGITS,)
-
-    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
-        return TeacherSignal(logits=batch[TEACHER_LOGITS])
 
 
 class ModelTeacher(Teacher):
@@ -129,11 +60,24 @@ class ModelTeacher(Teacher):
             raise ValueError(f"text_columns takes one column of text, or a pair; got {', '.join(self.text_columns)}.")
         # Read once: Accelerate replaces `forward` by one whose signature says nothing.
         self.inputs = token_inputs(model)
-        self.columns = tuple(PREFIX + name for name in self.inputs) if self.text_columns else ()
+        #: What its columns begin with; an ensemble gives each member another.
+        self.prefix = PREFIX
         self.max_length = max_positions(model, processing_class)
         self._order: list[int] | None = None
         self._accelerator: Accelerator | None = None
         self._warned = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.prefix + name for name in self.inputs) if self.text_columns else ()
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.model.config, "name_or_path", ""))
+
+    @property
+    def problem_type(self) -> str | None:
+        return getattr(self.model.config, "problem_type", None)
 
     @classmethod
     def from_pretrained(
@@ -179,8 +123,9 @@ class ModelTeacher(Teacher):
     def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
         assert self.processing_class is not None
         columns = [name for name in self.columns if name in features[0]]
-        own = [{name.removeprefix(PREFIX): feature[name] for name in columns} for feature in features]
-        return {PREFIX + name: tensor for name, tensor in self.processing_class.pad(own, return_tensors="pt").items()}
+        own = [{name.removeprefix(self.prefix): feature[name] for name in columns} for feature in features]
+        padded = self.processing_class.pad(own, return_tensors="pt")
+        return {self.prefix + name: tensor for name, tensor in padded.items()}
 
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
         with torch.no_grad():
@@ -190,7 +135,7 @@ class ModelTeacher(Teacher):
 
     def _read(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What the model is called with."""
-        prefix = PREFIX if self.text_columns else ""
+        prefix = self.prefix if self.text_columns else ""
         if prefix + "input_ids" not in batch:
             raise ValueError(f"the teacher reads {prefix}input_ids, which the batch lacks; it has {', '.join(batch)}.")
         return self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
@@ -219,31 +164,6 @@ class ModelTeacher(Teacher):
             )
 
 
-def as_teacher(teacher: Any, dtype: str | None = None) -> Teacher | None:
-    """A `Teacher` from whatever a user names one by: a `Teacher`, a model, a name or path, or `None`.
-
-    Raises:
-        ValueError: for several teachers.
-        TypeError: for anything else.
-    """
-    if isinstance(teacher, ModelTeacher):
-        teacher.cast(dtype)
-    if teacher is None or isinstance(teacher, Teacher):
-        return teacher
-    if isinstance(teacher, PreTrainedModel):
-        return ModelTeacher(teacher, dtype=dtype)
-    if isinstance(teacher, (str, os.PathLike)):
-        return ModelTeacher.from_pretrained(teacher, dtype=dtype)
-    if isinstance(teacher, Sequence) and len(teacher) == 1:
-        return as_teacher(teacher[0], dtype)
-    if isinstance(teacher, Sequence):
-        raise ValueError(
-            f"got {len(teacher)} teachers, and one can be asked at a time; for an ensemble average their logits into a "
-            "dataset column named teacher_logits."
-        )
-    raise TypeError(f"teacher must be a model, a name or path, a Teacher or None, got {type(teacher).__name__}.")
-
-
 def _unprepared(model: PreTrainedModel) -> PreTrainedModel:
     """The model without the autocast that an earlier accelerator has put around its `forward`."""
     given: Any = extract_model_from_parallel(model, keep_torch_compile=False)
@@ -251,19 +171,3 @@ def _unprepared(model: PreTrainedModel) -> PreTrainedModel:
         given.forward = vars(given).pop("_original_forward")
     given._is_accelerate_prepared = False
     return given
-
-
-def check_finite(logits: Tensor) -> None:
-    """Refuses an answer that would turn the student's weights into NaN.
-
-    Raises:
-        ValueError: naming the first row of the batch that is not finite.
-    """
-    broken = (~logits.isfinite()).flatten(1).any(1).nonzero()
-    if len(broken):
-        row = int(broken[0])
-        first = logits[row].flatten()[:8].tolist()
-        raise ValueError(
-            f"the teacher's logits for row {row} of the batch are not finite: {first}; look at that text and at "
-            "the teacher's weights, or run it in float32 (teacher_dtype)."
-        )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-import re
 
 import numpy as np
 import pytest
 import torch
 from conftest import TEXTS
 
-from hfdistill import report
 from hfdistill.metrics import classification_metrics
-from hfdistill.report import Comparison, ModelFigures, compare
+from hfdistill.report import compare, cost, quality
 
 NAMES = ["bad", "fair", "good"]
 SENTENCE = ("sentence",)
@@ -21,8 +19,9 @@ SENTENCE = ("sentence",)
 @pytest.fixture(autouse=True)
 def _short_measurements(monkeypatch):
     """Few rounds: speed is only looked at where a test says so."""
-    monkeypatch.setattr(report, "LATENCY_ROUNDS", 3)
-    monkeypatch.setattr(report, "THROUGHPUT_ROUNDS", 1)
+    monkeypatch.setattr(cost, "LATENCY_ROUNDS", 3)
+    monkeypatch.setattr(cost, "THROUGHPUT_ROUNDS", 1)
+    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
 
 
 @pytest.fixture
@@ -170,8 +169,8 @@ def test_sizes_are_exact(classifier, tokenizer, text_dataset):
 
 def test_a_much_larger_model_is_slower(classifier, tokenizer, text_dataset, monkeypatch):
     """A clock that is read before the work is done would find all models alike."""
-    monkeypatch.setattr(report, "LATENCY_ROUNDS", 15)
-    monkeypatch.setattr(report, "THROUGHPUT_ROUNDS", 3)
+    monkeypatch.setattr(cost, "LATENCY_ROUNDS", 15)
+    monkeypatch.setattr(cost, "THROUGHPUT_ROUNDS", 3)
     teacher, student = classifier(1, num_hidden_layers=16, hidden_size=64), classifier(2, num_hidden_layers=1)
     comparison = measured(teacher, student, text_dataset, tokenizer)
     assert comparison.speedup > 2
@@ -210,59 +209,61 @@ def test_models_of_different_questions_are_refused(classifier, tokenizer, text_d
         measured(classifier(1, names=["bad", "good"]), classifier(2), text_dataset, tokenizer)
 
 
-# ---- How it is told ----
-
-
-def figures(latency=2.0, agreement=None, **changes):
-    values = {"metrics": {"accuracy": 0.5, "f1": 0.25}, "parameters": 1_500_000, "embedding_parameters": 10_000}
-    rest = {"megabytes": 6.0, "latency_ms": latency, "examples_per_second": 1234.5, "agreement": agreement}
-    return ModelFigures(**{**values, **rest, **changes})
-
-
-@pytest.fixture
-def comparison():
-    """Teacher, student and baseline of round figures."""
-    models = {"teacher": figures(8.0), "student": figures(2.0, 0.875), "baseline": figures(2.5, 0.75)}
-    return Comparison(models, rows=1200, split="validation", device="cpu, 1 threads")
-
-
-def test_results_have_the_promised_keys(comparison):
-    """Scripts read these names from `all_results.json`."""
-    results = comparison.results()
-    of_each = ("accuracy", "f1", "parameters", "latency_ms", "examples_per_second")
-    keys = {f"{role}_{name}" for role in ("teacher", "student", "baseline") for name in of_each}
-    assert results.keys() == keys | {"agreement", "baseline_agreement", "speedup", "compared_rows"}
-    assert results["speedup"] == 4 and results["agreement"] == 0.875 and results["baseline_agreement"] == 0.75
-    assert results["student_accuracy"] == 0.5 and results["teacher_parameters"] == 1_500_000
-
-
-def test_a_baseline_is_optional(comparison):
-    """Without one, no key and no column speaks of it."""
-    alone = Comparison({role: comparison.models[role] for role in ("teacher", "student")}, rows=3)
-    assert not any("baseline" in key for key in alone.results())
-    assert "baseline" not in alone.table() + alone.markdown()
-
-
-def test_the_table_is_aligned_and_markdown_has_the_same_cells(comparison):
-    """A column out of line is read as another model's."""
-    lines = comparison.table().splitlines()
-    header, rule, *rows = lines
-    starts = [match.start() for match in re.finditer("-+", rule)]
-    ends = [match.end() for match in re.finditer("-+", rule)]
-    for line in lines:
-        assert len(line) == len(rule)
-        assert all(line[end:start].strip() == "" for end, start in zip(ends, starts[1:], strict=False))
-    cells = [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in [header, *rows]]
-    for row in cells[1:]:
-        assert all(cell for cell in row) or row[0] == "agrees with the teacher"
-    assert cells[0] == ["1,200 validation rows", "teacher", "student", "baseline"]
-    markdown = [[cell.strip() for cell in line.strip("|").split("|")] for line in comparison.markdown().splitlines()]
-    assert markdown.pop(1) == ["---", "---:", "---:", "---:"]
-    assert markdown == cells
-    assert ["latency, one text", "8.00 ms", "2.00 ms", "2.50 ms"] in cells
-    assert ["agrees with the teacher", "", "87.5 %", "75.0 %"] in cells
-
-
 def test_texts_of_the_fixtures_have_many_lengths():
     """The tests of order above would prove nothing on texts of one length."""
     assert len({len(text.split()) for text in TEXTS}) > 3
+
+
+# ---- What follows from the answers ----
+
+
+def test_only_labelled_rows_are_scored(classifier, tokenizer, text_dataset):
+    """A row without a label would count as a wrong answer of every model."""
+    teacher, student, baseline = classifier(1), classifier(2), classifier(5)
+    hidden = text_dataset.remove_columns("label").add_column("labels", [-100] * 10 + text_dataset["label"][10:])
+    known = text_dataset.select(range(10, 30))
+    with_hidden = measured(teacher, student, hidden, tokenizer, baseline=baseline)
+    without = measured(teacher, student, known, tokenizer, baseline=baseline)
+    assert with_hidden.paired == without.paired and with_hidden.classes == without.classes
+    for role, model in without.models.items():
+        assert with_hidden.models[role].calibration.error == pytest.approx(model.calibration.error)
+    assert sum(part.rows for part in with_hidden.lengths) == 20 and with_hidden.rows == 30
+
+
+def test_where_the_models_differ(classifier, tokenizer, text_dataset):
+    """Examples of rows on which the two agree, or beside another row's text, would lead nowhere."""
+    teacher, student = classifier(1), classifier(2)
+    comparison = measured(teacher, student, text_dataset, tokenizer)
+    answers = {
+        text: tuple(naive_answers(model, tokenizer, [text])[0] for model in (teacher, student))
+        for text in text_dataset["sentence"]
+    }
+    names = dict(zip(text_dataset["sentence"], (NAMES[label] for label in text_dataset["label"]), strict=True))
+    differing = [text for text, (one, other) in answers.items() if one != other]
+    assert len(comparison.disagreements) == min(10, len(differing)) > 1
+    for example in comparison.disagreements:
+        assert (example.answers["teacher"], example.answers["student"]) == answers[example.text]
+        assert example.answers["label"] == names[example.text] and example.text in differing
+    assert comparison.confusion.sum() == len(text_dataset)
+    assert comparison.confusion.sum() - comparison.confusion.trace() == len(differing)
+    for row, column in zip(*np.nonzero(comparison.confusion), strict=True):
+        pair = (NAMES[row], NAMES[column])
+        assert comparison.confusion[row, column] == sum(answer == pair for answer in answers.values())
+
+
+def test_each_kind_of_problem_is_told_in_its_own_words(tiny_bert, tokenizer, text_dataset):
+    """A regression has no classes, and many labels no confusion; neither must stop the report."""
+    texts = text_dataset.remove_columns("label")
+    scores = texts.add_column("label", [len(text) / 7 for text in texts["sentence"]])
+    regression = {"problem_type": "regression"}
+    models = [tiny_bert(num_labels=1, seed=seed, **regression) for seed in (1, 2)]
+    metrics = classification_metrics(**regression)
+    told = measured(*models, scores, tokenizer, compute_metrics=metrics, baseline=models[0])
+    assert told.confusion is None and not told.classes and not told.lengths and told.paired is not None
+    assert float(told.disagreements[0].answers["student"]) and told.models["student"].divergence is None
+    many = {"problem_type": "multi_label_classification"}
+    models = [tiny_bert(num_labels=3, seed=seed, **many) for seed in (1, 2)]
+    rows = texts.add_column("label", [[float(len(text) % 2), 1.0, 0.0] for text in texts["sentence"]])
+    told = measured(*models, rows, tokenizer, compute_metrics=classification_metrics(**many))
+    assert told.confusion is None and not told.classes and told.lengths and told.models["student"].divergence > 0
+    assert "LABEL_1" in told.disagreements[0].answers["label"]

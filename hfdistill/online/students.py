@@ -1,0 +1,273 @@
+"""Students that train together, and who of them learns from whom."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from hfdistill.architectures import layer_stack
+from hfdistill.label_spaces import label_names, label_order
+from hfdistill.teachers import Combination, TeacherSignal
+from hfdistill.token_reader import token_inputs
+
+
+@dataclass
+class OnlineOutput(ModelOutput):
+    """What students that train together answer to a batch.
+
+    Args:
+        logits: The first student's, shape `(batch, classes)`.
+        peers: Every student's, the first one's among them.
+        ensemble: The gated mean of them, where there is a gate.
+    """
+
+    logits: Tensor | None = None
+    peers: tuple[Tensor, ...] | None = None
+    ensemble: Tensor | None = None
+
+
+class OnlineStudents(nn.Module, ABC):
+    """Plain transformers models that read the same token ids and train together; to be given to `OnlineTrainer`.
+
+    Args:
+        students: Two models or more.
+
+    Raises:
+        ValueError: for fewer than two, one model twice, or labels that differ or stand in another order.
+    """
+
+    def __init__(self, students: Sequence[PreTrainedModel]) -> None:
+        super().__init__()
+        _check(students)
+        self.students = nn.ModuleList(students)
+        # Read once: Accelerate replaces `forward` by one whose signature says nothing.
+        self._inputs = [token_inputs(student) for student in students]
+
+    @property
+    def each(self) -> list[PreTrainedModel]:
+        """The students, plain models all, that share what they have in common."""
+        return list(self.students)  # type: ignore[arg-type]  # what `__init__` has put there
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The first student's configuration."""
+        return self.each[0].config
+
+    @property
+    def names(self) -> list[str]:
+        """How evaluation calls each answer."""
+        return [f"peer_{number}" for number in range(1, len(self.students) + 1)]
+
+    def gradient_checkpointing_enable(self, **kwargs: Any) -> None:
+        """As of a `PreTrainedModel`, for each student."""
+        for student in self.each:
+            student.gradient_checkpointing_enable(**kwargs)
+
+    def answer(self, number: int, inputs: dict[str, Tensor | None]) -> Tensor:
+        """The logits of one student, that is given what it reads."""
+        own = {name: inputs[name] for name in self._inputs[number] if inputs[name] is not None}
+        logits: Tensor = self.students[number](**own).logits
+        return logits
+
+    @abstractmethod
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> OnlineOutput:
+        """Every student's answer to the batch."""
+
+    @abstractmethod
+    def lessons(self, output: OnlineOutput) -> list[tuple[Tensor, TeacherSignal]]:
+        """Who learns from whom: logits with a gradient, and what they are to resemble, without; the first's first."""
+
+
+class Peers(OnlineStudents):
+    """Deep mutual learning: students of any sizes, each of which learns from the others' answers.
+
+    Student k's soft targets are the mean of the other students' probabilities, without gradient. With the forward KL
+    this has the gradient of the paper's `1 / (K − 1) · Σ_l KL(p_l ‖ p_k)`, since KL is linear in `p_l` but for what
+    does not depend on student k; with two students the values are equal, too. All students take their step together,
+    on the same batch.
+
+    Raises:
+        ValueError: as `OnlineStudents`; for students of equal weights.
+
+    References: Zhang et al. 2018, https://huggingface.co/papers/1706.00384.
+    """
+
+    def __init__(self, students: Sequence[PreTrainedModel]) -> None:
+        super().__init__(students)
+        _refuse_equal(students)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> OnlineOutput:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        answers = tuple(self.answer(number, inputs) for number in range(len(self.students)))
+        return OnlineOutput(logits=answers[0], peers=answers)
+
+    def lessons(self, output: OnlineOutput) -> list[tuple[Tensor, TeacherSignal]]:
+        assert output.peers is not None
+        answers = [answer.detach() for answer in output.peers]
+        others = [torch.stack(answers[:number] + answers[number + 1 :]) for number in range(len(answers))]
+        problem_type = self.config.problem_type
+        return [
+            (answer, Combination()(other, problem_type)) for answer, other in zip(output.peers, others, strict=True)
+        ]
+
+
+class Branches(OnlineStudents):
+    """ONE, an ensemble made on the fly: branches that share their lower layers, taught by their gated ensemble.
+
+    With the branches' logits `z_i` and a gate `g = softmax(W h + b)` on the mean `h` of the shared layers' output over
+    the attended tokens, the ensemble is `z_e = Σ g_i z_i`. Branches and ensemble learn from the labels, and the
+    branches from the ensemble's soft targets, which have no gradient; afterwards any branch is a plain model. The gate
+    has no batch normalization, unlike the paper's: with it the gradient would depend on how a batch is cut.
+
+    Args:
+        students: Models of one architecture whose upper layers or heads differ; the first one's lower part is shared.
+        shared_layers: How many layers, from the lowest, are shared, with all that lies below them.
+
+    Raises:
+        ValueError: as `OnlineStudents`; for layers that cannot be shared, or branches that are equal.
+
+    References: Lan et al. 2018, https://huggingface.co/papers/1806.04606.
+    """
+
+    def __init__(self, students: Sequence[PreTrainedModel], shared_layers: int) -> None:
+        super().__init__(students)
+        _check_branches(students, shared_layers)
+        names = _shared_modules(students[0], shared_layers)
+        _refuse_equal(students, names)
+        self._shared = [students[0].get_submodule(name) for name in names]
+        for student in students[1:]:
+            for name, module in zip(names, self._shared, strict=True):
+                student.set_submodule(name, module)
+        self.gate = nn.Linear(students[0].config.hidden_size, len(students))
+
+    @property
+    def names(self) -> list[str]:
+        return [*super().names, "ensemble"]
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> OnlineOutput:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        with _heard(self._shared) as outputs:
+            first = self.answer(0, inputs)
+        with _again(self._shared, outputs):
+            others = [self.answer(number, inputs) for number in range(1, len(self.students))]
+        answers = torch.stack([first, *others], dim=1)
+        ensemble = (self._gates(outputs[-1], attention_mask)[..., None] * answers).sum(1)
+        return OnlineOutput(logits=first, peers=(first, *others), ensemble=ensemble)
+
+    def _gates(self, shared: Any, attention_mask: Tensor | None) -> Tensor:
+        """Each branch's share of the ensemble, shape `(batch, branches)`, summing to 1."""
+        hidden: Tensor = shared if isinstance(shared, Tensor) else shared[0]
+        mask = torch.ones(hidden.shape[:2], device=hidden.device) if attention_mask is None else attention_mask
+        mask = mask[..., None].to(hidden.dtype)
+        mean = (hidden * mask).sum(1) / mask.sum(1).clamp_min(1)
+        return self.gate(mean).softmax(-1)
+
+    def lessons(self, output: OnlineOutput) -> list[tuple[Tensor, TeacherSignal]]:
+        assert output.peers is not None and output.ensemble is not None
+        signal = TeacherSignal(logits=output.ensemble.detach())
+        # The ensemble's own target is itself: a divergence of 0 without a gradient, so it learns from the labels alone.
+        return [(answer, signal) for answer in (*output.peers, output.ensemble)]
+
+
+@contextmanager
+def _heard(modules: Sequence[nn.Module]) -> Iterator[list[Any]]:
+    """Fills a list with what each module puts out, in their order, while the context lasts."""
+    outputs: list[Any] = [None] * len(modules)
+
+    def keep(place: int) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            outputs[place] = output
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(place)) for place, module in enumerate(modules)]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _again(modules: Sequence[nn.Module], outputs: Sequence[Any]) -> Iterator[None]:
+    """Each module puts out what was heard of it before, and computes nothing, while the context lasts."""
+    for module, output in zip(modules, outputs, strict=True):
+        module.forward = lambda *args, _output=output, **kwargs: _output
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
+
+
+def _shared_modules(student: PreTrainedModel, shared_layers: int) -> list[str]:
+    """The names of what lies below the layers, and of the lowest layers, in the order they are run in."""
+    stack = layer_stack(student)
+    base = student.base_model_prefix
+    below = []
+    for name, _ in student.get_submodule(base).named_children():
+        if f"{stack}.".startswith(f"{base}.{name}."):
+            break
+        below.append(f"{base}.{name}")
+    return [*below, *(f"{stack}.{index}" for index in range(shared_layers))]
+
+
+def new_head(student: PreTrainedModel) -> PreTrainedModel:
+    """The student with the head above its layers drawn anew, so that it differs from others cut from one model."""
+    body = student.get_submodule(student.base_model_prefix)
+    for child in student.children():
+        for module in child.modules() if child is not body else ():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=getattr(student.config, "initializer_range", 0.02))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    return student
+
+
+def _check(students: Sequence[PreTrainedModel]) -> None:
+    if len(students) < 2 or len(set(map(id, students))) < len(students):
+        raise ValueError(f"students that teach one another must be two models or more, got {len(set(students))}.")
+    first: Any = students[0].config
+    for number, student in enumerate(students[1:], start=2):
+        config: Any = student.config
+        if label_order(label_names(config), label_names(first), config.num_labels, first.num_labels) is not None:
+            raise ValueError(
+                f"students 1 and {number} have their labels in different orders: give both the same id2label."
+            )
+
+
+def _check_branches(students: Sequence[PreTrainedModel], shared_layers: int) -> None:
+    layers = students[0].config.num_hidden_layers
+    if not 1 <= shared_layers <= layers:
+        raise ValueError(f"shared_layers={shared_layers} is not possible: give a number from 1 to {layers}.")
+    shapes = [{name: tensor.shape for name, tensor in student.state_dict().items()} for student in students]
+    if any(other != shapes[0] for other in shapes[1:]):
+        raise ValueError("branches must be of one architecture and size; students of different ones can be Peers.")
+
+
+def _refuse_equal(students: Sequence[PreTrainedModel], shared: Sequence[str] = ()) -> None:
+    """Of equal students none has anything to teach, and without dropout they stay equal."""
+    below = tuple(f"{name}." for name in shared)
+    for (one, first), (other, second) in itertools.combinations(enumerate(students, start=1), 2):
+        theirs = second.state_dict()
+        own = ((name, tensor) for name, tensor in first.state_dict().items() if not name.startswith(below))
+        if all(name in theirs and torch.equal(tensor, theirs[name]) for name, tensor in own):
+            raise ValueError(
+                f"students {one} and {other} start from equal weights and have nothing to teach each other: draw a "
+                "head with new_head(student), or start them from different seeds."
+            )

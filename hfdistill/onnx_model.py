@@ -1,0 +1,41 @@
+"""An exported model, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.modeling_outputs import SequenceClassifierOutput
+from typing_extensions import Self
+
+
+class OnnxModel:
+    """An exported classifier on ONNX Runtime's CPU provider, asked as a transformers model is.
+
+    Args:
+        path: The ONNX file.
+        config: The config of the model it was made of.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, path: str | os.PathLike[str], config: Any) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()  # as many as PyTorch, to be compared with it
+        self.path = Path(path)
+        self.config = config
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._inputs = [node.name for node in self._session.get_inputs()]
+
+    def eval(self) -> Self:
+        """Nothing to do: a graph is always in eval mode."""
+        return self
+
+    def __call__(self, **inputs: torch.Tensor) -> SequenceClassifierOutput:
+        """The logits of a padded batch, as the model itself gives them."""
+        [logits] = self._session.run(["logits"], {name: inputs[name].numpy() for name in self._inputs})
+        return SequenceClassifierOutput(logits=torch.from_numpy(logits))

@@ -1,0 +1,89 @@
+"""What follows from the models' answers to the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from transformers import EvalPrediction
+
+from hfdistill.report import quality
+from hfdistill.report.figures import Disagreement
+
+#: How many of the rows that teacher and student answer differently are shown.
+EXAMPLES = 10
+
+
+class Answers:
+    """The logits of every model for the same rows, and what follows from them."""
+
+    def __init__(
+        self, logits: dict[str, np.ndarray], labels: np.ndarray, problem_type: str | None, metrics: quality.Metrics
+    ) -> None:
+        self.logits = logits
+        self.labels = labels
+        self.problem = quality.problem_of(problem_type, logits["student"])
+        self.metrics = metrics
+        self.labelled = quality.labelled_rows(labels)
+
+    def figures(self, role: str) -> dict[str, Any]:
+        """The figures of one model that need its answers alone, or the teacher's beside them."""
+        logits, teacher = self.logits[role], self.logits["teacher"]
+        mine, labels = logits[self.labelled], self.labels[self.labelled]
+        figures = {
+            "metrics": self.metrics(EvalPrediction(predictions=logits, label_ids=self.labels)),
+            "intervals": quality.bootstrap(mine, labels, self.metrics),
+            "calibration": quality.calibration(mine, labels, self.problem),
+        }
+        if role == "teacher":
+            return figures
+        rows = quality.divergence(logits, teacher, self.problem)
+        divergence = None if rows is None else float(rows.mean())
+        return {**figures, "agreement": quality.agreement(logits, teacher, self.problem), "divergence": divergence}
+
+    def differences(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Any]:
+        """The paired test, the slices and the confusion."""
+        labels = self.labels[self.labelled]
+        scores = {
+            role: quality.row_scores(logits[self.labelled], labels, self.problem)
+            for role, logits in self.logits.items()
+        }
+        shares = {} if self.problem == quality.REGRESSION else scores  # squared errors are no shares of right answers
+        return {
+            "paired": quality.paired_test(scores["student"], scores["baseline"]) if "baseline" in scores else None,
+            "classes": quality.by_class(shares, labels, names) if self.problem == quality.SINGLE else [],
+            "lengths": quality.by_length(shares, np.asarray(lengths)[self.labelled]) if shares else [],
+            "confusion": quality.confusion(self.logits["student"], self.logits["teacher"], self.problem),
+        }
+
+    def disagreements(self, names: Sequence[str], texts: Sequence[str]) -> list[Disagreement]:
+        """The rows that teacher and student answer differently, by how far apart they are; none without texts."""
+        student, teacher = self.logits["student"], self.logits["teacher"]
+        rows = quality.divergence(student, teacher, self.problem)
+        apart = np.abs(student - teacher).sum(-1) if rows is None else rows
+        found: list[Disagreement] = []
+        for row in np.argsort(-apart, kind="stable") if texts else ():
+            answers = {role: self._told(self._decision(logits[row]), names) for role, logits in self._pair.items()}
+            if answers["teacher"] != answers["student"] and len(found) < EXAMPLES:
+                label = self._told(self.labels[row], names) if self.labelled[row] else ""
+                found.append(Disagreement(texts[row], {"label": label, **answers}))
+        return found
+
+    @property
+    def _pair(self) -> dict[str, np.ndarray]:
+        return {role: self.logits[role] for role in ("teacher", "student")}
+
+    def _decision(self, logits: np.ndarray) -> Any:
+        """What a model says to one row, in the form of its label."""
+        if self.problem == quality.REGRESSION:
+            return logits
+        return (logits > 0) if self.problem == quality.MULTI else logits.argmax()
+
+    def _told(self, label: Any, names: Sequence[str]) -> str:
+        """A label as a person reads it."""
+        if self.problem == quality.REGRESSION:
+            return ", ".join(f"{value:.3g}" for value in np.atleast_1d(label))
+        if self.problem == quality.MULTI:
+            return ", ".join(name for name, given in zip(names, label, strict=True) if given > 0.5) or "none"
+        return names[int(label)]

@@ -1,0 +1,134 @@
+"""What a comparison found, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hfdistill.report.quality import Calibration, PairedTest, Slice
+from hfdistill.report.rendering import markdown_table, model_rows, text_table
+
+TRAINED_ROLES = ("teacher", "student", "baseline")
+
+
+@dataclass(frozen=True)
+class ModelFigures:
+    """One model's column of a comparison. What cannot be measured of a model is `None`.
+
+    Args:
+        metrics: The task metrics on the compared rows, by name.
+        parameters: The number of its parameters.
+        embedding_parameters: Those of them in its embedding tables, which cost memory and next to no time.
+        megabytes: What its weights take at the dtype it ran in, in 10⁶ bytes; of an exported model its file.
+        latency_ms: Median milliseconds for one text at a time, on the device it ran on.
+        examples_per_second: Texts a second in batches of 32.
+        agreement: The share of rows on which it decides as the teacher does; `None` for the teacher.
+        intervals: The 95 % interval of each metric over rows drawn anew.
+        latency_p95_ms: The 95th percentile of the same milliseconds.
+        divergence: Mean KL(teacher ‖ model) in nats.
+        calibration: Whether it is right as often as it is sure, for single labels.
+        megaflops: 10⁶ floating-point operations for a text of median length.
+        peak_megabytes: The most memory that weights and tensors take at once in a batch of 32, in 10⁶ bytes.
+    """
+
+    metrics: dict[str, float]
+    parameters: int
+    embedding_parameters: int
+    megabytes: float
+    latency_ms: float
+    examples_per_second: float
+    agreement: float | None = None
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    latency_p95_ms: float | None = None
+    divergence: float | None = None
+    calibration: Calibration | None = None
+    megaflops: float | None = None
+    peak_megabytes: float | None = None
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A row that teacher and student answer differently.
+
+    Args:
+        text: The text, or the pair of texts with ` | ` between them.
+        answers: By role, `label` among them: the name of the class, or the number, that was answered.
+    """
+
+    text: str
+    answers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Teacher, student and, where there is one, the same student trained without a teacher.
+
+    Args:
+        models: The figures by role: `teacher`, `student`, `baseline`, and the formats of an exported student.
+        rows: How many labelled or unlabelled rows they were measured on.
+        split: The name of those rows, such as `test`.
+        device: What latency and throughput were measured on.
+        paired: Student against baseline, row by row.
+        classes: How each class was answered.
+        lengths: How short and long texts were answered.
+        disagreements: The rows on which teacher and student differ most, the worst first.
+        confusion: How often the teacher decides for a class (row) and the student for another (column).
+        label_names: The names of the classes, in the order of `confusion`.
+    """
+
+    models: dict[str, ModelFigures]
+    rows: int
+    split: str = "test"
+    device: str = ""
+    paired: PairedTest | None = None
+    classes: list[Slice] = field(default_factory=list)
+    lengths: list[Slice] = field(default_factory=list)
+    disagreements: list[Disagreement] = field(default_factory=list)
+    confusion: np.ndarray | None = None
+    label_names: list[str] = field(default_factory=list)
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster than the teacher the student answers one text."""
+        return self.models["teacher"].latency_ms / self.models["student"].latency_ms
+
+    def results(self) -> dict[str, float]:
+        """The figures as one flat dictionary, for `all_results.json`."""
+        flat = {f"{role}_{name}": value for role, model in self.models.items() for name, value in _flat(model).items()}
+        for role in [role for role in self.models if role not in TRAINED_ROLES]:
+            flat[f"{role}_speedup"] = self.models["teacher"].latency_ms / self.models[role].latency_ms
+        if "student_agreement" in flat:
+            flat["agreement"] = flat.pop("student_agreement")
+        if self.paired is not None:
+            flat["paired_p_value"] = self.paired.p_value
+        return {**flat, "speedup": self.speedup, "compared_rows": self.rows}
+
+    def table_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The header and a row for each figure, as text."""
+        return [f"{self.rows:,} {self.split} rows", *self.models], model_rows(list(self.models.values()))
+
+    def table(self) -> str:
+        """The comparison as aligned text for a terminal."""
+        return text_table(*self.table_rows())
+
+    def markdown(self) -> str:
+        """The comparison as a Markdown table."""
+        return markdown_table(*self.table_rows())
+
+
+def _flat(model: ModelFigures) -> dict[str, float]:
+    calibration = model.calibration
+    measured = {
+        "parameters": model.parameters,
+        "megabytes": model.megabytes,
+        "latency_ms": model.latency_ms,
+        "latency_p95_ms": model.latency_p95_ms,
+        "examples_per_second": model.examples_per_second,
+        "agreement": model.agreement,
+        "divergence": model.divergence,
+        "calibration_error": None if calibration is None else calibration.error,
+        "megaflops": model.megaflops,
+        "peak_megabytes": model.peak_megabytes,
+    }
+    return {**model.metrics, **{name: value for name, value in measured.items() if value is not None}}

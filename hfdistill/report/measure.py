@@ -1,0 +1,123 @@
+"""The comparison itself: the same rows, asked of every model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.inference import Classifier, predict_logits, token_rows
+from hfdistill.label_spaces import label_names, label_order
+from hfdistill.onnx_model import OnnxModel
+from hfdistill.report.answers import Answers
+from hfdistill.report.cost import (
+    Asked,
+    Size,
+    device_name,
+    latencies_ms,
+    megaflops,
+    peak_megabytes,
+    size_of,
+    throughput,
+)
+from hfdistill.report.figures import Comparison, ModelFigures
+
+
+def compare(
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    dataset: Dataset,
+    *,
+    processing_class: PreTrainedTokenizerBase,
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]],
+    baseline: PreTrainedModel | None = None,
+    others: Mapping[str, Classifier] | None = None,
+    text_columns: Sequence[str] = (),
+    teacher_processing_class: PreTrainedTokenizerBase | None = None,
+    split: str = "test",
+) -> Comparison:
+    """Measures the models on the same rows: task metrics, agreement, calibration, size and speed.
+
+    Speed is measured on the device each model is on, in turns, so that a machine whose speed drifts does not favour
+    one of them.
+
+    Args:
+        teacher: The teacher; its labels are put into the student's order by name.
+        student: The student.
+        dataset: Rows with `label` or `labels`, and text or the token columns that all models share.
+        processing_class: The student's tokenizer.
+        compute_metrics: As for `Trainer`.
+        baseline: The same student trained without the teacher.
+        others: More models that read as the student does, by role: the student as `export_onnx` made it, or another.
+        text_columns: The columns of raw text, one or a pair; without them the rows bring their tokens.
+        teacher_processing_class: The teacher's tokenizer, when it is another.
+        split: What to call the rows.
+
+    Raises:
+        ValueError: when the rows have no labels, or teacher and student answer different questions.
+    """
+    labels = _labels(dataset)
+    trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
+    tokenizers = dict.fromkeys(trained, processing_class) | {"teacher": teacher_processing_class or processing_class}
+    asked = {
+        role: Asked(model, tokenizers[role], token_rows(model, tokenizers[role], dataset, text_columns))
+        for role, model in trained.items()
+    }
+    asked |= {role: Asked(model, processing_class, asked["student"].rows) for role, model in (others or {}).items()}
+    logits = {
+        role: predict_logits(one.model, one.processing_class, one.rows, description=f"Asking the {role}")
+        for role, one in asked.items()
+    }
+    logits["teacher"] = logits["teacher"][:, _order(teacher.config, student.config)]
+    answers = Answers(logits, labels, student.config.problem_type, compute_metrics)
+    latency, per_second = latencies_ms(asked), throughput(asked)
+    figures = {
+        role: ModelFigures(
+            **answers.figures(role),
+            **vars(_size(one.model, asked["student"].model)),
+            megaflops=megaflops(one),
+            peak_megabytes=peak_megabytes(one),
+            latency_ms=latency[role][0],
+            latency_p95_ms=latency[role][1],
+            examples_per_second=per_second[role],
+        )
+        for role, one in asked.items()
+    }
+    id2label: Any = student.config.id2label
+    names = [str(id2label[index]) for index in sorted(id2label)]
+    return Comparison(
+        figures,
+        len(labels),
+        split,
+        device_name(student.device),
+        **answers.differences(names, [len(row["input_ids"]) for row in asked["student"].rows]),
+        disagreements=answers.disagreements(names, _texts(dataset, text_columns)),
+        label_names=names,
+    )
+
+
+def _labels(dataset: Dataset) -> np.ndarray:
+    for column in ("labels", "label"):
+        if column in dataset.column_names:
+            return np.asarray(dataset[column])
+    raise ValueError(f"compare needs a column label or labels; the rows have {', '.join(dataset.column_names)}.")
+
+
+def _order(teacher: Any, student: Any) -> slice | list[int]:
+    order = label_order(label_names(teacher), label_names(student), teacher.num_labels, student.num_labels)
+    return slice(None) if order is None else order
+
+
+def _size(model: Classifier, student: Classifier) -> Size:
+    if isinstance(model, PreTrainedModel):
+        return size_of(model)
+    assert isinstance(model, OnnxModel) and isinstance(student, PreTrainedModel)
+    size = size_of(student)  # the same parameters, in another form
+    return Size(size.parameters, size.embedding_parameters, model.path.stat().st_size / 1e6)
+
+
+def _texts(dataset: Dataset, text_columns: Sequence[str]) -> list[str]:
+    return [" | ".join(texts) for texts in zip(*(dataset[name] for name in text_columns), strict=True)]

@@ -1,0 +1,120 @@
+"""A comparison as a table for a terminal, and as Markdown for the report and the card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hfdistill.report.cost import THROUGHPUT_BATCH
+from hfdistill.report.quality import Slice
+
+if TYPE_CHECKING:
+    from hfdistill.report.figures import Comparison, Disagreement, ModelFigures
+
+#: A text is cut to this length where it stands as an example.
+EXAMPLE_LENGTH = 300
+
+
+def model_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
+    """A row for each figure that any of the models has: its name, and the models' values as text."""
+
+    def row(name: str, value: Callable[[ModelFigures], Any], shape: str) -> list[str]:
+        return [name, *("" if value(model) is None else shape.format(value(model)) for model in models)]
+
+    def calibration(name: str) -> Callable[[ModelFigures], Any]:
+        return lambda model: getattr(model.calibration, name, None)
+
+    rows: list[list[str]] = []
+    for metric in models[0].metrics:
+        rows.append([metric, *(f"{model.metrics[metric]:.4f}" for model in models)])
+        rows.append(["  95 % interval", *(_interval(model, metric) for model in models)])
+    rows += [
+        row("agrees with the teacher", lambda model: _percent(model.agreement), "{:.1f} %"),
+        row("KL from the teacher", lambda model: model.divergence, "{:.4f}"),
+        row("calibration error", lambda model: _percent(calibration("error")(model)), "{:.1f} %"),
+        row("  after temperature scaling", lambda model: _percent(calibration("scaled_error")(model)), "{:.1f} %"),
+        row("  with the temperature", calibration("temperature"), "{:.2f}"),
+        row("parameters", lambda model: model.parameters / 1e6, "{:.2f} M"),
+        row("  of them embeddings", lambda model: model.embedding_parameters / 1e6, "{:.2f} M"),
+        row("size of the weights", lambda model: model.megabytes, "{:.1f} MB"),
+        row("peak memory, batch 32", lambda model: model.peak_megabytes, "{:.1f} MB"),
+        row("operations, one text", lambda model: model.megaflops, "{:,.0f} MFLOPs"),
+        row("latency, one text", lambda model: model.latency_ms, "{:.2f} ms"),
+        row("  95th percentile", lambda model: model.latency_p95_ms, "{:.2f} ms"),
+        row(f"throughput, batch {THROUGHPUT_BATCH}", lambda model: model.examples_per_second, "{:,.0f}/s"),
+    ]
+    return [cells for cells in rows if any(cells[1:])]
+
+
+def text_table(header: list[str], rows: list[list[str]]) -> str:
+    """Aligned columns, the first to the left and the others to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    line = "  ".join("-" * width for width in widths)
+    return "\n".join([_aligned(header, widths), line, *(_aligned(row, widths) for row in rows)])
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """The same as a Markdown table."""
+    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
+    return "\n".join("| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines)
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """What the table does not show, as paragraphs of Markdown: the paired test, where the models differ, examples."""
+    parts = [_paired_sentence(comparison)]
+    for title, slices in (("By class", comparison.classes), ("By length", comparison.lengths)):
+        if slices:
+            parts += [f"## {title}", _slices_table(title, slices)]
+    if comparison.disagreements:
+        parts += ["## Where teacher and student differ most", _examples(comparison.disagreements)]
+    return [part for part in parts if part]
+
+
+def _paired_sentence(comparison: Comparison) -> str:
+    paired = comparison.paired
+    if paired is None:
+        return ""
+    return (
+        f"Student against baseline, row by row: the student does better on {paired.better:,} rows and worse on "
+        f"{paired.worse:,} (p = {paired.p_value:.2g}). This speaks of these rows and these two runs; other seeds would "
+        "differ by more."
+    )
+
+
+def _slices_table(title: str, slices: Sequence[Slice]) -> str:
+    roles = list(slices[0].scores)
+    rows = [[part.name, f"{part.rows:,}", *(f"{100 * part.scores[role]:.1f} %" for role in roles)] for part in slices]
+    return markdown_table([f"Right answers {title.lower()}", "rows", *roles], rows)
+
+
+def _examples(disagreements: Sequence[Disagreement]) -> str:
+    roles = list(disagreements[0].answers)
+    header = ["| text | " + " | ".join(roles) + " |", "|---" * (1 + len(roles)) + "|"]
+    lines = [
+        f"| {_cell(one.text)} | " + " | ".join(_cell(one.answers[role]) for role in roles) + " |"
+        for one in disagreements
+    ]
+    return "\n".join([*header, *lines])
+
+
+def _cell(text: str) -> str:
+    """A text that cannot end its cell, its row or become markup."""
+    short = text if len(text) <= EXAMPLE_LENGTH else text[:EXAMPLE_LENGTH] + "…"
+    escaped = "".join("\\" + letter if letter in "\\|`*_[]<>" else letter for letter in short)
+    return " ".join(escaped.split())
+
+
+def _interval(model: ModelFigures, metric: str) -> str:
+    if metric not in model.intervals:
+        return ""
+    low, high = model.intervals[metric]
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])

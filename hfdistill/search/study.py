@@ -1,0 +1,279 @@
+"""The search itself: trials that train a student each, kept in a file.
+
+Every trial trains a fresh student on the same stored soft targets, and a task metric on the validation rows judges it.
+The study is a file: a killed search goes on where it was, and processes that name the same file share its trials.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_utils import SaveStrategy
+
+from hfdistill.inference import token_rows
+from hfdistill.report.cost import Asked, latencies_ms, size_of
+from hfdistill.search.outcome import Candidate, pareto_front, save_search
+from hfdistill.search.space import SHAPE, Budget
+from hfdistill.trainer import DistillationTrainer
+from hfdistill.training_args import DistillationTrainingArguments
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+#: Under these the loss is another quantity from trial to trial, and cannot be what they are compared by.
+_CHANGE_THE_LOSS = ("temperature", "alpha", "divergence", "label_weight", "soft_target_weight")
+
+#: Evaluation rows that latency is measured on.
+TIMED_ROWS = 50
+_PROCESS = f"{platform.node()}:{os.getpid()}"
+
+NewStudent = Callable[[Mapping[str, Any]], PreTrainedModel]
+NewTrainer = Callable[[PreTrainedModel, DistillationTrainingArguments], DistillationTrainer]
+
+
+def check_search() -> None:
+    """Refuses a search that cannot work, before anything expensive is begun.
+
+    Raises:
+        ImportError: when Optuna is missing, saying what to install.
+        ValueError: under a launcher of several processes, saying how they can share a search.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise ImportError("a search needs optuna: pip install 'hfdistill[search]'.")
+    if PartialState().num_processes > 1:
+        raise ValueError(
+            "a search trains one student in one process: start several processes without a launcher, each with its own "
+            "output_dir and the same search_storage, and they share the trials."
+        )
+
+
+class StudentSearch:
+    """A search whose trials are kept in a file.
+
+    Args:
+        space: By name of a training argument or of `SHAPE`, an Optuna distribution, as from `search_space`.
+        new_student: Makes an untrained student of a shape (the values of `SHAPE` that the space has).
+        new_trainer: Makes the trainer of a student, with tokenized datasets, tokenizer and `compute_metrics`.
+        args: The training arguments; each trial gets a copy with its values, and keeps no checkpoint.
+        storage: The file.
+        metric: The task metric on the evaluation rows, higher is better.
+        budget: What a student may cost; a dearer one is passed over untrained.
+        trade_off: Whether to look for quality and latency at once: `best` is then the best by quality, and `front`
+            holds those that no other beats in both. Nothing is pruned then.
+        defaults: The values that are tried first.
+
+    Raises:
+        ImportError: when Optuna is missing.
+        ValueError: for the loss as a metric where the space changes what the loss is, or a file of another search.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, BaseDistribution],
+        new_student: NewStudent,
+        new_trainer: NewTrainer,
+        args: DistillationTrainingArguments,
+        storage: str | os.PathLike[str],
+        *,
+        metric: str = "accuracy",
+        budget: Budget | None = None,
+        trade_off: bool = False,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        check_search()
+        _refuse_loss(metric, space)
+        self.space = dict(space)
+        self.new_student = new_student
+        self.new_trainer = new_trainer
+        self.args = args
+        self.metric = metric
+        self.budget = budget or Budget()
+        self.trade_off = trade_off
+        self.study = _open_study(storage, trade_off)
+        _refuse_other_space(self.study, self.space, storage)
+        self.defaults = {name: value for name, value in (defaults or {}).items() if name in self.space}
+
+    def run(self, trials: int) -> Candidate:
+        """Runs until this many students have been trained, here or by others who share the file.
+
+        Processes that share it may train a student more each. The same seed gives the same trials, also after a kill.
+
+        Returns:
+            The best student within the budget.
+
+        Raises:
+            ValueError: when no student fits the budget.
+        """
+        import optuna
+
+        _give_up_killed(self.study)
+        if self.defaults and not _trials(self.study):
+            self.study.enqueue_trial(self.defaults)
+        passed_over = 0
+        while len(self._judged()) < trials:
+            # Anew for each trial, from how many there are: so a killed search goes on as it would have gone on.
+            self.study.sampler = optuna.samplers.TPESampler(seed=self.args.seed + len(_trials(self.study)))
+            trial = self.study.ask(self.space)
+            trial.set_user_attr("process", _PROCESS)
+            excess = self._try(trial)
+            passed_over = passed_over + 1 if excess else 0
+            if passed_over >= 50:
+                raise ValueError(f"50 students in a row are over the budget, the last with {excess}; allow more.")
+        return self.best
+
+    @property
+    def best(self) -> Candidate:
+        """The student of the best score that was trained to its end."""
+        if not self.candidates:
+            raise ValueError("no student was trained to its end: allow more trials.")
+        return max(self.candidates, key=lambda candidate: candidate.score)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The students that were trained to their end."""
+        return [_candidate(trial) for trial in _trials(self.study) if trial.state.name == "COMPLETE"]
+
+    @property
+    def front(self) -> list[Candidate]:
+        """The Pareto front: the students that no other beats in score and latency at once, the fastest first."""
+        return pareto_front(self.candidates)
+
+    def save_plots(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Saves plots of the search as PNG, see `save_search`."""
+        return save_search(self.study, self.candidates, self.metric, folder)
+
+    def values_of(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], DistillationTrainingArguments]:
+        """The shape and the training arguments of a trial's values."""
+        args = copy.copy(self.args)
+        for name, value in values.items():
+            if name not in SHAPE:
+                setattr(args, name, value)
+        args.check_ranges()
+        return {name: value for name, value in values.items() if name in SHAPE}, args
+
+    def _judged(self) -> list[FrozenTrial]:
+        """The trials in which something was trained, to the end or until it was given up."""
+        finished = (trial for trial in _trials(self.study) if trial.state.is_finished())
+        return [trial for trial in finished if not trial.user_attrs.get("excess")]
+
+    def _try(self, trial: Trial) -> str:
+        """Trains and judges one student; or says what exceeds the budget."""
+        from optuna import TrialPruned
+        from optuna.trial import TrialState
+
+        shape, args = self.values_of(trial.params)
+        nothing_kept = {"save_strategy": SaveStrategy.NO, "load_best_model_at_end": False}
+        trainer = self.new_trainer(self.new_student(shape), args.elsewhere(f"{args.output_dir}/_trial", **nothing_kept))
+        parameters, latency = size_of(trainer.accelerator.unwrap_model(trainer.model)).parameters, _latency_ms(trainer)
+        excess = self.budget.excess(parameters, latency)
+        for name, value in {"parameters": parameters, "latency_ms": latency, "excess": excess}.items():
+            trial.set_user_attr(name, value)
+        if excess:
+            self.study.tell(trial, state=TrialState.PRUNED)  # the sampler learns to avoid it
+            return excess
+        if not self.trade_off:  # Optuna prunes by one value only
+            trainer.add_callback(_Pruning(trial, self.metric))
+        try:
+            trainer.train()
+        except TrialPruned:
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return ""
+        trainer.remove_callback(_Pruning)  # it has reported the last epoch
+        score = trainer.evaluate()[f"eval_{self.metric}"]
+        self.study.tell(trial, (score, latency) if self.trade_off else score)
+        return ""
+
+
+class _Pruning(TrainerCallback):
+    """Gives up a student that is behind the median of the others at the same point of training."""
+
+    def __init__(self, trial: Trial, metric: str) -> None:
+        self.trial = trial
+        self.metric = metric
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        from optuna import TrialPruned
+
+        self.trial.report(kwargs["metrics"][f"eval_{self.metric}"], state.global_step)
+        # The last evaluation is of a finished student, whose score is wanted whatever it is.
+        if state.global_step < state.max_steps and self.trial.should_prune():
+            raise TrialPruned
+
+
+def _latency_ms(trainer: DistillationTrainer) -> float:
+    """Median milliseconds for one of the evaluation rows."""
+    dataset, tokenizer = trainer.eval_dataset, trainer.processing_class
+    assert isinstance(dataset, Dataset) and isinstance(tokenizer, PreTrainedTokenizerBase)
+    rows = dataset.select(range(min(len(dataset), TIMED_ROWS)))
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    return latencies_ms({"student": Asked(model, tokenizer, token_rows(model, tokenizer, rows))})["student"][0]
+
+
+def _candidate(trial: FrozenTrial) -> Candidate:
+    attributes = trial.user_attrs
+    return Candidate(dict(trial.params), trial.values[0], attributes["latency_ms"], attributes["parameters"])
+
+
+def _open_study(storage: str | os.PathLike[str], trade_off: bool) -> Study:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    Path(storage).parent.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(storage))),
+        study_name="students",
+        directions=["maximize", "minimize"] if trade_off else ["maximize"],
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
+        load_if_exists=True,
+    )
+    if len(study.directions) != 1 + trade_off:
+        raise ValueError(f"{storage} holds a search for {len(study.directions)} goals: name another file.")
+    return study
+
+
+def _trials(study: Study) -> list[FrozenTrial]:
+    """All trials, of whichever process, but those whose process was killed."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name != "FAIL"]
+
+
+def _give_up_killed(study: Study) -> None:
+    """Marks trials that seem to run on this machine, and whose process is no more."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        host, _, process = trial.user_attrs.get("process", "").rpartition(":")
+        if host == platform.node() and not psutil.pid_exists(int(process)):
+            study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _refuse_loss(metric: str, space: Mapping[str, Any]) -> None:
+    changing = [name for name in _CHANGE_THE_LOSS if name in space]
+    if metric.endswith("loss") and changing:
+        raise ValueError(
+            f"{metric} cannot be searched by while {', '.join(changing)} is searched: the loss is another quantity in "
+            "each trial; search by a task metric, such as accuracy."
+        )
+
+
+def _refuse_other_space(study: Study, space: Mapping[str, Any], storage: str | os.PathLike[str]) -> None:
+    for trial in study.get_trials(deepcopy=False)[:1]:
+        there = {**trial.distributions}
+        if there and there != dict(space):
+            differing = sorted(name for name in {*there, *space} if there.get(name) != space.get(name))
+            raise ValueError(
+                f"{storage} holds a search of another space: it differs in {', '.join(differing)}; name another file."
+            )

@@ -1,0 +1,41 @@
+"""Who a student learns from. A teacher turns a batch into a `TeacherSignal` and knows nothing of who reads it.
+
+`ModelTeacher` asks a model, `EnsembleTeacher` several, `MovingAverageTeacher` the student's own past; what was answered
+earlier is read by `StoredTeacher`. Another kind of teacher is another subclass of `Teacher`: its `columns` and `pad`
+bring it what it reads of a row, images or sound as well as text.
+"""
+
+from hfdistill.teachers.base import (
+    ENSEMBLE_LOGITS,
+    PREFIX,
+    SOFT_TARGETS,
+    TEACHER_LOGITS,
+    Teacher,
+    TeacherSignal,
+    check_finite,
+)
+from hfdistill.teachers.combination import COMBINATIONS, Combination
+from hfdistill.teachers.ensemble import EnsembleTeacher
+from hfdistill.teachers.ensemble_model import EnsembleModel
+from hfdistill.teachers.given import as_teacher
+from hfdistill.teachers.model import ModelTeacher
+from hfdistill.teachers.moving_average import MovingAverageTeacher
+from hfdistill.teachers.stored import StoredTeacher
+
+__all__ = [
+    "COMBINATIONS",
+    "ENSEMBLE_LOGITS",
+    "PREFIX",
+    "SOFT_TARGETS",
+    "TEACHER_LOGITS",
+    "Combination",
+    "EnsembleModel",
+    "EnsembleTeacher",
+    "ModelTeacher",
+    "MovingAverageTeacher",
+    "StoredTeacher",
+    "Teacher",
+    "TeacherSignal",
+    "as_teacher",
+    "check_finite",
+]

@@ -1,0 +1,125 @@
+"""What a teacher is, and the signal that comes back from one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import TrainerCallback
+
+PREFIX = "teacher_"
+TEACHER_LOGITS = "teacher_logits"
+ENSEMBLE_LOGITS = "ensemble_logits"
+#: The columns that hold what was answered earlier.
+SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS)
+
+
+@dataclass
+class TeacherSignal:
+    """What a teacher says about a batch, in the student's order of labels. What it was not asked for is `None`.
+
+    Args:
+        logits: Shape `(batch, ..., classes)`.
+        hidden_states: One tensor `(batch, tokens, width)` for the embeddings and one after each layer.
+        attentions: One tensor `(batch, heads, tokens, tokens)` for each layer.
+        queries: One tensor `(batch, tokens, width)` for each layer, all heads side by side.
+        keys: Likewise.
+        values: Likewise.
+    """
+
+    logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    queries: tuple[Tensor, ...] | None = None
+    keys: tuple[Tensor, ...] | None = None
+    values: tuple[Tensor, ...] | None = None
+
+    @property
+    def available(self) -> frozenset[str]:
+        """The names of what there is."""
+        return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)
+
+    def logits_at(self, temperature: float) -> Tensor | None:
+        """The logits whose softmax at this temperature is the target; of one teacher they are the same at any."""
+        return self.logits
+
+
+class Teacher(ABC):
+    """Answers for a batch. Frozen, in eval mode, without gradient, and never part of the student's checkpoint."""
+
+    #: The optimizer step that the next batch belongs to; `None` outside of training.
+    step: int | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a batch, beside the student's own, that this teacher reads."""
+        return ()
+
+    @property
+    def members(self) -> tuple[Teacher, ...]:
+        """Those who are asked: several in an ensemble."""
+        return (self,)
+
+    @property
+    def name(self) -> str:
+        """How a card calls it; empty when it has no name."""
+        return ""
+
+    @property
+    def problem_type(self) -> str | None:
+        """As in `config.problem_type`; `None` when it does not say."""
+        return None
+
+    @property
+    def callback(self) -> TrainerCallback | None:
+        """What a teacher that changes during training does meanwhile."""
+        return None
+
+    def prepare(self, accelerator: Accelerator) -> None:  # noqa: B027 (not every teacher has anything to move)
+        """Moves to the accelerator's device and precision; called again whenever the accelerator is a new one."""
+
+    def align(self, student_config: Any) -> None:  # noqa: B027 (stored logits are in order already)
+        """Puts the teacher's labels into the student's order, by name.
+
+        Raises:
+            ValueError: when the two answer different questions.
+        """
+
+    def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
+        """A batch of the teacher's own `columns`, padded."""
+        columns = [name for name in self.columns if name in features[0]]
+        return {name: torch.tensor([feature[name] for feature in features]) for name in columns}
+
+    def save_state(self, checkpoint: Path) -> None:  # noqa: B027 (a frozen teacher has none)
+        """Writes what a teacher that changes during training needs to go on into a checkpoint."""
+
+    def load_state(self, checkpoint: Path) -> None:  # noqa: B027
+        """Reads it again."""
+
+    @abstractmethod
+    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+        """The signal for a batch: the logits, and those `outputs` that are asked for."""
+
+
+def check_finite(logits: Tensor) -> None:
+    """Refuses an answer that would turn the student's weights into NaN.
+
+    Raises:
+        ValueError: naming the first row of the batch that is not finite.
+    """
+    broken = (~logits.isfinite()).flatten(1).any(1).nonzero()
+    if len(broken):
+        row = int(broken[0])
+        first = logits[row].flatten()[:8].tolist()
+        raise ValueError(
+            f"the teacher's logits for row {row} of the batch are not finite: {first}; look at that text and at "
+            "the teacher's weights, or run it in float32 (teacher_dtype)."
+        )

@@ -1,0 +1,146 @@
+"""How the answers of several teachers become one target."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hfdistill.teachers.base import TeacherSignal
+
+COMBINATIONS = ("probabilities", "logits", "confidence", "sample")
+
+
+@dataclass(frozen=True)
+class Combination:
+    """How the answers `t_k` of several teachers become one, with weights `w_k` that sum to 1.
+
+    | method | target at temperature T |
+    |---|---|
+    | `probabilities` | `Σ w_k softmax(t_k / T)` (Hinton et al. 2015, section 1: the arithmetic mean) |
+    | `logits` | `softmax(Σ w_k t_k / T)` (there too: the geometric mean of the probabilities) |
+    | `confidence` | `Σ c_k softmax(t_k / T)`, with `c_k ∝ w_k · exp(−H(softmax(t_k)))` for each item |
+    | `sample` | `softmax(t_k / T)` of one teacher a step, drawn with probability `w_k` |
+
+    By `confidence` a teacher that hesitates between two classes counts half as much as one that is sure. Outside of
+    training `sample` is `probabilities`. Where many labels are asked for at once each is a distribution over yes and
+    no, `sigmoid(z) = softmax((z, 0))`. The outputs of a regression are averaged.
+
+    Args:
+        method: One of the above.
+        weights: A positive weight for each teacher, in proportion; equal when left out.
+        seed: Of the draws of `sample`, that depend on nothing but it and the step: all ranks and micro-batches of a
+            step, and a resumed run, hear the same teacher.
+
+    Raises:
+        ValueError: for an unknown method or a weight that is not above 0.
+
+    References: Hinton et al. 2015, https://huggingface.co/papers/1503.02531; one teacher a step, Fukuda et al. 2017,
+        https://www.isca-archive.org/interspeech_2017/fukuda17_interspeech.html.
+    """
+
+    method: str = "probabilities"
+    weights: Sequence[float] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in COMBINATIONS:
+            raise ValueError(f"teacher_combination must be one of {', '.join(COMBINATIONS)}; got {self.method!r}.")
+        if any(not 0 < weight < float("inf") for weight in self.weights or ()):
+            raise ValueError(f"teacher_weights must be finite numbers above 0; got {list(self.weights or ())}.")
+
+    def check_number(self, teachers: int) -> None:
+        """Refuses weights of another number than there are teachers.
+
+        Raises:
+            ValueError: naming both numbers.
+        """
+        if self.weights is not None and len(self.weights) != teachers:
+            raise ValueError(f"teacher_weights has {len(self.weights)} entries and there are {teachers} teachers.")
+
+    def drawn(self, step: int | None, teachers: int) -> int | None:
+        """Which teacher is heard in a step; `None` when all are."""
+        if self.method != "sample" or step is None:
+            return None
+        return random.Random(f"{self.seed} {step}").choices(range(teachers), self.weights)[0]
+
+    def __call__(self, answers: Tensor, problem_type: str | None = None, step: int | None = None) -> TeacherSignal:
+        """The signal of several teachers.
+
+        Args:
+            answers: Their logits, shape `(teachers, batch, ..., classes)`.
+            problem_type: As in `config.problem_type`; `None` means single label, or regression for a single output.
+            step: The optimizer step, `None` outside of training.
+        """
+        self.check_number(len(answers))
+        drawn = self.drawn(step, len(answers))
+        if drawn is not None:
+            return TeacherSignal(logits=answers[drawn])
+        answers = answers if answers.dtype == torch.float64 else answers.float()
+        many = problem_type == "multi_label_classification"
+        values = problem_type == "regression" or (answers.shape[-1] == 1 and not many)
+        if values and self.method == "confidence":
+            raise ValueError(
+                "the combination 'confidence' weighs teachers by their doubt, and a regression tells none."
+            )
+        weights = self._weights(answers)
+        if values or self.method == "logits":
+            return TeacherSignal(logits=(weights * answers).sum(0))
+        if self.method == "confidence":
+            weights = weights * (-_entropy(answers, many)).exp()
+            weights = weights / weights.sum(0)
+        return MixtureSignal.of(answers, weights, many)
+
+    def _weights(self, answers: Tensor) -> Tensor:
+        """Shape `(teachers, 1, ..., 1)`, summing to 1."""
+        weights = answers.new_ones(len(answers)) if self.weights is None else answers.new_tensor(list(self.weights))
+        return (weights / weights.sum()).view(-1, *[1] * (answers.dim() - 1))
+
+
+@dataclass
+class MixtureSignal(TeacherSignal):
+    """A weighted mean of several teachers' distributions, which is another one at each temperature.
+
+    Args:
+        logits: The mixture at temperature 1.
+        answers: The teachers' logits, shape `(teachers, batch, ..., classes)`.
+        weights: What each counts for, broadcastable to `answers`, summing to 1 over the teachers.
+        many: Whether each label is a distribution of its own, over yes and no.
+    """
+
+    answers: Tensor | None = None
+    weights: Tensor | None = None
+    many: bool = False
+
+    @classmethod
+    def of(cls, answers: Tensor, weights: Tensor, many: bool = False) -> MixtureSignal:
+        """The signal of these answers."""
+        return cls(logits=_mixture(answers, weights, many, 1.0), answers=answers, weights=weights, many=many)
+
+    def logits_at(self, temperature: float) -> Tensor:
+        """`z` such that `softmax(z / T) = Σ w_k softmax(t_k / T)`."""
+        assert self.answers is not None and self.weights is not None
+        return _mixture(self.answers, self.weights, self.many, temperature)
+
+
+def _mixture(answers: Tensor, weights: Tensor, many: bool, temperature: float) -> Tensor:
+    scaled, log_weights = answers / temperature, weights.log()
+    if many:
+        yes = (log_weights + F.logsigmoid(scaled)).logsumexp(0)
+        return temperature * (yes - (log_weights + F.logsigmoid(-scaled)).logsumexp(0))
+    mixed = temperature * (log_weights + scaled.log_softmax(-1)).logsumexp(0)
+    # A softmax does not see a shift, squared errors on logits do: with this one the mixture of equal teachers is them.
+    return mixed + ((weights * answers).sum(0) - mixed).mean(-1, keepdim=True)
+
+
+def _entropy(answers: Tensor, many: bool) -> Tensor:
+    """Of each distribution, shape `(teachers, batch, ..., 1)`, or of each label's own, shape that of `answers`."""
+    if many:
+        yes, no = F.logsigmoid(answers), F.logsigmoid(-answers)
+        return -(yes.exp() * yes + no.exp() * no)
+    log_p = answers.log_softmax(-1)
+    return -(log_p.exp() * log_p).sum(-1, keepdim=True)

@@ -1,0 +1,102 @@
+"""Several teachers that are asked in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
+from hfdistill.teachers.combination import Combination
+from hfdistill.teachers.model import ModelTeacher
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class EnsembleTeacher(Teacher):
+    """Several teachers as one: of any sizes and families, each with its own tokenizer, text columns and label order.
+
+    Each member that reads its own text gets columns of its own, `teacher_1_input_ids`, `teacher_2_input_ids`, ...; the
+    others read the student's token ids.
+
+    Args:
+        teachers: Two or more teachers, or an ensemble among them, whose members join.
+        combination: How their answers become one; the mean of their probabilities by default.
+
+    Raises:
+        ValueError: for fewer than two teachers, another number of weights, or teachers of different problem types.
+
+    References: Hinton et al. 2015, section 3, https://huggingface.co/papers/1503.02531.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher], combination: Combination | None = None) -> None:
+        self._members = tuple(member for teacher in teachers for member in teacher.members)
+        self.combination = combination or Combination()
+        if len(self._members) < 2:
+            raise ValueError(f"an ensemble needs two teachers or more, got {len(self._members)}.")
+        self.combination.check_number(len(self._members))
+        for number, member in enumerate(self._members, start=1):
+            if isinstance(member, ModelTeacher):
+                member.prefix = f"{PREFIX}{number}_"
+        self._problem_type = _common_problem_type(self._members)
+        self._student_config: Any = None
+
+    @property
+    def members(self) -> tuple[Teacher, ...]:
+        return self._members
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(column for member in self._members for column in member.columns))
+
+    @property
+    def name(self) -> str:
+        return ", ".join(member.name for member in self._members if member.name)
+
+    @property
+    def problem_type(self) -> str | None:
+        return self._problem_type
+
+    def prepare(self, accelerator: Accelerator) -> None:
+        for member in self._members:
+            member.prepare(accelerator)
+
+    def align(self, student_config: Any) -> None:
+        self._student_config = student_config
+        for member in self._members:
+            member.align(student_config)
+
+    def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
+        own = [member for member in self._members if set(member.columns) & set(features[0])]
+        return {name: tensor for member in own for name, tensor in member.pad(features).items()}
+
+    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+        if outputs:
+            raise ValueError(
+                f"{', '.join(sorted(outputs))} of {len(self._members)} teachers have no common shape to learn from: "
+                "give one teacher, or leave terms on hidden states and attentions out."
+            )
+        drawn = self.combination.drawn(self.step, len(self._members))
+        if drawn is not None:
+            return self._members[drawn](batch)
+        problem_type = self.problem_type or getattr(self._student_config, "problem_type", None)
+        return self.combination(torch.stack([_logits(member, batch) for member in self._members]), problem_type)
+
+
+def _logits(member: Teacher, batch: Mapping[str, Any]) -> Tensor:
+    logits = member(batch).logits
+    assert logits is not None
+    return logits.float()  # teachers of different dtypes meet here
+
+
+def _common_problem_type(members: Sequence[Teacher]) -> str | None:
+    said = {member.problem_type for member in members} - {None}
+    if len(said) > 1:
+        raise ValueError(
+            f"the teachers' problem types differ ({', '.join(sorted(map(str, said)))}): all must answer the same kind "
+            "of question; correct config.problem_type, or leave one out."
+        )
+    return next(iter(said), None)

@@ -1,0 +1,59 @@
+"""Several models as one, to be measured and used like any other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from hfdistill.label_spaces import label_names, label_order
+from hfdistill.teachers.combination import Combination
+from hfdistill.token_reader import token_inputs
+
+
+class EnsembleModel(PreTrainedModel):
+    """Models that read the same token ids, as one model whose answer is theirs combined, for `compare` and the like.
+
+    Args:
+        models: Two or more classifiers of one vocabulary; the labels are put into the first one's order by name.
+        combination: How their answers become one.
+
+    Raises:
+        ValueError: when they answer different questions.
+    """
+
+    # What the members support is their own affair.
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+
+    def __init__(self, models: Sequence[PreTrainedModel], combination: Combination | None = None) -> None:
+        first: Any = models[0].config
+        super().__init__(copy.deepcopy(first))
+        self.models = nn.ModuleList(models)
+        self.combination = combination or Combination()
+        self._inputs = [token_inputs(model) for model in models]
+        self._orders = [_order(model.config, first) for model in models]
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> SequenceClassifierOutput:
+        """The combined logits, at temperature 1."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        answers = [
+            model(**{name: inputs[name] for name in names if inputs[name] is not None}).logits[..., order]
+            for model, names, order in zip(self.models, self._inputs, self._orders, strict=True)
+        ]
+        signal = self.combination(torch.stack(answers), self.config.problem_type)
+        assert signal.logits is not None
+        return SequenceClassifierOutput(logits=signal.logits)
+
+
+def _order(config: Any, first: Any) -> slice | list[int]:
+    order = label_order(label_names(config), label_names(first), config.num_labels, first.num_labels)
+    return slice(None) if order is None else order

@@ -1,0 +1,46 @@
+"""Whatever a user names a teacher by."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from hfdistill.teachers.base import Teacher
+from hfdistill.teachers.combination import Combination
+from hfdistill.teachers.ensemble import EnsembleTeacher
+from hfdistill.teachers.model import ModelTeacher
+
+
+def as_teacher(teacher: Any, dtype: str | None = None, combination: Combination | None = None) -> Teacher | None:
+    """A `Teacher` from whatever a user names one by: a `Teacher`, a model, a name or path, a list of them, or `None`.
+
+    Args:
+        teacher: What the user gave.
+        dtype: The dtype to run it in; `None` and `"auto"` keep its own.
+        combination: How the answers of several become one.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(teacher, (list, tuple)) and len(teacher) > 1:
+        return EnsembleTeacher([_one_teacher(one, dtype) for one in teacher], combination)
+    if isinstance(teacher, (list, tuple)) and teacher:
+        return as_teacher(teacher[0], dtype)
+    return None if teacher is None else _one_teacher(teacher, dtype)
+
+
+def _one_teacher(teacher: Any, dtype: str | None) -> Teacher:
+    if isinstance(teacher, Teacher):
+        for member in teacher.members:
+            if isinstance(member, ModelTeacher):
+                member.cast(dtype)
+        return teacher
+    if isinstance(teacher, PreTrainedModel):
+        return ModelTeacher(teacher, dtype=dtype)
+    if isinstance(teacher, (str, os.PathLike)):
+        return ModelTeacher.from_pretrained(teacher, dtype=dtype)
+    raise TypeError(
+        f"teacher must be a model, a name or path, a Teacher, a list of these or None, got {type(teacher).__name__}."
+    )

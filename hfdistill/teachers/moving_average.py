@@ -1,0 +1,78 @@
+"""A teacher that is the moving average of its own student."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel, TrainerCallback
+
+from hfdistill.teachers.model import ModelTeacher
+
+STATE = "moving_average_teacher.safetensors"
+
+
+class MovingAverageTeacher(ModelTeacher):
+    """Self-distillation from the student's own past: the exponential moving average of its weights.
+
+    After optimizer step n, `θ_teacher ← d θ_teacher + (1 − d) θ_student` with `d = min(decay, 1 − 1 / (n + 1))`, in
+    float32: at first the plain mean of all weights so far, so that the random beginning is soon forgotten. Checkpoints
+    hold the average, so a resumed run goes on with it; the saved student is the student.
+
+    Args:
+        student: The model that is going to be trained. A copy of it is made.
+        decay: Of the average, in (0, 1); 0.99 is about the mean over the last hundred steps.
+
+    Raises:
+        ValueError: for a decay out of range.
+
+    References: Mean Teacher, Tarvainen & Valpola 2017, https://huggingface.co/papers/1703.01780.
+    """
+
+    def __init__(self, student: PreTrainedModel, decay: float = 0.99) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"decay must lie strictly between 0 and 1, got {decay}.")
+        super().__init__(copy.deepcopy(student).float())
+        self.decay = decay
+
+    @property
+    def name(self) -> str:
+        return "the moving average of the student"
+
+    @property
+    def callback(self) -> TrainerCallback:
+        return _Follow(self)
+
+    @torch.no_grad()
+    def follow(self, student: nn.Module, step: int) -> None:
+        """Takes in the student's weights after an optimizer step, counted from 1."""
+        decay = min(self.decay, 1 - 1 / (step + 1))
+        theirs = student.state_dict()
+        for name, mine in self.model.state_dict().items():
+            other = theirs[name].to(device=mine.device, dtype=mine.dtype)
+            if mine.is_floating_point():
+                mine.lerp_(other, 1 - decay)
+            else:
+                mine.copy_(other)
+
+    def save_state(self, checkpoint: Path) -> None:
+        # One copy of each: what is tied shares its memory, which the format refuses.
+        save_file(dict(self.model.named_parameters()), checkpoint / STATE)
+
+    def load_state(self, checkpoint: Path) -> None:
+        path = checkpoint / STATE
+        if not path.exists():
+            raise ValueError(f"{checkpoint} holds no {STATE}: it is of a run with another teacher; start a new one.")
+        self.model.load_state_dict(load_file(path), strict=False)
+
+
+class _Follow(TrainerCallback):
+    def __init__(self, teacher: MovingAverageTeacher) -> None:
+        self.teacher = teacher
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.teacher.follow(kwargs["model"], state.global_step)

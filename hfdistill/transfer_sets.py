@@ -1,0 +1,155 @@
+"""Few labels and many texts: rows without a label that the teacher alone speaks about, and how they mix with the rest.
+
+A row whose label is -100 has none. It counts for the soft targets and not for the labels' loss.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset, concatenate_datasets
+from torch.utils.data import Sampler
+
+if TYPE_CHECKING:
+    from hfdistill.training_args import DistillationTrainingArguments
+
+NO_LABEL = -100
+
+
+def keep_labels(dataset: Dataset, fraction: float, label_column: str = "labels", seed: int = 0) -> Dataset:
+    """The rows in their order, with the labels of a stratified fraction of them; the other labels become -100.
+
+    Each class keeps its share, rounded, and one label at least, so the classes' proportions stay. A larger fraction
+    with the same seed keeps the labels of a smaller one, so that curves over fractions are of nested sets.
+
+    Args:
+        dataset: Rows with one whole-number label each; rows of -100 stay without.
+        fraction: The share of labels to keep, in (0, 1].
+        label_column: Their column.
+        seed: Chooses them.
+
+    Raises:
+        ValueError: for a fraction out of range, or labels that are not classes.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"label_fraction must be in (0, 1], got {fraction}.")
+    labels = list(dataset[label_column])
+    if any(not isinstance(label, int) for label in labels):
+        raise ValueError(f"label_fraction keeps a share of each class, and {label_column} holds no classes.")
+    rows_of: dict[int, list[int]] = defaultdict(list)
+    for row, label in enumerate(labels):
+        if label != NO_LABEL:
+            rows_of[label].append(row)
+    kept: set[int] = set()
+    for label, rows in sorted(rows_of.items()):
+        random.Random(f"{seed} {label}").shuffle(rows)
+        kept.update(rows[: max(1, round(fraction * len(rows)))])
+    fewer = [label if row in kept else NO_LABEL for row, label in enumerate(labels)]
+    feature = dataset.features[label_column]
+    return dataset.remove_columns(label_column).add_column(label_column, fewer, feature=feature)
+
+
+def labeled_rows(dataset: Dataset, label_column: str = "labels", length: int | None = None) -> Dataset:
+    """The rows that have a label, again and again until they are `length` many where that is given.
+
+    For a teacher or a baseline that learns from labels alone: rows without one would fill its batches and teach
+    nothing, and with `length` it trains for as many steps as a student on all rows does.
+
+    Raises:
+        ValueError: when no row has a label.
+    """
+    labeled = [row for row, label in enumerate(dataset[label_column]) if label != NO_LABEL]
+    if not labeled:
+        raise ValueError(f"no row has a label in {label_column}: there is nothing to learn from without a teacher.")
+    count = len(labeled) if length is None else length
+    return dataset.select([labeled[index % len(labeled)] for index in range(count)])
+
+
+def mix(labeled: Dataset, unlabeled: Dataset, label_column: str = "labels") -> Dataset:
+    """One dataset of both: the rows of the first with their labels, those of the second without.
+
+    Args:
+        labeled: Rows with `label_column`.
+        unlabeled: Rows with the same columns; a label column of their own, if any, is not read.
+        label_column: The column of the labels.
+
+    Raises:
+        ValueError: naming the columns that only one of the two has.
+    """
+    differ = set(labeled.column_names) ^ ({*unlabeled.column_names} | {label_column})
+    if differ:
+        raise ValueError(f"labelled and unlabelled rows must have the same columns; only one has {', '.join(differ)}.")
+    bare = unlabeled.remove_columns(label_column) if label_column in unlabeled.column_names else unlabeled
+    without = bare.add_column(label_column, [NO_LABEL] * len(bare), feature=labeled.features[label_column])
+    return concatenate_datasets([labeled, without.cast(labeled.features)])
+
+
+class LabeledShareSampler(Sampler[int]):
+    """Rows in an order where any stretch of them, however long, has the chosen share of labelled rows.
+
+    So has every batch, up to rounding, on any number of ranks and in batches of any size. Each kind goes through a
+    shuffle of its own, which goes on where the last epoch ended: the rarer kind is seen more often, no row of a kind
+    twice before all of it once. An epoch is as many rows as there are.
+
+    Args:
+        labeled: For each row, whether it has a label.
+        share: The share of labelled rows, strictly between 0 and 1.
+        seed: Of the shuffles.
+        epoch: Says which epoch begins; the order depends on nothing else, so that a resumed run sees the same.
+
+    Raises:
+        ValueError: for a share out of range, or rows of one kind alone.
+    """
+
+    def __init__(self, labeled: Sequence[bool], share: float | None, seed: int, epoch: Callable[[], int]) -> None:
+        if share is None or not 0 < share < 1:
+            raise ValueError(f"labeled_share must lie strictly between 0 and 1, got {share}.")
+        self._kinds = [[row for row, has in enumerate(labeled) if has is wanted] for wanted in (False, True)]
+        if not all(self._kinds):
+            missing = "with" if self._kinds[0] else "without"
+            raise ValueError(f"labeled_share mixes rows with and without a label, and none {missing} is there.")
+        self._share = Fraction(share).limit_denominator(10**6)
+        self._seed = seed
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return sum(map(len, self._kinds))
+
+    def __iter__(self) -> Iterator[int]:
+        first = self._epoch() * len(self)
+        shuffled: dict[tuple[bool, int], list[int]] = {}
+        for place in range(first, first + len(self)):
+            # How many labelled rows stand before this place; where the next has one more, here is one.
+            before = int(place * self._share)
+            labeled = int((place + 1) * self._share) > before
+            kind = self._kinds[labeled]
+            turn, index = divmod(before if labeled else place - before, len(kind))
+            if (labeled, turn) not in shuffled:
+                shuffled[labeled, turn] = random.Random(f"{self._seed} {labeled} {turn}").sample(kind, len(kind))
+            yield shuffled[labeled, turn][index]
+
+
+def labeled_share_sampler(
+    dataset: Dataset, args: DistillationTrainingArguments, epoch: Callable[[], int]
+) -> LabeledShareSampler:
+    """The sampler that `args.labeled_share` asks for.
+
+    Raises:
+        ValueError: for rows without a column of labels.
+    """
+    column = next((name for name in ("labels", "label") if name in dataset.column_names), None)
+    if column is None:
+        raise ValueError("labeled_share needs a column labels, -100 where there is none.")
+    seed = args.seed if args.data_seed is None else args.data_seed
+    return LabeledShareSampler(list(map(_has_label, dataset[column])), args.labeled_share, seed, epoch)
+
+
+def _has_label(label: Any) -> bool:
+    """Whether this is a label; of many labels at once, whether any is."""
+    if isinstance(label, (list, tuple)):
+        return any(map(_has_label, label))
+    return label is not None and label != NO_LABEL and label == label

@@ -1,0 +1,125 @@
+"""What soft targets are worth where labels are few: Hinton et al. 2015, table 5, and the curve around it.
+
+For each share of the labels, the same student is trained on
+
+| name | labels | soft targets |
+|---|---|---|
+| hard | the share | none |
+| same texts | the share | of a teacher that saw all labels, on the texts of the share: Hinton's table |
+| all texts | the share | of that teacher, on all texts |
+| practical | the share | of a teacher that saw the share alone, on all texts: what can be had with no more labels |
+
+and compared with the student on all labels. In Hinton's table 3 % of the texts with soft targets recover 87 % of what
+separates hard training on 3 % from hard training on all.
+
+    python recipes/benchmarks/few_labels.py --model my/minilm --train_file train.tsv --validation_file validation.tsv \\
+        --test_file test.tsv --output_dir few_labels --student_num_hidden_layers 3
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+from bench import Bench, Figures, draw, parser, percent
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from hfdistill.transfer_sets import keep_labels, labeled_rows
+
+METHODS = ("hard", "same texts", "all texts", "practical")
+
+
+class Curve:
+    """One seed's teachers and students."""
+
+    def __init__(self, bench: Bench, figures: Figures, seed: int) -> None:
+        self.bench, self.figures, self.seed = bench, figures, seed
+        self._teachers: dict[float, PreTrainedModel] = {}
+
+    def teacher(self, fraction: float) -> PreTrainedModel:
+        """One that saw this share of the labels."""
+        if fraction not in self._teachers:
+            rows = self.filled(self.few(fraction))
+            model = self.bench.new_model(100 + self.seed)
+            self._teachers[fraction], metrics = self.bench.train(model, rows, self.seed, terms=["labels"])
+            self.figures.get(f"teacher {fraction} {self.seed}", lambda: metrics["test_accuracy"])
+        return self._teachers[fraction]
+
+    def few(self, fraction: float) -> Dataset:
+        return keep_labels(self.bench.train_rows, fraction, seed=self.seed)
+
+    def filled(self, rows: Dataset) -> Dataset:
+        """The labelled rows alone, again and again: everybody trains for as many steps."""
+        return labeled_rows(rows, length=len(self.bench.train_rows))
+
+    def accuracy(self, method: str, fraction: float) -> float:
+        return self.figures.get(f"{method} {fraction} {self.seed}", lambda: self.measure(method, fraction))
+
+    def measure(self, method: str, fraction: float) -> float:
+        rows = self.few(fraction)
+        settings = {"terms": ["labels"]} if method == "hard" else {"alpha": self.bench.options.alpha}
+        if method != "hard":
+            rows = self.bench.answered([self.teacher(fraction if method == "practical" else 1.0)], rows)
+        if method in ("hard", "same texts"):
+            rows = self.filled(rows)
+        student = self.bench.new_model(self.seed, self.bench.options.student_num_hidden_layers)
+        return self.bench.train(student, rows, self.seed, **settings)[1]["test_accuracy"]
+
+
+def main() -> None:
+    options = parse_options()
+    folder = Path(options.output_dir)
+    bench, figures = Bench(options), Figures(f"{folder}/figures.jsonl")
+    accuracies: dict[tuple[str, float], list[float]] = {}
+    for seed in range(options.seeds):
+        curve = Curve(bench, figures, seed)
+        for fraction in options.fractions:
+            for method in options.methods:
+                accuracies.setdefault((method, fraction), []).append(curve.accuracy(method, fraction))
+        accuracies.setdefault(("hard", 1.0), [])[seed:] = [curve.accuracy("hard", 1.0)]
+    text = table(options, accuracies, len(bench.train_rows))
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    curves = {
+        method: [(100 * fraction, accuracies[method, fraction]) for fraction in options.fractions]
+        for method in options.methods
+    }
+    draw(curves, folder / "curve.png", "labels, % of the training texts", logarithmic=True)
+    print(f"\n{text}")
+
+
+def table(options: argparse.Namespace, accuracies: dict[tuple[str, float], list[float]], rows: int) -> str:
+    everything = accuracies["hard", 1.0]
+    lines = [
+        f"Test accuracy in %, {options.seeds} seeds, {rows:,} training texts. In brackets: how much of what separates "
+        "`hard` from training on all labels is recovered, of the means.",
+        "",
+        f"| labels | {' | '.join(options.methods)} |",
+        f"|---:|{'---:|' * len(options.methods)}",
+    ]
+    for fraction in options.fractions:
+        hard = accuracies.get(("hard", fraction), [])
+        cells = [
+            percent(accuracies[method, fraction]) + recovered(accuracies[method, fraction], hard, everything, method)
+            for method in options.methods
+        ]
+        lines.append(f"| {100 * fraction:g} % | {' | '.join(cells)} |")
+    return "\n".join([*lines, f"| all, hard | {percent(everything)} |", ""])
+
+
+def recovered(values: list[float], hard: list[float], everything: list[float], method: str) -> str:
+    if method == "hard" or not hard:
+        return ""
+    gap = statistics.mean(everything) - statistics.mean(hard)
+    return f" ({100 * (statistics.mean(values) - statistics.mean(hard)) / gap:.0f} %)" if gap > 0 else ""
+
+
+def parse_options() -> argparse.Namespace:
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3, 1.0])
+    options.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    options.add_argument("--alpha", type=float, default=0.5, help="weight of the soft targets")
+    return options.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What each term on layers adds for a small student: one table of accuracies, over students, objectives and seeds.
+
+Every student is cut from the teacher, narrower and shallower, by the importance of its parts on the training texts, and
+trained with each objective for as many epochs. Results are kept line by line in --output; what is there is not trained
+again, so that the table may be filled in several sittings.
+
+    python recipes/benchmarks/layer_terms.py --teacher my/bert --train_file train.tsv --test_file test.tsv \\
+        --students 2x128 --objectives logits minilm --seeds 0 1
+
+| objective | what is learnt |
+|---|---|
+| labels | the labels alone |
+| logits | labels and soft targets |
+| hidden, patient, minilm, rkd, similarity, graph, exemplars, contrastive | logits, and that term beside them |
+| two_stages | half of the epochs hidden states and minilm, then half of them logits |
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from datasets import DatasetDict
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
+
+from hfdistill import DistillationTrainer, DistillationTrainingArguments, make_student, soft_targets
+from hfdistill.data import text_classification_dataset
+from hfdistill.metrics import classification_metrics
+
+LOGITS = ("labels:0.3", "soft_targets:0.7")
+BESIDE_LOGITS = {
+    "hidden": ("hidden_states:1",),
+    "patient": ("patient:1",),
+    "minilm": ("minilm:1",),
+    "rkd": ("rkd_distance:25", "rkd_angle:50"),  # the weights of Park et al. 2019
+    "similarity": ("similarity:100",),
+    "graph": ("instance_graph:1",),
+    "exemplars": ("exemplars:1",),
+    "contrastive": ("contrastive:0.1",),
+}
+OBJECTIVES = {"labels": ("labels",), "logits": LOGITS}
+OBJECTIVES |= {name: (*LOGITS, *terms) for name, terms in BESIDE_LOGITS.items()}
+NAMES = (*OBJECTIVES, "two_stages")
+
+
+def main() -> None:
+    options = parse()
+    tokenizer = AutoTokenizer.from_pretrained(options.teacher)
+    teacher = AutoModelForSequenceClassification.from_pretrained(options.teacher, dtype=torch.float32)
+    texts = read(options, teacher, tokenizer)
+    lines = options.output.read_text().splitlines() if options.output.exists() else []
+    done = {(row["student"], row["objective"], row["seed"]): row for row in map(json.loads, lines)}
+    for seed in options.seeds:
+        for shape in options.students:
+            for objective in options.objectives:
+                if (shape, objective, seed) not in done:
+                    row = {"student": shape, "objective": objective, "seed": seed}
+                    row |= run(options, texts, teacher, tokenizer, **row)
+                    done[shape, objective, seed] = row
+                    with options.output.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+                    print(row, flush=True)
+    print(table(list(done.values())))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--train_file", required=True)
+    parser.add_argument("--test_file", required=True)
+    parser.add_argument("--students", nargs="+", default=["2x128", "3x384"], metavar="LAYERSxWIDTH")
+    parser.add_argument("--objectives", nargs="+", default=list(NAMES), choices=NAMES, metavar="NAME")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--epochs", type=float, default=4)
+    parser.add_argument("--learning_rate", type=float, default=5e-4)
+    parser.add_argument("--rows", type=int, help="only so many training rows")
+    parser.add_argument("--random", action="store_true", help="students of random weights in place of the teacher's")
+    parser.add_argument("--output", type=Path, default=Path("layer_terms.jsonl"))
+    return parser.parse_args()
+
+
+def read(options: argparse.Namespace, teacher: PreTrainedModel, tokenizer) -> DatasetDict:
+    names = list(teacher.config.id2label.values())
+    data = text_classification_dataset(options.train_file, options.test_file, label_names=names)
+    splits = data.dataset.rename_column(data.label_column, "labels")
+    if options.rows:
+        splits["train"] = splits["train"].select(range(min(options.rows, len(splits["train"]))))
+    splits = splits.map(
+        lambda rows: tokenizer(*(rows[name] for name in data.text_columns), truncation=True, max_length=128),
+        batched=True,
+        remove_columns=list(data.text_columns),
+    )
+    return soft_targets(teacher, splits, tokenizer)
+
+
+def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, student, objective, seed) -> dict:
+    set_seed(seed)
+    model = new_student(options, texts, teacher, tokenizer, *map(int, student.split("x")))
+    half = options.epochs / 2
+    stages = [f"hidden_states:1 minilm:1 epochs={half}", f"{' '.join(LOGITS)} epochs={half}"]
+    args = DistillationTrainingArguments(
+        str(options.output.parent / "layer_terms_run"),
+        terms=list(OBJECTIVES.get(objective, LOGITS)),
+        stages=stages if objective == "two_stages" else None,
+        num_train_epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        per_device_train_batch_size=32,
+        per_device_eval_batch_size=64,
+        warmup_steps=0.06,
+        weight_decay=0.01,
+        train_sampling_strategy="group_by_length",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        teacher_at_eval=False,
+        logging_steps=1000,
+        seed=seed,
+    )
+    splits = {"train_dataset": texts["train"], "eval_dataset": texts["validation"]}
+    measured = {"processing_class": tokenizer, "compute_metrics": classification_metrics()}
+    trainer = DistillationTrainer(model, args, teacher=teacher if args.teacher_outputs else None, **splits, **measured)
+    untrained, begun = trainer.evaluate()["eval_accuracy"], time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - begun
+    return {
+        "accuracy": trainer.evaluate()["eval_accuracy"],
+        "untrained": untrained,
+        "seconds": round(seconds, 1),
+        "parameters": model.num_parameters(),
+    }
+
+
+def new_student(options, texts: DatasetDict, teacher, tokenizer, layers: int, width: int) -> PreTrainedModel:
+    columns = texts["train"].select_columns(["input_ids", "attention_mask"])[:256]
+    batch = tokenizer.pad(columns, return_tensors="pt")
+    student = make_student(teacher, layers, hidden_size=width, importance_batch=batch)
+    return type(student)(student.config) if options.random else student
+
+
+def table(rows: list[dict]) -> str:
+    cells = defaultdict(list)
+    for row in rows:
+        cells[row["student"], f"{row['parameters'] / 1e6:.2f}M", row["objective"]].append(100 * row["accuracy"])
+    lines = ["| student | parameters | objective | accuracy | seeds |", "|---|---:|---|---:|---:|"]
+    for names, values in cells.items():
+        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        lines.append(f"| {' | '.join(names)} | {statistics.mean(values):.2f}{spread} | {len(values)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The measurements on many teachers and few labels, as a user runs them, on rows too few to mean anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
+BENCHMARKS = Path(__file__).parents[2] / "recipes" / "benchmarks"
+QUICK = ("--epochs", "1", "--seeds", "2", "--student_num_hidden_layers", "1")
+
+
+@pytest.fixture
+def measure(tokenizer, tiny_bert, text_dataset, tmp_path):
+    """`measure(script, *words)`: runs it; its table, its figures and what it printed."""
+    names = {"id2label": {0: "bad", 1: "fair", 2: "good"}, "label2id": {"bad": 0, "fair": 1, "good": 2}}
+    for part in (tiny_bert(**names), tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    text_dataset.to_csv(tmp_path / "texts.csv")
+    files = [word for kind in ("train", "validation", "test") for word in (f"--{kind}_file", tmp_path / "texts.csv")]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "ACCELERATE_USE_CPU": "true"}
+
+    def run(script, *words):
+        out = tmp_path / script
+        command = [sys.executable, BENCHMARKS / f"{script}.py", "--model", tmp_path / "model", *files]
+        command += ["--output_dir", out, *QUICK, *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-4000:]
+        figures = [json.loads(line) for line in (out / "figures.jsonl").read_text().splitlines()]
+        [plot] = out.glob("*.png")
+        assert imread(plot).size > 0
+        return (out / "table.md").read_text(), dict(figures), done.stdout
+
+    return run
+
+
+@pytest.mark.slow
+def test_few_labels(measure):
+    """Every method at every share, for each seed; what was measured is not measured again."""
+    words = ("--fractions", "0.3", "1.0")
+    table, figures, _ = measure("few_labels", *words)
+    names = {name.rsplit(" ", 1)[0] for name in figures}
+    methods = ("hard", "same texts", "all texts", "practical", "teacher")
+    assert names == {f"{method} {share}" for method in methods for share in (0.3, 1.0)}
+    assert "| 30 % | " in table and "| all, hard | " in table
+    again, _, printed = measure("few_labels", *words)
+    assert again == table and "practical 0.3 0:" not in printed
+
+
+@pytest.mark.slow
+def test_ensemble(measure):
+    """Single teachers, ensembles of growing size, and three students."""
+    table, figures, _ = measure("ensemble", "--num_teachers", "3")
+    assert {f"teacher {number}" for number in range(3)} | {"ensemble 1", "ensemble 2", "ensemble 3"} <= set(figures)
+    for line in ("a single teacher", "ensemble of 3", "student of the ensemble", "student of one teacher"):
+        assert f"| {line} | " in table
+    assert "| ensemble of 1 |" not in table
+
+
+@pytest.mark.slow
+def test_online(measure):
+    """Each student alone and together."""
+    table, _, _ = measure("online")
+    for line in ("alone, peer_1", "mutual, peer_2", "one, peer_2", "one, ensemble"):
+        assert f"| {line} | " in table

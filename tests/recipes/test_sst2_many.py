@@ -1,0 +1,108 @@
+"""The recipe with several teachers, with none, and with few labels."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_tokenizer
+from safetensors.torch import load_file
+from test_sst2 import (  # noqa: F401  (fixtures)
+    OWN,
+    SIZE,
+    assert_complete,
+    home,
+    recipe,
+    refusal,
+    results_of,
+    save_model,
+    train_loss_names,
+)
+from transformers import AutoModelForSequenceClassification
+
+FILES = ("--train_file", "train.csv", "--output_dir", "out")
+
+
+@pytest.fixture
+def second(home):  # noqa: F811
+    """A second teacher: other weights and size, its labels in another order."""
+    save_model(home / "second", make_tokenizer(), names=["good", "bad"], num_hidden_layers=1, hidden_size=8)
+    return "second"
+
+
+def test_several_teachers_are_one(home, recipe, second):  # noqa: F811
+    """The report's teacher must be the ensemble that taught, and the student learn from both."""
+    printed = recipe("--teacher_name_or_path", "teacher", second, *FILES, *SIZE)
+    _, results = assert_complete(home / "out")
+    sizes = [
+        AutoModelForSequenceClassification.from_pretrained(home / name).num_parameters() for name in ("teacher", second)
+    ]
+    assert results["teacher_parameters"] == sum(sizes)
+    assert "The teacher is an ensemble of 2, measured as one model." in printed
+    assert "teacher, second" in (home / "out" / "README.md").read_text().replace("`", "")
+    alone = load_file(home / "out" / "model.safetensors")
+    recipe("--teacher_name_or_path", "teacher", *FILES[:-1], "single", *SIZE)
+    other = load_file(home / "single" / "model.safetensors")
+    assert any(not torch.allclose(alone[name], other[name], atol=1e-5) for name in alone)
+
+
+@pytest.mark.slow
+def test_teachers_of_several_seeds_are_trained(home, recipe):  # noqa: F811
+    """Trained from one seed, ten teachers are one."""
+    recipe(*OWN, "--train_teacher", "--num_teachers", "2", *SIZE)
+    first, second = (load_file(home / "out" / f"teacher_{number}" / "model.safetensors") for number in (1, 2))
+    assert not torch.allclose(first["bert.pooler.dense.weight"], second["bert.pooler.dense.weight"], atol=1e-4)
+    model = AutoModelForSequenceClassification.from_pretrained(home / "out" / "teacher_1")
+    assert results_of(home / "out")["teacher_parameters"] == 2 * model.num_parameters()
+
+
+def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):  # noqa: F811
+    """The baseline learns from the few alone, for as many steps; the card says how many labels there were."""
+    recipe(*OWN, *SIZE, "--label_fraction", "0.2", "--labeled_share", "0.25", "--baseline")
+    card = (home / "out" / "README.md").read_text()
+    assert "6 rows with labels, and 21 without, labelled by the teacher alone" in card
+    steps = [
+        json.loads(next((home / "out" / name).glob("checkpoint-*/trainer_state.json")).read_text())["global_step"]
+        for name in (".", "baseline")
+    ]
+    assert steps[0] == steps[1] > 0
+    assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+
+
+def test_more_text_is_made_and_reported(home, recipe):  # noqa: F811
+    """What the teacher says about the made texts is the gain; how often it changes its mind, the reader's to judge."""
+    printed = recipe(*OWN, *SIZE, "--augment", "masking", "n_grams", "--augment_copies", "2")
+    line = next(line for line in printed.splitlines() if "texts were made of" in line)
+    made = int(line.split()[0])
+    assert "texts were made of 27; the teacher decides" in line and 54 < made <= 108
+    assert f"27 rows with labels, and {made} without" in (home / "out" / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["mutual", "one"])
+def test_students_without_a_teacher(home, recipe, how):  # noqa: F811
+    """No teacher is asked; every student is a plain model; the table says whose columns these are."""
+    printed = recipe(*OWN, *SIZE, "--online", how, "--num_students", "3", "--baseline")
+    assert_complete(home / "out", ("teacher", "student", "baseline"))
+    assert "in its column is the second student" in printed
+    weights = [load_file(home / "out" / name / "model.safetensors") for name in (".", "peer_2", "peer_3")]
+    heads = [one["classifier.weight"].numpy() for one in weights]
+    assert not np.allclose(heads[0], heads[1]) and not np.allclose(heads[1], heads[2])
+    layer = "bert.encoder.layer.0.output.dense.weight"
+    assert torch.equal(weights[0][layer], weights[1][layer]) == (how == "one")
+    [state] = (home / "out").glob("checkpoint-*/trainer_state.json")
+    evaluations = [log for log in json.loads(state.read_text())["log_history"] if "eval_accuracy" in log]
+    assert {f"eval_peer_{number}_accuracy" for number in (1, 2, 3)} <= set(evaluations[-1])
+    assert "no teacher: students that taught one another" in (home / "out" / "README.md").read_text()
+
+
+def test_what_it_cannot_do_is_refused(refusal):  # noqa: F811
+    """Before anything is computed."""
+    assert "knows masking, n_grams, word_replacement, back_translation, not typos" in refusal(
+        *OWN, "--augment", "typos"
+    )
+    assert "with --train_teacher" in refusal(*OWN, "--num_teachers", "2")
+    assert "invalid choice: 'two'" in refusal(*OWN, "--online", "two")
+    assert "label_fraction must be in (0, 1]" in refusal(*OWN, "--label_fraction", "3")
