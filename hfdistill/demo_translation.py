@@ -203,7 +203,7 @@ DEMO = DemoSettings(
     vocab_size=600,
     teacher_size=(2, 2, 128),
     student_size=(2, 1, 64),
-    teacher_training={"num_train_epochs": 8, "learning_rate": 1e-3},
+    teacher_training={"num_train_epochs": 8, "learning_rate": 1.5e-3},
     student_training={
         "learning_rate": 2e-3,
         "num_train_epochs": 3,
@@ -323,7 +323,7 @@ def _indefinite(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
 
 
-def demo_translations(seed: int = 0, num_train: int = 20_000, num_eval: int = 500) -> DatasetDict:
+def demo_translations(seed: int = 0, num_train: int = 12_000, num_eval: int = 500) -> DatasetDict:
     """Generate the corpus; see the top of this file for what is in it.
 
     Args:

@@ -23,7 +23,7 @@ from hfdistill.objective import Loss, Objective
 from hfdistill.teachers import TeacherSignal
 
 #: How many logits there are at once. Larger parts are no faster, smaller ones read the projection's weights too often.
-LOGITS_AT_ONCE = 2000000
+LOGITS_AT_ONCE = 1_200_000
 
 
 @dataclass(frozen=True)

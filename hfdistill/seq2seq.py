@@ -88,6 +88,35 @@ class Seq2SeqTeacher(ModelTeacher):
         return {**super()._read(batch), "decoder_input_ids": shared, "use_cache": False}
 
 
+def set_languages(model: PreTrainedModel, tokenizer: Any, source: str, target: str) -> None:
+    """Makes a model of many languages (NLLB, mBART, M2M100) translate from one into another, from now on.
+
+    Args:
+        model: The model; its generation config is told to begin with the target language.
+        tokenizer: Its tokenizer, which marks texts with their language.
+        source: The source language as the tokenizer writes it, such as `eng_Latn`, `en_XX` or `en`.
+        target: The target language, likewise.
+
+    Raises:
+        ValueError: when the tokenizer knows no languages, or not one of these.
+    """
+    if not hasattr(tokenizer, "src_lang"):
+        raise ValueError(f"a {type(tokenizer).__name__} knows no language tags: leave them out.")
+    tags = {tag: _language_id(tokenizer, tag) for tag in (source, target)}
+    tokenizer.src_lang, tokenizer.tgt_lang = source, target
+    settings: Any = model.generation_config
+    settings.forced_bos_token_id = tags[target]
+
+
+def _language_id(tokenizer: Any, tag: str) -> int:
+    # M2M100 writes its languages between underscores.
+    for token in (tag, f"__{tag}__"):
+        if token in tokenizer.get_vocab():
+            return int(tokenizer.convert_tokens_to_ids(token))
+    known = [token for token in tokenizer.all_special_tokens if token.strip("<>") == token][:8]
+    raise ValueError(f"the teacher has no language {tag!r}; it knows {', '.join(known)}, ... (see its model card).")
+
+
 def as_seq2seq_teacher(teacher: Any, dtype: str | None = None) -> Teacher | None:
     """A `Teacher` of target tokens from a model, a name or path, a `Teacher`, or `None`.
 

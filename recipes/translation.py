@@ -42,6 +42,7 @@ from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.from_scratch import joint_tokenizer, small_marian, untrained_like
 from hfdistill.model_card import CardFacts
 from hfdistill.run_folder import claim_folder, last_checkpoint, write_report
+from hfdistill.seq2seq import set_languages
 from hfdistill.translation_metrics import translation_metrics
 from hfdistill.translation_report import compare_translations, write_translations
 
@@ -91,6 +92,8 @@ class Recipe:
     )
     source_lang: str = field(default="en", metadata={"help": "Column of the source texts, or their language."})
     target_lang: str = field(default="de", metadata={"help": "Column of the target texts, or their language."})
+    source_tag: str | None = field(default=None, metadata={"help": "A teacher of many languages: its tag, eng_Latn."})
+    target_tag: str | None = field(default=None, metadata={"help": "Likewise, such as deu_Latn."})
     max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to on either side."})
     num_beams: int = field(default=5, metadata={"help": "Beam of the teacher's translations and of the measurement."})
     baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
@@ -196,7 +199,13 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
     classes = (Recipe, RecipeTrainingArguments)
     recipe, args = parse_arguments(classes, __doc__.splitlines()[0])
     if recipe.demo:
-        demo = {"train_teacher": True, "baseline": True, "methods": ["word", "sequence"], "max_length": 48}
+        demo = {
+            "train_teacher": True,
+            "baseline": True,
+            "methods": ["word", "sequence"],
+            "max_length": 48,
+            "num_beams": 3,
+        }
         encoder_layers, decoder_layers, width = DEMO.student_size
         sizes = {"student_num_encoder_layers": encoder_layers, "student_num_decoder_layers": decoder_layers}
         sizes |= {"student_hidden_size": width, "teacher_size": list(DEMO.teacher_size), "vocab_size": DEMO.vocab_size}
@@ -206,6 +215,8 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
 
 
 def check_methods(recipe: Recipe) -> None:
+    if (recipe.source_tag is None) != (recipe.target_tag is None):
+        raise ValueError("--source_tag and --target_tag go together: a teacher of many languages needs both.")
     if not recipe.methods:
         raise ValueError("--methods names none: without a teacher the student is the --baseline.")
     if recipe.student_vocab_size and set(recipe.methods) != {"sequence"}:
@@ -247,7 +258,10 @@ def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedToken
     name = recipe.teacher_name_or_path
     with hub_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
-        return tokenizer, AutoModelForSeq2SeqLM.from_pretrained(name, dtype="auto")
+        teacher = AutoModelForSeq2SeqLM.from_pretrained(name, dtype="auto")
+    if recipe.source_tag and recipe.target_tag:
+        set_languages(teacher, tokenizer, recipe.source_tag, recipe.target_tag)
+    return tokenizer, teacher
 
 
 def both_sides(data: TranslationData) -> list[str]:

@@ -68,7 +68,7 @@ def test_case_and_gender_decide_the_endings():
     }
     found = {}
     writer = _Writer(random.Random(0))
-    for _ in range(4000):
+    for _ in range(20_000):
         phrase = writer._phrase(PERSONS, described=1.0, unseen=False)
         words = phrase.english.split()
         noun = {"dog": "Hund", "dogs": "Hund", "cat": "Katze", "child": "Kind", "children": "Kind"}.get(words[-1])

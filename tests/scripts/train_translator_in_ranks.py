@@ -1,0 +1,43 @@
+"""Trains and evaluates a translation student under torchrun: `train_translator_in_ranks.py OUT`."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tiny import IN_ORDER, weights
+from tiny_seq2seq import make_pairs, make_seq2seq, make_seq2seq_trainer
+
+LAYOUTS = {
+    "halves": {"per_device_train_batch_size": 4},
+    "quarters": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2},
+}
+
+
+def train(out, count, layout):
+    rows = make_pairs(count)
+    seen = []
+    given = {"eval_dataset": rows, "compute_metrics": lambda prediction: seen.append(prediction) or {}}
+    trainer = make_seq2seq_trainer(
+        out,
+        make_seq2seq(seed=1),
+        rows,
+        teacher=make_seq2seq(seed=2),
+        given=given,
+        predict_with_generate=True,
+        per_device_eval_batch_size=2,
+        **LAYOUTS[layout],
+        **IN_ORDER,
+    )
+    trainer.train()
+    metrics = trainer.evaluate()
+    logs = [log for log in trainer.state.log_history if "loss" in log]
+    return {"weights": weights(trainer.model), "logs": logs, "metrics": metrics, "written": seen[0].predictions}
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    results = {(count, layout): train(out, count, layout) for count in (16, 11) for layout in LAYOUTS}
+    torch.save(results, out / f"rank{torch.distributed.get_rank()}.pt")
+    torch.distributed.destroy_process_group()

@@ -1,0 +1,61 @@
+"""Two processes must train the translator that one trains, and report what one reports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import IN_ORDER, distance, weights
+from tiny_seq2seq import make_pairs, make_seq2seq, make_seq2seq_trainer
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).parent / "scripts" / "train_translator_in_ranks.py"
+LOGGED = ("loss", "grad_norm", "label_loss", "soft_target_loss")
+EVALUATED = ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agreement")
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    out = tmp_path_factory.mktemp("ranks")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    run = subprocess.run(
+        [sys.executable, *launch, str(SCRIPT), str(out)], env=environment, check=False, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    return [torch.load(out / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.mark.parametrize("layout", ["halves", "quarters"])
+@pytest.mark.parametrize("count", [16, 11])
+def test_two_ranks_train_the_translator_of_one(ranks, tmp_path, count, layout):
+    """Sentences are of unequal length, so each rank has another number of tokens: a mean of means would differ.
+
+    11 rows leave a last batch that does not fill two ranks, where rows that were seen already stand in.
+    """
+    first, second = (result[count, layout] for result in ranks)
+    assert distance(first["weights"], second["weights"]) == 0, "the ranks went apart"
+    rows = make_pairs(count)
+    given = {"eval_dataset": rows, "compute_metrics": lambda prediction: {}}
+    student, teacher = make_seq2seq(seed=1), make_seq2seq(seed=2)
+    before = weights(student)
+    trainer = make_seq2seq_trainer(
+        tmp_path, student, rows, teacher=teacher, given=given, predict_with_generate=True, **IN_ORDER
+    )
+    trainer.train()
+    assert distance(before, weights(student)) > 0.003
+    expected = [log for log in trainer.state.log_history if "loss" in log]
+    for ours, theirs in zip(first["logs"], expected, strict=True):
+        assert [ours[key] for key in LOGGED] == pytest.approx([theirs[key] for key in LOGGED], rel=1e-4, abs=1e-6)
+    assert distance(first["weights"], weights(student)) < 5e-6
+    metrics = trainer.evaluate()
+    for result in (first, second):
+        assert [result["metrics"][key] for key in EVALUATED] == pytest.approx(
+            [metrics[key] for key in EVALUATED], rel=1e-4
+        )
+        assert len(result["written"]) == count, "rows that fill up the last batch must not be counted twice"
