@@ -31,12 +31,13 @@ FILE = "texts with labels: csv, tsv, json lines or parquet"
 
 def main(words: Sequence[str] | None = None) -> None:
     """Runs one command. It ends with exit code 2 for wrong usage, and 1 with a line that says what to mend."""
-    options = _parser().parse_args(words)
+    options = command_parser().parse_args(words)
     with plain_errors():
         options.run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
     parser = argparse.ArgumentParser(prog="hfdistill", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 

@@ -1,8 +1,12 @@
 """What the README tells a newcomer to type: its Python runs, its commands are those of CI, its files are there."""
 
+import importlib.util
 import re
+import shlex
+import sys
 from pathlib import Path
 
+import pytest
 from transformers import AutoModelForSequenceClassification
 
 ROOT = Path(__file__).parents[1]
@@ -11,6 +15,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands(pattern):
+    """The words of each command of the README that begins so."""
+    lines = [line for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    return [shlex.split(part) for part in parts if re.match(pattern, part)]
 
 
 def test_the_python_runs_as_it_stands(tokenizer, tiny_bert, text_dataset, tmp_path, monkeypatch):
@@ -43,3 +54,23 @@ def test_its_links_lead_somewhere():
     """A link to a file that was renamed greets the reader with nothing."""
     targets = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert targets and not [target for target in targets if not (ROOT / target).exists()]
+
+
+@pytest.mark.parametrize("words", commands("accelerate launch|python recipes"), ids=" ".join)
+def test_the_options_of_its_commands_are_known(words, tmp_path, monkeypatch):
+    """A flag that was renamed is refused only after the newcomer has waited for everything to install."""
+    script = next(word for word in words if word.startswith("recipes/"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script, *words[words.index(script) + 1 :]])
+    spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, Path(script).stem, module)  # where dataclasses look for their annotations
+    spec.loader.exec_module(module)
+    (module.parse_options if "benchmarks" in script else module.arguments)()
+
+
+@pytest.mark.parametrize("words", commands("hfdistill"), ids=" ".join)
+def test_the_options_of_the_command_line_are_known(words):
+    from hfdistill.cli import command_parser
+
+    assert command_parser().parse_args(words[1:])
