@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import PreTrainedConfig, Trainer
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from transformers.utils import logging
@@ -20,10 +19,11 @@ from hfdistill.evaluation import EvaluationSums
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.model_card import CardFacts, model_card, told_arguments
 from hfdistill.objective import Loss, Objective
-from hfdistill.objective_state import add_to_optimizer, average_gradients, load_objective, save_objective
-from hfdistill.stages import Stages, staged_scheduler
+from hfdistill.objective_state import average_gradients
+from hfdistill.objective_trainer import ObjectiveTrainer
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
+from hfdistill.trainer_checks import check_problem_types, check_signal, refuse_what_cannot_work
 from hfdistill.training_args import DistillationTrainingArguments
 from hfdistill.transfer_sets import labeled_share_sampler
 from hfdistill.vocabularies import check_vocabularies
@@ -31,7 +31,7 @@ from hfdistill.vocabularies import check_vocabularies
 logger = logging.get_logger(__name__)
 
 
-class DistillationTrainer(Trainer):
+class DistillationTrainer(ObjectiveTrainer):
     """A `transformers.Trainer` whose student learns from a teacher as well as from labels.
 
     Where the rows carry `teacher_logits` (made once by `soft_targets`), these are the teacher's answer, unless a term
@@ -74,19 +74,17 @@ class DistillationTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         args = DistillationTrainingArguments("tmp_trainer") if args is None else args
-        _refuse_what_cannot_work(model, args, teacher, kwargs)
+        refuse_what_cannot_work(model, args, teacher, kwargs)
         self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype, args.combination)
         self._stored = StoredTeacher(args.combination)
         self._given_objective = objective
-        self._stages: Stages | None = None
-        self._built_from: object = None
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
         self._stored.align(self._student_config)
         if self.teacher is not None:
             self.teacher.align(self._student_config)
-            _check_problem_types(self._teacher_problem_type, self._problem_type)
+            check_problem_types(self._teacher_problem_type, self._problem_type)
             check_vocabularies(self.teacher, self.model, self.processing_class)
             self.data_collator = TeacherCollator(self.data_collator, self.teacher)
             if self.teacher.callback is not None:
@@ -100,7 +98,7 @@ class DistillationTrainer(Trainer):
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """A fresh student from `model_init`, in the dtype that is asked for; its objective starts afresh as well."""
-        self._stages = self._built_from = None
+        self.forget_objective()
         return _in_dtype(super().call_model_init(trial), self.args.student_dtype)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -109,47 +107,6 @@ class DistillationTrainer(Trainer):
         return super().train(*args, **kwargs)
 
     # ---- The objective and its inputs ----
-
-    @property
-    def current_objective(self) -> Objective:
-        """What the student is trained on at this step: the given objective, or the one that the arguments describe."""
-        return self.stages.at(self.state.global_step, self.state.max_steps)
-
-    @property
-    def stages(self) -> Stages:
-        """The objectives of all stages; one, where the arguments name no stages."""
-        # A search writes into the arguments between trials, so they are read each time, and built from when changed.
-        settings = self._given_objective or (*self.args.objective_settings, self._problem_type)
-        if self._stages is None or settings != self._built_from:
-            earlier, self._stages = self._stages, self._new_stages()
-            if earlier is not None:  # its projections are what the optimizer knows
-                for objective, before in zip(self._stages, earlier, strict=False):
-                    objective.adopt(before)
-            self._built_from = settings
-        return self._stages
-
-    def _new_stages(self) -> Stages:
-        if self._given_objective is not None:
-            stages = Stages([self._given_objective])
-        else:
-            self.args.check_ranges()
-            stages = Stages.from_args(self.args, self._problem_type)
-        teacher = getattr(self.teacher, "model", None)
-        if self.teacher is not None and teacher is not None:
-            student = self.accelerator.unwrap_model(self.model)
-            with torch.random.fork_rng(devices=[]):  # the same on each rank, and no draw less for what follows
-                torch.default_generator.manual_seed(self.args.seed)
-                for objective in stages:
-                    objective.bind(student, teacher, same_tokens=not self.teacher.columns)
-        return stages.to(self.args.device)
-
-    @property
-    def _student_config(self) -> PreTrainedConfig:
-        return self.accelerator.unwrap_model(self.model).config
-
-    @property
-    def _problem_type(self) -> str | None:
-        return getattr(self._student_config, "problem_type", None)
 
     @property
     def _teacher_problem_type(self) -> str | None:
@@ -302,57 +259,8 @@ class DistillationTrainer(Trainer):
         else:
             signal = None
         if training:
-            _check_signal(signal, objective)
+            check_signal(signal, objective)
         return signal
-
-    # ---- What the objective learns itself ----
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """As in `Trainer`, with the objective's own parameters in groups of their own, after the student's."""
-        optimizer = super().create_optimizer(model)
-        if self._objective_learns:
-            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-                raise ValueError(
-                    "a projection or a learned layer map cannot be trained under FSDP or DeepSpeed: use several "
-                    "processes without sharding, a student of the teacher's width, or minilm, which has none."
-                )
-            add_to_optimizer(optimizer, self.stages, self.args.weight_decay)
-        return optimizer
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """As in `Trainer`; with stages, one schedule for each."""
-        optimizer = self.optimizer if optimizer is None else optimizer
-        if self.args.stages and self.lr_scheduler is None:
-            self.lr_scheduler = staged_scheduler(optimizer, self.args, num_training_steps)
-            self._created_lr_scheduler = True
-        return super().create_scheduler(num_training_steps, optimizer)
-
-    @property
-    def _objective_learns(self) -> bool:
-        return next(self.stages.parameters(), None) is not None
-
-    def _with_objective(self, model: nn.Module) -> nn.Module:
-        return nn.ModuleList([model, self.stages]) if self._objective_learns else model
-
-    def _clip_grad_norm(self, model: nn.Module) -> Any:
-        return super()._clip_grad_norm(self._with_objective(model))
-
-    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        return super()._get_grad_norm(self._with_objective(model), grad_norm)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save:
-            save_objective(self.stages, output_dir)
-            if self.teacher is not None:
-                self.teacher.save_state(Path(output_dir))
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            load_objective(self.stages, checkpoint)
-            if self.teacher is not None:
-                self.teacher.load_state(Path(checkpoint))
-        super()._load_optimizer_and_scheduler(checkpoint)
 
     # ---- Logging ----
 
@@ -434,19 +342,6 @@ class DistillationTrainer(Trainer):
         return evaluation.means() if evaluation else {}
 
 
-def _check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
-    if signal is None:
-        raise ValueError(
-            "the objective weighs soft targets, and there is neither a teacher nor a column teacher_logits in the "
-            "batch: pass teacher=..., make the column with soft_targets(...), or set alpha=0 to learn from labels."
-        )
-    if missing := objective.outputs - signal.available:
-        raise ValueError(
-            f"the objective compares {', '.join(sorted(missing))}, which stored soft targets do not have: pass the "
-            "model as teacher=..., to be asked in every step."
-        )
-
-
 def _task_output(student: Any) -> SequenceClassifierOutput:
     # Hidden states would be gathered over ranks and kept for a whole evaluation.
     return SequenceClassifierOutput(logits=student.logits)
@@ -460,29 +355,3 @@ def _in_dtype(model: Any, dtype: str) -> Any:
         logger.info("The student is trained in %s; student_dtype='auto' would keep its own dtype.", dtype)
         model.to(dtype=wanted)
     return model
-
-
-def _check_problem_types(teacher: str | None, student: str | None) -> None:
-    if teacher is not None and student is not None and teacher != student:
-        raise ValueError(
-            f"the teacher's problem_type is {teacher} and the student's {student}: both must answer the same kind of "
-            "question; correct config.problem_type, or take another teacher."
-        )
-
-
-def _refuse_what_cannot_work(
-    model: Any, args: DistillationTrainingArguments, teacher: Any, kwargs: Mapping[str, Callable[..., Any] | Any]
-) -> None:
-    if args.n_gpu > 1:
-        raise ValueError(
-            f"{args.n_gpu} GPUs are visible to one process, and DataParallel is not supported: start one process for "
-            "each with `accelerate launch your_script.py`, or show one with CUDA_VISIBLE_DEVICES=0."
-        )
-    if kwargs.get("compute_loss_func") is not None:
-        raise ValueError("compute_loss_func would be ignored: give its formula as a term of objective=Objective(...).")
-    if args.labeled_share is not None and not hasattr(kwargs.get("train_dataset"), "__len__"):
-        raise ValueError("labeled_share mixes the rows of a Dataset, and this is a stream, whose order is its own.")
-    given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
-    asked = [member for one in given for member in (one.members if isinstance(one, Teacher) else [one])]
-    if model is not None and any(model is one or model is getattr(one, "model", None) for one in asked):
-        raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")

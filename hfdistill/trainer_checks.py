@@ -1,0 +1,64 @@
+"""What a distillation trainer refuses, and what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hfdistill.objective import Objective
+from hfdistill.teachers import Teacher, TeacherSignal
+from hfdistill.training_args import DistillationTrainingArguments
+
+
+def check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
+    """Refuses to train on an objective whose teacher says nothing, or too little.
+
+    Raises:
+        ValueError: saying what is missing.
+    """
+    if signal is None:
+        raise ValueError(
+            "the objective weighs soft targets, and there is neither a teacher nor a column teacher_logits in the "
+            "batch: pass teacher=..., make the column with soft_targets(...), or set alpha=0 to learn from labels."
+        )
+    if missing := objective.outputs - signal.available:
+        raise ValueError(
+            f"the objective compares {', '.join(sorted(missing))}, which stored soft targets do not have: pass the "
+            "model as teacher=..., to be asked in every step."
+        )
+
+
+def check_problem_types(teacher: str | None, student: str | None) -> None:
+    """Refuses a teacher of another kind of question than the student's, where both say which.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if teacher is not None and student is not None and teacher != student:
+        raise ValueError(
+            f"the teacher's problem_type is {teacher} and the student's {student}: both must answer the same kind of "
+            "question; correct config.problem_type, or take another teacher."
+        )
+
+
+def refuse_what_cannot_work(
+    model: Any, args: DistillationTrainingArguments, teacher: Any, kwargs: Mapping[str, Callable[..., Any] | Any]
+) -> None:
+    """Refuses what a `Trainer` takes and distillation cannot honour.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"{args.n_gpu} GPUs are visible to one process, and DataParallel is not supported: start one process for "
+            "each with `accelerate launch your_script.py`, or show one with CUDA_VISIBLE_DEVICES=0."
+        )
+    if kwargs.get("compute_loss_func") is not None:
+        raise ValueError("compute_loss_func would be ignored: give its formula as a term of objective=Objective(...).")
+    if args.labeled_share is not None and not hasattr(kwargs.get("train_dataset"), "__len__"):
+        raise ValueError("labeled_share mixes the rows of a Dataset, and this is a stream, whose order is its own.")
+    given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
+    asked = [member for one in given for member in (one.members if isinstance(one, Teacher) else [one])]
+    if model is not None and any(model is one or model is getattr(one, "model", None) for one in asked):
+        raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")
