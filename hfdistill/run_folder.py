@@ -100,9 +100,11 @@ def _draw(
     comparison: Comparison, histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, report: Path
 ) -> dict[str, str]:
     """Draws what there is to draw; the captions by file name."""
-    captions = {"tradeoff.png": f"{metric} against latency and size", "losses.png": "losses over the steps"}
+    captions = {"tradeoff.png": f"{metric} against latency and size"}
     plot_tradeoff(comparison, metric, report / "tradeoff.png")
-    plot_losses(histories, report / "losses.png")
+    if any(histories.values()):  # nothing was trained where finished models are compared
+        plot_losses(histories, report / "losses.png")
+        captions["losses.png"] = "losses over the steps"
     if comparison.models["student"].calibration is not None:
         plot_reliability(comparison, report / "reliability.png")
         captions["reliability.png"] = "share of right answers against confidence"

@@ -40,6 +40,7 @@ def test_compare_prints_the_table_and_writes_the_report(home, capsys):
     assert results["compared_rows"] == 30 and results["student_accuracy"] == results["baseline_accuracy"]
     assert f"{results['student_accuracy']:.4f}" in printed and "baseline" in printed.splitlines()[0]
     assert (home / "report_of" / "report" / "report.md").stat().st_size > 0
+    assert not (home / "report_of" / "report" / "losses.png").exists(), "a picture of nothing"
 
 
 def test_soft_targets_are_kept_beside_every_column(home, capsys):

@@ -269,6 +269,7 @@ def test_texts_longer_than_the_models_positions(home, recipe):
     assert_complete(home / "out")
 
 
+@pytest.mark.slow
 def test_a_search_and_an_export(home, recipe):
     """The student that the search chose is the one that is trained, exported, and compared with the defaults."""
     for package in ("optuna", "onnxscript"):
@@ -337,6 +338,7 @@ def launched(launcher, *words):
 ACCELERATE = ("accelerate", "launch", "--num_processes", "1", "--cpu")
 
 
+@pytest.mark.slow
 def test_launched_by_accelerate(home):
     """The command of the documentation, in a process of its own."""
     process = launched(ACCELERATE, *OWN, *SIZE)

@@ -137,10 +137,15 @@ def test_the_loss_is_refused_where_it_changes_its_meaning(searching, name):
 # ---- Budget and trade-off ----
 
 
+def test_the_widths_are_those_that_heads_can_be_divided_into():
+    assert search_space(make_model(num_attention_heads=4))["hidden_size"].choices == (16, 12, 8, 4)
+    assert search_space(make_model(num_attention_heads=2))["hidden_size"].choices == (16, 8)
+
+
 def test_a_student_over_the_budget_is_not_trained(searching, teacher):
     """The best student that fits is asked for, not the best one."""
     one, two = (make_student(teacher, depth).num_parameters() for depth in (1, 2))
-    search = searching(search_space(teacher), budget=Budget(max_parameters=(one + two) / 2))
+    search = searching(search_space(teacher, fixed=["hidden_size"]), budget=Budget(max_parameters=(one + two) / 2))
     best = search.run(2)
     assert best.parameters == one and best.values["num_hidden_layers"] == 1
     assert all(candidate.parameters == one for candidate in search.candidates)
