@@ -54,13 +54,14 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, below, resume):
 
 def test_the_report_is_left_in_the_folder(tmp_path, comparison):
     """These names are promised, and the report's pictures must be where it points."""
-    write_report(tmp_path, comparison, {"student": []}, notes=["A note.", "Another."])
+    histories = {"student": [{"loss": 1.0, "step": 1}]}
+    write_report(tmp_path, comparison, histories, notes=["A note.", "Another."])
     files = ["all_results.json", "report", "report/losses.png", "report/report.md", "report/tradeoff.png"]
     assert everything_in(tmp_path) == files
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert comparison.markdown() in text and "\n\nA note.\n\nAnother.\n\n" in text
     assert "](tradeoff.png)" in text and "](losses.png)" in text
-    write_report(tmp_path, comparison, {"student": []})  # a resumed run writes it again
+    write_report(tmp_path, comparison, histories)  # a resumed run writes it again
     assert everything_in(tmp_path) == files
 
 
