@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,6 +54,12 @@ def refuse_what_cannot_work(
         raise ValueError(
             f"{args.n_gpu} GPUs are visible to one process, and DataParallel is not supported: start one process for "
             "each with `accelerate launch your_script.py`, or show one with CUDA_VISIBLE_DEVICES=0."
+        )
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if launched > 1 and args.world_size == 1:
+        raise ValueError(
+            f"{launched} processes were started and each would train a student of its own: on a machine without an "
+            "accelerator they find each other with use_cpu=True (--use_cpu true)."
         )
     if kwargs.get("compute_loss_func") is not None:
         raise ValueError("compute_loss_func would be ignored: give its formula as a term of objective=Objective(...).")

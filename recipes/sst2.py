@@ -139,6 +139,7 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
     logging_steps: float = 0.05
     report_to: str = "none"
     dataloader_pin_memory: bool = torch.accelerator.is_available()
+    use_cpu: bool = not torch.accelerator.is_available()  # said, or the processes of torchrun do not find each other
 
 
 def main() -> None:

@@ -119,6 +119,7 @@ class RecipeTrainingArguments(Seq2SeqDistillationTrainingArguments):
     logging_steps: float = 0.02
     report_to: str = "none"
     dataloader_pin_memory: bool = torch.accelerator.is_available()
+    use_cpu: bool = not torch.accelerator.is_available()  # said, or the processes of torchrun do not find each other
 
 
 def main() -> None:

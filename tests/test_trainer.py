@@ -296,6 +296,15 @@ def test_a_student_is_not_its_own_teacher(tmp_path, wrap):
         make_trainer(tmp_path, student, make_rows(), teacher=wrap(student))
 
 
+def test_processes_that_do_not_find_each_other_are_refused(tmp_path, monkeypatch):
+    """Each would train a student of its own on all rows, and write it over the other's."""
+    args = make_args(tmp_path)
+    assert args.world_size == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were started.*use_cpu=True"):
+        DistillationTrainer(make_model(1), args, train_dataset=make_rows())
+
+
 def test_compute_loss_func_is_refused(tmp_path):
     """It would be passed over in silence."""
     with pytest.raises(ValueError, match="compute_loss_func would be ignored.*objective"):

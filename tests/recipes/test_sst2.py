@@ -31,7 +31,7 @@ OWN = ("--teacher_name_or_path", "teacher", "--train_file", "train.csv", "--outp
 SIZE = ("--student_num_hidden_layers", "1")
 BASICS = (
     *("--num_train_epochs", "1", "--per_device_train_batch_size", "8", "--learning_rate", "1e-3"),
-    *("--use_cpu", "true", "--disable_tqdm", "true"),
+    *("--disable_tqdm", "true"),
 )
 
 

@@ -20,7 +20,7 @@ PAIRS = [(text, " ".join(reversed(text.split()))) for text in TEXTS]
 OWN = ("--teacher_name_or_path", "teacher", "--train_file", "train.jsonl", "--output_dir", "out")
 BASICS = (
     *("--num_train_epochs", "1", "--per_device_train_batch_size", "8", "--learning_rate", "1e-3"),
-    *("--max_length", "20", "--num_beams", "2", "--use_cpu", "true", "--disable_tqdm", "true"),
+    *("--max_length", "20", "--num_beams", "2", "--disable_tqdm", "true"),
 )
 
 
