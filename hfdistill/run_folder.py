@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from transformers import TrainingArguments, set_seed
+
 from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
 from hfdistill.report.rendering import findings
@@ -40,6 +43,24 @@ def claim_folder(output_dir: str | os.PathLike[str], resume: bool) -> Path:
     except OSError as error:
         raise ValueError(f"{folder} cannot be written to ({error.strerror}): choose another --output_dir.") from error
     return folder
+
+
+def begin_run(args: TrainingArguments) -> tuple[Path, bool]:
+    """Claims a run's folder on all processes, and sets its seed.
+
+    Returns:
+        The folder, and whether an unfinished run in it is continued (`--resume_from_checkpoint true`).
+
+    Raises:
+        ValueError: as `claim_folder`, or when `resume_from_checkpoint` names something.
+    """
+    word = str(args.resume_from_checkpoint).lower()
+    if word not in ("true", "none", "false"):
+        raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
+    with PartialState().main_process_first():
+        folder = claim_folder(str(args.output_dir), word == "true" or not PartialState().is_main_process)
+    set_seed(args.seed)
+    return folder, word == "true"
 
 
 def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:

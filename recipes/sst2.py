@@ -51,13 +51,20 @@ from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, measured_emissions, teacher_licence
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report import Comparison, compare
-from hfdistill.run_folder import claim_folder, last_checkpoint, write_report
+from hfdistill.run_folder import begin_run, last_checkpoint, write_report
 from hfdistill.search import SHAPE, Budget, StudentSearch, check_search, parse_count, search_space
 from hfdistill.teachers import EnsembleModel
 from hfdistill.transfer_sets import keep_labels, labeled_rows
 
 HUB_TEACHER = "textattack/bert-base-uncased-SST-2"
 HUB_DATASET = "stanfordnlp/sst2"
+
+#: Options that would do nothing without another.
+NEEDED = {
+    "search_trials": ("search_storage", "search_trade_off", "max_parameters", "max_latency_ms"),
+    "online": ("num_students",),
+    "augment": ("augment_copies",),
+}
 
 Teachers = list[tuple[PreTrainedTokenizerBase, PreTrainedModel]]
 
@@ -144,7 +151,7 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
 
 def main() -> None:
     recipe, args = arguments()
-    folder, resume = begin(args)
+    folder, resume = begin_run(args)
 
     # ---- Texts and teachers ----
     data = read_texts(recipe)
@@ -172,7 +179,8 @@ def main() -> None:
     # ---- Student, and the same student without a teacher ----
     shape, others = {}, {}
     if recipe.search_trials:
-        shape, found = search(recipe, args, teachers[0][1], new_student, new_trainer)
+        metric = "pearson" if data.problem_type == "regression" else "accuracy"
+        shape, found = search(recipe, args, metric, teachers[0][1], new_student, new_trainer)
         say("Training a student with the defaults, to compare with.")
         others["defaults"] = trained(new_trainer(new_student(), args.elsewhere(f"{folder}/_defaults")), resume).model
         args = found
@@ -185,11 +193,9 @@ def main() -> None:
     trainers = {"student": trainer}
     if recipe.baseline:
         say("Training the same student without a teacher.")
-        baseline_args, alone = (
-            args.for_labels_only(f"{folder}/_baseline"),
-            on(labels_alone(dataset), tokenizer, metrics),
-        )
-        trainers["baseline"] = trained(DistillationTrainer(new_student(shape), baseline_args, **alone), resume)
+        labels_only = args.for_labels_only(f"{folder}/_baseline")
+        alone = on(labels_alone(dataset), tokenizer, metrics)
+        trainers["baseline"] = trained(DistillationTrainer(new_student(shape), labels_only, **alone), resume)
 
     # ---- What was lost ----
     if trainer.is_world_process_zero():
@@ -204,6 +210,12 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
     if recipe.demo:
         demo = {"train_teacher": True, "baseline": True, **DEMO.student_training}
         recipe, args = parse_arguments(classes, __doc__.splitlines()[0], demo)
+    for needed, names in NEEDED.items():
+        idle = [name for name in names if getattr(recipe, name) != getattr(Recipe(), name)]
+        if idle and not getattr(recipe, needed):
+            raise ValueError(f"--{idle[0]} does nothing without --{needed}: give both, or neither.")
+    if recipe.student_name_or_path and (recipe.student_num_hidden_layers or recipe.student_hidden_size):
+        raise ValueError("--student_name_or_path has a shape of its own: leave its layers and hidden size out.")
     unknown = [name for name in recipe.augment or () if name not in AUGMENTERS]
     if unknown:
         raise ValueError(f"--augment knows {', '.join(AUGMENTERS)}, not {', '.join(unknown)}.")
@@ -216,17 +228,6 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
         check_search()
         parse_count(recipe.max_parameters)
     return recipe, args
-
-
-def begin(args: RecipeTrainingArguments) -> tuple[Path, bool]:
-    """The run's folder, and whether an unfinished run in it is continued."""
-    resume = str(args.resume_from_checkpoint).lower() == "true"
-    if not resume and str(args.resume_from_checkpoint).lower() not in ("none", "false"):
-        raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
-    with PartialState().main_process_first():
-        folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
-    set_seed(args.seed)
-    return folder, resume
 
 
 def read_texts(recipe: Recipe) -> TextClassificationData:
@@ -441,6 +442,7 @@ def trained(trainer: DistillationTrainer, resume: bool) -> DistillationTrainer:
 def search(
     recipe: Recipe,
     args: RecipeTrainingArguments,
+    metric: str,
     teacher: PreTrainedModel,
     new_student: Callable,
     new_trainer: Callable,
@@ -457,6 +459,7 @@ def search(
         new_trainer,
         args,
         recipe.search_storage or f"{args.output_dir}/_search.log",
+        metric=metric,
         budget=Budget(parse_count(recipe.max_parameters), recipe.max_latency_ms),
         trade_off=recipe.search_trade_off,
         defaults=defaults,

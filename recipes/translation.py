@@ -41,7 +41,7 @@ from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, transl
 from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.from_scratch import joint_tokenizer, small_marian, untrained_like
 from hfdistill.model_card import CardFacts
-from hfdistill.run_folder import claim_folder, last_checkpoint, write_report
+from hfdistill.run_folder import begin_run, last_checkpoint, write_report
 from hfdistill.seq2seq import set_languages
 from hfdistill.translation_metrics import translation_metrics
 from hfdistill.translation_report import compare_translations, write_translations
@@ -55,13 +55,16 @@ METHODS = ("word", "sequence", "shrink")
 class Recipe:
     """Which teacher, which student, which texts."""
 
-    teacher_name_or_path: str = field(default=HUB_TEACHER, metadata={"help": "Trained translator, Hub or folder."})
-    train_teacher: bool = field(default=False, metadata={"help": "Train a teacher on the texts first."})
+    teacher_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": f"Translator, Hub or folder; default {HUB_TEACHER}, or a new Marian to train."},
+    )
+    train_teacher: bool = field(default=False, metadata={"help": "Train the teacher on the texts first."})
     teacher_size: list[int] = field(
         default_factory=lambda: [3, 3, 256],
-        metadata={"help": "With --train_teacher: encoder layers, decoder layers and width of a new Marian."},
+        metadata={"help": "Encoder layers, decoder layers and width of a new Marian."},
     )
-    vocab_size: int = field(default=8000, metadata={"help": "With --train_teacher: entries of its joint vocabulary."})
+    vocab_size: int = field(default=8000, metadata={"help": "Entries of a new Marian's joint vocabulary."})
     methods: list[str] = field(
         default_factory=lambda: list(METHODS),
         metadata={
@@ -125,12 +128,7 @@ class RecipeTrainingArguments(Seq2SeqDistillationTrainingArguments):
 def main() -> None:
     recipe, args = arguments()
     check_methods(recipe)
-    resume = str(args.resume_from_checkpoint).lower() == "true"
-    if not resume and str(args.resume_from_checkpoint).lower() not in ("none", "false"):
-        raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
-    with PartialState().main_process_first():
-        folder = claim_folder(args.output_dir, resume or not PartialState().is_main_process)
-    set_seed(args.seed)
+    folder, resume = begin_run(args)
 
     # ---- Texts and teacher ----
     data = read_texts(recipe)
@@ -155,7 +153,7 @@ def main() -> None:
     dataset = tokenize(texts, data, student_tokenizer, recipe.max_length)
     say("Training the student.")
     word = "word" in recipe.methods
-    student_args = args if word else args.for_labels_only(str(folder))
+    student_args = args if word else args.for_labels_only(str(folder), push_to_hub=args.push_to_hub)
     trainer = Seq2SeqDistillationTrainer(
         new_student(), student_args, teacher=teacher if word else None, **on(dataset, student_tokenizer, args)
     )
@@ -225,6 +223,10 @@ def check_methods(recipe: Recipe) -> None:
             "--student_vocab_size gives the student words of its own, about which the teacher has no answers and no "
             "weights: it goes with --methods sequence alone."
         )
+    if recipe.interpolate and "sequence" not in recipe.methods:
+        raise ValueError("--interpolate chooses among the teacher's translations: it goes with --methods sequence.")
+    if recipe.interpolate and recipe.unlabeled_file:
+        raise ValueError("--interpolate needs people's translations to be close to, and --unlabeled_file has none.")
     if recipe.unlabeled_file and "sequence" not in recipe.methods:
         raise ValueError("--unlabeled_file holds texts for the teacher to translate: it goes with --methods sequence.")
     if recipe.student_hidden_size and "shrink" in recipe.methods:
@@ -252,14 +254,14 @@ def read_texts(recipe: Recipe) -> TranslationData:
 
 
 def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    if recipe.train_teacher:
+    if recipe.train_teacher and recipe.teacher_name_or_path is None:
         tokenizer = joint_tokenizer(both_sides(data), recipe.vocab_size, recipe.max_length)
         encoder_layers, decoder_layers, width = recipe.teacher_size
         return tokenizer, small_marian(tokenizer, encoder_layers, decoder_layers, width, max_length=recipe.max_length)
-    name = recipe.teacher_name_or_path
+    name = recipe.teacher_name_or_path or HUB_TEACHER
     with hub_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
-        teacher = AutoModelForSeq2SeqLM.from_pretrained(name, dtype="auto")
+        teacher = AutoModelForSeq2SeqLM.from_pretrained(name, dtype="float32" if recipe.train_teacher else "auto")
     if recipe.source_tag and recipe.target_tag:
         set_languages(teacher, tokenizer, recipe.source_tag, recipe.target_tag)
     return tokenizer, teacher
@@ -275,7 +277,7 @@ def let_translate(
 ) -> tuple[DatasetDict, object]:
     """The splits with the teacher's translations to train on; validation and test stay people's."""
     texts = data.dataset["train"]
-    if data.monolingual is not None and not recipe.interpolate:
+    if data.monolingual is not None:
         texts = concatenate_datasets([texts.select_columns(data.source), data.monolingual])
     translated = pseudo_translations(
         teacher,
@@ -355,7 +357,7 @@ def train(trainer: Seq2SeqDistillationTrainer, resume: bool) -> None:
 def card_facts(recipe: Recipe, data: TranslationData, comparison) -> CardFacts:
     trained_here = f"a small Marian trained by this command on {recipe.source_lang} and {recipe.target_lang}"
     return CardFacts(
-        teacher=trained_here if recipe.train_teacher else recipe.teacher_name_or_path,
+        teacher=recipe.teacher_name_or_path or (trained_here if recipe.train_teacher else HUB_TEACHER),
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
         command=["accelerate", "launch", "recipes/translation.py", *sys.argv[1:]],

@@ -447,6 +447,9 @@ BAD_OPTIONS = {
     "no such column": (("--text_column", "review"), r"train\.csv has no column 'review'.*check text_column"),
     "no such teacher": (("--teacher_name_or_path", "./nowhere"), r"There is no folder '\./nowhere'"),
     "too many layers": (("--student_num_hidden_layers", "9"), "9.*2"),
+    "a budget of no search": (("--max_parameters", "5M"), "--max_parameters does nothing without --search_trials"),
+    "students of no peers": (("--num_students", "3"), "--num_students does nothing without --online"),
+    "two shapes": (("--student_name_or_path", "teacher", *SIZE), "--student_name_or_path has a shape of its own"),
     "unknown term": (
         ("--terms", "labels:0.3", "sof_targets:0.7"),
         r"'sof_targets' is unknown[^$]*\n  labels[^$]*\n  soft_targets",

@@ -136,7 +136,23 @@ def test_a_teacher_trained_first(home, recipe):
     assert (home / "out" / "_teacher" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
+def test_a_named_teacher_is_trained_on(home, recipe):
+    """A new one in its place would pass over what the user named."""
+    recipe(*OWN, "--train_teacher", "--methods", "word")
+    student, _, _ = complete(home / "out", ("teacher", "student"))
+    before = AutoModelForSeq2SeqLM.from_pretrained(home / "teacher")
+    after = AutoModelForSeq2SeqLM.from_pretrained(home / "out" / "_teacher")
+    assert after.config.d_model == before.config.d_model
+    one, other = (dict(model.named_parameters()) for model in (before, after))
+    assert one.keys() == other.keys()
+    furthest = max((one[name] - other[name]).abs().max().item() for name in one)
+    assert 0 < furthest < 0.1, "trained, and from where it was"
+
+
 REFUSED = {
+    "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
+    "close to what is not there": (("--interpolate", "--unlabeled_file", "x.csv"), "--unlabeled_file has none"),
     "word with another vocabulary": (("--student_vocab_size", "60"), "goes with --methods sequence alone"),
     "shrink to another width": (("--student_hidden_size", "16"), "exclude one another"),
     "texts nobody translates": (("--unlabeled_file", "x.csv", "--methods", "word"), "goes with --methods sequence"),
