@@ -12,12 +12,9 @@ import argparse
 import statistics
 from pathlib import Path
 
-import numpy as np
-from accelerate import PartialState
 from bench import Bench, Figures, draw, parser, percent
-from transformers import AutoModelForSequenceClassification, EvalPrediction, PreTrainedModel
+from transformers import PreTrainedModel
 
-from hfdistill.inference import predict_logits, token_rows
 from hfdistill.teachers import EnsembleModel
 
 
@@ -25,7 +22,9 @@ def main() -> None:
     options = parse_options()
     folder = Path(options.output_dir)
     bench, figures = Bench(options), Figures(f"{folder}/figures.jsonl")
-    teachers = [fine_tuned(bench, number, folder) for number in range(options.num_teachers)]
+    teachers = [
+        bench.fine_tuned(str(number), 1000 + number, bench.train_rows) for number in range(options.num_teachers)
+    ]
     singles = [
         figures.get(f"teacher {number}", lambda one=teacher: test_accuracy(bench, [one]))
         for number, teacher in enumerate(teachers)
@@ -46,21 +45,9 @@ def main() -> None:
     print(f"\n{text}")
 
 
-def fine_tuned(bench: Bench, number: int, folder: Path) -> PreTrainedModel:
-    """The teacher of a seed, kept in a folder."""
-    kept = folder / f"teacher_{number}"
-    if not (kept / "model.safetensors").exists():
-        model, _ = bench.train(bench.new_model(1000 + number), bench.train_rows, 1000 + number, terms=["labels"])
-        model.save_pretrained(kept)
-    return AutoModelForSequenceClassification.from_pretrained(kept)
-
-
 def test_accuracy(bench: Bench, teachers: list[PreTrainedModel]) -> float:
     """Of one teacher, or of several as an ensemble."""
-    model = (EnsembleModel(teachers) if len(teachers) > 1 else teachers[0]).to(PartialState().device)
-    rows = bench.splits["test"]
-    logits = predict_logits(model, bench.tokenizer, token_rows(model, bench.tokenizer, rows), batch_size=128)
-    return bench.metrics(EvalPrediction(predictions=logits, label_ids=np.asarray(rows["labels"])))["accuracy"]
+    return bench.accuracy(EnsembleModel(teachers) if len(teachers) > 1 else teachers[0])
 
 
 def student_accuracy(bench: Bench, figures: Figures, name: str, teachers: list[PreTrainedModel], seed: int) -> float:
