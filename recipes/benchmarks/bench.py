@@ -78,6 +78,7 @@ class Bench:
             "report_to": "none",
             "disable_tqdm": True,
             "bf16": options.bf16,
+            "use_cpu": not torch.accelerator.is_available(),
             "logging_steps": 0.1,
             "seed": seed,
             "dataloader_pin_memory": torch.accelerator.is_available(),
