@@ -20,7 +20,7 @@ NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 def home(tmp_path, monkeypatch, tiny_bert, tokenizer):
     """A folder with a teacher, a student and a file, in which the user stands."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cost, "LATENCY_ROUNDS", 2)
+    monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
     monkeypatch.setattr(cost, "THROUGHPUT_ROUNDS", 1)
     monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     for folder, settings in (("teacher", {"seed": 1}), ("student", {"seed": 2, "num_hidden_layers": 1})):

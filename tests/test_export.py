@@ -209,7 +209,7 @@ def test_unknown_formats_and_missing_packages_are_told_first(monkeypatch):
 
 def test_the_exported_student_is_a_column_of_the_comparison(shared, text_dataset, monkeypatch):
     """Its size is its file's, its answers its own."""
-    monkeypatch.setattr(cost, "LATENCY_ROUNDS", 3)
+    monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
     monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     metrics = classification_metrics(["accuracy"])
     settings = {"processing_class": shared.tokenizer, "compute_metrics": metrics, "text_columns": SENTENCE}

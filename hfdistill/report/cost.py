@@ -19,8 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.inference import Classifier, answer
 
-WARM_UP = 5
-LATENCY_ROUNDS = 50
+LATENCY_TURNS = 6
+LATENCY_ROWS = 10
+WARM_UP_ROWS = 3
 THROUGHPUT_BATCH = 32
 THROUGHPUT_ROUNDS = 7
 
@@ -69,13 +70,17 @@ def size_of(model: PreTrainedModel) -> Size:
 
 
 def latencies_ms(asked: Mapping[str, Asked]) -> dict[str, tuple[float, float]]:
-    """Milliseconds for one row, the median and the 95th percentile, the models in turns on the same rows."""
+    """Milliseconds for one row, the median and the 95th percentile, on the same rows.
+
+    The models take turns, so that whatever else the machine does slows all of them. In its turn a model answers some
+    rows one by one, the first few untimed: it is alone in the processor's caches then, as it is in use.
+    """
     times: dict[str, list[float]] = {role: [] for role in asked}
-    for row in range(-WARM_UP, LATENCY_ROUNDS):
+    for turn in range(LATENCY_TURNS):
+        rows = range(turn * LATENCY_ROWS - WARM_UP_ROWS, (turn + 1) * LATENCY_ROWS)
         for role, one in asked.items():
-            seconds = one.seconds(abs(row), 1)
-            if row >= 0:
-                times[role].append(1000 * seconds)
+            seconds = [one.seconds(abs(row), 1) for row in rows]
+            times[role] += [1000 * value for value in seconds[WARM_UP_ROWS:]]
     return {role: (statistics.median(ms), float(np.percentile(ms, 95))) for role, ms in times.items()}
 
 

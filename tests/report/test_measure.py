@@ -19,7 +19,7 @@ SENTENCE = ("sentence",)
 @pytest.fixture(autouse=True)
 def _short_measurements(monkeypatch):
     """Few rounds: speed is only looked at where a test says so."""
-    monkeypatch.setattr(cost, "LATENCY_ROUNDS", 3)
+    monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
     monkeypatch.setattr(cost, "THROUGHPUT_ROUNDS", 1)
     monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
 
@@ -169,7 +169,7 @@ def test_sizes_are_exact(classifier, tokenizer, text_dataset):
 
 def test_a_much_larger_model_is_slower(classifier, tokenizer, text_dataset, monkeypatch):
     """A clock that is read before the work is done would find all models alike."""
-    monkeypatch.setattr(cost, "LATENCY_ROUNDS", 15)
+    monkeypatch.setattr(cost, "LATENCY_TURNS", 2)
     monkeypatch.setattr(cost, "THROUGHPUT_ROUNDS", 3)
     teacher, student = classifier(1, num_hidden_layers=16, hidden_size=64), classifier(2, num_hidden_layers=1)
     comparison = measured(teacher, student, text_dataset, tokenizer)

@@ -13,7 +13,7 @@ from hfdistill.report import cost
 from hfdistill.search import StudentSearch
 
 folder, storage, trials = sys.argv[1:]
-cost.LATENCY_ROUNDS = 2
+cost.LATENCY_TURNS = 1
 teacher, rows = make_model(1), make_rows(16, teacher_logits=True)
 begun = 0
 

@@ -35,7 +35,7 @@ FLOAT = optuna.distributions.FloatDistribution
 
 @pytest.fixture(autouse=True)
 def _short_measurements(monkeypatch):
-    monkeypatch.setattr("hfdistill.report.cost.LATENCY_ROUNDS", 2)
+    monkeypatch.setattr("hfdistill.report.cost.LATENCY_TURNS", 1)
 
 
 @pytest.fixture
