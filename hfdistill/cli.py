@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
+from hfdistill.classifiers import load_classifier
 from hfdistill.command_line import plain_errors
-from hfdistill.data import TextClassificationData, hub_errors, labelled_texts, plain_texts
+from hfdistill.data import TextClassificationData, labelled_texts, plain_texts
 from hfdistill.export import FILES, check_export, export_onnx
 from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
@@ -87,7 +82,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     check_export(options.formats)
-    model, tokenizer = _load(options.model)
+    tokenizer, model = load_classifier(options.model)
     folder = Path(options.output_dir or options.model)
     if options.output_dir:
         model.save_pretrained(folder)
@@ -104,7 +99,7 @@ def _soft_targets(options: argparse.Namespace) -> None:
     if Path(options.output).suffix != ".parquet":
         raise ValueError(f"{options.output} should end in .parquet.")
     texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
-    teacher, tokenizer = _load(options.teacher)
+    tokenizer, teacher = load_classifier(options.teacher)
     rows = soft_targets(teacher, texts, tokenizer, text_columns=columns)
     rows.to_parquet(options.output)
     print(f"{len(rows):,} rows with teacher_logits: {options.output}")  # noqa: T201
@@ -124,9 +119,9 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, TextClassificationData]:
-    student, tokenizer = _load(options.student)
+    tokenizer, student = load_classifier(options.student)
     id2label: Any = student.config.id2label
-    teacher, teacher_tokenizer = _load(options.teacher)
+    teacher_tokenizer, teacher = load_classifier(options.teacher)
     data = labelled_texts(
         options.file,
         text_column=options.text_column,
@@ -142,7 +137,7 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
         processing_class=tokenizer,
         teacher_processing_class=teacher_tokenizer,
         compute_metrics=classification_metrics(problem_type=data.problem_type),
-        baseline=_load(baseline)[0] if baseline else None,
+        baseline=load_classifier(baseline)[1] if baseline else None,
         text_columns=data.text_columns,
     )
     return comparison, data
@@ -150,8 +145,3 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
 
 def _rows(data: TextClassificationData) -> Dataset:
     return data.dataset["test"].rename_column(data.label_column, "labels")
-
-
-def _load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    with hub_errors(name):
-        return AutoModelForSequenceClassification.from_pretrained(name), AutoTokenizer.from_pretrained(name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from accelerate import PartialState
 from transformers import HfArgumentParser
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
@@ -66,6 +67,11 @@ def plain_errors() -> Iterator[None]:
         if isinstance(error, OSError) or _raised_by(error) in ("hfdistill", "__main__"):
             sys.exit(f"error: {error}")
         raise
+
+
+def say(text: str) -> None:
+    """Prints a line at once, on one process."""
+    PartialState().print(text, flush=True)
 
 
 def _raised_by(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from transformers import TrainingArguments, set_seed
+from transformers import Trainer, TrainingArguments, set_seed
 
 from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
@@ -79,6 +79,13 @@ def _is_json(path: Path) -> bool:
     except (OSError, json.JSONDecodeError):
         return False
     return True
+
+
+def train_and_save(trainer: Trainer, resume: bool) -> None:
+    """Trains, from the last checkpoint in the trainer's folder where a run is continued, and saves the model there."""
+    folder = str(trainer.args.output_dir)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
+    trainer.save_model()
 
 
 def write_report(

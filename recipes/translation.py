@@ -36,12 +36,12 @@ from hfdistill import (
     pseudo_translations,
     transfer_set,
 )
-from hfdistill.command_line import parse_arguments, plain_errors
+from hfdistill.command_line import parse_arguments, plain_errors, say
 from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, translation_dataset
 from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.from_scratch import joint_tokenizer, small_marian, untrained_like
 from hfdistill.model_card import CardFacts
-from hfdistill.run_folder import begin_run, last_checkpoint, write_report
+from hfdistill.run_folder import begin_run, train_and_save, write_report
 from hfdistill.seq2seq import set_languages
 from hfdistill.translation_metrics import translation_metrics
 from hfdistill.translation_report import compare_translations, write_translations
@@ -138,7 +138,7 @@ def main() -> None:
         say("Training the teacher.")
         dataset = tokenize(data.dataset, data, tokenizer, recipe.max_length)
         teacher_args = args.for_labels_only(str(folder / "_teacher"), **DEMO.teacher_training if recipe.demo else {})
-        train(Seq2SeqDistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, args)), resume)
+        train_and_save(Seq2SeqDistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, args)), resume)
 
     # ---- The teacher's translations, made once ----
     notes = [DEMO_NOTICE] if recipe.demo else []
@@ -157,7 +157,7 @@ def main() -> None:
     trainer = Seq2SeqDistillationTrainer(
         new_student(), student_args, teacher=teacher if word else None, **on(dataset, student_tokenizer, args)
     )
-    train(trainer, resume)
+    train_and_save(trainer, resume)
     models = {"teacher": teacher, "student": trainer.model}
     histories = {"student": trainer.state.log_history}
     if recipe.baseline:
@@ -166,7 +166,7 @@ def main() -> None:
         baseline = Seq2SeqDistillationTrainer(
             new_student(), args.for_labels_only(str(folder / "_baseline")), **on(dataset, student_tokenizer, args)
         )
-        train(baseline, resume)
+        train_and_save(baseline, resume)
         models["baseline"] = baseline.model
         histories["baseline"] = baseline.state.log_history
 
@@ -348,12 +348,6 @@ def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, args: RecipeTra
     return {**splits, "processing_class": tokenizer, "compute_metrics": metrics}
 
 
-def train(trainer: Seq2SeqDistillationTrainer, resume: bool) -> None:
-    folder = trainer.args.output_dir
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
-    trainer.save_model()
-
-
 def card_facts(recipe: Recipe, data: TranslationData, comparison) -> CardFacts:
     trained_here = f"a small Marian trained by this command on {recipe.source_lang} and {recipe.target_lang}"
     return CardFacts(
@@ -365,10 +359,6 @@ def card_facts(recipe: Recipe, data: TranslationData, comparison) -> CardFacts:
         unlabelled_rows=len(data.monolingual) if data.monolingual is not None and "sequence" in recipe.methods else 0,
         task="translation",
     )
-
-
-def say(text: str) -> None:
-    PartialState().print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.data.columns import UNLABELLED, Columns, Labels, find_texts, texts_of
@@ -44,6 +46,27 @@ class TextClassificationData:
         names = self.label_names or tuple(f"LABEL_{index}" for index in range(self.num_labels))
         label2id = {name: index for index, name in enumerate(names)}
         return {"problem_type": self.problem_type, "id2label": dict(enumerate(names)), "label2id": label2id}
+
+    def with_train(self, rows: Dataset) -> TextClassificationData:
+        """The same task with other rows to train on."""
+        return replace(self, dataset=DatasetDict({**self.dataset, "train": rows}))
+
+    def tokenized(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> DatasetDict:
+        """The splits with token ids beside their columns and the labels as `labels`, as a trainer reads them."""
+        limit = min(max_length, tokenizer.model_max_length)
+        with PartialState().main_process_first():
+            return self.dataset.rename_column(self.label_column, "labels").map(
+                lambda rows: tokenizer(*(rows[name] for name in self.text_columns), truncation=True, max_length=limit),
+                batched=True,
+                desc="Tokenizing",
+            )
+
+    def sample(self, tokenizer: PreTrainedTokenizerBase, max_length: int, rows: int = 256) -> BatchEncoding:
+        """The first training texts as one padded batch, to measure on which parts of a model matter."""
+        first = self.dataset["train"][:rows]
+        limit = min(max_length, tokenizer.model_max_length)
+        texts = (first[name] for name in self.text_columns)
+        return tokenizer(*texts, truncation=True, max_length=limit, padding=True, return_tensors="pt")
 
 
 def text_classification_dataset(

@@ -134,7 +134,8 @@ class Branches(OnlineStudents):
 
     Args:
         students: Models of one architecture whose upper layers or heads differ; the first one's lower part is shared.
-        shared_layers: How many layers, from the lowest, are shared, with all that lies below them.
+        shared_layers: How many layers, from the lowest, are shared, with all that lies below them; by default all but
+            the last.
 
     Raises:
         ValueError: as `OnlineStudents`; for layers that cannot be shared, or branches that are equal.
@@ -142,8 +143,10 @@ class Branches(OnlineStudents):
     References: Lan et al. 2018, https://huggingface.co/papers/1806.04606.
     """
 
-    def __init__(self, students: Sequence[PreTrainedModel], shared_layers: int) -> None:
+    def __init__(self, students: Sequence[PreTrainedModel], shared_layers: int | None = None) -> None:
         super().__init__(students)
+        if shared_layers is None:
+            shared_layers = max(1, students[0].config.num_hidden_layers - 1)
         _check_branches(students, shared_layers)
         names = _shared_modules(students[0], shared_layers)
         _refuse_equal(students, names)

@@ -37,7 +37,8 @@ class OnlineTrainer(DistillationTrainer):
         **kwargs: As for `DistillationTrainer`; no teacher.
 
     Raises:
-        ValueError: for a teacher, another kind of model, or terms on hidden states or attentions.
+        ValueError: for a teacher, another kind of model, terms on hidden states or attentions, or under FSDP or
+            DeepSpeed.
 
     Example:
         >>> students = Peers([small, smaller])  # doctest: +SKIP
@@ -52,6 +53,11 @@ class OnlineTrainer(DistillationTrainer):
         if kwargs.get("compute_metrics") is not None:
             kwargs["compute_metrics"] = _OfEach(kwargs["compute_metrics"], model.names)
         super().__init__(model, *args, **kwargs)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ValueError(
+                "students that teach one another are saved one by one, and FSDP and DeepSpeed keep none of them whole: "
+                "train them with plain data parallelism (accelerate launch --multi_gpu)."
+            )
         self.label_names = ["labels"]  # which `Trainer` looks for in a plain model's signature
         if self.current_objective.outputs:
             raise ValueError(

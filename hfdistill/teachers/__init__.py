@@ -18,6 +18,7 @@ from hfdistill.teachers.combination import COMBINATIONS, Combination
 from hfdistill.teachers.ensemble import EnsembleTeacher
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.given import as_teacher
+from hfdistill.teachers.learned_weights import learned_weights
 from hfdistill.teachers.model import ModelTeacher
 from hfdistill.teachers.moving_average import MovingAverageTeacher
 from hfdistill.teachers.stored import StoredTeacher
@@ -38,4 +39,5 @@ __all__ = [
     "TeacherSignal",
     "as_teacher",
     "check_finite",
+    "learned_weights",
 ]

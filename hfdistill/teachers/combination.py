@@ -80,25 +80,25 @@ class Combination:
         drawn = self.drawn(step, len(answers))
         if drawn is not None:
             return TeacherSignal(logits=answers[drawn])
+        weights = answers.new_ones(len(answers)) if self.weights is None else answers.new_tensor(list(self.weights))
+        return self.mix(answers, weights / weights.sum(), problem_type)
+
+    def mix(self, answers: Tensor, weights: Tensor, problem_type: str | None = None) -> TeacherSignal:
+        """The signal of all teachers under other weights, shape `(teachers,)`, summing to 1; they may be learnt."""
         answers = answers if answers.dtype == torch.float64 else answers.float()
+        weights = weights.view(-1, *[1] * (answers.dim() - 1))
         many = problem_type == "multi_label_classification"
         values = problem_type == "regression" or (answers.shape[-1] == 1 and not many)
         if values and self.method == "confidence":
             raise ValueError(
                 "the combination 'confidence' weighs teachers by their doubt, and a regression tells none."
             )
-        weights = self._weights(answers)
         if values or self.method == "logits":
             return TeacherSignal(logits=(weights * answers).sum(0))
         if self.method == "confidence":
             weights = weights * (-_entropy(answers, many)).exp()
             weights = weights / weights.sum(0)
         return MixtureSignal.of(answers, weights, many)
-
-    def _weights(self, answers: Tensor) -> Tensor:
-        """Shape `(teachers, 1, ..., 1)`, summing to 1."""
-        weights = answers.new_ones(len(answers)) if self.weights is None else answers.new_tensor(list(self.weights))
-        return (weights / weights.sum()).view(-1, *[1] * (answers.dim() - 1))
 
 
 @dataclass

@@ -62,8 +62,7 @@ def measured(bench: Bench, figures: Figures, seed: int) -> dict[str, float]:
 
 
 def train_together(bench: Bench, how: str, students: list, seed: int) -> dict[str, float]:
-    depth = students[0].config.num_hidden_layers
-    together = Peers(students) if how == "mutual" else Branches(students, shared_layers=max(1, depth - 1))
+    together = Peers(students) if how == "mutual" else Branches(students)
     return bench.train(together, bench.train_rows, seed, OnlineTrainer, **BOTH)[1]
 
 

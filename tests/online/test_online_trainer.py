@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import FullyShardedDataParallelPlugin
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from tiny import accuracy, distance, logits_of, make_args, make_model, make_rows, make_tokenizer, unlabel, weights
 from torch.nn import functional as F
@@ -209,6 +211,14 @@ def test_what_it_cannot_train_is_refused(tmp_path):
 
     with pytest.raises(ValueError, match="compare their answers, not their hidden_states"):
         OnlineTrainer(peers(), args, objective=Objective({"deep": (1.0, Deep())}))
+
+
+def test_sharded_students_are_refused(tmp_path, monkeypatch):
+    """Each student is saved alone, and no process would have one whole. (Accelerate shards on accelerators only.)"""
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
+    monkeypatch.setattr(AcceleratorState, "fsdp_plugin", plugin, raising=False)
+    with pytest.raises(ValueError, match="FSDP and DeepSpeed keep none of them whole"):
+        OnlineTrainer(peers(), make_args(tmp_path))
 
 
 @pytest.mark.slow

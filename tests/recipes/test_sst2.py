@@ -73,6 +73,7 @@ def recipe(home, monkeypatch, capfd):
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", [str(RECIPE), *with_basics(words)])
+        monkeypatch.syspath_prepend(str(RECIPE.parent))  # as for a script
         capfd.readouterr()
         runpy.run_path(str(RECIPE), run_name="__main__")
         return capfd.readouterr().out
@@ -449,6 +450,7 @@ BAD_OPTIONS = {
     "too many layers": (("--student_num_hidden_layers", "9"), "9.*2"),
     "a budget of no search": (("--max_parameters", "5M"), "--max_parameters does nothing without --search_trials"),
     "students of no peers": (("--num_students", "3"), "--num_students does nothing without --online"),
+    "weights of one teacher": (("--learn_teacher_weights", "true"), "weighs several teachers, and there is one"),
     "two shapes": (("--student_name_or_path", "teacher", *SIZE), "--student_name_or_path has a shape of its own"),
     "unknown term": (
         ("--terms", "labels:0.3", "sof_targets:0.7"),

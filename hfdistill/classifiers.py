@@ -1,0 +1,27 @@
+"""Classifiers by their names: loaded from a folder or the Hub, with the head that a task needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.data import hub_errors
+
+
+def load_classifier(name: str, **head: Any) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """A classifier and its tokenizer.
+
+    Args:
+        name: A folder, or a name on the Hub.
+        **head: What it is to answer, such as `TextClassificationData.head`, when it is going to be trained: it comes
+            in float32 then, and gets a new head where its own does not fit. Without it, it comes as it was saved.
+
+    Raises:
+        HubUnreachableError: when the Hub is asked and does not answer.
+        OSError: when there is no such model.
+    """
+    trainable = {"dtype": "float32", "ignore_mismatched_sizes": True} if head else {"dtype": "auto"}
+    with hub_errors(name):
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        return tokenizer, AutoModelForSequenceClassification.from_pretrained(name, **trainable, **head)

@@ -1,0 +1,63 @@
+"""How much each of several teachers is worth, learnt from labels."""
+
+from __future__ import annotations
+
+import torch
+from datasets import Dataset
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from hfdistill.losses.base import Batch
+from hfdistill.losses.response import Labels
+from hfdistill.teachers.base import ENSEMBLE_LOGITS
+from hfdistill.teachers.combination import Combination
+
+
+def learned_weights(
+    dataset: Dataset,
+    combination: Combination | None = None,
+    problem_type: str | None = None,
+    label_column: str = "labels",
+) -> list[float]:
+    """The teachers' weights under which their combined answer explains the labels best.
+
+    `argmin_w Σ_i L(y_i, combination_w(t_1(x_i), ..., t_K(x_i)))` over weights that sum to 1, where `L` is the labels'
+    loss at temperature 1. Take rows that no teacher was trained on: on its own training rows the teacher that learnt
+    them by heart would count for everything.
+
+    Args:
+        dataset: Labelled rows with the soft targets of several teachers, as from `soft_targets([first, second], rows)`.
+        combination: How the answers become one; the weights it has are not used.
+        problem_type: As in `config.problem_type`.
+        label_column: The column with the label, -100 where there is none.
+
+    Returns:
+        A weight for each teacher, to be given as `teacher_weights`.
+
+    Raises:
+        ValueError: when the rows have no soft targets of several teachers, or no labels.
+
+    References: Smyth & Wolpert 1999, Linearly combining density estimators via stacking, Machine Learning 36,
+        https://doi.org/10.1023/A:1007511322260.
+    """
+    if ENSEMBLE_LOGITS not in dataset.column_names:
+        raise ValueError(
+            "weights can be learnt of several teachers only: make the rows with soft_targets([...], rows)."
+        )
+    combination, labels_loss = combination or Combination(), Labels(problem_type)
+    batch: Batch = {"labels": torch.tensor(dataset[label_column][:])}
+    valid = labels_loss.valid(batch)
+    if not valid.any():
+        raise ValueError(f"no row has a label in {label_column}: the teachers' weights are learnt from labelled rows.")
+    answers = torch.tensor(dataset[ENSEMBLE_LOGITS][:], dtype=torch.float64).movedim(1, 0)
+    scores = torch.zeros(len(answers), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([scores], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
+        optimizer.zero_grad()
+        logits = combination.mix(answers, scores.softmax(0), problem_type).logits
+        mean = labels_loss(SequenceClassifierOutput(logits=logits), None, batch)[valid].mean()
+        mean.backward()
+        return mean.item()
+
+    optimizer.step(loss)
+    return scores.detach().softmax(0).tolist()

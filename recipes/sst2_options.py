@@ -1,0 +1,151 @@
+"""What can be said to `sst2.py` on the command line: its options, their defaults, and which of them go together."""
+
+from dataclasses import dataclass, field, fields
+
+import torch
+
+from hfdistill import DistillationTrainingArguments
+from hfdistill.augmentation import AUGMENTERS
+from hfdistill.command_line import parse_arguments
+from hfdistill.demo import DEMO
+from hfdistill.export import check_export
+from hfdistill.search import check_search, parse_count
+
+HUB_TEACHER = "textattack/bert-base-uncased-SST-2"
+HUB_DATASET = "stanfordnlp/sst2"
+
+#: Options that would do nothing without another.
+NEEDED = {
+    "search_trials": ("search_storage", "search_trade_off", "max_parameters", "max_latency_ms"),
+    "online": ("num_students",),
+    "augment": ("augment_copies",),
+}
+
+
+@dataclass
+class Recipe:
+    """Which teacher, which student, which texts."""
+
+    teacher_name_or_path: list[str] = field(
+        default_factory=lambda: [HUB_TEACHER],
+        metadata={"help": "Fine-tuned classifier, Hub or folder; of several, the answers are averaged."},
+    )
+    train_teacher: bool = field(default=False, metadata={"help": "Fine-tune the named model on the labels first."})
+    num_teachers: int = field(default=1, metadata={"help": "With --train_teacher: fine-tune this many, by seeds."})
+    learn_teacher_weights: bool = field(
+        default=False, metadata={"help": "Of several teachers: weigh each by what it adds on the validation labels."}
+    )
+    online: str | None = field(
+        default=None,
+        metadata={"help": "No teacher: students that teach one another.", "choices": ["mutual", "one"]},
+    )
+    num_students: int = field(default=2, metadata={"help": "With --online: how many; the first is kept."})
+    student_name_or_path: str | None = field(default=None, metadata={"help": "A small model to start from."})
+    student_num_hidden_layers: int | None = field(
+        default=None, metadata={"help": "Otherwise: this many of the teacher's layers (default half of them)."}
+    )
+    student_hidden_size: int | None = field(
+        default=None, metadata={"help": "And this many hidden dimensions, those that matter most on the texts."}
+    )
+    dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Dataset on the Hub."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
+    train_file: str | None = field(default=None, metadata={"help": "Your texts: csv, tsv, json or parquet."})
+    validation_file: str | None = field(default=None, metadata={"help": "Default: a tenth of the training texts."})
+    test_file: str | None = field(default=None, metadata={"help": "The figures are measured here, else on validation."})
+    unlabeled_file: str | None = field(default=None, metadata={"help": "More texts, for the teacher to label."})
+    label_fraction: float | None = field(
+        default=None, metadata={"help": "Keep this share of the training labels; the teacher labels the rest."}
+    )
+    augment: list[str] | None = field(
+        default=None, metadata={"help": f"More texts made of the training texts: any of {', '.join(AUGMENTERS)}."}
+    )
+    augment_copies: int = field(default=1, metadata={"help": "How many are made of each text, by each of them."})
+    augment_model: str = field(
+        default="distilbert/distilbert-base-uncased", metadata={"help": "Masked language model for word_replacement."}
+    )
+    back_translation_models: list[str] = field(
+        default_factory=lambda: ["Helsinki-NLP/opus-mt-en-de", "Helsinki-NLP/opus-mt-de-en"],
+        metadata={"help": "Two models: into another language, and back."},
+    )
+    text_column: str | None = field(default=None, metadata={"help": "Column of the text."})
+    text_pair_column: str | None = field(default=None, metadata={"help": "Column of the second text of a pair."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the label."})
+    max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to for the student."})
+    soft_targets: bool = field(default=True, metadata={"help": "Ask the teacher once; false asks it in every step."})
+    baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
+    search_trials: int = field(default=0, metadata={"help": "Try this many students and settings first (Optuna)."})
+    search_storage: str | None = field(
+        default=None, metadata={"help": "File of the search, for processes to share; default in output_dir."}
+    )
+    search_trade_off: bool = field(default=False, metadata={"help": "Search for quality and latency at once."})
+    max_parameters: str | None = field(default=None, metadata={"help": "Of a student that is searched, such as 5M."})
+    max_latency_ms: float | None = field(default=None, metadata={"help": "Of a student that is searched; one text."})
+    export: list[str] | None = field(default=None, metadata={"help": "Also write the student as: onnx int8."})
+    demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
+
+    def __post_init__(self) -> None:
+        defaults = {option.name: option.default for option in fields(self)}
+        for needed, names in NEEDED.items():
+            idle = [name for name in names if getattr(self, name) != defaults[name]]
+            if idle and not getattr(self, needed):
+                raise ValueError(f"--{idle[0]} does nothing without --{needed}: give both, or neither.")
+        if self.student_name_or_path and (self.student_num_hidden_layers or self.student_hidden_size):
+            raise ValueError("--student_name_or_path has a shape of its own: leave its layers and hidden size out.")
+        unknown = [name for name in self.augment or () if name not in AUGMENTERS]
+        if unknown:
+            raise ValueError(f"--augment knows {', '.join(AUGMENTERS)}, not {', '.join(unknown)}.")
+        if self.num_teachers > 1 and not (self.train_teacher or self.demo):
+            raise ValueError(
+                "--num_teachers fine-tunes several, with --train_teacher; those there are go by their names."
+            )
+        if self.learn_teacher_weights and len(self.teacher_name_or_path) * self.num_teachers == 1:
+            raise ValueError("--learn_teacher_weights weighs several teachers, and there is one.")
+        if self.search_trials and self.online:
+            raise ValueError("--search_trials looks for how to learn from a teacher, and --online has none: take one.")
+        parse_count(self.max_parameters)
+        check_export(self.export or [])
+        if self.search_trials:
+            check_search()
+
+    @property
+    def told_teacher(self) -> str:
+        """Who taught, for the card."""
+        if self.online:
+            return "no teacher: students that taught one another"
+        names = ["a small BERT trained by this command"] if self.demo else self.teacher_name_or_path
+        return ", ".join(names) + (f" ({self.num_teachers} seeds)" if self.num_teachers > 1 else "")
+
+    @property
+    def told_dataset(self) -> str:
+        """On which texts."""
+        return "a generated demo corpus" if self.demo else self.train_file or self.dataset_name
+
+
+@dataclass
+class RecipeTrainingArguments(DistillationTrainingArguments):
+    """The training arguments, with this recipe's defaults: BERT's fine-tuning settings, texts batched by length."""
+
+    output_dir: str = "distilled"
+    learning_rate: float = 5e-5
+    num_train_epochs: float = 3
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 64
+    warmup_steps: float = 0.06
+    weight_decay: float = 0.01
+    train_sampling_strategy: str = "group_by_length"
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    save_total_limit: int = 1
+    logging_steps: float = 0.05
+    report_to: str = "none"
+    dataloader_pin_memory: bool = torch.accelerator.is_available()
+    use_cpu: bool = not torch.accelerator.is_available()  # said, or the processes of torchrun do not find each other
+
+
+def arguments(description: str) -> tuple[Recipe, RecipeTrainingArguments]:
+    """The options of this run; the demo has defaults of its own."""
+    recipe, args = parse_arguments((Recipe, RecipeTrainingArguments), description)
+    if recipe.demo:
+        demo = {"train_teacher": True, "baseline": True, **DEMO.student_training}
+        recipe, args = parse_arguments((Recipe, RecipeTrainingArguments), description, demo)
+    return recipe, args
