@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from datasets import Dataset
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, EvalPrediction, PreTrainedModel, set_seed
 
@@ -154,17 +155,22 @@ def draw(
     """A curve of means with bars of one standard deviation for each name, as a PNG."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
+    draw_on(axes, curves, x_label)
+    if logarithmic:
+        axes.set_xscale("log")
+    axes.set_ylabel("test accuracy, %")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def draw_on(axes: Axes, curves: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x_label: str) -> None:
+    """The curves alone."""
     for name, points in curves.items():
         means = [100 * statistics.mean(values) for _, values in points]
         spreads = [100 * statistics.stdev(values) if len(values) > 1 else 0 for _, values in points]
         axes.errorbar([x for x, _ in points], means, yerr=spreads, marker="o", capsize=3, label=name)
-    if logarithmic:
-        axes.set_xscale("log")
     axes.set_xlabel(x_label)
-    axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=130)
 
 
 def parser(description: str, model_help: str = "pretrained encoder, Hub name or folder") -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What each term on layers adds for a small student: one table of accuracies, over students, objectives and seeds.
+"""What each term on layers adds for a small student: one table and one plot, over students, objectives and seeds.
 
 Every student is cut from the teacher, narrower and shallower, by the importance of its parts on the training texts, and
 trained with each objective for as many epochs. Results are kept line by line in --output; what is there is not trained
@@ -23,12 +23,16 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from datasets import DatasetDict
+from bench import draw_on
+from datasets import Dataset, DatasetDict
+from matplotlib.figure import Figure
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, make_student, soft_targets
 from hfdistill.data import text_classification_dataset
+from hfdistill.inference import token_rows
 from hfdistill.metrics import classification_metrics
+from hfdistill.report.cost import Asked, latencies_ms
 
 LOGITS = ("labels:0.3", "soft_targets:0.7")
 BESIDE_LOGITS = {
@@ -63,7 +67,9 @@ def main() -> None:
                     with options.output.open("a") as file:
                         file.write(json.dumps(row) + "\n")
                     print(row, flush=True)
-    print(table(list(done.values())))
+    rows = list(done.values())
+    plot(rows, options.output.with_suffix(".png"))
+    print(table(rows))
 
 
 def parse() -> argparse.Namespace:
@@ -77,6 +83,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=4)
     parser.add_argument("--learning_rate", type=float, default=5e-4)
     parser.add_argument("--rows", type=int, help="only so many training rows")
+    parser.add_argument("--bf16", action="store_true", help="in mixed precision; on CPUs with AMX twice as fast")
     parser.add_argument("--random", action="store_true", help="students of random weights in place of the teacher's")
     parser.add_argument("--output", type=Path, default=Path("layer_terms.jsonl"))
     return parser.parse_args()
@@ -115,6 +122,9 @@ def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, stu
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        bf16=options.bf16,
+        teacher_dtype="bfloat16" if options.bf16 else "auto",
+        use_cpu=not torch.accelerator.is_available(),
         teacher_at_eval=False,
         logging_steps=1000,
         seed=seed,
@@ -130,7 +140,14 @@ def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, stu
         "untrained": untrained,
         "seconds": round(seconds, 1),
         "parameters": model.num_parameters(),
+        "latency_ms": latency_ms(model, tokenizer, texts["validation"]),
     }
+
+
+def latency_ms(model: PreTrainedModel, tokenizer, rows: Dataset) -> float:
+    """Median milliseconds for one text."""
+    asked = Asked(model, tokenizer, token_rows(model, tokenizer, rows.select(range(min(60, len(rows))))))
+    return latencies_ms({"student": asked})["student"][0]
 
 
 def new_student(options, texts: DatasetDict, teacher, tokenizer, layers: int, width: int) -> PreTrainedModel:
@@ -149,6 +166,23 @@ def table(rows: list[dict]) -> str:
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         lines.append(f"| {' | '.join(names)} | {statistics.mean(values):.2f}{spread} | {len(values)} |")
     return "\n".join(lines)
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Accuracy against parameters and against latency, a curve for each objective."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    figures = {"parameters": ("million parameters", 1e-6), "latency_ms": ("milliseconds for one text", 1.0)}
+    for axes, (name, (label, factor)) in zip(panels, figures.items(), strict=True):
+        curves = defaultdict(list)
+        for student, objective in sorted({(row["student"], row["objective"]) for row in rows}):
+            own = [row for row in rows if (row["student"], row["objective"]) == (student, objective)]
+            x = factor * statistics.median(row[name] for row in own)
+            curves[objective].append((x, [row["accuracy"] for row in own]))
+        draw_on(axes, {objective: sorted(points) for objective, points in curves.items()}, label)
+    panels[0].set_ylabel("test accuracy, %")
+    panels[1].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
 
 
 if __name__ == "__main__":

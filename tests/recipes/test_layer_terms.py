@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "benchmarks" / "layer_terms.py"
 
@@ -27,4 +28,5 @@ def test_every_objective_runs_once(tokenizer, tiny_bert, text_dataset, tmp_path)
     trained = [row["objective"] for row in rows]
     assert len(trained) == len(set(trained)) == 11
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert imread(tmp_path / "table.png").size > 0
     assert all(f"| {name} | " in done.stdout for name in trained)
