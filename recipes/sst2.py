@@ -55,7 +55,7 @@ Teachers = list[tuple[PreTrainedTokenizerBase, PreTrainedModel]]
 
 
 def main() -> None:
-    recipe, args = arguments(__doc__.splitlines()[0])
+    recipe, args = arguments()
     folder, resume = begin_run(args)
 
     # ---- Texts and teachers ----

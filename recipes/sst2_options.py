@@ -11,6 +11,7 @@ from hfdistill.demo import DEMO
 from hfdistill.export import check_export
 from hfdistill.search import check_search, parse_count
 
+DESCRIPTION = "Distil a text classifier: a fine-tuned teacher goes in, a small student and a report come out."
 HUB_TEACHER = "textattack/bert-base-uncased-SST-2"
 HUB_DATASET = "stanfordnlp/sst2"
 
@@ -142,10 +143,10 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
     use_cpu: bool = not torch.accelerator.is_available()  # said, or the processes of torchrun do not find each other
 
 
-def arguments(description: str) -> tuple[Recipe, RecipeTrainingArguments]:
+def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
     """The options of this run; the demo has defaults of its own."""
-    recipe, args = parse_arguments((Recipe, RecipeTrainingArguments), description)
+    recipe, args = parse_arguments((Recipe, RecipeTrainingArguments), DESCRIPTION)
     if recipe.demo:
         demo = {"train_teacher": True, "baseline": True, **DEMO.student_training}
-        recipe, args = parse_arguments((Recipe, RecipeTrainingArguments), description, demo)
+        recipe, args = parse_arguments((Recipe, RecipeTrainingArguments), DESCRIPTION, demo)
     return recipe, args

@@ -61,6 +61,7 @@ def test_the_options_of_its_commands_are_known(words, tmp_path, monkeypatch):
     """A flag that was renamed is refused only after the newcomer has waited for everything to install."""
     script = next(word for word in words if word.startswith("recipes/"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str((ROOT / script).parent))  # as for a script
     monkeypatch.setattr(sys, "argv", [script, *words[words.index(script) + 1 :]])
     spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
     module = importlib.util.module_from_spec(spec)
