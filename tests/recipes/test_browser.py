@@ -114,7 +114,7 @@ def test_the_page_says_what_the_student_buys(site, student_dtype):
         assert browser.texts("#examples b") == [one if one == other else f"{one} → {other}" for one, other in pairs]
     same = len(browser.texts("#examples .same"))
     assert browser.texts("#agreement") == [f"{same} of {len(TEXTS)}"] and 0 < same < len(TEXTS)
-    assert abs(same - sum(one == other for one, other in pairs)) <= 1
+    assert abs(same - sum(one == other for one, other in pairs)) <= 2
     formats = {"teacher": "onnx", "student": {"fp32": "onnx", "int8": "int8"}[student_dtype]}
     for role in ROLES:
         files = [FILES[formats[role]], "config.json", "tokenizer.json", "tokenizer_config.json"]
