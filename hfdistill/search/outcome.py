@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from hfdistill.plots import plot_front
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
 OPTUNA_PLOTS = ("optimization_history", "param_importances", "slice", "parallel_coordinate")
 
@@ -67,11 +69,20 @@ def _save_optuna_plot(name: str, study: Study, metric: str, folder: Path) -> Pat
     from optuna.visualization import matplotlib as visualization
 
     plot = getattr(visualization, f"plot_{name}")
-    # Importances are for reaching low values, where a target is given.
-    sign = -1 if name == "param_importances" else 1
-    axes: Any = plot(study, target=lambda trial: sign * trial.values[0], target_name=metric)
+    target = None
+    if len(study.directions) > 1:
+        # Of several goals the score is shown. Importances are for reaching low values, where a target is given.
+        sign = -1 if name == "param_importances" else 1
+
+        def target(trial: FrozenTrial) -> float:
+            return sign * trial.values[0]
+
+    axes: Any = plot(study, target=target, target_name=metric)
     figure = np.atleast_1d(axes).flat[0].figure
     figure.set_size_inches(2.5 * max(4, np.size(axes)), 5)
+    for one in figure.axes:
+        one.tick_params(axis="x", rotation=30)
+        one.xaxis.set_minor_formatter(NullFormatter())  # on a logarithmic axis they lie on one another
     path = folder / f"search_{name}.png"
     figure.savefig(path, dpi=100, bbox_inches="tight")
     return path
