@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from hfdistill.plots import plot_front
 
@@ -82,7 +82,10 @@ def _save_optuna_plot(name: str, study: Study, metric: str, folder: Path) -> Pat
     figure.set_size_inches(2.5 * max(4, np.size(axes)), 5)
     for one in figure.axes:
         one.tick_params(axis="x", rotation=30)
-        one.xaxis.set_minor_formatter(NullFormatter())  # on a logarithmic axis they lie on one another
+        if one.get_xscale() == "log":  # Optuna's labels lie on one another
+            one.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            one.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+            one.xaxis.set_minor_formatter(NullFormatter())
     path = folder / f"search_{name}.png"
     figure.savefig(path, dpi=100, bbox_inches="tight")
     return path
