@@ -112,6 +112,22 @@ class Objective(nn.Module):
                 for child, module in other.terms[name].named_children():
                     setattr(term, child, module)
 
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether a term wants the first step's batches before it starts."""
+        return any(term.starts_from_data for _, term in self.named_terms(active_only=True))
+
+    def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> dict[str, Tensor]:
+        """Of each term that starts from data what it has to know of a batch; see `Term.statistics`."""
+        starting = [(name, term) for name, term in self.named_terms(active_only=True) if term.starts_from_data]
+        return {name: term.statistics(student, teacher, _valid(term, batch)) for name, term in starting}
+
+    def start(self, statistics: Mapping[str, Tensor]) -> None:
+        """Starts these terms from the sums over all batches of the first step; see `Term.start`."""
+        terms = dict(self.named_terms())
+        for name, sums in statistics.items():
+            terms[name].start(sums)
+
     def finish_step(self, gather: Callable[[Tensor], Tensor]) -> None:
         """Tells the terms that an optimizer step's last micro-batch is done; see `Term.finish_step`."""
         for _, term in self.named_terms(active_only=True):

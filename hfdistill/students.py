@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hfdistill.architectures import layer_stack, no_layer_stack
+from hfdistill.low_rank_embeddings import with_low_rank_embeddings
 from hfdistill.student_widths import Widths, choose_widths, narrow_weights, set_widths
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ def make_student(
     intermediate_size: int | None = None,
     num_attention_heads: int | None = None,
     importance_batch: Mapping[str, Tensor] | None = None,
+    embedding_size: int | None = None,
 ) -> PreTrainedModel:
     """Make a student with fewer layers, or narrower ones, out of its teacher.
 
@@ -109,10 +111,14 @@ def make_student(
         num_attention_heads: by default as many heads as leave them about as wide as the teacher's.
         importance_batch: tokenized text, a few hundred examples, on which it is measured which dimensions,
             neurons and heads matter (see `hfdistill.student_widths`); without it the first ones are kept.
+        embedding_size: columns of the tables of words, positions and token types, fewer than `hidden_size`, with a map
+            from there (see `hfdistill.low_rank_embeddings`): for BERT, ELECTRA and DeBERTa. A BERT becomes an ELECTRA,
+            whose head for sequences BERT's fits only nearly.
 
     Returns:
-        A plain transformers model of the teacher's class that shares no tensor with it: in float32 whatever
-        the teacher's dtype, on the default device, in train mode, not frozen.
+        A plain transformers model of the teacher's class (of ELECTRA's, for a BERT with an `embedding_size`) that
+        shares no tensor with it: in float32 whatever the teacher's dtype, on the default device, in train mode, not
+        frozen.
 
     Raises:
         TypeError: `teacher` is not a transformers model.
@@ -133,7 +139,8 @@ def make_student(
                 f"{type(teacher).__name__} has an encoder and a decoder: give num_encoder_layers and "
                 "num_decoder_layers (or encoder_layers and decoder_layers) in place of num_hidden_layers and layers."
             )
-        if (hidden_size, intermediate_size, num_attention_heads, importance_batch) != (None, None, None, None):
+        sizes = (hidden_size, intermediate_size, num_attention_heads, embedding_size)
+        if importance_batch is not None or any(size is not None for size in sizes):
             raise ValueError(
                 f"a student of {type(teacher).__name__} can have fewer layers here, not narrower ones: train a narrow "
                 "one from its own config, on the teacher's translations (pseudo_translations)."
@@ -141,14 +148,14 @@ def make_student(
         return make_seq2seq_student(teacher, num_encoder_layers, num_decoder_layers, encoder_layers, decoder_layers)
     if (num_encoder_layers, num_decoder_layers) != (None, None):
         raise ValueError(f"{type(teacher).__name__} has one stack of layers: give num_hidden_layers.")
-    if (hidden_size, intermediate_size, num_attention_heads) == (None, None, None):
-        if importance_batch is not None:
-            raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size too.")
-        return _cut(teacher, num_hidden_layers, layers)
-    if isinstance(layers, str) and num_hidden_layers is None:
+    narrower = (hidden_size, intermediate_size, num_attention_heads) != (None, None, None)
+    if importance_batch is not None and not narrower:
+        raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size too.")
+    if (narrower or embedding_size is not None) and isinstance(layers, str) and num_hidden_layers is None:
         num_hidden_layers = teacher.config.num_hidden_layers
-    widths = choose_widths(teacher.config, hidden_size, intermediate_size, num_attention_heads)
-    return _cut(teacher, num_hidden_layers, layers, widths, importance_batch)
+    widths = choose_widths(teacher.config, hidden_size, intermediate_size, num_attention_heads) if narrower else None
+    student = _cut(teacher, num_hidden_layers, layers, widths, importance_batch)
+    return student if embedding_size is None else with_low_rank_embeddings(student, embedding_size)
 
 
 def _cut(

@@ -142,10 +142,30 @@ class DistillationTrainer(ObjectiveTrainer):
     ) -> tuple[list[dict[str, Any]], Tensor | int | None]:
         """As `Trainer.get_batch_samples`; rows that only fill up the last batch of all ranks are told apart."""
         self.stages.zero_grad()
-        if self.state.global_step in self.stages.starts(self.state.max_steps)[1:-1]:
+        starts = self.stages.starts(self.state.max_steps)[:-1]
+        if self.state.global_step in starts[1:]:
             assert self.optimizer is not None
             self.optimizer.state.clear()  # a stage starts as a run of its own would
-        return super().get_batch_samples(map(self._tell_repeated_rows, epoch_iterator), num_batches, device)
+        samples = super().get_batch_samples(map(self._tell_repeated_rows, epoch_iterator), num_batches, device)
+        if self.state.global_step in starts:
+            self._start_objective(samples[0])
+        return samples
+
+    def _start_objective(self, batches: list[dict[str, Any]]) -> None:
+        """What the objective learns starts from a step's batches on all ranks, where it wants to."""
+        objective = self.current_objective
+        if not (objective.starts_from_data and batches):
+            return
+        sums, model = [], self.accelerator.unwrap_model(self.model).eval()  # nothing is learnt here, and no rank waits
+        for inputs in map(self._prepare_inputs, batches):
+            with torch.no_grad(), self.compute_loss_context_manager():
+                student = ask(model, self._student_inputs(inputs), objective.outputs)
+                signal = self._ask_teacher(True, inputs)
+            sums.append(objective.statistics(student, signal, inputs))
+        totals = {name: torch.stack([each[name] for each in sums]).sum(0) for name in sums[0]}
+        if self.args.world_size > 1:
+            totals = self.accelerator.reduce(totals, reduction="sum")
+        objective.start(totals)
 
     def _tell_repeated_rows(self, batch: dict[str, Any]) -> dict[str, Any]:
         # So that every rank has as many batches, Accelerate repeats rows at the end, as `gather_for_metrics` knows.
@@ -230,14 +250,16 @@ class DistillationTrainer(ObjectiveTrainer):
     ) -> tuple[Any, TeacherSignal | None, Mapping[str, Any]]:
         self._settle_problem_type(inputs)
         objective = self.current_objective
-        # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
-        reserved = {"labels", COUNTED_ROWS, *self._stored.columns, *(self.teacher.columns if self.teacher else ())}
-        student_inputs = {name: value for name, value in inputs.items() if name not in reserved}
-        student = ask(model, student_inputs, objective.outputs)
+        student = ask(model, self._student_inputs(inputs), objective.outputs)
         teacher = self._ask_teacher(model.training, inputs)
         if teacher is not None and teacher.logits is not None and self._can_look(teacher.logits):
             check_finite(teacher.logits)
         return student, teacher, inputs
+
+    def _student_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
+        reserved = {"labels", COUNTED_ROWS, *self._stored.columns, *(self.teacher.columns if self.teacher else ())}
+        return {name: value for name, value in inputs.items() if name not in reserved}
 
     def _can_look(self, tensor: Tensor) -> bool:
         # On an accelerator a look at every answer would make it wait, so there only the first step is looked at.

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import Seq2SeqTrainingArguments, TrainingArguments
 from typing_extensions import Self
 
-from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, TERMS
+from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, PROJECTION_INITS, TERMS
 from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.objective import parse_terms
 from hfdistill.schedules import SHAPES, Schedule
@@ -51,6 +51,8 @@ class DistillationTrainingArguments(TrainingArguments):
         layer_map: For terms on layers, which teacher layer each student layer learns from: `uniform`, `last`,
             `first`, `learned`, or the number of one for each student layer, from 0.
         hidden_state_loss: For `hidden_states` and `embeddings`: `mse`, or `cosine` for the direction alone.
+        projection_init: For `hidden_states`, `embeddings` and `patient`, where the projection between two widths
+            starts: `random`, or `least_squares` on the first step's batch.
         relation_heads: For `minilm`: into how many parts both widths are split; by default the largest number up to
             the teacher's heads that divides both.
         teacher_dtype: `auto` keeps the teacher as it is; or the dtype to run it in.
@@ -102,6 +104,9 @@ class DistillationTrainingArguments(TrainingArguments):
     )
     hidden_state_loss: str = field(
         default="mse", metadata=_help("Distance between hidden states.", list(HIDDEN_STATE_LOSSES))
+    )
+    projection_init: str = field(
+        default="random", metadata=_help("Where projections of hidden states start.", list(PROJECTION_INITS))
     )
     relation_heads: int | None = field(default=None, metadata=_help("Relation heads of minilm."))
 
@@ -157,6 +162,7 @@ class DistillationTrainingArguments(TrainingArguments):
         self.combination  # noqa: B018 (refuses what it cannot be made of)
         parse_layer_map(self.layer_map)
         self._check("hidden_state_loss", HIDDEN_STATE_LOSSES.__contains__, f"one of {', '.join(HIDDEN_STATE_LOSSES)}")
+        self._check("projection_init", PROJECTION_INITS.__contains__, f"one of {', '.join(PROJECTION_INITS)}")
         self._check("relation_heads", lambda value: value >= 1, "a whole number of at least 1")
         if self.stages:
             parse_stages(self.stages)
@@ -229,7 +235,8 @@ class DistillationTrainingArguments(TrainingArguments):
     def objective_settings(self) -> tuple[object, ...]:
         """All that an objective is built from: when it is another, so is the objective."""
         weights = (*(self.terms or ()), *self.response_weights.items(), self.label_smoothing_factor)
-        layers = (*(self.stages or ()), *self.layer_map, self.hidden_state_loss, self.relation_heads)
+        hidden_states = (*self.layer_map, self.hidden_state_loss, self.projection_init)
+        layers = (*(self.stages or ()), *hidden_states, self.relation_heads)
         return weights, layers, self.temperature_over_time, self.divergence, self.js_beta, self.standardize_logits
 
     @property

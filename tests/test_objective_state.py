@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny import IN_ORDER, LAYER_CASES, distance, logs_of, make_model, make_rows, make_trainer, run_layers, weights
 from transformers import BertForSequenceClassification
 
-from hfdistill import Objective
+from hfdistill import DistillationTrainer, Objective
 from hfdistill.losses import HiddenStates, Labels
 
 SCRIPT = Path(__file__).parent / "scripts" / "train_layers_in_ranks.py"
@@ -25,6 +25,11 @@ LAYOUTS = {
 
 def wide_teacher():
     return make_model(2, num_hidden_layers=4, hidden_size=24)
+
+
+def rounding(name):
+    """How far apart two cuts of one run may end: least squares make the rounding of float32 states larger."""
+    return 1e-5 if name == "least_squares" else 1e-6
 
 
 def assert_same_run(trainer, reference, **tolerance):
@@ -39,7 +44,7 @@ def test_any_cut_gives_one_run(tmp_path, name):
     assert distance(before, weights(reference.model)) > 1e-3, "the student was not trained"
     for layout in LAYOUTS.values():
         trainer, _ = run_layers(tmp_path, name, 11, **layout)
-        assert_same_run(trainer, reference)
+        assert_same_run(trainer, reference, atol=rounding(name))
         for ours, theirs in zip(
             logs_of(trainer, "loss", "grad_norm"), logs_of(reference, "loss", "grad_norm"), strict=True
         ):
@@ -67,7 +72,9 @@ def test_weight_decay_is_for_matrices(tmp_path):
     assert len(trainer.create_optimizer().param_groups) == 3, "asked twice, they are added once"
 
 
-@pytest.mark.parametrize(("name", "step"), [("hidden_states", 2), ("learned_map", 3), ("exemplars", 3)])
+@pytest.mark.parametrize(
+    ("name", "step"), [("hidden_states", 2), ("least_squares", 2), ("learned_map", 3), ("exemplars", 3)]
+)
 def test_a_resumed_run_ends_as_if_never_interrupted(tmp_path, name, step):
     """A projection that starts anew pulls the student after it, and nobody notices."""
     settings = {"optim": "adamw_torch", "learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 1}
@@ -127,6 +134,41 @@ def test_a_new_trial_gets_new_projections(tmp_path):
     assert distance(*ends) < 1e-7
 
 
+def test_a_projection_by_least_squares_starts_each_stage(tmp_path):
+    """Fitted to the student as it was before the first stage, that of the second would be a guess."""
+    student, rows, teacher, settings = LAYER_CASES["least_squares"]()
+    stages = ["embeddings:1 steps=2", "embeddings:1 hidden_states:1 steps=2"]
+    trainer = make_trainer(tmp_path, student, rows, teacher=teacher, **{**settings, "terms": None, "stages": stages})
+    changed, original = {}, DistillationTrainer._start_objective
+
+    def noted(self, batches):
+        before = weights(self.stages)
+        original(self, batches)
+        after = weights(self.stages)
+        changed[self.state.global_step] = {name for name in after if not torch.equal(before[name], after[name])}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DistillationTrainer, "_start_objective", noted)
+        trainer.train()
+    second = {f"objectives.1.terms.{name}.projection.weight" for name in ("embeddings", "hidden_states")}
+    assert changed == {0: {"objectives.0.terms.embeddings.projection.weight"}, 2: second}
+
+
+def test_the_start_by_least_squares_takes_no_dropout_and_no_draw(tmp_path):
+    """A start from states with dropout differs from run to run, and shifts all that is drawn afterwards."""
+    starts = []
+    for seed in (3, 4):
+        _, rows, teacher, settings = LAYER_CASES["least_squares"]()
+        student = make_model(1, dropout=0.3)
+        trainer = make_trainer(tmp_path, student, rows, teacher=teacher, **{**settings, "seed": seed})
+        batches = list(trainer.get_train_dataloader())
+        state = torch.random.get_rng_state()
+        trainer._start_objective(batches)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        starts.append(weights(trainer.stages))
+    assert distance(*starts) == 0
+
+
 def test_a_problem_type_that_is_found_out_leaves_the_projection_in_the_optimizer(tmp_path):
     """An objective built anew at the first batch has parameters that no optimizer knows."""
     student, rows, teacher, settings = LAYER_CASES["hidden_states"]()
@@ -163,6 +205,6 @@ def test_two_ranks_train_what_one_process_does(tmp_path):
         reference, _ = run_layers(tmp_path, name, 11, **pairs.get(name, {}))
         for part, expected in (("student", reference.model), ("objective", reference.stages)):
             assert distance(first[name][part], second[name][part]) == 0, "the ranks went apart"
-            assert distance(first[name][part], weights(expected)) < 1e-6
+            assert distance(first[name][part], weights(expected)) < rounding(name)
             if name == "hidden_states":  # two micro-batches a step on each rank
                 assert distance(first["accumulated"][part], weights(expected)) < 1e-6

@@ -24,6 +24,8 @@ from tiny import (
 )
 from transformers import TrainerCallback
 
+from hfdistill import make_student
+
 LOSSES = ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agreement")
 
 
@@ -207,3 +209,17 @@ def test_the_best_model_is_loaded_by_the_figure_that_was_asked_for(tmp_path, met
     assert trainer.state.best_metric == best(values)
     assert distance(weights(trainer.model), keep.seen[values.index(best(values))][1]) == 0
     assert min(values) != max(values)
+
+
+def test_what_a_student_kept_before_any_training_is_logged(tmp_path):
+    """`eval_on_start`, as in any `Trainer`: a cut student's own figures, not those of the teacher or of later steps."""
+    _, rows, teacher, settings = live()
+    student = make_student(teacher, 1)
+    given = {"eval_dataset": rows, "compute_metrics": accuracy}
+    kept = (logits_of(student, rows).argmax(-1) == torch.tensor(rows["labels"])).double().mean().item()
+    agreement = (logits_of(student, rows).argmax(-1) == logits_of(teacher, rows).argmax(-1)).double().mean().item()
+    trainer = make_trainer(tmp_path, student, rows, teacher=teacher, given=given, eval_on_start=True, **settings)
+    trainer.train()
+    first = trainer.state.log_history[0]
+    assert (first["step"], first["eval_accuracy"]) == (0, pytest.approx(kept))
+    assert first["eval_agreement"] == pytest.approx(agreement)

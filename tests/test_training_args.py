@@ -10,7 +10,7 @@ import pytest
 from transformers import HfArgumentParser, TrainingArguments
 
 from hfdistill import DistillationTrainingArguments, Objective, Schedule
-from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES
+from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, PROJECTION_INITS
 from hfdistill.schedules import SHAPES
 from hfdistill.teachers import COMBINATIONS
 from hfdistill.training_args import DTYPES
@@ -32,6 +32,7 @@ CHANGED = {
     "stages": ["hidden_states:1 minilm epochs=2 learning_rate=0.001", "labels:0.5 soft_targets:0.5 epochs=3"],
     "layer_map": ["1", "3"],
     "hidden_state_loss": "cosine",
+    "projection_init": "least_squares",
     "relation_heads": 4,
     "teacher_dtype": "bfloat16",
     "student_dtype": "auto",
@@ -193,6 +194,7 @@ HANDING_OVER = {"alpha_end": 0.1, "alpha_schedule": "linear"}
         ({}, {"stages": ["labels epochs=1"]}),
         ({}, {"layer_map": ["last"]}),
         ({}, {"hidden_state_loss": "cosine"}),
+        ({}, {"projection_init": "least_squares"}),
         ({}, {"relation_heads": 2}),
         ({}, {"label_smoothing_factor": 0.1}),
         ({}, COOLING),
@@ -262,7 +264,7 @@ def test_help_renders(parser):
 def test_every_field_has_help_and_its_choices(field, parser):
     assert field.metadata["help"].endswith(".")
     choices = {"divergence": list(DIVERGENCES), "teacher_dtype": list(DTYPES), "student_dtype": list(DTYPES)}
-    choices["hidden_state_loss"] = list(HIDDEN_STATE_LOSSES)
+    choices |= {"hidden_state_loss": list(HIDDEN_STATE_LOSSES), "projection_init": list(PROJECTION_INITS)}
     choices["teacher_combination"] = list(COMBINATIONS)
     choices |= dict.fromkeys(("temperature_schedule", "alpha_schedule"), list(SHAPES))
     action: argparse.Action = next(action for action in parser._actions if action.dest == field.name)

@@ -4,7 +4,7 @@ from hfdistill.losses.attention import Attentions, AttentionScores, MiniLM, Mini
 from hfdistill.losses.base import COUNTED_ROWS, Batch, StudentOutput, Term
 from hfdistill.losses.divergences import DIVERGENCES
 from hfdistill.losses.exemplars import Contrastive, Exemplars
-from hfdistill.losses.feature import HIDDEN_STATE_LOSSES, Embeddings, HiddenStates, Patient
+from hfdistill.losses.feature import HIDDEN_STATE_LOSSES, PROJECTION_INITS, Embeddings, HiddenStates, Patient
 from hfdistill.losses.graph import InstanceGraph
 from hfdistill.losses.relation import ProbabilisticTransfer, RelationalAngle, RelationalDistance, SimilarityPreserving
 from hfdistill.losses.response import (
@@ -31,6 +31,7 @@ __all__ = [
     "DIVERGENCES",
     "HIDDEN_STATE_LOSSES",
     "IGNORED",
+    "PROJECTION_INITS",
     "TERMS",
     "AttentionScores",
     "Attentions",

@@ -45,6 +45,7 @@ class Term(nn.Module):
         token_wise: Whether the student is compared with the teacher token by token, so that both must read the same.
         logits_only: Whether the loss of an item reads only that item's logits and label, so that a few target tokens at
             a time may be computed.
+        starts_from_data: Whether what the term learns starts from the first step's batches: see `statistics`.
         citation: The paper the formula is from.
 
     Example:
@@ -63,6 +64,7 @@ class Term(nn.Module):
     outputs: ClassVar[frozenset[str]] = frozenset()
     token_wise: ClassVar[bool] = False
     logits_only: ClassVar[bool] = False
+    starts_from_data: bool = False
     citation: ClassVar[str] = ""
 
     #: How far training has come, from 0 to 1: set by the objective, read by `scheduled`.
@@ -83,6 +85,18 @@ class Term(nn.Module):
         Raises:
             ValueError: when these two models cannot be compared so.
         """
+
+    def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
+        """What `start` has to know of a batch, as sums over its valid items.
+
+        Asked of every batch of the first step, before it, when `starts_from_data`. The sums of all its micro-batches
+        and ranks are added up: the start, as the gradient, does not depend on how the step is cut.
+        """
+        raise NotImplementedError
+
+    def start(self, statistics: Tensor) -> None:
+        """Sets what this term learns, in place, from the added-up `statistics`. A resumed run goes on without it."""
+        raise NotImplementedError
 
     def finish_step(self, gather: Callable[[Tensor], Tensor]) -> None:
         """Called after the last micro-batch of each optimizer step, for a term that remembers what it has seen.

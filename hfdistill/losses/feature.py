@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,21 +31,28 @@ def hidden_cosine(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 HIDDEN_STATE_LOSSES = {"mse": hidden_mse, "cosine": hidden_cosine}
+PROJECTION_INITS = ("random", "least_squares")
+
+#: Eigenvalues of `Σ s sᵀ` below this share of the largest are rounding of float32 states: a norm leaves one direction
+#: empty, and dividing by what is left there would make a projection of noise.
+_NEGLIGIBLE = 1e-10
 
 
 class HiddenStates(Term):
     """The teacher's hidden states after each layer as targets: `mean over layers of d(W h_s, h_t)`.
 
     An item is an attended token. `W` is there when the widths differ: one linear projection for all layers, learnt
-    with the student and no part of it.
+    with the student and no part of it. It starts at random, or where the first step's items are matched best:
+    `argmin_W Σ ‖W h_s − h_t‖²` over those of all ranks.
 
     Args:
         layer_map: Which teacher layer each student layer learns from: `uniform`, `last`, `first`, `learned`, or a
             list of one for each student layer.
         distance: d: `mse` (mean over the width), or `cosine` (1 − cos, the direction alone).
+        projection_init: Where W starts: `random` or `least_squares`.
 
     Raises:
-        ValueError: for an unknown distance.
+        ValueError: for an unknown distance or start.
 
     References: TinyBERT, Jiao et al. 2020, equation 8, https://huggingface.co/papers/1909.10351; the cosine is that
         of DistilBERT, Sanh et al. 2019, https://huggingface.co/papers/1910.01108, which takes the last layer alone.
@@ -55,29 +63,58 @@ class HiddenStates(Term):
     token_wise = True
     citation = "https://huggingface.co/papers/1909.10351"
 
-    def __init__(self, layer_map: str | Sequence[int] = "uniform", distance: str = "mse") -> None:
+    def __init__(
+        self, layer_map: str | Sequence[int] = "uniform", distance: str = "mse", projection_init: str = "random"
+    ) -> None:
         super().__init__()
         if distance not in HIDDEN_STATE_LOSSES:
             raise ValueError(f"hidden_state_loss {distance!r} is unknown: use {', '.join(HIDDEN_STATE_LOSSES)}.")
+        if projection_init not in PROJECTION_INITS:
+            raise ValueError(f"projection_init {projection_init!r} is unknown: use {', '.join(PROJECTION_INITS)}.")
         self.layer_map = layer_map
         self.distance = distance
+        self.projection_init = projection_init
 
     @classmethod
     def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> HiddenStates:
-        return cls(parse_layer_map(args.layer_map), args.hidden_state_loss)
+        return cls(parse_layer_map(args.layer_map), args.hidden_state_loss, args.projection_init)
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         sizes = (model.config.num_hidden_layers for model in (student, teacher))
         self.map = make_layer_map(self.layer_map, *sizes)
+        self.bind_projection(student, teacher)
+
+    def bind_projection(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+        """Makes W, where there has to be one."""
         self.projection = make_projection(student, teacher)
+        self.starts_from_data = self.projection_init == "least_squares" and isinstance(self.projection, nn.Linear)
 
     def valid(self, batch: Batch) -> Tensor:
         return attended(batch)
 
-    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+    def matched(
+        self, student: StudentOutput, teacher: TeacherSignal | None
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The vectors `(items ..., width)` of the student in each layer, and those they are compared with."""
         mine, theirs = hidden_pair(student, teacher)
         check_same_tokens(self.name, mine[0], theirs[0])
-        return self.compare(mine[1:], self.map(theirs[1:]))
+        return mine[1:], self.map(theirs[1:])
+
+    def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
+        """`Σ s [s, t]ᵀ`, all that least squares need."""
+        mine, theirs = (torch.cat([layer[valid].double() for layer in side]) for side in self.matched(student, teacher))
+        return mine.T @ torch.cat([mine, theirs], dim=-1)
+
+    @torch.no_grad()
+    def start(self, statistics: Tensor) -> None:
+        """W by least squares; the smallest such W, where the items leave it open."""
+        squares, products = statistics.split([len(statistics), statistics.shape[1] - len(statistics)], dim=1)
+        solution = torch.linalg.pinv(squares, rtol=_NEGLIGIBLE, hermitian=True) @ products
+        weight: Any = self.projection.weight
+        weight.copy_(solution.T)
+
+    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        return self.compare(*self.matched(student, teacher))
 
     def compare(self, mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
         """The distance of each vector in `(batch, ..., width)`, averaged over the layers."""
@@ -87,7 +124,10 @@ class HiddenStates(Term):
         return sum(losses[1:], losses[0]) / len(losses)
 
     def config(self) -> dict[str, Any]:
-        return {"layer_map": self.layer_map, "distance": self.distance}
+        return {"layer_map": self.layer_map, "distance": self.distance, **self._start_config()}
+
+    def _start_config(self) -> dict[str, Any]:
+        return {} if self.projection_init == "random" else {"projection_init": self.projection_init}
 
 
 class Embeddings(HiddenStates):
@@ -100,23 +140,25 @@ class Embeddings(HiddenStates):
 
     name = "embeddings"
 
-    def __init__(self, distance: str = "mse") -> None:
-        super().__init__(distance=distance)
+    def __init__(self, distance: str = "mse", projection_init: str = "random") -> None:
+        super().__init__(distance=distance, projection_init=projection_init)
 
     @classmethod
     def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Embeddings:
-        return cls(args.hidden_state_loss)
+        return cls(args.hidden_state_loss, args.projection_init)
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-        self.projection = make_projection(student, teacher)
+        self.bind_projection(student, teacher)
 
-    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+    def matched(
+        self, student: StudentOutput, teacher: TeacherSignal | None
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         mine, theirs = hidden_pair(student, teacher)
         check_same_tokens(self.name, mine[0], theirs[0])
-        return self.compare(mine[:1], theirs[:1])
+        return mine[:1], theirs[:1]
 
     def config(self) -> dict[str, Any]:
-        return {"distance": self.distance}
+        return {"distance": self.distance, **self._start_config()}
 
 
 class Patient(HiddenStates):
@@ -132,25 +174,30 @@ class Patient(HiddenStates):
     token_wise = False
     citation = "https://huggingface.co/papers/1908.09355"
 
-    def __init__(self, layer_map: str | Sequence[int] = "uniform") -> None:
-        super().__init__(layer_map, "cosine")
+    def __init__(self, layer_map: str | Sequence[int] = "uniform", projection_init: str = "random") -> None:
+        super().__init__(layer_map, "cosine", projection_init)
 
     @classmethod
     def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Patient:
-        return cls(parse_layer_map(args.layer_map))
+        return cls(parse_layer_map(args.layer_map), args.projection_init)
 
     def valid(self, batch: Batch) -> Tensor:
         return Term.valid(self, batch)
 
-    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+    def matched(
+        self, student: StudentOutput, teacher: TeacherSignal | None
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         mine, theirs = hidden_pair(student, teacher)
         firsts = [states[:, 0] for states in mine[1:]]
         targets = self.map([states[:, 0] for states in theirs[1:]])
-        matched = max(1, len(firsts) - 1)
-        return 2 * self.compare(firsts[:matched], targets[:matched])
+        count = max(1, len(firsts) - 1)
+        return firsts[:count], targets[:count]
+
+    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        return 2 * super().forward(student, teacher, batch)
 
     def config(self) -> dict[str, Any]:
-        return {"layer_map": self.layer_map}
+        return {"layer_map": self.layer_map, **self._start_config()}
 
 
 def make_projection(student: PreTrainedModel, teacher: PreTrainedModel) -> nn.Module:

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from layers import ROWS, SAME_HEADS, Case, assert_same, teacher_model
@@ -184,6 +185,52 @@ def test_a_projection_is_there_only_where_widths_differ():
     assert {name for name, _ in case("hidden_states").objective.named_parameters()} == {"terms.term.projection.weight"}
     assert not list(case("hidden_states, same width").objective.parameters())
     assert not list(case("minilm").objective.parameters())
+
+
+@pytest.mark.parametrize("name", ["hidden_states", "hidden_states, cosine", "embeddings", "patient"])
+def test_a_projection_may_start_from_least_squares(name):
+    """What `numpy.linalg.lstsq` finds for all that is compared, added up from single rows."""
+    checked = case(name)
+    totals = 0
+    for row in range(ROWS):
+        part = case(name, rows=[row])
+        totals += checked.term.statistics(part.student, part.teacher, part.term.valid(part.batch))
+    checked.term.start(totals)
+    pairs = {"embeddings": [(-1, -1)], "patient": [(0, 1)]}.get(name, [(0, 1), (1, 3)])
+    tokens = [slice(0, 1) if name == "patient" else slice(None)] * ROWS
+    sides = [
+        np.concatenate([checked.states(pair[side], row, who)[tokens[row]] for pair in pairs for row in range(ROWS)])
+        for side, who in enumerate(("student", "teacher"))
+    ]
+    expected = np.linalg.lstsq(*sides, rcond=1e-5)[0].T
+    np.testing.assert_allclose(checked.term.projection.weight.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_least_squares_find_the_teacher_that_is_a_projection():
+    """A norm of unit scale leaves one direction of its outputs empty, up to rounding: there W must be small."""
+    term = HiddenStates(projection_init="least_squares")
+    term.bind(make_model(1), teacher_model())
+    assert term.starts_from_data
+    torch.manual_seed(0)
+    true = torch.randn(16, 24)
+    states = torch.nn.functional.layer_norm(torch.randn(5, 7, 16), (16,))
+    student, teacher = (SimpleNamespace(hidden_states=[x] * 5) for x in (states, states @ true))
+    student.hidden_states = student.hidden_states[:3]
+    valid = torch.ones(5, 7, dtype=torch.bool)
+    term.start(term.statistics(student, teacher, valid))
+    assert term.compare(*term.matched(student, teacher)).max() < 1e-9
+    assert term.projection.weight.abs().max() < 10
+
+
+def test_there_is_nothing_to_start_at_the_same_width():
+    term = HiddenStates(projection_init="least_squares")
+    term.bind(make_model(1), make_model(2))
+    assert not term.starts_from_data
+
+
+def test_unknown_start():
+    with pytest.raises(ValueError, match="projection_init 'pca' is unknown: use random, least_squares"):
+        HiddenStates(projection_init="pca")
 
 
 def test_unknown_distance():
