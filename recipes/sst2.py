@@ -255,12 +255,13 @@ def prepare_student(
         if name is not None:
             return load_classifier(name, **same_labels)[1]
         own = {"num_hidden_layers": depth or default_depth(teacher), "hidden_size": width, **shape}
+        own["embedding_size"] = recipe.student_embedding_size
         sample = None if own["hidden_size"] is None else data.sample(tokenizer, recipe.max_length)
         return make_student(teacher, **own, importance_batch=sample)
 
     def new_student(shape: Mapping[str, Any] | None = None, number: int = 0) -> PreTrainedModel:
         set_seed(seed + number)
-        if recipe.demo and depth is None and width is None:
+        if recipe.demo and not (depth or width or recipe.student_embedding_size):
             return demo_student(tokenizer)
         # Students that start alike have nothing to teach one another.
         return cut_or_load(shape or {}) if number == 0 else new_head(cut_or_load(shape or {}))
@@ -336,14 +337,24 @@ def report(
         text_columns=data.text_columns,
         split=split,
     )
-    notes = [text for text in (note, DEMO_NOTICE if recipe.demo else "") if text]
     histories = {name: one.state.log_history for name, one in trainers.items()}
+    notes = [note, untrained(histories["student"]), DEMO_NOTICE if recipe.demo else ""]
+    notes = [text for text in notes if text]
     write_report(args.output_dir, comparison, histories, notes=notes)
     trainer.card_facts = card_facts(recipe, data, comparison, Path(args.output_dir))
     trainer.create_model_card()
-    print(f"\n{comparison.table()}\n\nStudent, card and report are in {args.output_dir}/.")
-    for text in notes:
-        print(text)
+    print("", comparison.table(), "", *notes, f"Student, card and report are in {args.output_dir}/.", sep="\n")
+
+
+def untrained(history: list[dict[str, float]]) -> str:
+    """What the student kept of its teacher before it was trained."""
+    first = next((entry for entry in history if entry["step"] == 0), {})
+    name = next((name for name in ("accuracy", "pearson") if f"eval_{name}" in first), None)
+    return (
+        f"Before any training the student had {name} {first[f'eval_{name}']:.4f} on the validation texts."
+        if name
+        else ""
+    )
 
 
 def measured(teachers: Teachers, args: RecipeTrainingArguments) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, str]:

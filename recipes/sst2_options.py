@@ -48,6 +48,9 @@ class Recipe:
     student_hidden_size: int | None = field(
         default=None, metadata={"help": "And this many hidden dimensions, those that matter most on the texts."}
     )
+    student_embedding_size: int | None = field(
+        default=None, metadata={"help": "And a word table of this many columns, widened by a projection (low rank)."}
+    )
     dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Dataset on the Hub."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
     train_file: str | None = field(default=None, metadata={"help": "Your texts: csv, tsv, json or parquet."})
@@ -90,8 +93,9 @@ class Recipe:
             idle = [name for name in names if getattr(self, name) != defaults[name]]
             if idle and not getattr(self, needed):
                 raise ValueError(f"--{idle[0]} does nothing without --{needed}: give both, or neither.")
-        if self.student_name_or_path and (self.student_num_hidden_layers or self.student_hidden_size):
-            raise ValueError("--student_name_or_path has a shape of its own: leave its layers and hidden size out.")
+        shape = (self.student_num_hidden_layers, self.student_hidden_size, self.student_embedding_size)
+        if self.student_name_or_path and any(shape):
+            raise ValueError("--student_name_or_path has a shape of its own: leave its layers and sizes out.")
         unknown = [name for name in self.augment or () if name not in AUGMENTERS]
         if unknown:
             raise ValueError(f"--augment knows {', '.join(AUGMENTERS)}, not {', '.join(unknown)}.")
@@ -134,6 +138,7 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
     warmup_steps: float = 0.06
     weight_decay: float = 0.01
     train_sampling_strategy: str = "group_by_length"
+    eval_on_start: bool = True
     eval_strategy: str = "epoch"
     save_strategy: str = "epoch"
     save_total_limit: int = 1

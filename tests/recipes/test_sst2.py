@@ -174,8 +174,16 @@ def test_stages(home, recipe):
     assert train_loss_names(home / "out") == {"loss", *names}
 
 
+def test_a_student_with_a_low_rank_embedding(home, recipe):
+    """Most of a small student are its words."""
+    recipe(*OWN, *SIZE, "--student_embedding_size", "4")
+    student, results = assert_complete(home / "out")
+    assert student.config.embedding_size == 4 and results["student_parameters"] < results["teacher_parameters"]
+
+
 def test_a_narrower_student(home, recipe):
-    recipe(*OWN, *SIZE, "--student_hidden_size", "8", "--baseline")
+    printed = recipe(*OWN, *SIZE, "--student_hidden_size", "8", "--baseline")
+    assert re.search(r"Before any training the student had accuracy [01]\.\d{4} on the validation texts", printed)
     student, _ = assert_complete(home / "out", ("teacher", "student", "baseline"))
     assert (student.config.hidden_size, student.config.num_hidden_layers, student.config.num_attention_heads) == (
         8,

@@ -168,6 +168,14 @@ def test_a_trade_off_has_a_front(searching, tmp_path):
         searching(small_space())
 
 
+def test_students_of_one_shape_are_equally_fast(searching):
+    """While another program ran the same student took twice as long; that is no property of it."""
+    search = searching(small_space(), trade_off=True)
+    search.run(2)
+    measured = [trial.user_attrs["latency_ms"] for trial in search.study.trials]
+    assert [candidate.latency_ms for candidate in search.candidates] == [min(measured)] * 2
+
+
 def test_the_front_by_hand():
     """Slower and no better is beaten; slower and better is not."""
     scores = {"a": (0.7, 1.0), "b": (0.7, 2.0), "c": (0.9, 3.0), "d": (0.8, 4.0), "e": (0.95, 5.0), "f": (0.6, 1.0)}
