@@ -6,17 +6,19 @@
 4. shrink: the student starts from some of the teacher's layers; otherwise it starts untrained.
 5. word: at each target token the student also learns what the teacher would say there.
 6. With --baseline, train the same student on people's translations alone, on the same budget.
-7. Compare them; write the student, its card and its report.
+7. With --export ctranslate2, write the student for CTranslate2 with int8 weights, too.
+8. Compare them; write the student, its card and its report.
 
     accelerate launch recipes/translation.py --demo
     accelerate launch recipes/translation.py --student_num_decoder_layers 2 --baseline
     accelerate launch recipes/translation.py --teacher_name_or_path my/marian --train_file pairs.jsonl
-    accelerate launch recipes/translation.py settings.yaml
+    accelerate launch recipes/translation.py settings.yaml --export ctranslate2
 """
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -37,6 +39,8 @@ from hfdistill import (
     transfer_set,
 )
 from hfdistill.command_line import parse_arguments, plain_errors
+from hfdistill.ctranslate2_export import check_ctranslate2, export_ctranslate2
+from hfdistill.ctranslate2_model import CTranslate2Model
 from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, translation_dataset
 from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.from_scratch import joint_tokenizer, small_marian, untrained_like
@@ -48,6 +52,7 @@ from hfdistill.translation_report import compare_translations, write_translation
 
 HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
 HUB_DATASET = "bentrevett/multi30k"
+CHECKED_TEXTS = 500
 METHODS = ("word", "sequence", "shrink")
 
 
@@ -100,6 +105,9 @@ class Recipe:
     max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to on either side."})
     num_beams: int = field(default=5, metadata={"help": "Beam of the teacher's translations and of the measurement."})
     baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
+    export: str | None = field(
+        default=None, metadata={"help": "Also write the student for CTranslate2, in int8.", "choices": ["ctranslate2"]}
+    )
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
 
@@ -133,6 +141,8 @@ def main() -> None:
     # ---- Texts and teacher ----
     data = read_texts(recipe)
     tokenizer, teacher = load_teacher(recipe, data)
+    if recipe.export:
+        check_ctranslate2("marian" if recipe.student_vocab_size else teacher.config.model_type)
     say(f"{len(data.dataset['train']):,} training pairs; the teacher has {teacher.num_parameters():,} parameters.")
     if recipe.train_teacher:
         say("Training the teacher.")
@@ -173,6 +183,9 @@ def main() -> None:
     # ---- What was lost ----
     if trainer.is_world_process_zero():
         split = "test" if "test" in data.dataset else "validation"
+        if recipe.export:
+            models["ctranslate2"], note = converted(recipe, trainer.model, student_tokenizer, data, split, folder)
+            notes.append(note)
         comparison = compare_translations(
             models,
             {role: tokenizer if role == "teacher" else student_tokenizer for role in models},
@@ -352,6 +365,21 @@ def train(trainer: Seq2SeqDistillationTrainer, resume: bool) -> None:
     folder = trainer.args.output_dir
     trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     trainer.save_model()
+
+
+def converted(
+    recipe: Recipe,
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TranslationData,
+    split: str,
+    folder: Path,
+) -> tuple[CTranslate2Model, str]:
+    """The student for CTranslate2, and what became of its translations."""
+    texts = data.dataset[split][data.source][:CHECKED_TEXTS]
+    search = {"num_beams": recipe.num_beams, "max_length": recipe.max_length}
+    model, parity = export_ctranslate2(student, tokenizer, texts, folder, **search)
+    return model, f"CTranslate2 in int8 against the student: greedy {parity['greedy']}; beam {parity['beam']}."
 
 
 def card_facts(recipe: Recipe, data: TranslationData, comparison) -> CardFacts:

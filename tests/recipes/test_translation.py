@@ -116,6 +116,19 @@ def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, meth
     assert results["student_decoder_layers"] == 1
 
 
+def test_the_student_for_ctranslate2_has_a_column(home, recipe, monkeypatch):
+    """What is deployed is what is measured, beside the student it was made of."""
+    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
+    monkeypatch.setattr("hfdistill.ctranslate2_export.LEAST_CHRF", 0.0)  # a student that has learnt nothing wavers
+    words = ("--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
+    table = recipe(*OWN, *words).split("\n\n")[-2]
+    _, _, results = complete(home / "out", ("teacher", "student", "ctranslate2"))
+    assert table.splitlines()[0].split()[-1] == "ctranslate2" and (home / "out/ctranslate2/model.bin").exists()
+    assert results["ctranslate2_megabytes"] < results["student_megabytes"] / 2
+    report = (home / "out/report/report.md").read_text(encoding="utf-8")
+    assert "CTranslate2 in int8 against the student: greedy" in report and "% of 7 translations are the same" in report
+
+
 @pytest.mark.slow
 def test_a_student_with_words_of_its_own_and_more_texts(home, recipe):
     """Another vocabulary, and source texts that nobody translated."""
@@ -156,6 +169,7 @@ REFUSED = {
     "word with another vocabulary": (("--student_vocab_size", "60"), "goes with --methods sequence alone"),
     "shrink to another width": (("--student_hidden_size", "16"), "exclude one another"),
     "texts nobody translates": (("--unlabeled_file", "x.csv", "--methods", "word"), "goes with --methods sequence"),
+    "unknown export": (("--export", "onnx"), "invalid choice: 'onnx'"),
     "unknown method": (("--methods", "words"), "invalid choice: 'words'"),
     "no such language": (("--target_lang", "fr"), "has the languages en, de and not 'fr'"),
     "no such file": (("--test_file", "tset.tsv"), "There is no file tset.tsv"),
