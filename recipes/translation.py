@@ -46,7 +46,7 @@ from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.from_scratch import joint_tokenizer, small_marian, untrained_like
 from hfdistill.model_card import CardFacts
 from hfdistill.run_folder import begin_run, last_checkpoint, write_report
-from hfdistill.seq2seq import set_languages
+from hfdistill.seq2seq import check_translator, set_languages
 from hfdistill.translation_metrics import translation_metrics
 from hfdistill.translation_report import compare_translations, write_translations
 
@@ -277,6 +277,9 @@ def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedToken
         teacher = AutoModelForSeq2SeqLM.from_pretrained(name, dtype="float32" if recipe.train_teacher else "auto")
     if recipe.source_tag and recipe.target_tag:
         set_languages(teacher, tokenizer, recipe.source_tag, recipe.target_tag)
+    elif hasattr(tokenizer, "src_lang") and teacher.generation_config.forced_bos_token_id is None:
+        raise ValueError("the teacher speaks many languages: name two with --source_tag and --target_tag.")
+    check_translator(teacher, tokenizer, recipe.max_length)
     return tokenizer, teacher
 
 
@@ -340,7 +343,10 @@ def tokenize(
     limit = min(max_length, tokenizer.model_max_length)
 
     def read(rows: dict[str, list[str]]) -> dict[str, list]:
-        return tokenizer(rows[data.source], text_target=rows[data.target], truncation=True, max_length=limit)
+        sides = [tokenizer(rows[data.source]), tokenizer(text_target=rows[data.target])]
+        cut = [max(map(len, ids)) > limit for ids in zip(*(side["input_ids"] for side in sides), strict=True)]
+        read = tokenizer(rows[data.source], text_target=rows[data.target], truncation=True, max_length=limit)
+        return {**read, "cut": cut}
 
     with PartialState().main_process_first():
         dataset = texts.map(read, batched=True, desc="Tokenizing")
@@ -349,10 +355,11 @@ def tokenize(
 
 
 def report_cut_texts(train_split: Dataset, limit: int) -> None:
-    sides = zip(train_split["input_ids"][:], train_split["labels"][:], strict=True)
-    cut = sum(limit in (len(source), len(target)) for source, target in sides)
+    cut, rows = sum(train_split["cut"][:]), len(train_split)
+    if cut == rows:
+        raise ValueError(f"--max_length {limit} cuts every training pair: raise it.")
     if cut:
-        say(f"{cut:,} of {len(train_split):,} training pairs are cut to --max_length {limit}.")
+        say(f"{cut:,} of {rows:,} training pairs ({100 * cut / rows:.1f} %) are cut to --max_length {limit}.")
 
 
 def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, args: RecipeTrainingArguments) -> dict[str, object]:
