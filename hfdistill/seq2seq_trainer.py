@@ -113,9 +113,9 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     def _can_hold_back_logits(self) -> bool:
         """Whether the loss can be computed a few tokens at a time."""
         terms = [term for _, term in self.current_objective.named_terms(active_only=True)]
-        # Terms on layers read no logits, and have theirs beside.
-        known_terms = all(term.logits_only or isinstance(term, OneSide) for term in terms)
-        in_parts = known_terms and any(term.logits_only for term in terms)
+        # Terms on layers read no logits and are computed beside.
+        fit = all(term.logits_only or isinstance(term, OneSide) for term in terms)
+        in_parts = fit and any(term.logits_only for term in terms)
         # Wrappers that shard or rewrite the model let nobody use its projection outside of its forward pass, and the
         # loss scale of fp16 would come too late for gradients made along with the loss.
         plain = not (self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.torch_compile or self.args.fp16)
