@@ -20,7 +20,12 @@ _IN_THIRDS = ("Wqkv", "c_attn", "qkv_proj", "qkv")
 #: Modules that make all three, one after the other within each head.
 IN_THIRDS_OF_HEADS = ("in_proj", "query_key_value")
 
+#: What an encoder-decoder calls the attention that looks at the other side.
+_CROSS = ("encoder_attn", "EncDecAttention")
+
 PROJECTIONS = tuple(_SEPARATE)
+#: The two stacks of layers of an encoder-decoder.
+SIDES = ("encoder", "decoder")
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,25 @@ class Projection:
     part: Callable[[Tensor], Tensor]
 
 
-def layer_stack(model: PreTrainedModel) -> str:
-    """The name of the one list of layers in a model, such as `bert.encoder.layer`.
+def side_of(output: str) -> tuple[str, str]:
+    """Splits `decoder_queries` into the side of an encoder-decoder and what is meant there; the side may be empty."""
+    side = next((side for side in SIDES if output.startswith(f"{side}_")), "")
+    return side, output.removeprefix(f"{side}_")
+
+
+def layer_stack(model: PreTrainedModel, side: str = "") -> str:
+    """The name of the one list of layers in a model, such as `bert.encoder.layer`, or of one side's.
 
     Raises:
-        ValueError: for an encoder-decoder, or when there is no such list (as where layers share their weights).
+        ValueError: for an encoder-decoder without a side, or when there is no such list (as where layers share their
+            weights).
     """
+    if side:
+        lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+        sided = [name for name in lists if name.split(".")[-2:-1] == [side]]
+        if len(sided) != 1:
+            raise no_layer_stack(model)
+        return sided[0]
     if model.config.is_encoder_decoder:
         raise ValueError(f"{type(model).__name__} is an encoder-decoder; only single stacks of layers can be used.")
     count = getattr(model.config, "num_hidden_layers", None)
@@ -64,20 +82,28 @@ def no_layer_stack(model: PreTrainedModel) -> ValueError:
     )
 
 
-def attention_projections(model: PreTrainedModel) -> list[dict[str, Projection]]:
-    """For each layer, lowest first, where its queries, keys and values come from.
+def attention_projections(model: PreTrainedModel, side: str = "") -> list[dict[str, Projection]]:
+    """For each layer, lowest first, where the queries, keys and values of its self-attention come from.
+
+    Args:
+        model: The model.
+        side: Of an encoder-decoder, `encoder` or `decoder`.
 
     Raises:
         ValueError: when a layer has no modules of a known name, or several.
     """
-    stack = layer_stack(model)
+    stack = layer_stack(model, side)
     heads = int(model.config.num_attention_heads)
     layers = model.get_submodule(stack).named_children()
     return [_layer_projections(type(model).__name__, f"{stack}.{name}", layer, heads) for name, layer in layers]
 
 
 def _layer_projections(model: str, prefix: str, layer: nn.Module, heads: int) -> dict[str, Projection]:
-    linear = {name: module for name, module in layer.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
+    linear = {
+        name: module
+        for name, module in layer.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and not any(part in name for part in _CROSS)
+    }
 
     def named(names: tuple[str, ...]) -> list[tuple[str, nn.Module]]:
         return [(f"{prefix}.{name}", module) for name, module in linear.items() if name.rpartition(".")[2] in names]

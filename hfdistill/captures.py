@@ -12,9 +12,9 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hfdistill.architectures import PROJECTIONS, attention_projections
+from hfdistill.architectures import PROJECTIONS, attention_projections, side_of
 
-#: What a model can be asked for beside its logits.
+#: What a model can be asked for beside its logits; an encoder-decoder for `encoder_hidden_states`, `decoder_keys`, ...
 OUTPUTS = ("hidden_states", "attentions", *PROJECTIONS)
 
 
@@ -28,13 +28,14 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
             layer), `attentions` (one tensor `(batch, heads, tokens, tokens)` a layer; the model answers with eager
             attention this once, as others give none), `queries`, `keys` and `values` (one tensor
             `(batch, tokens, width)` a layer, all heads side by side, as their projections give them: before any
-            rotation by position; under every attention implementation).
+            rotation by position; under every attention implementation). Of an encoder-decoder they begin with
+            `encoder_` or `decoder_`; the queries, keys and values are those of self-attention.
 
     Raises:
         ValueError: when the model has nothing to give for one of them, or what it gives has no gradient to train by.
     """
-    caught = sorted(outputs & frozenset(PROJECTIONS))
-    flags = {f"output_{name}": True for name in outputs.difference(caught)}
+    caught = sorted(name for name in outputs if side_of(name)[1] in PROJECTIONS)
+    flags = {f"output_{side_of(name)[1]}": True for name in outputs.difference(caught)}
     with ExitStack() as stack:
         inner: Any = extract_model_from_parallel(model, keep_torch_compile=False) if outputs else model
         taken = stack.enter_context(_watched(inner, caught))
@@ -49,13 +50,14 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
 
 
 @contextmanager
-def _watched(model: PreTrainedModel, kinds: list[str]) -> Iterator[dict[str, dict[int, Tensor]]]:
+def _watched(model: PreTrainedModel, names: list[str]) -> Iterator[dict[str, dict[int, Tensor]]]:
     """While open, each layer's queries, keys and values, as far as they are asked for, by kind and layer."""
-    taken: dict[str, dict[int, Tensor]] = {kind: {} for kind in kinds}
+    taken: dict[str, dict[int, Tensor]] = {name: {} for name in names}
     with ExitStack() as stack:
-        for number, layer in enumerate(attention_projections(model) if kinds else []):
-            for kind in kinds:
-                take = functools.partial(_take, taken[kind], number, layer[kind].part)
+        for name in names:
+            side, kind = side_of(name)
+            for number, layer in enumerate(attention_projections(model, side)):
+                take = functools.partial(_take, taken[name], number, layer[kind].part)
                 stack.callback(layer[kind].module.register_forward_hook(take).remove)
         yield taken
 

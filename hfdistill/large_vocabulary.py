@@ -158,6 +158,8 @@ class HeldBack:
         self.model = model
         self.tokens_let_through = tokens_let_through
         self.hidden: Tensor | None = None
+        #: All else that the model gave.
+        self.answer: Any = None
 
     def take(self, module: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
         """Keeps the hidden states `(batch, tokens, width)`, and lets the first tokens through to the projection."""

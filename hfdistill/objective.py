@@ -75,6 +75,12 @@ class Objective(nn.Module):
         """How the logs call each term, in their order."""
         return [_log_name(name, term) for name, term in self.named_terms()]
 
+    def part(self, names: Iterable[str]) -> Objective:
+        """Some of the terms as an objective of their own, at the same point of training; the terms are shared."""
+        part = Objective({name: (self.weights[name], self.terms[name]) for name in names})  # type: ignore[misc]
+        part.progress = self.progress
+        return part
+
     @property
     def needs_teacher(self) -> bool:
         """Whether training needs the teacher's signal."""
@@ -110,7 +116,8 @@ class Objective(nn.Module):
         for name, term in self.named_terms():
             if name in other.terms and _shapes(term) == _shapes(other.terms[name]):
                 for child, module in other.terms[name].named_children():
-                    setattr(term, child, module)
+                    if next(module.parameters(), None) is not None:  # a fixed layer map is a setting
+                        setattr(term, child, module)
 
     @property
     def starts_from_data(self) -> bool:

@@ -117,6 +117,44 @@ def _language_id(tokenizer: Any, tag: str) -> int:
     raise ValueError(f"the teacher has no language {tag!r}; it knows {', '.join(known)}, ... (see its model card).")
 
 
+def check_translator(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    """Refuses a translator that cannot work, before anything is trained on its answers.
+
+    Args:
+        model: The translator.
+        tokenizer: Its tokenizer.
+        max_length: The most tokens of a text on either side.
+
+    Raises:
+        ValueError: when its translations cannot end, the tokenizer is another model's, or texts may be longer than it
+            has positions for.
+    """
+    settings: Any = model.generation_config
+    end = settings.eos_token_id
+    if end is None:
+        raise ValueError(
+            "the teacher's generation config has no eos_token_id, so that its translations could never end: set it in "
+            "its generation_config.json."
+        )
+    ends = end if isinstance(end, list) else [end]
+    if not set(ends) & set(tokenizer(text_target="a")["input_ids"]):
+        raise ValueError(
+            f"the teacher's tokenizer does not close a text with {tokenizer.convert_ids_to_tokens(ends)}, so that a "
+            "student would never learn to end one: take the tokenizer that the teacher was trained with."
+        )
+    embeddings: Any = model.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise ValueError(
+            f"the tokenizer has ids up to {largest} and the teacher embeddings for {rows} only: take the tokenizer "
+            "that it was trained with, or resize it with resize_token_embeddings."
+        )
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and max_length > positions:
+        raise ValueError(f"max_length {max_length} is more than the {positions} positions of the teacher: lower it.")
+
+
 def as_seq2seq_teacher(teacher: Any, dtype: str | None = None) -> Teacher | None:
     """A `Teacher` of target tokens from a model, a name or path, a `Teacher`, or `None`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,9 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Seq2Se
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
+from hfdistill.architectures import side_of
 from hfdistill.large_vocabulary import HeldBack, counted_tokens, logits_held_back, loss_in_parts
-from hfdistill.losses import COUNTED_ROWS
+from hfdistill.losses import COUNTED_ROWS, OneSide
 from hfdistill.objective import Loss, Objective
 from hfdistill.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
 from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
@@ -29,7 +30,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     An item of the loss is a target token: one whose label is not -100, the first included. Teacher and student read
     the same source and the same target before it; the decoder's inputs are made from the labels, once. The teacher
     must share the student's vocabulary. Long vocabularies cost no memory in training: neither model's logits are ever
-    held for the whole batch (see `large_vocabulary`), where no term needs more than logits.
+    held for the whole batch (see `large_vocabulary`), where each term reads logits one by one, or layers.
 
     Args:
         model: The student, an encoder-decoder with a language model's head.
@@ -83,6 +84,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         compared = 1 if self._projects_plainly is None else 0
         with logits_held_back(own, compared) as mine, logits_held_back(asked, compared) as theirs:
             student, teacher, batch = super()._ask_both(model, inputs)
+        mine.answer, theirs.answer = student, teacher
         if self._projects_plainly is None:
             plain = mine.explains(student.logits) and (teacher is None or theirs.explains(teacher.logits))
             self._projects_plainly = plain
@@ -95,10 +97,12 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     def _with_decoder_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if inputs.get("labels") is None:
             raise ValueError("the batch has no labels: word by word a student learns along target texts.")
-        if outputs := self.current_objective.outputs:
+        sideless = [output for output in self.current_objective.outputs if not side_of(output)[0]]
+        if sideless:
             raise ValueError(
-                f"the objective reads {', '.join(sorted(outputs))}, which an encoder and a decoder both have: for an "
-                "encoder-decoder take the terms on logits, labels, soft_targets and decoupled."
+                f"the objective reads {', '.join(sorted(sideless))}, which an encoder and a decoder both have: for an "
+                "encoder-decoder take encoder_hidden_states, decoder_hidden_states and the like, or the terms on "
+                "logits, labels, soft_targets and decoupled."
             )
         shared = inputs.get("decoder_input_ids")
         if shared is None:
@@ -109,11 +113,14 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     def _can_hold_back_logits(self) -> bool:
         """Whether the loss can be computed a few tokens at a time."""
         terms = [term for _, term in self.current_objective.named_terms(active_only=True)]
+        # Terms on layers read no logits and are computed beside.
+        fit = all(term.logits_only or isinstance(term, OneSide) for term in terms)
+        in_parts = fit and any(term.logits_only for term in terms)
         # Wrappers that shard or rewrite the model let nobody use its projection outside of its forward pass, and the
         # loss scale of fp16 would come too late for gradients made along with the loss.
         plain = not (self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.torch_compile or self.args.fp16)
         known = self.teacher is None or isinstance(self.teacher, ModelTeacher)
-        return plain and known and all(term.logits_only for term in terms) and self._projects_plainly is not False
+        return plain and known and in_parts and self._projects_plainly is not False
 
     def _loss(
         self, objective: Objective, student: Any, teacher: Any, batch: Mapping[str, Any], counts: Tensor | None
@@ -125,7 +132,15 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         if theirs is not None and self._can_look(theirs.hidden):
             check_finite(theirs.hidden)
         counts = objective.counts([batch]) if counts is None else counts
-        return loss_in_parts(objective, student.projection.of(counted), theirs, batch["labels"][counted], counts)
+        in_parts = [term.logits_only for _, term in objective.named_terms(active_only=True)]
+        on_logits, their_counts = _part(objective, counts, in_parts)
+        mine, labels = student.projection.of(counted), batch["labels"][counted]
+        loss = loss_in_parts(on_logits, mine, theirs, labels, their_counts)
+        if all(in_parts):
+            return loss
+        on_layers, their_counts = _part(objective, counts, [not yes for yes in in_parts])
+        rest = on_layers(student.answer, None if teacher is None else teacher.answer, batch, their_counts)
+        return Loss(loss.total + rest.total, {**loss.terms, **rest.terms})
 
     # ---- Evaluation ----
 
@@ -155,6 +170,13 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         """As in `DistillationTrainer`; rows that only fill up the last batch of all ranks count for no metric."""
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
+
+
+def _part(objective: Objective, counts: Tensor, chosen: Sequence[bool]) -> tuple[Objective, Tensor]:
+    """Those active terms of an objective that are chosen, and what each of them is divided by."""
+    numbers = [number for number, yes in enumerate(chosen) if yes]
+    names = [name for name, _ in objective.named_terms(active_only=True)]
+    return objective.part(names[number] for number in numbers), counts.expand(len(names))[numbers]
 
 
 def _check_arguments(args: Any) -> None:

@@ -278,4 +278,19 @@ class Seq2SeqDistillationTrainingArguments(DistillationTrainingArguments, Seq2Se
 
     `predict_with_generate` and the other arguments of `transformers.Seq2SeqTrainingArguments` say how the student
     translates at evaluation.
+
+    Args:
+        decoder_layer_map: As `layer_map`, for the decoder's layers; default the same.
     """
+
+    decoder_layer_map: list[str] | None = field(
+        default=None, metadata=_help("As layer_map, for the decoder's layers (default: the same).")
+    )
+
+    def check_ranges(self) -> None:
+        super().check_ranges()
+        parse_layer_map(self.decoder_layer_map or self.layer_map)
+
+    @property
+    def objective_settings(self) -> tuple[object, ...]:
+        return *super().objective_settings, *(self.decoder_layer_map or ())

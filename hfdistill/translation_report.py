@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,20 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.ctranslate2_model import CTranslate2Model
 from hfdistill.report import Comparison, ModelFigures, device_name, size_of
+from hfdistill.report.cost import Size
 from hfdistill.translation_metrics import corpus_scores, signatures
+
+#: What can be asked for translations.
+Translator = PreTrainedModel | CTranslate2Model
 
 BATCH = 32
 LATENCY_TEXTS = 20
 
 
 def translate(
-    model: PreTrainedModel,
+    model: Translator,
     processing_class: PreTrainedTokenizerBase,
     texts: Sequence[str],
     *,
@@ -35,7 +40,7 @@ def translate(
     """A model's translations of some texts, in their order; the model is left in eval mode.
 
     Args:
-        model: An encoder-decoder.
+        model: An encoder-decoder, or what `export_ctranslate2` made of one.
         processing_class: Its tokenizer.
         texts: The texts; those of like length go through the model together.
         num_beams: Width of the beam search; 1 is greedy.
@@ -118,7 +123,7 @@ class TranslationComparison(Comparison):
 
 
 def compare_translations(
-    models: Mapping[str, PreTrainedModel],
+    models: Mapping[str, Translator],
     tokenizers: Mapping[str, PreTrainedTokenizerBase],
     dataset: Dataset,
     *,
@@ -131,7 +136,7 @@ def compare_translations(
     """Measures the models on the same pairs of texts: BLEU, chrF, size and speed, greedy and with beam search.
 
     Args:
-        models: By role: `teacher`, `student` and, where there is one, `baseline`.
+        models: By role: `teacher`, `student`, and where there are such, `baseline` and the student as `ctranslate2`.
         tokenizers: Each model's tokenizer by role.
         dataset: The pairs.
         source: The column of the source texts.
@@ -149,7 +154,7 @@ def compare_translations(
                 **corpus_scores(beam.texts[role], references),
                 **{f"greedy_{name}": score for name, score in corpus_scores(greedy.texts[role], references).items()},
             },
-            **asdict(size_of(model)),
+            **asdict(_size(model, models["student"])),
             latency_ms=_latency_ms(model, tokenizers[role], sources, max_length),
             examples_per_second=greedy.per_second[role],
             agreement=None if role == "teacher" else _same(beam.texts[role], beam.texts["teacher"]),
@@ -170,7 +175,7 @@ class _Timed:
 
     def __init__(
         self,
-        models: Mapping[str, PreTrainedModel],
+        models: Mapping[str, Translator],
         tokenizers: Mapping[str, PreTrainedTokenizerBase],
         sources: Sequence[str],
         num_beams: int,
@@ -187,7 +192,7 @@ class _Timed:
 
 
 def _latency_ms(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sources: Sequence[str], max_length: int
+    model: Translator, tokenizer: PreTrainedTokenizerBase, sources: Sequence[str], max_length: int
 ) -> float:
     times = []
     for text in sources[:LATENCY_TEXTS]:
@@ -197,7 +202,14 @@ def _latency_ms(
     return statistics.median(times)
 
 
-def _layers(model: PreTrainedModel, side: str) -> int:
+def _size(model: Translator, student: Translator) -> Size:
+    if isinstance(model, PreTrainedModel):
+        return size_of(model)
+    assert isinstance(student, PreTrainedModel)
+    return replace(size_of(student), megabytes=model.megabytes)  # the same parameters, in another form
+
+
+def _layers(model: Translator, side: str) -> int:
     config: Any = model.config
     names = {"encoder": ("encoder_layers", "num_layers"), "decoder": ("decoder_layers", "num_decoder_layers")}[side]
     return next(getattr(config, name) for name in names if isinstance(getattr(config, name, None), int))

@@ -6,17 +6,19 @@
 4. shrink: the student starts from some of the teacher's layers; otherwise it starts untrained.
 5. word: at each target token the student also learns what the teacher would say there.
 6. With --baseline, train the same student on people's translations alone, on the same budget.
-7. Compare them; write the student, its card and its report.
+7. With --export ctranslate2, write the student for CTranslate2 with int8 weights, too.
+8. Compare them; write the student, its card and its report.
 
     accelerate launch recipes/translation.py --demo
     accelerate launch recipes/translation.py --student_num_decoder_layers 2 --baseline
     accelerate launch recipes/translation.py --teacher_name_or_path my/marian --train_file pairs.jsonl
-    accelerate launch recipes/translation.py settings.yaml
+    accelerate launch recipes/translation.py settings.yaml --export ctranslate2
 """
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -37,17 +39,20 @@ from hfdistill import (
     transfer_set,
 )
 from hfdistill.command_line import parse_arguments, plain_errors, say
+from hfdistill.ctranslate2_export import check_ctranslate2, export_ctranslate2
+from hfdistill.ctranslate2_model import CTranslate2Model
 from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, translation_dataset
 from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.from_scratch import joint_tokenizer, small_marian, untrained_like
 from hfdistill.model_card import CardFacts
 from hfdistill.run_folder import begin_run, train_and_save, write_report
-from hfdistill.seq2seq import set_languages
+from hfdistill.seq2seq import check_translator, set_languages
 from hfdistill.translation_metrics import translation_metrics
 from hfdistill.translation_report import compare_translations, write_translations
 
 HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
 HUB_DATASET = "bentrevett/multi30k"
+CHECKED_TEXTS = 500
 METHODS = ("word", "sequence", "shrink")
 
 
@@ -100,6 +105,9 @@ class Recipe:
     max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to on either side."})
     num_beams: int = field(default=5, metadata={"help": "Beam of the teacher's translations and of the measurement."})
     baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
+    export: str | None = field(
+        default=None, metadata={"help": "Also write the student for CTranslate2, in int8.", "choices": ["ctranslate2"]}
+    )
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
 
@@ -133,6 +141,8 @@ def main() -> None:
     # ---- Texts and teacher ----
     data = read_texts(recipe)
     tokenizer, teacher = load_teacher(recipe, data)
+    if recipe.export:
+        check_ctranslate2("marian" if recipe.student_vocab_size else teacher.config.model_type)
     say(f"{len(data.dataset['train']):,} training pairs; the teacher has {teacher.num_parameters():,} parameters.")
     if recipe.train_teacher:
         say("Training the teacher.")
@@ -173,6 +183,9 @@ def main() -> None:
     # ---- What was lost ----
     if trainer.is_world_process_zero():
         split = "test" if "test" in data.dataset else "validation"
+        if recipe.export:
+            models["ctranslate2"], note = converted(recipe, trainer.model, student_tokenizer, data, split, folder)
+            notes.append(note)
         comparison = compare_translations(
             models,
             {role: tokenizer if role == "teacher" else student_tokenizer for role in models},
@@ -264,6 +277,9 @@ def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedToken
         teacher = AutoModelForSeq2SeqLM.from_pretrained(name, dtype="float32" if recipe.train_teacher else "auto")
     if recipe.source_tag and recipe.target_tag:
         set_languages(teacher, tokenizer, recipe.source_tag, recipe.target_tag)
+    elif hasattr(tokenizer, "src_lang") and teacher.generation_config.forced_bos_token_id is None:
+        raise ValueError("the teacher speaks many languages: name two with --source_tag and --target_tag.")
+    check_translator(teacher, tokenizer, recipe.max_length)
     return tokenizer, teacher
 
 
@@ -327,7 +343,10 @@ def tokenize(
     limit = min(max_length, tokenizer.model_max_length)
 
     def read(rows: dict[str, list[str]]) -> dict[str, list]:
-        return tokenizer(rows[data.source], text_target=rows[data.target], truncation=True, max_length=limit)
+        sides = [tokenizer(rows[data.source]), tokenizer(text_target=rows[data.target])]
+        cut = [max(map(len, ids)) > limit for ids in zip(*(side["input_ids"] for side in sides), strict=True)]
+        read = tokenizer(rows[data.source], text_target=rows[data.target], truncation=True, max_length=limit)
+        return {**read, "cut": cut}
 
     with PartialState().main_process_first():
         dataset = texts.map(read, batched=True, desc="Tokenizing")
@@ -336,16 +355,32 @@ def tokenize(
 
 
 def report_cut_texts(train_split: Dataset, limit: int) -> None:
-    sides = zip(train_split["input_ids"][:], train_split["labels"][:], strict=True)
-    cut = sum(limit in (len(source), len(target)) for source, target in sides)
+    cut, rows = sum(train_split["cut"][:]), len(train_split)
+    if cut == rows:
+        raise ValueError(f"--max_length {limit} cuts every training pair: raise it.")
     if cut:
-        say(f"{cut:,} of {len(train_split):,} training pairs are cut to --max_length {limit}.")
+        say(f"{cut:,} of {rows:,} training pairs ({100 * cut / rows:.1f} %) are cut to --max_length {limit}.")
 
 
 def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, args: RecipeTrainingArguments) -> dict[str, object]:
     splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
     metrics = translation_metrics(tokenizer) if args.predict_with_generate else None
     return {**splits, "processing_class": tokenizer, "compute_metrics": metrics}
+
+
+def converted(
+    recipe: Recipe,
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TranslationData,
+    split: str,
+    folder: Path,
+) -> tuple[CTranslate2Model, str]:
+    """The student for CTranslate2, and what became of its translations."""
+    texts = data.dataset[split][data.source][:CHECKED_TEXTS]
+    search = {"num_beams": recipe.num_beams, "max_length": recipe.max_length}
+    model, parity = export_ctranslate2(student, tokenizer, texts, folder, **search)
+    return model, f"CTranslate2 in int8 against the student: greedy {parity['greedy']}; beam {parity['beam']}."
 
 
 def card_facts(recipe: Recipe, data: TranslationData, comparison) -> CardFacts:

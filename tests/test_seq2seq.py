@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import make_tokenizer
-from tiny_seq2seq import END, FAMILIES, PAD, make_seq2seq, shifted
+from tiny_seq2seq import END, FAMILIES, PAD, make_seq2seq, make_translator, shifted
 
-from hfdistill.seq2seq import decoder_inputs, set_languages
+from hfdistill.seq2seq import check_translator, decoder_inputs, set_languages
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -51,3 +51,20 @@ def test_a_language_that_the_teacher_lacks_is_named():
         set_languages(make_seq2seq("m2m100"), multilingual(), "eng_Latn", "fra_Latn")
     with pytest.raises(ValueError, match="knows no language tags"):
         set_languages(make_seq2seq(), make_tokenizer(), "en", "de")
+
+
+def test_a_translator_that_cannot_work_is_refused_before_it_is_asked():
+    """Each of these would be noticed after hours, or never."""
+    model, tokenizer = make_translator()
+    check_translator(model, tokenizer, 32)
+    with pytest.raises(ValueError, match="max_length 33 is more than the 32 positions"):
+        check_translator(model, tokenizer, 33)
+    tokenizer.add_tokens(["of", "another"])
+    with pytest.raises(ValueError, match=rf"ids up to {len(tokenizer) - 1} and the teacher embeddings for"):
+        check_translator(model, tokenizer, 32)
+    model.generation_config.eos_token_id = tokenizer.unk_token_id
+    with pytest.raises(ValueError, match=r"does not close a text with \['<unk>'\]"):
+        check_translator(model, tokenizer, 32)
+    model.generation_config.eos_token_id = None
+    with pytest.raises(ValueError, match="no eos_token_id, so that its translations could never end"):
+        check_translator(model, tokenizer, 32)

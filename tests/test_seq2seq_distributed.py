@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import IN_ORDER, distance, weights
-from tiny_seq2seq import make_pairs, make_seq2seq, make_seq2seq_trainer
+from tiny_seq2seq import ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +59,20 @@ def test_two_ranks_train_the_translator_of_one(ranks, tmp_path, count, layout):
             [metrics[key] for key in EVALUATED], rel=1e-4
         )
         assert len(result["written"]) == count, "rows that fill up the last batch must not be counted twice"
+
+
+@pytest.mark.parametrize("layout", ["halves", "quarters"])
+def test_two_ranks_learn_from_layers_as_one_does(ranks, tmp_path, layout):
+    """Each side is a mean over its own tokens of both ranks, and the projections are one on both."""
+    first, second = (result["layers", layout] for result in ranks)
+    student, teacher = unlike_pair()
+    trainer = make_seq2seq_trainer(tmp_path, student, make_pairs(11), teacher=teacher, **ON_LAYERS, **IN_ORDER)
+    before = weights(trainer.stages)
+    trainer.train()
+    assert distance(before, weights(trainer.stages)) > 1e-4
+    for name, expected in (("weights", weights(student)), ("objective", weights(trainer.stages))):
+        assert distance(first[name], second[name]) == 0, "the ranks went apart"
+        assert distance(first[name], expected) < 5e-6
+    logged = (*LOGGED, "encoder_hidden_states_loss", "decoder_hidden_states_loss", "decoder_minilm_loss")
+    for ours, theirs in zip(first["logs"], [log for log in trainer.state.log_history if "loss" in log], strict=True):
+        assert [ours[key] for key in logged] == pytest.approx([theirs[key] for key in logged], rel=1e-4, abs=1e-6)

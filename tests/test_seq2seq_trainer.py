@@ -297,11 +297,11 @@ def test_labels_padded_on_the_left_are_refused(tmp_path):
         trainer.train()
 
 
-def test_terms_on_layers_are_refused(tmp_path):
+def test_terms_on_layers_of_neither_side_are_refused(tmp_path):
     """A term that finds no hidden states under the name it knows must not pass for one that was learnt from."""
     student, teacher = pair()
     terms = ["labels:1", "hidden_states:1"]
-    with pytest.raises(ValueError, match="encoder-decoder"):
+    with pytest.raises(ValueError, match="encoder-decoder take encoder_hidden_states, decoder_hidden_states"):
         make_seq2seq_trainer(tmp_path, student, make_pairs(4), teacher=teacher, terms=terms, max_steps=1).train()
 
 

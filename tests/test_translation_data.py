@@ -85,6 +85,7 @@ def test_source_texts_alone(tmp_path):
         ({"translation": ["a"]}, r"holds 'a'; expected an object"),
         ({"en": ["a"], "de": [7]}, r"Row 1 of the train split: 'de' holds 7; expected text"),
         ({"en": [" "], "de": [""]}, r"has no row with text in en and de"),
+        ({"en": ["a", "b"], "de": ["a", "b"]}, r"the texts of en and de are the same in every row.*target_lang"),
     ],
 )
 def test_what_is_no_pair_is_refused(rows, sentence):

@@ -89,6 +89,22 @@ def make_seq2seq(family="marian", seed=0, **changes):
     return model
 
 
+def unlike_pair(family="marian", **changes):
+    """A student, and a teacher that is wider, and deeper on both sides, by another number of layers on each."""
+    layers = ("num_layers", "num_decoder_layers") if family == "t5" else ("encoder_layers", "decoder_layers")
+    wider = {"d_model": 24} | ({"d_kv": 12} if family == "t5" else {})
+    teacher = make_seq2seq(family, 2, **dict(zip(layers, (4, 3), strict=True)), **wider)
+    return make_seq2seq(family, 1, **changes), teacher
+
+
+#: Terms on logits and on the layers of both sides, some with projections and a map to learn.
+ON_LAYERS = {
+    "terms": ["labels", "soft_targets", "encoder_hidden_states", "decoder_hidden_states", "decoder_minilm"],
+    "layer_map": ["learned"],
+    "decoder_layer_map": ["uniform"],
+}
+
+
 def make_pairs(count=16, family="marian", seed=0):
     """Rows of sources and targets, both of unequal length, so that batches have unequal numbers of tokens."""
     rng = random.Random(seed)

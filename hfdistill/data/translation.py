@@ -108,6 +108,11 @@ def _read(table: Table, names: Sequence[str], skip_empty: bool) -> Dataset:
     rows = Dataset.from_dict({name: [texts[name][row] for row in kept] for name in names})
     if len(names) == 2:
         same = sum(one == other for one, other in zip(*(rows[name][:] for name in names), strict=True))
+        if same == len(rows):
+            raise ValueError(
+                f"{table.source}: the texts of {' and '.join(names)} are the same in every row, which is no "
+                "translation; name the two languages with source_lang and target_lang."
+            )
         if same:
             logger.warning("%s: %d pairs have the same text on both sides.", table.source, same)
     return rows

@@ -16,14 +16,33 @@ from hfdistill.losses.response import (
     infer_problem_type,
     labelled,
 )
+from hfdistill.losses.sides import (
+    DecoderEmbeddings,
+    DecoderHiddenStates,
+    DecoderMiniLM,
+    EncoderEmbeddings,
+    EncoderHiddenStates,
+    EncoderMiniLM,
+    OneSide,
+)
 
 _RESPONSE: tuple[type[Term], ...] = (Labels, SoftTargets, DecoupledSoftTargets)
 _FEATURES: tuple[type[Term], ...] = (HiddenStates, Embeddings, Patient, AttentionScores, Attentions, MiniLM, MiniLMv1)
 _RELATIONS: tuple[type[Term], ...] = (RelationalDistance, RelationalAngle, SimilarityPreserving, ProbabilisticTransfer)
 _GRAPHS_AND_EXEMPLARS: tuple[type[Term], ...] = (InstanceGraph, Exemplars, Contrastive)
+_ENCODER_SIDE: tuple[type[Term], ...] = (EncoderHiddenStates, EncoderEmbeddings, EncoderMiniLM)
+_DECODER_SIDE: tuple[type[Term], ...] = (DecoderHiddenStates, DecoderEmbeddings, DecoderMiniLM)
 
 TERMS: dict[str, type[Term]] = {
-    term.name: term for term in (*_RESPONSE, *_FEATURES, *_RELATIONS, *_GRAPHS_AND_EXEMPLARS)
+    term.name: term
+    for term in (
+        *_RESPONSE,
+        *_FEATURES,
+        *_RELATIONS,
+        *_GRAPHS_AND_EXEMPLARS,
+        *_ENCODER_SIDE,
+        *_DECODER_SIDE,
+    )
 }
 
 __all__ = [
@@ -37,14 +56,21 @@ __all__ = [
     "Attentions",
     "Batch",
     "Contrastive",
+    "DecoderEmbeddings",
+    "DecoderHiddenStates",
+    "DecoderMiniLM",
     "DecoupledSoftTargets",
     "Embeddings",
+    "EncoderEmbeddings",
+    "EncoderHiddenStates",
+    "EncoderMiniLM",
     "Exemplars",
     "HiddenStates",
     "InstanceGraph",
     "Labels",
     "MiniLM",
     "MiniLMv1",
+    "OneSide",
     "Patient",
     "ProbabilisticTransfer",
     "RelationalAngle",

@@ -33,6 +33,8 @@ class TeacherSignal:
         queries: One tensor `(batch, tokens, width)` for each layer, all heads side by side.
         keys: Likewise.
         values: Likewise.
+        encoder_hidden_states: Of an encoder-decoder, those of the encoder; likewise the other fields named so.
+        decoder_hidden_states: Those of the decoder.
     """
 
     logits: Tensor | None = None
@@ -41,6 +43,14 @@ class TeacherSignal:
     queries: tuple[Tensor, ...] | None = None
     keys: tuple[Tensor, ...] | None = None
     values: tuple[Tensor, ...] | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_queries: tuple[Tensor, ...] | None = None
+    encoder_keys: tuple[Tensor, ...] | None = None
+    encoder_values: tuple[Tensor, ...] | None = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_queries: tuple[Tensor, ...] | None = None
+    decoder_keys: tuple[Tensor, ...] | None = None
+    decoder_values: tuple[Tensor, ...] | None = None
 
     @property
     def available(self) -> frozenset[str]:

@@ -116,6 +116,19 @@ def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, meth
     assert results["student_decoder_layers"] == 1
 
 
+def test_the_student_for_ctranslate2_has_a_column(home, recipe, monkeypatch):
+    """What is deployed is what is measured, beside the student it was made of."""
+    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
+    monkeypatch.setattr("hfdistill.ctranslate2_export.LEAST_CHRF", 0.0)  # a student that has learnt nothing wavers
+    words = ("--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
+    table = recipe(*OWN, *words).split("\n\n")[-2]
+    _, _, results = complete(home / "out", ("teacher", "student", "ctranslate2"))
+    assert table.splitlines()[0].split()[-1] == "ctranslate2" and (home / "out/ctranslate2/model.bin").exists()
+    assert results["ctranslate2_megabytes"] < results["student_megabytes"] / 2
+    report = (home / "out/report/report.md").read_text(encoding="utf-8")
+    assert "CTranslate2 in int8 against the student: greedy" in report and "% of 7 translations are the same" in report
+
+
 @pytest.mark.slow
 def test_a_student_with_words_of_its_own_and_more_texts(home, recipe):
     """Another vocabulary, and source texts that nobody translated."""
@@ -156,8 +169,13 @@ REFUSED = {
     "word with another vocabulary": (("--student_vocab_size", "60"), "goes with --methods sequence alone"),
     "shrink to another width": (("--student_hidden_size", "16"), "exclude one another"),
     "texts nobody translates": (("--unlabeled_file", "x.csv", "--methods", "word"), "goes with --methods sequence"),
+    "unknown export": (("--export", "onnx"), "invalid choice: 'onnx'"),
     "unknown method": (("--methods", "words"), "invalid choice: 'words'"),
     "no such language": (("--target_lang", "fr"), "has the languages en, de and not 'fr'"),
+    "a tag for one language": (("--source_tag", "en", "--target_tag", "de"), "knows no language tags"),
+    "half a pair of tags": (("--source_tag", "en"), "--source_tag and --target_tag go together"),
+    "more tokens than positions": (("--max_length", "33"), "more than the 32 positions"),
+    "nothing left of a text": (("--max_length", "2", "--methods", "word"), "--max_length 2 cuts every training pair"),
     "no such file": (("--test_file", "tset.tsv"), "There is no file tset.tsv"),
     "too many layers": (("--student_num_decoder_layers", "3"), "num_decoder_layers=3 is not possible"),
     "no such teacher": (("--teacher_name_or_path", "./nowhere"), "There is no folder './nowhere'"),
@@ -168,3 +186,42 @@ REFUSED = {
 def test_bad_input_is_answered_with_one_line(refusal, case):
     words, sentence = REFUSED[case]
     assert sentence in refusal(*OWN, *words)
+
+
+def test_how_many_pairs_are_cut_is_told(recipe):
+    """Those that fit exactly are whole."""
+    tokenizer = AutoTokenizer.from_pretrained("teacher")
+    lengths = sorted(max(len(tokenizer(text).input_ids) for text in pair) for pair in PAIRS)
+    limit = lengths[len(lengths) // 2]
+    printed = recipe(*OWN, "--validation_file", "test.tsv", "--methods", "word", "--max_length", str(limit))
+    cut = sum(length > limit for length in lengths)
+    share = f"{100 * cut / len(PAIRS):.1f} %"
+    assert 0 < cut < len(PAIRS)
+    assert f"{cut} of {len(PAIRS)} training pairs ({share}) are cut to --max_length {limit}." in printed
+
+
+@pytest.mark.parametrize("method", ["word", "sequence"])
+def test_a_teacher_that_cannot_stop_is_refused(refusal, method):
+    settings = json.loads(Path("teacher/generation_config.json").read_text(encoding="utf-8"))
+    Path("teacher/generation_config.json").write_text(json.dumps({**settings, "eos_token_id": None}), encoding="utf-8")
+    assert "no eos_token_id, so that its translations could never end" in refusal(*OWN, "--methods", method)
+
+
+def test_the_same_text_on_both_sides_is_no_translation(refusal):
+    lines = [json.dumps({"en": source, "de": source}) for source, _ in PAIRS]
+    Path("train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert "en and de are the same in every row" in refusal(*OWN)
+
+
+def test_empty_lines_are_skipped_and_counted(recipe, capfd):
+    """A pair without a target would teach the student to say nothing."""
+    with Path("train.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n" + "\n".join(json.dumps({"translation": {"en": text, "de": ""}}) for text in "ab"))
+    assert "27 training pairs" in recipe(*OWN, "--methods", "word")
+
+
+def test_a_teacher_of_many_languages_is_told_which(home, refusal, monkeypatch):
+    """Without a language it would translate into whichever it likes."""
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.src_lang", None, raising=False)
+    assert "name two with --source_tag and --target_tag" in refusal(*OWN)
+    assert "the teacher has no language 'xx'" in refusal(*OWN, "--source_tag", "xx", "--target_tag", "yy")

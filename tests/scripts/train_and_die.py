@@ -1,4 +1,4 @@
-"""Trains until a checkpoint of step 5 is written, then kills itself: `train_and_die.py OUT stored|live`."""
+"""Trains until a checkpoint of step 5 is written, then kills itself: `train_and_die.py OUT stored|live|word|layers`."""
 
 import os
 import signal
@@ -8,7 +8,8 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from test_trainer_checkpoint import resumable
+import test_seq2seq_layers
+import test_trainer_checkpoint
 
 
 class Die(TrainerCallback):
@@ -19,4 +20,5 @@ class Die(TrainerCallback):
 
 if __name__ == "__main__":
     out, kind = sys.argv[1:]
-    resumable(out, kind, given={"callbacks": [Die()]}).train()
+    runs = test_seq2seq_layers if kind in test_seq2seq_layers.KINDS else test_trainer_checkpoint
+    runs.resumable(out, kind, given={"callbacks": [Die()]}).train()

@@ -7,7 +7,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny import IN_ORDER, weights
-from tiny_seq2seq import make_pairs, make_seq2seq, make_seq2seq_trainer
+from tiny_seq2seq import ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
 
 LAYOUTS = {
     "halves": {"per_device_train_batch_size": 4},
@@ -36,8 +36,19 @@ def train(out, count, layout):
     return {"weights": weights(trainer.model), "logs": logs, "metrics": metrics, "written": seen[0].predictions}
 
 
+def train_on_layers(out, layout):
+    student, teacher = unlike_pair()
+    trainer = make_seq2seq_trainer(
+        out, student, make_pairs(11), teacher=teacher, **LAYOUTS[layout], **ON_LAYERS, **IN_ORDER
+    )
+    trainer.train()
+    logs = [log for log in trainer.state.log_history if "loss" in log]
+    return {"weights": weights(trainer.model), "objective": weights(trainer.stages), "logs": logs}
+
+
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     results = {(count, layout): train(out, count, layout) for count in (16, 11) for layout in LAYOUTS}
+    results |= {("layers", layout): train_on_layers(out, layout) for layout in LAYOUTS}
     torch.save(results, out / f"rank{torch.distributed.get_rank()}.pt")
     torch.distributed.destroy_process_group()

@@ -1,0 +1,94 @@
+"""A translation model converted for CTranslate2, asked as a transformers model is."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from typing_extensions import Self
+
+
+class CTranslate2Model:
+    """A converted encoder-decoder on CTranslate2's CPU engine.
+
+    Args:
+        folder: The converted model's folder.
+        config: The config of the model it was made of.
+        generation_config: That model's generation config: beginnings, ends and penalties are taken from it.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, folder: str | os.PathLike[str], config: Any, generation_config: Any) -> None:
+        import ctranslate2
+
+        self.folder = Path(folder)
+        self.config = config
+        self.generation_config = generation_config
+        # As many threads as PyTorch, to be compared with it.
+        self._translator = ctranslate2.Translator(str(folder), intra_threads=torch.get_num_threads())
+        self._tokens: list[str] = json.loads((self.folder / "shared_vocabulary.json").read_text(encoding="utf-8"))
+        self._ids = {token: id_ for id_, token in enumerate(self._tokens)}
+
+    @property
+    def megabytes(self) -> float:
+        """Its weights on disk, in 10⁶ bytes."""
+        return (self.folder / "model.bin").stat().st_size / 1e6
+
+    def eval(self) -> Self:
+        """Nothing to do: it cannot be trained."""
+        return self
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        num_beams: int = 1,
+        max_length: int = 128,
+        do_sample: bool = False,
+    ) -> Tensor:
+        """Translations of a padded batch, as the model's own `generate` gives them: token ids behind the start token.
+
+        Args:
+            input_ids: Shape `(batch, tokens)`.
+            attention_mask: Likewise, 0 at padding.
+            num_beams: Width of the beam search; 1 is greedy.
+            max_length: The most tokens of a translation, start and end included.
+            do_sample: As in `generate`, where `False` must be said; nothing is ever drawn here.
+        """
+        assert not do_sample, "sampling would give other translations than those that were compared"
+        rows = [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        answers = self._translator.translate_batch(
+            [[self._tokens[id_] for id_ in row] for row in rows],
+            target_prefix=[self._prefix] * len(rows),
+            beam_size=num_beams,
+            **self._options(max_length),
+        )
+        start, padding = self.generation_config.decoder_start_token_id, self.generation_config.pad_token_id
+        written = [torch.tensor([start, *(self._ids[token] for token in one.hypotheses[0])]) for one in answers]
+        return pad_sequence(written, batch_first=True, padding_value=padding)
+
+    @property
+    def _prefix(self) -> list[str]:
+        first = self.generation_config.forced_bos_token_id
+        return [] if first is None else [self._tokens[first]]
+
+    def _options(self, max_length: int) -> dict[str, Any]:
+        settings = self.generation_config
+        # `max_length` counts the start token, and a forced end takes the last place.
+        taken = 1 if settings.forced_eos_token_id is None else 2
+        return {
+            "max_decoding_length": max_length - taken,
+            "min_decoding_length": 0,  # an empty translation is one, too
+            "length_penalty": 1.0 if settings.length_penalty is None else settings.length_penalty,
+            "repetition_penalty": settings.repetition_penalty or 1.0,
+            "no_repeat_ngram_size": settings.no_repeat_ngram_size or 0,
+            # Without early stopping `generate` goes on as long as a longer hypothesis may win; this comes close.
+            "patience": 1.0 if settings.early_stopping is True else 2.0,
+        }

@@ -1,0 +1,184 @@
+"""Training on the layers of encoder and decoder: any cut, in parts or whole, tied or not, stopped and resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import IN_ORDER, distance, logs_of, weights
+from tiny_seq2seq import FAMILIES, ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
+
+import hfdistill.large_vocabulary as large_vocabulary
+
+SCRIPTS = Path(__file__).parent / "scripts"
+LOGGED = ("loss", "label_loss", "soft_target_loss", "encoder_hidden_states_loss", "decoder_hidden_states_loss")
+LOGGED += ("decoder_minilm_loss", "grad_norm")
+VERY_FEW = 3 * 40  # three tokens at a time
+
+
+def run(out, family="marian", rows=16, student=None, settle=None, **layout):
+    """Trains on labels, soft targets and layers; the trainer."""
+    own, teacher = unlike_pair(family, **(student or {}))
+    pairs = make_pairs(rows, family)
+    trainer = make_seq2seq_trainer(out, own, pairs, teacher=teacher, **{**ON_LAYERS, **IN_ORDER, **layout})
+    if settle is not None:
+        trainer._projects_plainly = settle
+    before, projections = weights(own), weights(trainer.stages)
+    trainer.train()
+    assert distance(before, weights(own)) > 0.003
+    assert all((projections[name] - tensor).abs().max() > 1e-5 for name, tensor in weights(trainer.stages).items())
+    return trainer
+
+
+def assert_alike(one, other):
+    assert distance(weights(one.model), weights(other.model)) < 3e-6
+    assert distance(weights(one.stages), weights(other.stages)) < 3e-6
+    for ours, theirs in zip(logs_of(one, *LOGGED), logs_of(other, *LOGGED), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("rows", [16, 11])
+def test_any_cut_gives_one_run(tmp_path, rows):
+    """Sources and targets have other numbers of tokens in each micro-batch: each side has a count of its own."""
+    whole = run(tmp_path, rows=rows)
+    assert whole._projects_plainly, "or the loss in parts is not tried"
+    assert_alike(run(tmp_path, rows=rows, per_device_train_batch_size=2, gradient_accumulation_steps=4), whole)
+    padded = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16}
+    assert_alike(run(tmp_path, rows=rows, **padded), whole)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parts_and_whole_train_one_student(tmp_path, monkeypatch, family):
+    """Terms on layers stand beside a loss that holds few logits, in every family."""
+    whole = run(tmp_path, family, rows=8, settle=False, max_steps=3)
+    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", VERY_FEW)
+    in_parts = run(tmp_path, family, rows=8, max_steps=3)
+    assert in_parts._projects_plainly and not whole._projects_plainly
+    assert_alike(in_parts, whole)
+
+
+def test_untied_embeddings_learn_as_well(tmp_path):
+    """With ties, which the others have, one weight gets gradients from both sides, the head and the terms."""
+    student = {"tie_word_embeddings": False}
+    assert_alike(
+        run(tmp_path, "bart", rows=8, student=student, settle=False, max_steps=3),
+        run(tmp_path, "bart", rows=8, student=student, max_steps=3),
+    )
+
+
+@pytest.mark.parametrize("terms", [["encoder_hidden_states:1"], ["decoder_minilm:1", "decoder_embeddings:1"]])
+def test_layers_alone_train_without_a_term_on_logits(tmp_path, terms):
+    student, teacher = unlike_pair()
+    before = weights(student)
+    trainer = make_seq2seq_trainer(tmp_path, student, make_pairs(8), teacher=teacher, terms=terms, max_steps=2)
+    trainer.train()
+    assert distance(before, weights(student)) > 1e-4
+    assert logs_of(trainer, *(f"{term[:-2]}_loss" for term in terms))[0][0] > 0
+
+
+def test_gradient_checkpointing_changes_nothing(tmp_path):
+    checkpointed = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+    assert_alike(run(tmp_path, rows=8, max_steps=2, **checkpointed), run(tmp_path, rows=8, max_steps=2))
+
+
+def test_evaluation_reports_the_terms_of_both_sides(tmp_path):
+    """The exact mean over all tokens of a side, whatever the batches."""
+    found = []
+    for size in (1, 5):
+        student, teacher = unlike_pair()
+        given = {"eval_dataset": make_pairs(11)}
+        trainer = make_seq2seq_trainer(
+            tmp_path, student, make_pairs(4), teacher=teacher, given=given, per_device_eval_batch_size=size, **ON_LAYERS
+        )
+        found.append([trainer.evaluate()[f"eval_{name}"] for name in LOGGED[:-1]])
+    assert found[0] == pytest.approx(found[1], rel=1e-5) and min(found[0]) > 0
+
+
+def test_a_list_for_the_other_sides_layers_is_refused(tmp_path):
+    student, teacher = unlike_pair()
+    settings = {"terms": ["decoder_hidden_states:1"], "layer_map": ["0", "3"]}
+    with pytest.raises(ValueError, match=r"layer_map \[0, 3\] names layer 3, and the teacher's layers are 0 to 2"):
+        make_seq2seq_trainer(tmp_path, student, make_pairs(4), teacher=teacher, max_steps=1, **settings).train()
+
+
+# ---- Resuming ----
+
+
+SETTINGS = {
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "num_train_epochs": 3,
+    "optim": "adamw_torch",
+    "learning_rate": 1e-2,
+    "lr_scheduler_type": "linear",
+    "save_strategy": "steps",
+    "save_steps": 1,
+}
+KINDS = {
+    "word": {
+        "temperature": 4.0,
+        "temperature_end": 1.0,
+        "temperature_schedule": "linear",
+        "alpha": 0.8,
+        "alpha_end": 0.2,
+        "alpha_schedule": "cosine",
+    },
+    "layers": ON_LAYERS,
+}
+
+
+def resumable(out, kind, given=None):
+    """A run with everything that has a state: dropout, shuffling, Adam, schedules, projections and maps."""
+    alike = make_seq2seq(seed=1, dropout=0.3), make_seq2seq(seed=2)
+    own, teacher = unlike_pair(dropout=0.3) if kind == "layers" else alike
+    return make_seq2seq_trainer(out, own, make_pairs(22), teacher=teacher, given=given, **SETTINGS, **KINDS[kind])
+
+
+def assert_same_end(resumed, reference):
+    assert resumed.state.global_step == reference.state.global_step == 9
+    assert distance(weights(resumed.model), weights(reference.model)) < 1e-7
+    assert distance(weights(resumed.stages), weights(reference.stages)) < 1e-7
+    names = ("loss", "label_loss", "soft_target_loss", "grad_norm", "step")
+    for ours, theirs in zip(logs_of(resumed, *names), logs_of(reference, *names), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_resumed_run_ends_as_if_never_interrupted(tmp_path, kind, step):
+    """Step 3 ends an epoch, step 5 lies within one."""
+    reference = resumable(tmp_path / "whole", kind)
+    reference.train()
+    resumed = resumable(tmp_path / "resumed", kind)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
+    assert_same_end(resumed, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_process_resumes_to_the_same_end(tmp_path, kind):
+    """SIGKILL leaves no time to tidy up: the last checkpoint must suffice, the loss in parts included."""
+    command = [sys.executable, str(SCRIPTS / "train_and_die.py"), str(tmp_path / "killed"), kind]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    died = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not (tmp_path / "killed" / "checkpoint-6").exists()
+    resumed = resumable(tmp_path / "killed", kind)
+    resumed.train(resume_from_checkpoint=True)
+    reference = resumable(tmp_path / "whole", kind)
+    reference.train()
+    assert_same_end(resumed, reference)
+
+
+def test_nothing_of_the_terms_gets_into_the_students_folder(tmp_path):
+    trainer = run(tmp_path / "out", rows=8, max_steps=2)
+    trainer.save_model()
+    loaded = type(trainer.model).from_pretrained(tmp_path / "out")
+    assert distance(weights(loaded), weights(trainer.model)) == 0
+    assert torch.load(tmp_path / "out" / "training_args.bin", weights_only=False).decoder_layer_map == ["uniform"]
+    assert not list((tmp_path / "out").glob("objective*"))
