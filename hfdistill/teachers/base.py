@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import TrainerCallback
 
+    from hfdistill.sparse_distributions import SparseDistribution
+
 PREFIX = "teacher_"
 TEACHER_LOGITS = "teacher_logits"
 ENSEMBLE_LOGITS = "ensemble_logits"
+TEACHER_TOKENS = "teacher_tokens"
 #: The columns that hold what was answered earlier.
-SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS)
+SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS, TEACHER_TOKENS)
 
 
 @dataclass
@@ -33,6 +36,7 @@ class TeacherSignal:
         queries: One tensor `(batch, tokens, width)` for each layer, all heads side by side.
         keys: Likewise.
         values: Likewise.
+        sparse: In place of logits, a part of the distribution that they would give.
     """
 
     logits: Tensor | None = None
@@ -41,6 +45,7 @@ class TeacherSignal:
     queries: tuple[Tensor, ...] | None = None
     keys: tuple[Tensor, ...] | None = None
     values: tuple[Tensor, ...] | None = None
+    sparse: SparseDistribution | None = None
 
     @property
     def available(self) -> frozenset[str]:
