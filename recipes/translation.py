@@ -34,6 +34,7 @@ from hfdistill import (
     Seq2SeqDistillationTrainingArguments,
     make_student,
     pseudo_translations,
+    token_soft_targets,
     transfer_set,
 )
 from hfdistill.command_line import parse_arguments, plain_errors
@@ -70,6 +71,13 @@ class Recipe:
         metadata={
             "help": "How the student learns from the teacher: any of word, sequence, shrink.",
             "choices": METHODS,
+        },
+    )
+    soft_targets: str | None = field(
+        default=None,
+        metadata={
+            "help": "word: ask the teacher once, and keep its answers as draws or as the likeliest tokens.",
+            "choices": ("sampled", "top_k"),
         },
     )
     student_num_encoder_layers: int | None = field(default=None, metadata={"help": "Default: as many as the teacher."})
@@ -154,8 +162,19 @@ def main() -> None:
     say("Training the student.")
     word = "word" in recipe.methods
     student_args = args if word else args.for_labels_only(str(folder), push_to_hub=args.push_to_hub)
+    if recipe.soft_targets:
+        splits = DatasetDict({name: dataset[name] for name in ("train", "validation")})
+        dataset = token_soft_targets(
+            teacher,
+            splits,
+            tokenizer,
+            method=recipe.soft_targets,
+            temperature=args.temperature,
+            dtype=args.teacher_dtype,
+        )
+    asked = teacher if word and not recipe.soft_targets else None
     trainer = Seq2SeqDistillationTrainer(
-        new_student(), student_args, teacher=teacher if word else None, **on(dataset, student_tokenizer, args)
+        new_student(), student_args, teacher=asked, **on(dataset, student_tokenizer, args)
     )
     train(trainer, resume)
     models = {"teacher": teacher, "student": trainer.model}
@@ -229,6 +248,8 @@ def check_methods(recipe: Recipe) -> None:
         raise ValueError("--interpolate needs people's translations to be close to, and --unlabeled_file has none.")
     if recipe.unlabeled_file and "sequence" not in recipe.methods:
         raise ValueError("--unlabeled_file holds texts for the teacher to translate: it goes with --methods sequence.")
+    if recipe.soft_targets and "word" not in recipe.methods:
+        raise ValueError("--soft_targets are the teacher's answers word by word: they go with --methods word.")
     if recipe.student_hidden_size and "shrink" in recipe.methods:
         raise ValueError(
             "--student_hidden_size and --methods shrink exclude one another: the teacher's layers have its own width."
