@@ -166,6 +166,4 @@ def _side_by_side(made: Made, answers: Sequence[Entries], labelled: np.ndarray) 
     there = np.arange(max(1, sizes.max(initial=0))) < sizes[..., None]
     ids, weights = np.zeros(there.shape, np.int64), np.full(there.shape, np.nan, np.float32)
     ids[there], weights[there] = every.ids, every.weights
-    # A token that is not the part's must not stand for a missing one: all that is not in the part is the rest.
-    ids = np.where(there, ids, ids[..., :1])
     return {"ids": ids, **METHODS[made.method].distribution(weights, extra, made.k)}

@@ -2,15 +2,16 @@
 
 Two ways to choose the part, each with its missing mass accounted for:
 
-* `TopK`, the k likeliest tokens and one bucket for all others. The student is compared with the teacher on these k + 1
-  outcomes, which is never more than the whole divergence and 0 where both agree; how the student spreads its mass
-  within the bucket is not taught, so that the gradient is **biased**. Without the bucket, renormalised, it would also
-  teach that the other tokens are impossible (the "ghost token" of Anshumann et al. 2025, section 3).
+* `TopK`, the k likeliest tokens and one bucket for all others (a "ghost token", Anshumann et al. 2025). The student is
+  compared with the teacher on these k + 1 outcomes, which is never more than the whole divergence and 0 where both
+  agree; how the student spreads its mass within the bucket is not taught, so that the gradient is **biased**. Without
+  the bucket, renormalised, it would even teach that all other tokens are impossible.
 * `Sampled`, tokens drawn from the teacher's distribution, each weighted by how often it was drawn. The expected
   cross-entropy and its gradient are those of the whole distribution: **unbiased**, at the price of noise that falls
   with k and over a batch ("random sampling KD", there too, with the teacher's own distribution as the proposal).
 
 Either holds at the one temperature it was made at: of other temperatures a part of a distribution says nothing exact.
+The flatter the teacher, the more lies outside of any k tokens: at temperature 2 rather take draws.
 
 References: Anshumann et al. 2025, Sparse Logit Sampling, https://huggingface.co/papers/2503.16870.
 """
@@ -33,9 +34,10 @@ class SparseDistribution:
     """A part of each of some distributions.
 
     Args:
-        ids: The tokens of each part, shape `(..., entries)`; a shorter part repeats its first token.
-        probabilities: Their probabilities, or estimates of them, same shape; 0 for repetitions.
-        rest: The probability of all other tokens together, shape `(...)`; `None` when they are estimated to have none.
+        ids: The tokens of each part, shape `(..., entries)`.
+        probabilities: Their probabilities, or estimates of them, same shape; 0 where a part has fewer entries.
+        rest: The probability of all other tokens together, shape `(...)`; `None` when they are estimated to have none,
+            and only then parts differ in size.
         negative_entropy: `Σ p log p` of what is compared, shape `(...)`: what the forward KL is more than the
             cross-entropy.
         temperature: The temperature at which the teacher answered so.
@@ -151,7 +153,8 @@ class Sampled:
         log_p = (log_p.cpu() if log_p.device.type == "mps" else log_p).double()  # MPS has no float64
         p = log_p.exp()
         reached = p.cumsum(-1)
-        steps = (k * reached / reached[:, -1:] + offsets.to(p.device)[:, None]).floor()
+        steps = (k * (reached / reached[:, -1:]) + offsets.to(p.device)[:, None]).floor()
+        steps = steps.clamp_max(k)  # where k plus an offset just below 1 is rounded to k + 1
         counts = steps.diff(dim=-1, prepend=torch.zeros_like(steps[:, :1]))
         token, ids = counts.nonzero(as_tuple=True)
         entropy = torch.special.xlogy(p, p).sum(-1)

@@ -159,8 +159,9 @@ def test_a_teacher_that_does_more_than_project_is_asked_whole():
 
 
 @pytest.mark.parametrize("method", ["top_k", "sampled"])
-def test_a_second_call_asks_only_what_is_new(tmp_path, method):
+def test_a_second_call_asks_only_what_is_new(tmp_path, monkeypatch, method):
     """Draws made anew, in other batches and another order, would make of a resumed run another one."""
+    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", 3 * VOCABULARY)
     teacher, rows = make_seq2seq(seed=2), make_pairs(12)
     first = made(teacher, rows.select(range(8)), method=method, store=tmp_path)
     asked = count_rows(teacher)
