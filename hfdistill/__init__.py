@@ -12,6 +12,7 @@ from hfdistill.soft_target_store import StaleSoftTargets
 from hfdistill.soft_targets import soft_targets
 from hfdistill.students import make_student
 from hfdistill.teachers import Combination, EnsembleTeacher, ModelTeacher, MovingAverageTeacher, Teacher, TeacherSignal
+from hfdistill.token_soft_targets import token_soft_targets
 from hfdistill.trainer import DistillationTrainer
 from hfdistill.training_args import DistillationTrainingArguments, Seq2SeqDistillationTrainingArguments
 
@@ -40,5 +41,6 @@ __all__ = [
     "make_student",
     "pseudo_translations",
     "soft_targets",
+    "token_soft_targets",
     "transfer_set",
 ]

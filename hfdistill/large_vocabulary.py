@@ -9,7 +9,7 @@ taken at once, so that nothing of its size outlives it, as Liger Kernel does for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from hfdistill.losses import IGNORED
 from hfdistill.objective import Loss, Objective
+from hfdistill.sparse_distributions import SparseDistribution
 from hfdistill.teachers import TeacherSignal
 
 #: How many logits there are at once. Larger parts are no faster, smaller ones read the projection's weights too often.
@@ -60,7 +61,7 @@ class Logits:
 def loss_in_parts(
     objective: Objective,
     student: Projection,
-    teacher: Projection | None,
+    teacher: Projection | SparseDistribution | None,
     labels: Tensor,
     counts: Tensor,
     logits_at_once: int | None = None,
@@ -70,7 +71,7 @@ def loss_in_parts(
     Args:
         objective: All of its active terms must be `logits_only`.
         student: One item for each target token that counts.
-        teacher: The same items, or `None` when no term needs it.
+        teacher: The same items, or a part of their distributions; `None` when no term needs it.
         labels: The label of each item, shape `(items,)`.
         counts: What each active term is divided by, as from `Objective.counts`.
         logits_at_once: The size of a part, in logits; default `LOGITS_AT_ONCE`.
@@ -82,7 +83,7 @@ def loss_in_parts(
     terms: dict[str, Tensor] = {}
 
     def loss_of_part(logits: Tensor, part: slice) -> Tensor:
-        signal = None if teacher is None else TeacherSignal(logits=teacher.logits(part))
+        signal = None if teacher is None else _signal(teacher, part)
         loss = objective(Logits(logits), signal, {"labels": labels[part]}, counts)
         for name, value in loss.terms.items():
             terms[name] = terms.get(name, torch.zeros_like(value)) + value
@@ -91,6 +92,12 @@ def loss_in_parts(
     size = max(1, (logits_at_once or LOGITS_AT_ONCE) // student.weight.shape[0])
     total = _LossInParts.apply(student.hidden, student.weight, student.bias, loss_of_part, size)
     return Loss(total, terms)
+
+
+def _signal(teacher: Projection | SparseDistribution, part: slice) -> TeacherSignal:
+    if isinstance(teacher, SparseDistribution):
+        return TeacherSignal(sparse=teacher.of(part))
+    return TeacherSignal(logits=teacher.logits(part))
 
 
 class _LossInParts(torch.autograd.Function):
@@ -203,6 +210,25 @@ def logits_held_back(model: Any, tokens_let_through: int = 0) -> Iterator[HeldBa
         yield held
     finally:
         handle.remove()
+
+
+@torch.no_grad()
+def logits_in_parts(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> Iterator[Tensor]:
+    """A model's logits of some target tokens, a part of shape `(items, classes)` at a time.
+
+    Args:
+        model: An unwrapped `transformers` encoder-decoder.
+        inputs: What it reads.
+        tokens: Which target tokens, as a bool tensor `(batch, tokens)`.
+    """
+    with logits_held_back(model, tokens_let_through=1) as held:
+        first = model(**inputs).logits
+    projection = held.projection.of(tokens)
+    logits = None if held.explains(first) else model(**inputs).logits[tokens]
+    size = max(1, LOGITS_AT_ONCE // projection.weight.shape[0])
+    for start in range(0, max(1, len(projection.hidden)), size):
+        part = slice(start, start + size)
+        yield projection.logits(part) if logits is None else logits[part]
 
 
 def counted_tokens(labels: Tensor, counted_rows: Tensor | None) -> Tensor:

@@ -13,9 +13,10 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from hfdistill.architectures import side_of
-from hfdistill.large_vocabulary import HeldBack, counted_tokens, logits_held_back, loss_in_parts
+from hfdistill.large_vocabulary import HeldBack, Projection, counted_tokens, logits_held_back, loss_in_parts
 from hfdistill.losses import COUNTED_ROWS, OneSide
 from hfdistill.objective import Loss, Objective
+from hfdistill.packed_targets import TokenTargetCollator
 from hfdistill.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
 from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
 from hfdistill.trainer import DistillationTrainer
@@ -29,13 +30,15 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
 
     An item of the loss is a target token: one whose label is not -100, the first included. Teacher and student read
     the same source and the same target before it; the decoder's inputs are made from the labels, once. The teacher
-    must share the student's vocabulary. Long vocabularies cost no memory in training: neither model's logits are ever
-    held for the whole batch (see `large_vocabulary`), where each term reads logits one by one, or layers.
+    must share the student's vocabulary. Where the rows carry `teacher_tokens` (made once by `token_soft_targets`),
+    these are its answers, and it is not asked. Long vocabularies cost no memory in training: neither model's logits are
+    ever held for the whole batch (see `large_vocabulary`), where each term reads logits one by one, or layers.
 
     Args:
         model: The student, an encoder-decoder with a language model's head.
         args: `Seq2SeqDistillationTrainingArguments`.
-        teacher: A model, a name or path, a `Teacher`, or `None` when nothing in the objective needs one.
+        teacher: A model, a name or path, a `Teacher`, or `None` when the rows carry `teacher_tokens` or nothing in the
+            objective needs one.
         objective: As in `DistillationTrainer`.
         **kwargs: As for `Seq2SeqTrainer`. The rows bring `input_ids` and `labels`; without a `data_collator` they are
             padded by `DataCollatorForSeq2Seq`.
@@ -67,6 +70,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
             kwargs["data_collator"] = DataCollatorForSeq2Seq(tokenizer)
         super().__init__(model, args, teacher=as_seq2seq_teacher(teacher, args.teacher_dtype), **kwargs)
         check_output_sizes(self.teacher, self.model)
+        classes = self.accelerator.unwrap_model(self.model).get_output_embeddings().weight.shape[0]
+        self.data_collator = TokenTargetCollator(self.data_collator, self.processing_class, classes)
         self._projects_plainly: bool | None = None
 
     def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:
@@ -86,7 +91,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
             student, teacher, batch = super()._ask_both(model, inputs)
         mine.answer, theirs.answer = student, teacher
         if self._projects_plainly is None:
-            plain = mine.explains(student.logits) and (teacher is None or theirs.explains(teacher.logits))
+            logits = None if teacher is None else teacher.logits
+            plain = mine.explains(student.logits) and (logits is None or theirs.explains(logits))
             self._projects_plainly = plain
         if not self._projects_plainly:
             name = type(own).__name__
@@ -128,8 +134,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         if not isinstance(student, HeldBack):
             return super()._loss(objective, student, teacher, batch, counts)
         counted = counted_tokens(batch["labels"], batch.get(COUNTED_ROWS))
-        theirs = None if teacher is None else teacher.projection.of(counted)
-        if theirs is not None and self._can_look(theirs.hidden):
+        theirs = None if teacher is None else (teacher.answer.sparse or teacher.projection).of(counted)
+        if isinstance(theirs, Projection) and self._can_look(theirs.hidden):
             check_finite(theirs.hidden)
         counts = objective.counts([batch]) if counts is None else counts
         in_parts = [term.logits_only for _, term in objective.named_terms(active_only=True)]
@@ -193,7 +199,7 @@ def _check_columns(name: str, dataset: Any) -> None:
         if TEACHER_LOGITS in columns:
             raise ValueError(
                 f"{name} carries {TEACHER_LOGITS}, one answer for a row, and here a teacher answers for each target "
-                "token: remove that column and pass teacher=..."
+                "token: remove that column and pass teacher=..., or keep those answers with token_soft_targets."
             )
         if columns and "labels" not in columns:
             raise ValueError(

@@ -46,6 +46,8 @@ class StaleSoftTargets(ValueError):
 class SoftTargetStore:
     """Logits by row key, in memory and in a folder.
 
+    Another kind of answer is a subclass with another `to_arrays`, `from_arrays` and `rows`.
+
     Args:
         folder: Where to keep them; made when it is not there.
         manifest: What they depend on: equal for all who share the folder.
@@ -59,7 +61,7 @@ class SoftTargetStore:
 
     def __init__(self, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
-        self._logits: dict[bytes, np.ndarray] = {}
+        self._answers: dict[bytes, Any] = {}
         self._read: set[str] = set()
         self._check(dict(manifest))
         self.load()
@@ -78,20 +80,37 @@ class SoftTargetStore:
         """Reads the parts that are new since the last look, of whichever process wrote them."""
         for path in sorted(self.folder.glob("part-*.npz")):
             if path.name not in self._read:
-                self._logits.update(_read_part(path))
+                self._answers.update(self._read_part(path))
                 self._read.add(path.name)
 
-    def add(self, keys: Sequence[bytes], logits: np.ndarray) -> None:
-        """Keeps the logits, shape `(rows, classes)`, of these keys as one part."""
+    def to_arrays(self, answers: Sequence[Any]) -> dict[str, np.ndarray]:
+        """The answers to some rows as a part keeps them."""
+        return {"logits": np.stack(answers)}
+
+    def from_arrays(self, part: Mapping[str, np.ndarray]) -> Iterable[Any]:
+        """The answers that a part keeps, in their order."""
+        return part["logits"]
+
+    def add(self, keys: Sequence[bytes], answers: Sequence[Any]) -> None:
+        """Keeps the answers to these keys as one part."""
         path = self.folder / f"part-{uuid.uuid4().hex}.npz"
         content = io.BytesIO()
-        np.savez(content, keys=np.frombuffer(b"".join(keys), dtype=np.uint8), logits=logits)
+        arrays: dict[str, Any] = {"keys": np.frombuffer(b"".join(keys), dtype=np.uint8), **self.to_arrays(answers)}
+        np.savez(content, **arrays)
         _write_whole(path, content.getvalue())
-        self._logits.update(zip(keys, logits, strict=True))
+        self._answers.update(zip(keys, answers, strict=True))
         self._read.add(path.name)
 
+    def _read_part(self, path: Path) -> dict[bytes, Any]:
+        try:
+            with np.load(path) as part:
+                return dict(zip(_split(part["keys"].tobytes()), self.from_arrays(part), strict=True))
+        except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            logger.warning("%s is damaged (%s): delete it. The teacher is asked about its rows again.", path, error)
+            return {}
+
     def __contains__(self, key: bytes) -> bool:
-        return key in self._logits
+        return key in self._answers
 
     def rows(self, keys: Iterable[bytes]) -> np.ndarray:
         """The logits of these keys, shape `(rows, classes)`, float32.
@@ -99,8 +118,16 @@ class SoftTargetStore:
         Raises:
             KeyError: when one is missing.
         """
+        return np.stack(self.found(keys))
+
+    def found(self, keys: Iterable[bytes]) -> list[Any]:
+        """The answers to these keys.
+
+        Raises:
+            KeyError: when one is missing.
+        """
         try:
-            return np.stack([self._logits[key] for key in keys])
+            return [self._answers[key] for key in keys]
         except KeyError:
             raise KeyError(
                 f"{self.folder} lacks {self.what} that another process should have written: with several machines, "
@@ -126,21 +153,22 @@ def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     config = {name: value for name, value in model.config.to_dict().items() if name not in _NAMES_IN_CONFIG}
     return {
         "teacher class": type(model).__name__,
-        "teacher configuration": _hash_of(config),
+        "teacher configuration": hash_of(config),
         "teacher weights": weights.hexdigest(),
         "teacher dtype": str(model.dtype),
-        "tokenizer": _hash_of(sorted(tokenizer.get_vocab().items())),
+        "tokenizer": hash_of(sorted(tokenizer.get_vocab().items())),
         "max_length": max_length,
     }
 
 
-def _hash_of(value: Any) -> str:
+def hash_of(value: Any) -> str:
+    """A hash of what can be written as JSON, the same in every process."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=KEY_BYTES).hexdigest()
 
 
 def default_folder(manifest: Mapping[str, Any]) -> Path:
     """A folder in the Hugging Face cache, named by its contents' manifest, so that it can never be another's."""
-    return Path(HF_HOME) / "hfdistill" / "soft_targets" / _hash_of(manifest)
+    return Path(HF_HOME) / "hfdistill" / "soft_targets" / hash_of(manifest)
 
 
 def _refuse_stale(what: str, folder: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -154,15 +182,6 @@ def _refuse_stale(what: str, folder: Path, kept: Mapping[str, Any], wanted: Mapp
             f"the {what} in {folder} are stale: they differ in {'; '.join(differing)}. Delete the folder, or "
             "name another one."
         )
-
-
-def _read_part(path: Path) -> dict[bytes, np.ndarray]:
-    try:
-        with np.load(path) as part:
-            return dict(zip(_split(part["keys"].tobytes()), part["logits"], strict=True))
-    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        logger.warning("%s is damaged (%s): delete it. The teacher is asked about its rows again.", path, error)
-        return {}
 
 
 def _write_whole(path: Path, content: bytes) -> None:

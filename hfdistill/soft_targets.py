@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,8 +91,8 @@ def _readable(
     if given.model.can_generate():
         raise ValueError(
             f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each target "
-            "token: pass it as the teacher of a Seq2SeqDistillationTrainer, or let it translate with "
-            "pseudo_translations."
+            "token: keep those with token_soft_targets, pass it as the teacher of a Seq2SeqDistillationTrainer, or let "
+            "it translate with pseudo_translations."
         )
     tokenizers, columns = (processing_class, given.processing_class), (text_columns, given.text_columns)
     if not alone:
@@ -157,7 +157,7 @@ def _with_column(dataset: Dataset, logits: Sequence[np.ndarray]) -> Dataset:
 class SoftTargetMaker:
     """A teacher on this process's device, and the store of what it has said.
 
-    Another kind of answer than logits is a subclass with another `store_class`, `manifest` and `answers`.
+    Another kind of answer than logits is a subclass with another `store_class`, `reader`, `manifest` or `answers`.
     """
 
     description = "Soft targets"
@@ -178,6 +178,11 @@ class SoftTargetMaker:
             folder = own if store is None else store if alone else Path(store) / own.name
             self.store = self.store_class(folder, manifest)
 
+    @property
+    def reader(self) -> Callable[[Mapping[str, Sequence[Any]]], dict[str, list[Any]]]:
+        """What the teacher reads of dataset rows."""
+        return self.teacher.reader
+
     def manifest(self) -> dict[str, Any]:
         """What the answers depend on beside the text."""
         return describe_teacher(self.teacher.model, self.tokenizer, self.teacher.max_length)
@@ -188,7 +193,7 @@ class SoftTargetMaker:
             raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")
         with self.state.main_process_first():
             tokens = dataset.with_format(None).map(
-                self.teacher.reader,
+                self.reader,
                 batched=True,
                 remove_columns=dataset.column_names,
                 desc="Tokens for the teacher",
@@ -210,7 +215,7 @@ class SoftTargetMaker:
     def of_window(self, rows: Mapping[str, Sequence[Any]]) -> np.ndarray:
         """The logits of some streamed rows, asked by this process alone."""
         check_text_columns(self.teacher, list(rows))
-        tokens = Dataset.from_dict(self.teacher.reader(rows))
+        tokens = Dataset.from_dict(self.reader(rows))
         keys, missing = self._keys(tokens)
         self._ask(tokens, keys, missing)
         return self.store.rows(keys)
@@ -231,7 +236,7 @@ class SoftTargetMaker:
         """Asks the teacher about the rows `mine` and keeps the answers; `total` of all processes shows the progress."""
         model = self.teacher.model.to(self.state.device).eval()
         hidden = total is None or not self.state.is_main_process
-        unsaved: dict[bytes, np.ndarray] = {}
+        unsaved: dict[bytes, Any] = {}
         saved_at = time.monotonic()
         with tqdm(total=total, desc=self.description, unit=" examples", disable=hidden) as bar:
             for start in range(0, len(mine), self.batch_size):
@@ -244,8 +249,8 @@ class SoftTargetMaker:
                     saved_at = time.monotonic()
             self._save(unsaved)
 
-    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
-        """The teacher's answers to some rows, the first axis that of the rows."""
+    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> Sequence[Any] | np.ndarray:
+        """The teacher's answers to some rows, in their order."""
         columns = tokens.select(rows).remove_columns("cut").to_list()
         logits = answer(model, self.tokenizer, columns)
         broken = ~np.isfinite(logits).all(axis=-1)
@@ -258,7 +263,7 @@ class SoftTargetMaker:
             )
         return logits
 
-    def _save(self, unsaved: dict[bytes, np.ndarray]) -> None:
+    def _save(self, unsaved: dict[bytes, Any]) -> None:
         if unsaved:
-            self.store.add(list(unsaved), np.stack(list(unsaved.values())))
+            self.store.add(list(unsaved), list(unsaved.values()))
             unsaved.clear()

@@ -20,7 +20,8 @@ def check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
     if signal is None:
         raise ValueError(
             "the objective weighs soft targets, and there is neither a teacher nor a column teacher_logits in the "
-            "batch: pass teacher=..., make the column with soft_targets(...), or set alpha=0 to learn from labels."
+            "batch: pass teacher=..., make the column with soft_targets(...) (of target tokens: teacher_tokens with "
+            "token_soft_targets(...)), or set alpha=0 to learn from labels."
         )
     if missing := objective.outputs - signal.available:
         raise ValueError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from hfdistill.soft_target_store import hash_of
 from hfdistill.teachers import ModelTeacher, Teacher
 
 _WAY_OUT = (
@@ -43,3 +45,25 @@ def _check_one(teacher: ModelTeacher, student: Any, processing_class: Any) -> No
             f"the teacher's vocabulary has {sizes[0]} entries and the student's {sizes[1]}, and they share token ids; "
             + _WAY_OUT
         )
+
+
+def vocabulary_key(processing_class: PreTrainedTokenizerBase) -> bytes:
+    """Eight bytes that are the same for tokenizers that give every token the same id."""
+    return bytes.fromhex(hash_of(sorted(processing_class.get_vocab().items())))[:8]
+
+
+def same_tokens(teacher: PreTrainedTokenizerBase, student: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of all tokens: the student's, rising, and the teacher's of the same names.
+
+    Raises:
+        ValueError: when the one knows tokens that the other does not.
+    """
+    theirs, ours = teacher.get_vocab(), student.get_vocab()
+    if differing := sorted(theirs.keys() ^ ours.keys()):
+        raise ValueError(
+            f"of the teacher's {len(theirs)} tokens and the student's {len(ours)}, {len(differing)} are known to one "
+            f"alone, such as {differing[0]!r}: token by token they must share a vocabulary, in any order; otherwise "
+            "let the teacher translate the training texts (pseudo_translations)."
+        )
+    names = sorted(ours, key=ours.__getitem__)
+    return np.array([ours[name] for name in names]), np.array([theirs[name] for name in names])

@@ -13,14 +13,14 @@
     accelerate launch recipes/translation.py --student_num_decoder_layers 2 --baseline
     accelerate launch recipes/translation.py --teacher_name_or_path my/marian --train_file pairs.jsonl
     accelerate launch recipes/translation.py settings.yaml --export ctranslate2
+
+Its options are in translation_options.py.
 """
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import (
@@ -30,15 +30,16 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
+from translation_options import HUB_TEACHER, Recipe, RecipeTrainingArguments, arguments
 
 from hfdistill import (
     Seq2SeqDistillationTrainer,
-    Seq2SeqDistillationTrainingArguments,
     make_student,
     pseudo_translations,
+    token_soft_targets,
     transfer_set,
 )
-from hfdistill.command_line import parse_arguments, plain_errors, say
+from hfdistill.command_line import plain_errors, say
 from hfdistill.ctranslate2_export import check_ctranslate2, export_ctranslate2
 from hfdistill.ctranslate2_model import CTranslate2Model
 from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, translation_dataset
@@ -50,92 +51,12 @@ from hfdistill.seq2seq import check_translator, set_languages
 from hfdistill.translation_metrics import translation_metrics
 from hfdistill.translation_report import compare_translations, write_translations
 
-HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
-HUB_DATASET = "bentrevett/multi30k"
+#: Sentences that an exported student is compared with its original on.
 CHECKED_TEXTS = 500
-METHODS = ("word", "sequence", "shrink")
-
-
-@dataclass
-class Recipe:
-    """Which teacher, which student, which texts."""
-
-    teacher_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": f"Translator, Hub or folder; default {HUB_TEACHER}, or a new Marian to train."},
-    )
-    train_teacher: bool = field(default=False, metadata={"help": "Train the teacher on the texts first."})
-    teacher_size: list[int] = field(
-        default_factory=lambda: [3, 3, 256],
-        metadata={"help": "Encoder layers, decoder layers and width of a new Marian."},
-    )
-    vocab_size: int = field(default=8000, metadata={"help": "Entries of a new Marian's joint vocabulary."})
-    methods: list[str] = field(
-        default_factory=lambda: list(METHODS),
-        metadata={
-            "help": "How the student learns from the teacher: any of word, sequence, shrink.",
-            "choices": METHODS,
-        },
-    )
-    student_num_encoder_layers: int | None = field(default=None, metadata={"help": "Default: as many as the teacher."})
-    student_num_decoder_layers: int | None = field(
-        default=None, metadata={"help": "Default: a third of the teacher's."}
-    )
-    student_hidden_size: int | None = field(
-        default=None, metadata={"help": "Width of the student, where it does not shrink the teacher."}
-    )
-    student_vocab_size: int | None = field(
-        default=None, metadata={"help": "A joint vocabulary of the student's own; goes with --methods sequence alone."}
-    )
-    interpolate: bool = field(
-        default=False, metadata={"help": "sequence: the candidate closest to people's translation, not the likeliest."}
-    )
-    dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Parallel set on the Hub."})
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
-    train_file: str | None = field(default=None, metadata={"help": "Your pairs: json lines, csv, tsv or parquet."})
-    validation_file: str | None = field(default=None, metadata={"help": "Default: a tenth of the training pairs."})
-    test_file: str | None = field(default=None, metadata={"help": "The figures are measured here, else on validation."})
-    unlabeled_file: str | None = field(
-        default=None, metadata={"help": "More source texts, for the teacher to translate."}
-    )
-    source_lang: str = field(default="en", metadata={"help": "Column of the source texts, or their language."})
-    target_lang: str = field(default="de", metadata={"help": "Column of the target texts, or their language."})
-    source_tag: str | None = field(default=None, metadata={"help": "A teacher of many languages: its tag, eng_Latn."})
-    target_tag: str | None = field(default=None, metadata={"help": "Likewise, such as deu_Latn."})
-    max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to on either side."})
-    num_beams: int = field(default=5, metadata={"help": "Beam of the teacher's translations and of the measurement."})
-    baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
-    export: str | None = field(
-        default=None, metadata={"help": "Also write the student for CTranslate2, in int8.", "choices": ["ctranslate2"]}
-    )
-    demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
-
-
-@dataclass
-class RecipeTrainingArguments(Seq2SeqDistillationTrainingArguments):
-    """The training arguments, with this recipe's defaults: texts batched by length, evaluated by their losses."""
-
-    output_dir: str = "distilled-translation"
-    learning_rate: float = 3e-4
-    num_train_epochs: float = 5
-    per_device_train_batch_size: int = 32
-    per_device_eval_batch_size: int = 64
-    warmup_steps: float = 0.06
-    temperature: float = 1.0
-    alpha: float = 0.8
-    train_sampling_strategy: str = "group_by_length"
-    eval_strategy: str = "epoch"
-    save_strategy: str = "epoch"
-    save_total_limit: int = 1
-    logging_steps: float = 0.02
-    report_to: str = "none"
-    dataloader_pin_memory: bool = torch.accelerator.is_available()
-    use_cpu: bool = not torch.accelerator.is_available()  # said, or the processes of torchrun do not find each other
 
 
 def main() -> None:
     recipe, args = arguments()
-    check_methods(recipe)
     folder, resume = begin_run(args)
 
     # ---- Texts and teacher ----
@@ -164,8 +85,11 @@ def main() -> None:
     say("Training the student.")
     word = "word" in recipe.methods
     student_args = args if word else args.for_labels_only(str(folder), push_to_hub=args.push_to_hub)
+    if recipe.soft_targets:
+        dataset = ask_once(recipe, args, teacher, dataset, tokenizer)
+    asked = teacher if word and not recipe.soft_targets else None
     trainer = Seq2SeqDistillationTrainer(
-        new_student(), student_args, teacher=teacher if word else None, **on(dataset, student_tokenizer, args)
+        new_student(), student_args, teacher=asked, **on(dataset, student_tokenizer, args)
     )
     train_and_save(trainer, resume)
     models = {"teacher": teacher, "student": trainer.model}
@@ -182,70 +106,11 @@ def main() -> None:
 
     # ---- What was lost ----
     if trainer.is_world_process_zero():
-        split = "test" if "test" in data.dataset else "validation"
-        if recipe.export:
-            models["ctranslate2"], note = converted(recipe, trainer.model, student_tokenizer, data, split, folder)
-            notes.append(note)
-        comparison = compare_translations(
-            models,
-            {role: tokenizer if role == "teacher" else student_tokenizer for role in models},
-            data.dataset[split],
-            source=data.source,
-            target=data.target,
-            split=split,
-            num_beams=recipe.num_beams,
-            max_length=recipe.max_length,
-        )
-        notes.append(write_translations(folder, comparison))
-        write_report(folder, comparison, histories, notes)
-        trainer.card_facts = card_facts(recipe, data, comparison)
+        tokenizers = {role: tokenizer if role == "teacher" else student_tokenizer for role in (*models, "ctranslate2")}
+        trainer.card_facts = report(recipe, folder, data, models, tokenizers, histories, notes)
         trainer.create_model_card()
-        print(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
-        if recipe.demo:
-            print(DEMO_NOTICE)
     if args.push_to_hub:
         trainer.push_to_hub()
-
-
-def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
-    classes = (Recipe, RecipeTrainingArguments)
-    recipe, args = parse_arguments(classes, __doc__.splitlines()[0])
-    if recipe.demo:
-        demo = {
-            "train_teacher": True,
-            "baseline": True,
-            "methods": ["word", "sequence"],
-            "max_length": 48,
-            "num_beams": 3,
-        }
-        encoder_layers, decoder_layers, width = DEMO.student_size
-        sizes = {"student_num_encoder_layers": encoder_layers, "student_num_decoder_layers": decoder_layers}
-        sizes |= {"student_hidden_size": width, "teacher_size": list(DEMO.teacher_size), "vocab_size": DEMO.vocab_size}
-        defaults = {**demo, **sizes, **DEMO.student_training}
-        recipe, args = parse_arguments(classes, __doc__.splitlines()[0], defaults)
-    return recipe, args
-
-
-def check_methods(recipe: Recipe) -> None:
-    if (recipe.source_tag is None) != (recipe.target_tag is None):
-        raise ValueError("--source_tag and --target_tag go together: a teacher of many languages needs both.")
-    if not recipe.methods:
-        raise ValueError("--methods names none: without a teacher the student is the --baseline.")
-    if recipe.student_vocab_size and set(recipe.methods) != {"sequence"}:
-        raise ValueError(
-            "--student_vocab_size gives the student words of its own, about which the teacher has no answers and no "
-            "weights: it goes with --methods sequence alone."
-        )
-    if recipe.interpolate and "sequence" not in recipe.methods:
-        raise ValueError("--interpolate chooses among the teacher's translations: it goes with --methods sequence.")
-    if recipe.interpolate and recipe.unlabeled_file:
-        raise ValueError("--interpolate needs people's translations to be close to, and --unlabeled_file has none.")
-    if recipe.unlabeled_file and "sequence" not in recipe.methods:
-        raise ValueError("--unlabeled_file holds texts for the teacher to translate: it goes with --methods sequence.")
-    if recipe.student_hidden_size and "shrink" in recipe.methods:
-        raise ValueError(
-            "--student_hidden_size and --methods shrink exclude one another: the teacher's layers have its own width."
-        )
 
 
 def read_texts(recipe: Recipe) -> TranslationData:
@@ -366,6 +231,52 @@ def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, args: RecipeTra
     splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
     metrics = translation_metrics(tokenizer) if args.predict_with_generate else None
     return {**splits, "processing_class": tokenizer, "compute_metrics": metrics}
+
+
+def ask_once(
+    recipe: Recipe,
+    args: RecipeTrainingArguments,
+    teacher: PreTrainedModel,
+    dataset: DatasetDict,
+    tokenizer: PreTrainedTokenizerBase,
+) -> DatasetDict:
+    """The splits that are trained and evaluated on, with the teacher's answers to their target tokens."""
+    splits = DatasetDict({name: dataset[name] for name in ("train", "validation")})
+    how = {"method": recipe.soft_targets, "temperature": args.temperature, "dtype": args.teacher_dtype}
+    return token_soft_targets(teacher, splits, tokenizer, **how)
+
+
+def report(
+    recipe: Recipe,
+    folder: Path,
+    data: TranslationData,
+    models: dict[str, PreTrainedModel | CTranslate2Model],
+    tokenizers: dict[str, PreTrainedTokenizerBase],
+    histories: dict[str, list],
+    notes: list[str],
+) -> CardFacts:
+    """Measures the models, writes the report and prints the table; what the card says of them."""
+    split = "test" if "test" in data.dataset else "validation"
+    if recipe.export:
+        student = models["student"]
+        models["ctranslate2"], note = converted(recipe, student, tokenizers["student"], data, split, folder)
+        notes.append(note)
+    comparison = compare_translations(
+        models,
+        {role: tokenizers[role] for role in models},
+        data.dataset[split],
+        source=data.source,
+        target=data.target,
+        split=split,
+        num_beams=recipe.num_beams,
+        max_length=recipe.max_length,
+    )
+    notes.append(write_translations(folder, comparison))
+    write_report(folder, comparison, histories, notes)
+    print(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
+    if recipe.demo:
+        print(DEMO_NOTICE)
+    return card_facts(recipe, data, comparison)
 
 
 def converted(

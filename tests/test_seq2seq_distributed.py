@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import IN_ORDER, distance, weights
+from tiny import IN_ORDER, distance, make_tokenizer, weights
 from tiny_seq2seq import ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
+
+from hfdistill import token_soft_targets
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +25,9 @@ EVALUATED = ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agre
 def ranks(tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # A cache of its own: the ranks must make the stored answers together.
+    home = {"HF_HOME": str(out / "hf_home"), "HF_DATASETS_CACHE": str(out / "datasets")}
+    environment = {**os.environ, **home, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     run = subprocess.run(
         [sys.executable, *launch, str(SCRIPT), str(out)], env=environment, check=False, capture_output=True, text=True
     )
@@ -76,3 +80,18 @@ def test_two_ranks_learn_from_layers_as_one_does(ranks, tmp_path, layout):
     logged = (*LOGGED, "encoder_hidden_states_loss", "decoder_hidden_states_loss", "decoder_minilm_loss")
     for ours, theirs in zip(first["logs"], [log for log in trainer.state.log_history if "loss" in log], strict=True):
         assert [ours[key] for key in logged] == pytest.approx([theirs[key] for key in logged], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["top_k", "sampled"])
+def test_two_ranks_train_on_stored_answers_as_one_does(ranks, tmp_path, method):
+    """Made by two processes and read by two: the same answers, and each token counts once."""
+    first, second = (result[method] for result in ranks)
+    assert distance(first["weights"], second["weights"]) == 0, "the ranks went apart"
+    rows = token_soft_targets(make_seq2seq(seed=2), make_pairs(11), make_tokenizer(), k=6, method=method)
+    student = make_seq2seq(seed=1)
+    trainer = make_seq2seq_trainer(tmp_path, student, rows, given={"eval_dataset": rows}, **IN_ORDER)
+    trainer.train()
+    assert distance(first["weights"], weights(student)) < 5e-6
+    metrics = trainer.evaluate()
+    names = ("eval_loss", "eval_soft_target_loss")
+    assert [first["metrics"][name] for name in names] == pytest.approx([metrics[name] for name in names], rel=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,10 +15,14 @@ from hfdistill.losses.divergences import DIVERGENCES, Divergence, at_least_float
 from hfdistill.schedules import Schedule
 
 if TYPE_CHECKING:
+    from hfdistill.sparse_distributions import SparseDistribution
     from hfdistill.teachers import TeacherSignal
     from hfdistill.training_args import DistillationTrainingArguments
 
 IGNORED = -100
+
+#: The divergences that are a sum over the teacher's likely tokens, so that a part of its distribution tells them.
+OF_A_PART = ("forward_kl", "ce")
 
 
 class Labels(Term):
@@ -162,6 +167,8 @@ class SoftTargets(Term):
         return labelled(batch["labels"]) if has_token_labels(batch, self.problem_type) else super().valid(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        if teacher is not None and teacher.sparse is not None and self.divergence in OF_A_PART:
+            return self._from_a_part(student.logits, teacher.sparse)
         temperature, divergence = self.scheduled(self.temperature), self._divergence()
         on_logits = self.standardize_logits or self.divergence == "mse"
         student_logits, teacher_logits = _logit_pair(student, teacher, 1.0 if on_logits else temperature)
@@ -173,6 +180,23 @@ class SoftTargets(Term):
         if not many or self.divergence == "mse":  # mse is on the logits: the added zeros of `_yes_no` would halve it
             return divergence(student_logits, teacher_logits, temperature)
         return divergence(_yes_no(student_logits), _yes_no(teacher_logits), temperature).mean(-1)
+
+    def _from_a_part(self, logits: Tensor, part: SparseDistribution) -> Tensor:
+        """As by the divergence, of the part of the teacher's distribution that was kept."""
+        temperature, said = self.temperature, part.temperature
+        if (
+            self.standardize_logits
+            or isinstance(temperature, Schedule)
+            or not math.isclose(temperature, said, rel_tol=1e-6)
+        ):
+            raise ValueError(
+                f"the stored token soft targets are of temperature {said:g} and say nothing of another, and here "
+                f"soft_targets has {self.config()}: train at that temperature, or make them with temperature=..."
+            )
+        losses = part.cross_entropy(log_probabilities(logits, temperature))
+        if self.divergence == "forward_kl":
+            losses = losses + part.negative_entropy
+        return temperature**2 * losses
 
     def _divergence(self) -> Divergence:
         if self.divergence == "js":
@@ -193,6 +217,11 @@ class SoftTargets(Term):
 def _logit_pair(student: StudentOutput, teacher: TeacherSignal | None, temperature: float) -> tuple[Tensor, Tensor]:
     # Several teachers' mean is another distribution at each temperature.
     logits = None if teacher is None else teacher.logits_at(temperature)
+    if teacher is not None and teacher.sparse is not None:
+        raise ValueError(
+            "stored token soft targets are a part of the teacher's distribution, of which soft_targets can be computed "
+            f"with the divergences {' and '.join(OF_A_PART)} alone: take one of these, or pass the model as teacher=..."
+        )
     if logits is None:
         raise ValueError("a term on soft targets needs the teacher's logits, and this batch has none.")
     if student.logits.shape != logits.shape:

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import TrainerCallback
 
+    from hfdistill.sparse_distributions import SparseDistribution
+
 PREFIX = "teacher_"
 TEACHER_LOGITS = "teacher_logits"
 ENSEMBLE_LOGITS = "ensemble_logits"
+TEACHER_TOKENS = "teacher_tokens"
 #: The columns that hold what was answered earlier.
-SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS)
+SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS, TEACHER_TOKENS)
 
 
 @dataclass
@@ -35,6 +38,7 @@ class TeacherSignal:
         values: Likewise.
         encoder_hidden_states: Of an encoder-decoder, those of the encoder; likewise the other fields named so.
         decoder_hidden_states: Those of the decoder.
+        sparse: In place of logits, a part of the distribution that they would give.
     """
 
     logits: Tensor | None = None
@@ -51,6 +55,7 @@ class TeacherSignal:
     decoder_queries: tuple[Tensor, ...] | None = None
     decoder_keys: tuple[Tensor, ...] | None = None
     decoder_values: tuple[Tensor, ...] | None = None
+    sparse: SparseDistribution | None = None
 
     @property
     def available(self) -> frozenset[str]:

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hfdistill.teachers.base import ENSEMBLE_LOGITS, SOFT_TARGETS, TEACHER_LOGITS, Teacher, TeacherSignal
+from hfdistill.sparse_distributions import SparseDistribution
+from hfdistill.teachers.base import (
+    ENSEMBLE_LOGITS,
+    SOFT_TARGETS,
+    TEACHER_LOGITS,
+    TEACHER_TOKENS,
+    Teacher,
+    TeacherSignal,
+)
 from hfdistill.teachers.combination import Combination
 
 
 class StoredTeacher(Teacher):
     """Reads the soft targets of a row: one teacher's in `teacher_logits`, or several teachers' in `ensemble_logits`.
 
-    Several teachers' answers are kept apart, so that their mean can be taken at whatever temperature is asked for.
+    What one teacher said of each target token is in `teacher_tokens`. Several teachers' answers are kept apart, so that
+    their mean can be taken at whatever temperature is asked for.
 
     Args:
         combination: How those of several become one.
@@ -36,5 +45,7 @@ class StoredTeacher(Teacher):
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
         if TEACHER_LOGITS in batch:
             return TeacherSignal(logits=batch[TEACHER_LOGITS])
+        if TEACHER_TOKENS in batch:
+            return TeacherSignal(sparse=SparseDistribution.of_batch(batch[TEACHER_TOKENS]))
         problem_type = getattr(self._student_config, "problem_type", None)
         return self.combination(batch[ENSEMBLE_LOGITS].movedim(1, 0), problem_type, self.step)

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import TEXTS
 from matplotlib.image import imread
+from tiny_seq2seq import make_translator
 
 BENCHMARKS = Path(__file__).parents[2] / "recipes" / "benchmarks"
 QUICK = ("--epochs", "1", "--seeds", "2", "--student_num_hidden_layers", "1")
@@ -37,6 +39,26 @@ def measure(tokenizer, tiny_bert, text_dataset, tmp_path):
         return (out / "table.md").read_text(), dict(figures), done.stdout
 
     return run
+
+
+@pytest.mark.slow
+def test_token_soft_targets(tmp_path):
+    """Of few classes all of them are kept, and nothing is off but rounding; draws are off, and fewer bytes."""
+    teacher, tokenizer = make_translator()
+    for part in (teacher, tokenizer):
+        part.save_pretrained(tmp_path / "teacher")
+    pairs = [json.dumps({"translation": {"en": text, "de": text[::-1]}}) for text in TEXTS]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(pairs))
+    command = [sys.executable, BENCHMARKS / "token_soft_targets.py", "--teacher", tmp_path / "teacher"]
+    command += ["--train_file", tmp_path / "pairs.jsonl", "--rows", "20", "--batch_sizes", "20"]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    lines = {line[:14].split()[0] + line[:14].split()[1]: line for line in done.stdout.splitlines()[1:]}
+    bytes_of = {name: float(line[14:].split()[0]) for name, line in lines.items()}
+    error_of = {name: float(line.split("gradient")[1].strip(" %")) for name, line in lines.items()}
+    assert bytes_of["sampledk=50"] < bytes_of["top_kk=50"] and error_of["sampledk=100"] < error_of["sampledk=12"]
+    assert 0 < error_of["top_kk=50"] < error_of["top_kk=12"]
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ def recipe(home, monkeypatch, capfd):
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", [str(RECIPE), *BASICS, *words])
+        monkeypatch.syspath_prepend(str(RECIPE.parent))  # as for a script
         capfd.readouterr()
         runpy.run_path(str(RECIPE), run_name="__main__")
         return capfd.readouterr().out
@@ -163,7 +164,18 @@ def test_a_named_teacher_is_trained_on(home, recipe):
     assert 0 < furthest < 0.1, "trained, and from where it was"
 
 
+@pytest.mark.parametrize("method", ["sampled", "top_k"])
+def test_the_teachers_answers_are_kept(home, recipe, method):
+    """Asked once, before training; a teacher that is still asked in every step would report its agreement."""
+    recipe(*OWN, "--methods", "word", "--soft_targets", method, "--student_hidden_size", "32", "--temperature", "1.5")
+    complete(home / "out", ("teacher", "student"))
+    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    [state] = (home / "out").glob("checkpoint-*/trainer_state.json")
+    assert "eval_soft_target_loss" in state.read_text() and "eval_agreement" not in state.read_text()
+
+
 REFUSED = {
+    "answers to no words": (("--soft_targets", "top_k", "--methods", "sequence"), "go with --methods word"),
     "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
     "close to what is not there": (("--interpolate", "--unlabeled_file", "x.csv"), "--unlabeled_file has none"),
     "word with another vocabulary": (("--student_vocab_size", "60"), "goes with --methods sequence alone"),

@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tiny import IN_ORDER, weights
+from tiny import IN_ORDER, make_tokenizer, weights
 from tiny_seq2seq import ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
+
+from hfdistill import token_soft_targets
 
 LAYOUTS = {
     "halves": {"per_device_train_batch_size": 4},
@@ -15,15 +17,18 @@ LAYOUTS = {
 }
 
 
-def train(out, count, layout):
-    rows = make_pairs(count)
+def train(out, count, layout, method=None):
+    """A run with a teacher asked in every step, or with its answers kept by a method."""
+    rows, teacher = make_pairs(count), make_seq2seq(seed=2)
+    if method:
+        rows, teacher = token_soft_targets(teacher, rows, make_tokenizer(), k=6, method=method, batch_size=2), None
     seen = []
     given = {"eval_dataset": rows, "compute_metrics": lambda prediction: seen.append(prediction) or {}}
     trainer = make_seq2seq_trainer(
         out,
         make_seq2seq(seed=1),
         rows,
-        teacher=make_seq2seq(seed=2),
+        teacher=teacher,
         given=given,
         predict_with_generate=True,
         per_device_eval_batch_size=2,
@@ -50,5 +55,6 @@ if __name__ == "__main__":
     out = Path(sys.argv[1])
     results = {(count, layout): train(out, count, layout) for count in (16, 11) for layout in LAYOUTS}
     results |= {("layers", layout): train_on_layers(out, layout) for layout in LAYOUTS}
+    results |= {method: train(out, 11, "quarters", method) for method in ("top_k", "sampled")}
     torch.save(results, out / f"rank{torch.distributed.get_rank()}.pt")
     torch.distributed.destroy_process_group()

@@ -1,0 +1,137 @@
+"""What can be said to `translation.py` on the command line: its options, their defaults, and which go together."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from hfdistill import Seq2SeqDistillationTrainingArguments
+from hfdistill.command_line import parse_arguments
+from hfdistill.demo_translation import DEMO
+
+DESCRIPTION = "Distil a translation model: a trained teacher goes in, a small fast student and a report come out."
+HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
+HUB_DATASET = "bentrevett/multi30k"
+METHODS = ("word", "sequence", "shrink")
+
+
+@dataclass
+class Recipe:
+    """Which teacher, which student, which texts."""
+
+    teacher_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": f"Translator, Hub or folder; default {HUB_TEACHER}, or a new Marian to train."},
+    )
+    train_teacher: bool = field(default=False, metadata={"help": "Train the teacher on the texts first."})
+    teacher_size: list[int] = field(
+        default_factory=lambda: [3, 3, 256],
+        metadata={"help": "Encoder layers, decoder layers and width of a new Marian."},
+    )
+    vocab_size: int = field(default=8000, metadata={"help": "Entries of a new Marian's joint vocabulary."})
+    methods: list[str] = field(
+        default_factory=lambda: list(METHODS),
+        metadata={
+            "help": "How the student learns from the teacher: any of word, sequence, shrink.",
+            "choices": METHODS,
+        },
+    )
+    soft_targets: str | None = field(
+        default=None,
+        metadata={
+            "help": "word: ask the teacher once, and keep its answers as draws or as the likeliest tokens.",
+            "choices": ("sampled", "top_k"),
+        },
+    )
+    student_num_encoder_layers: int | None = field(default=None, metadata={"help": "Default: as many as the teacher."})
+    student_num_decoder_layers: int | None = field(
+        default=None, metadata={"help": "Default: a third of the teacher's."}
+    )
+    student_hidden_size: int | None = field(
+        default=None, metadata={"help": "Width of the student, where it does not shrink the teacher."}
+    )
+    student_vocab_size: int | None = field(
+        default=None, metadata={"help": "A joint vocabulary of the student's own; goes with --methods sequence alone."}
+    )
+    interpolate: bool = field(
+        default=False, metadata={"help": "sequence: the candidate closest to people's translation, not the likeliest."}
+    )
+    dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Parallel set on the Hub."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
+    train_file: str | None = field(default=None, metadata={"help": "Your pairs: json lines, csv, tsv or parquet."})
+    validation_file: str | None = field(default=None, metadata={"help": "Default: a tenth of the training pairs."})
+    test_file: str | None = field(default=None, metadata={"help": "The figures are measured here, else on validation."})
+    unlabeled_file: str | None = field(
+        default=None, metadata={"help": "More source texts, for the teacher to translate."}
+    )
+    source_lang: str = field(default="en", metadata={"help": "Column of the source texts, or their language."})
+    target_lang: str = field(default="de", metadata={"help": "Column of the target texts, or their language."})
+    source_tag: str | None = field(default=None, metadata={"help": "A teacher of many languages: its tag, eng_Latn."})
+    target_tag: str | None = field(default=None, metadata={"help": "Likewise, such as deu_Latn."})
+    max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to on either side."})
+    num_beams: int = field(default=5, metadata={"help": "Beam of the teacher's translations and of the measurement."})
+    baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
+    export: str | None = field(
+        default=None, metadata={"help": "Also write the student for CTranslate2, in int8.", "choices": ["ctranslate2"]}
+    )
+    demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
+
+    def __post_init__(self) -> None:
+        if (self.source_tag is None) != (self.target_tag is None):
+            raise ValueError("--source_tag and --target_tag go together: a teacher of many languages needs both.")
+        if not self.methods:
+            raise ValueError("--methods names none: without a teacher the student is the --baseline.")
+        if self.student_vocab_size and set(self.methods) != {"sequence"}:
+            raise ValueError(
+                "--student_vocab_size gives the student words of its own, about which the teacher has no answers and "
+                "no weights: it goes with --methods sequence alone."
+            )
+        if self.interpolate and "sequence" not in self.methods:
+            raise ValueError("--interpolate chooses among the teacher's translations: it goes with --methods sequence.")
+        if self.interpolate and self.unlabeled_file:
+            raise ValueError("--interpolate needs people's translations to be close to, and --unlabeled_file has none.")
+        if self.unlabeled_file and "sequence" not in self.methods:
+            raise ValueError("--unlabeled_file holds texts for the teacher to translate: add --methods sequence.")
+        if self.soft_targets and "word" not in self.methods:
+            raise ValueError("--soft_targets are the teacher's answers word by word: they go with --methods word.")
+        if self.student_hidden_size and "shrink" in self.methods:
+            raise ValueError(
+                "--student_hidden_size and --methods shrink exclude one another: the teacher's layers have its own "
+                "width."
+            )
+
+
+@dataclass
+class RecipeTrainingArguments(Seq2SeqDistillationTrainingArguments):
+    """The training arguments, with this recipe's defaults: texts batched by length, evaluated by their losses."""
+
+    output_dir: str = "distilled-translation"
+    learning_rate: float = 3e-4
+    num_train_epochs: float = 5
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 64
+    warmup_steps: float = 0.06
+    temperature: float = 1.0
+    alpha: float = 0.8
+    train_sampling_strategy: str = "group_by_length"
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    save_total_limit: int = 1
+    logging_steps: float = 0.02
+    report_to: str = "none"
+    dataloader_pin_memory: bool = torch.accelerator.is_available()
+    use_cpu: bool = not torch.accelerator.is_available()  # said, or the processes of torchrun do not find each other
+
+
+def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
+    """The options of this run; the demo has defaults of its own."""
+    classes = (Recipe, RecipeTrainingArguments)
+    recipe, args = parse_arguments(classes, DESCRIPTION)
+    if recipe.demo:
+        demo = {"train_teacher": True, "baseline": True, "methods": ["word", "sequence"]}
+        demo |= {"max_length": 48, "num_beams": 3}
+        encoder_layers, decoder_layers, width = DEMO.student_size
+        sizes = {"student_num_encoder_layers": encoder_layers, "student_num_decoder_layers": decoder_layers}
+        sizes |= {"student_hidden_size": width, "teacher_size": list(DEMO.teacher_size), "vocab_size": DEMO.vocab_size}
+        defaults = {**demo, **sizes, **DEMO.student_training}
+        recipe, args = parse_arguments(classes, DESCRIPTION, defaults)
+    return recipe, args
