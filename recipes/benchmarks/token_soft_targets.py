@@ -41,12 +41,17 @@ def main() -> None:
     teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher)
     data = translation_dataset(options.train_file, None, None)
     texts = data.dataset["train"].select(range(options.rows))
+    cut = {"truncation": True, "max_length": min(128, tokenizer.model_max_length)}
     rows = texts.map(
-        lambda pairs: tokenizer(pairs[data.source], text_target=pairs[data.target], truncation=True, max_length=128),
+        lambda pairs: tokenizer(pairs[data.source], text_target=pairs[data.target], **cut),
         batched=True,
         remove_columns=texts.column_names,
     )
-    student = make_student(teacher, num_decoder_layers=max(1, teacher.config.num_hidden_layers // 2))
+    config = teacher.config
+    decoder_layers = config.decoder_layers if hasattr(config, "decoder_layers") else config.num_decoder_layers
+    if decoder_layers < 2:
+        raise SystemExit("a student of half of one decoder layer is the teacher itself: name a deeper one.")
+    student = make_student(teacher, num_decoder_layers=decoder_layers // 2)
     tokens = sum(map(len, rows["labels"]))
     print(f"{options.rows} rows of {tokens} target tokens, {len(tokenizer)} entries, temperature {options.temperature}")
     dense = {size: list(losses(student, teacher, rows, tokenizer, size, options)) for size in options.batch_sizes}
