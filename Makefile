@@ -1,4 +1,6 @@
 PYTHON ?= python
+# A worker for each core; the tests of one file stay together and share their fixtures.
+PYTEST = $(PYTHON) -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help check format test test-slow test-all
@@ -16,10 +18,10 @@ format:  ## apply formatting and the safe lint fixes
 	$(PYTHON) -m ruff format .
 
 test:  ## the fast tests
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow:  ## only the long tests: several processes, whole recipes
-	$(PYTHON) -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-all:  ## every test
-	$(PYTHON) -m pytest
+	$(PYTEST)

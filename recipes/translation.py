@@ -75,9 +75,9 @@ def main() -> None:
     notes = [DEMO_NOTICE] if recipe.demo else []
     texts = data.dataset
     if "sequence" in recipe.methods:
-        texts, report = let_translate(recipe, data, teacher, tokenizer)
-        say(f"The teacher's translations: {report}")
-        notes.append(f"The student learnt from the teacher's translations: {report}")
+        texts, found = let_translate(recipe, data, teacher, tokenizer)
+        say(f"The teacher's translations: {found}")
+        notes.append(f"The student learnt from the teacher's translations: {found}")
 
     # ---- Student, and the same student without a teacher ----
     new_student, student_tokenizer = prepare_student(recipe, args.seed, data, teacher, tokenizer)

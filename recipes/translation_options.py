@@ -90,7 +90,7 @@ class Recipe:
         if self.interpolate and self.unlabeled_file:
             raise ValueError("--interpolate needs people's translations to be close to, and --unlabeled_file has none.")
         if self.unlabeled_file and "sequence" not in self.methods:
-            raise ValueError("--unlabeled_file holds texts for the teacher to translate: add --methods sequence.")
+            raise ValueError("--unlabeled_file is for the teacher to translate: it goes with --methods sequence.")
         if self.soft_targets and "word" not in self.methods:
             raise ValueError("--soft_targets are the teacher's answers word by word: they go with --methods word.")
         if self.student_hidden_size and "shrink" in self.methods:
