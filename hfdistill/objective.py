@@ -116,7 +116,7 @@ class Objective(nn.Module):
         for name, term in self.named_terms():
             if name in other.terms and _shapes(term) == _shapes(other.terms[name]):
                 for child, module in other.terms[name].named_children():
-                    if next(module.parameters(), None) is not None:  # a fixed layer map is a setting
+                    if module.state_dict():  # a fixed layer map has none: it is a setting
                         setattr(term, child, module)
 
     @property
