@@ -37,6 +37,7 @@ class CardFacts:
         unlabelled_rows: How many had none and were labelled by the teacher alone.
         task: The Hub's name of what the student does.
         emissions_grams: CO₂ equivalents of the training in grams, as codecarbon measured them.
+        notes: Sentences on how the student came about.
     """
 
     teacher: str
@@ -48,6 +49,7 @@ class CardFacts:
     unlabelled_rows: int = 0
     task: str = "text-classification"
     emissions_grams: float | None = None
+    notes: Sequence[str] = ()
 
 
 def teacher_licence(name: str) -> str | None:
@@ -119,11 +121,12 @@ def _sections(
     ]
     if facts.comparison is not None:
         sections += ["## What was lost", facts.comparison.markdown(), _reading(facts.comparison)]
+    sections += facts.notes
     sections += ["## Limits", _limits(facts)]
     if terms:
         sections += ["## Objective", f"`{FORMULA}`", _terms_table(terms)]
     if training:
-        arguments = "\n".join(f"| {key} | {value} |" for key, value in training.items())
+        arguments = "\n".join(f"| {key} | {_short(value)} |" for key, value in training.items())
         sections += ["## Training", _rows_sentence(facts), f"| argument | value |\n|---|---|\n{arguments}"]
     if facts.command:
         sections += ["## Reproduce", f"```bash\n{_shown_command(facts.command)}\n```"]
@@ -138,7 +141,14 @@ def _reading(comparison: Comparison) -> str:
         text += f" One row is {100 / comparison.rows:.2f} points of accuracy."
     if "baseline" in comparison.models:
         text += " The baseline is the same student, trained on the labels alone with the same budget."
+    if exported := [name for name in ("onnx", "int8") if name in comparison.models]:
+        text += f" In {' and '.join(exported)} the student runs in ONNX Runtime."
     return text
+
+
+def _short(value: Any) -> Any:
+    """A number with as many digits as anybody reads."""
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _limits(facts: CardFacts) -> str:
@@ -165,8 +175,8 @@ def _terms_table(terms: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| term | weight | settings | from |", "|---|---|---|---|"]
     for term in terms:
         settings = {key: value for key, value in term.items() if key not in ("name", "weight", "term", "citation")}
-        listed = ", ".join(f"{key} = {value}" for key, value in settings.items())
-        lines.append(f"| {term['name']} | {term['weight']} | {listed} | {term['citation']} |")
+        listed = ", ".join(f"{key} = {_short(value)}" for key, value in settings.items())
+        lines.append(f"| {term['name']} | {_short(term['weight'])} | {listed} | {term['citation']} |")
     return "\n".join(lines)
 
 
@@ -209,14 +219,16 @@ def _shown(name: str) -> str:
 
 
 def _shown_command(words: Sequence[str]) -> str:
-    """The command as the world may read it: without tokens, and without where somebody keeps their files."""
+    """The command as the world may read it: without tokens, account and where files are kept."""
     shown: list[str] = []
-    secret = False
+    name = ""
     for word in words:
         is_option = word.startswith("--")
         option, equals, value = word.partition("=") if is_option else ("", "", word)
-        secret = option.endswith("token") if is_option else secret
-        if not secret:
+        name = option or name
+        if name.endswith(("hub_model_id", "hub-model-id")):
+            value = value.rpartition("/")[2]
+        if not name.endswith("token"):
             shown.append(option + equals + _shown_path(value))
     return shlex.join(shown)
 

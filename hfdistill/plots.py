@@ -22,7 +22,7 @@ INK = "#8a8f98"
 STYLES = (("-", 2.0), ("--", 1.2), (":", 1.4), ("-.", 1.2), ("--", 0.8), (":", 0.8))
 #: Of more classes the names could not be read.
 SHOWN_CLASSES = 12
-COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7")
+COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7", "#06b6d4")
 
 
 def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:

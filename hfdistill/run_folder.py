@@ -139,4 +139,5 @@ def _draw(
     if comparison.confusion is not None:
         plot_confusion(comparison, report / "confusion.png")
         captions["confusion.png"] = "where the student decides otherwise than its teacher"
-    return captions
+    searched = {path.name: path.stem.replace("_", " ") for path in sorted(report.glob("search_*.png"))}
+    return {**captions, **searched}

@@ -79,10 +79,11 @@ def main() -> None:
         return DistillationTrainer(student, args, teacher=live, **on(dataset, tokenizer, metrics))
 
     # ---- Student, and the same student without a teacher ----
-    shape, others = {}, {}
+    shape, others, notes = {}, {}, []
     if recipe.search_trials:
         metric = "pearson" if data.problem_type == "regression" else "accuracy"
-        shape, found = search(recipe, args, metric, teachers[0][1], new_student, new_trainer)
+        shape, found, note = search(recipe, args, metric, teachers[0][1], new_student, new_trainer)
+        notes.append(note)
         say("Training a student with the defaults, to compare with.")
         usual = new_trainer(new_student(), args.elsewhere(f"{folder}/_defaults"))
         train_and_save(usual, resume)
@@ -105,7 +106,7 @@ def main() -> None:
 
     # ---- What was lost ----
     if trainer.is_world_process_zero():
-        report(recipe, args, data, teachers, tokenizer, metrics, trainers, others)
+        report(recipe, args, data, teachers, tokenizer, metrics, trainers, others, notes)
     if args.push_to_hub:
         trainer.push_to_hub()
 
@@ -280,8 +281,8 @@ def search(
     teacher: PreTrainedModel,
     new_student: Callable,
     new_trainer: Callable,
-) -> tuple[dict[str, object], RecipeTrainingArguments]:
-    """The shape and the training arguments of the student that does best on the validation texts."""
+) -> tuple[dict[str, object], RecipeTrainingArguments, str]:
+    """The shape and the training arguments of the student that does best on the validation texts, and a note on it."""
     given = {"num_hidden_layers": recipe.student_num_hidden_layers, "hidden_size": recipe.student_hidden_size}
     whole = recipe.demo or recipe.student_name_or_path is not None
     space = search_space(teacher, fixed=SHAPE if whole else [name for name, value in given.items() if value])
@@ -301,7 +302,11 @@ def search(
     best = students.run(recipe.search_trials)
     say(f"The best of {recipe.search_trials} on the validation texts: {best.score:.4f} with {best.values}")
     students.save_plots(f"{args.output_dir}/report")
-    return students.values_of(best.values)
+    note = (
+        f"Settings and shape are those of the best of {recipe.search_trials} students in a search by {metric} on the "
+        f"validation texts, {best.score:.4f} there; `defaults` has the usual ones."
+    )
+    return *students.values_of(best.values), note
 
 
 def report(
@@ -313,6 +318,7 @@ def report(
     metrics: Callable,
     trainers: dict[str, DistillationTrainer],
     others: dict[str, PreTrainedModel],
+    notes: list[str],
 ) -> None:
     trainer, baseline = trainers["student"], trainers.get("baseline")
     student, (teacher_tokenizer, teacher, note) = trainer.model, measured(teachers, args)
@@ -338,10 +344,10 @@ def report(
         split=split,
     )
     histories = {name: one.state.log_history for name, one in trainers.items()}
-    notes = [note, untrained(histories["student"]), DEMO_NOTICE if recipe.demo else ""]
+    notes = [*notes, note, untrained(histories["student"]), DEMO_NOTICE if recipe.demo else ""]
     notes = [text for text in notes if text]
     write_report(args.output_dir, comparison, histories, notes=notes)
-    trainer.card_facts = card_facts(recipe, data, comparison, Path(args.output_dir))
+    trainer.card_facts = card_facts(recipe, data, comparison, Path(args.output_dir), notes)
     trainer.create_model_card()
     print("", comparison.table(), "", *notes, f"Student, card and report are in {args.output_dir}/.", sep="\n")
 
@@ -368,7 +374,9 @@ def measured(teachers: Teachers, args: RecipeTrainingArguments) -> tuple[PreTrai
     return tokenizer, ensemble, f"The teacher is an ensemble of {len(teachers)}, measured as one model."
 
 
-def card_facts(recipe: Recipe, data: TextClassificationData, comparison: Comparison, folder: Path) -> CardFacts:
+def card_facts(
+    recipe: Recipe, data: TextClassificationData, comparison: Comparison, folder: Path, notes: list[str]
+) -> CardFacts:
     labels = data.dataset["train"][data.label_column]
     labelled = sum(label != -100 for label in labels)
     # The student's weights come from the first teacher, and with them its licence.
@@ -382,6 +390,7 @@ def card_facts(recipe: Recipe, data: TextClassificationData, comparison: Compari
         emissions_grams=measured_emissions(folder),
         labelled_rows=labelled,
         unlabelled_rows=len(labels) - labelled,
+        notes=notes,
     )
 
 

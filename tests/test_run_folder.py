@@ -65,6 +65,14 @@ def test_the_report_is_left_in_the_folder(tmp_path, comparison):
     assert everything_in(tmp_path) == files
 
 
+def test_plots_of_a_search_are_among_the_pictures(tmp_path, comparison):
+    """They are saved before the report, and nobody looks for files that no page names."""
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "search_front.png").touch()
+    write_report(tmp_path, comparison, {})
+    assert "![search front](search_front.png)" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+
+
 def test_the_results_are_json_with_sorted_keys(tmp_path, comparison):
     """Two runs' files can be compared line by line."""
     write_report(tmp_path, comparison, {})
