@@ -329,7 +329,7 @@ def test_the_demo(home, recipe, monkeypatch):
     assert results["compared_rows"] == 24 and demo.DEMO_NOTICE in printed
     for text in ("README.md", "report/report.md"):
         assert "generated" in (home / "out" / text).read_text(encoding="utf-8")
-    assert "temperature = 9.0" in (home / "out" / "README.md").read_text(encoding="utf-8")
+    assert "temperature = 9" in (home / "out" / "README.md").read_text(encoding="utf-8")
 
 
 # ---- Processes ----
