@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import io
+import logging
 import os
 import uuid
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,14 +176,29 @@ def _trace(
     shapes = {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in inputs}
     # A copy: the model may be on another device, in another dtype, and must not keep what tracing puts around it.
     traced = copy.deepcopy(model).cpu().float().eval()
-    return OnnxExporter().export(traced, inputs, OnnxConfig(dynamic_shapes=shapes, ort_fusions="cpu")).program
+    with _quiet():
+        return OnnxExporter().export(traced, inputs, OnnxConfig(dynamic_shapes=shapes, ort_fusions="cpu")).program
 
 
 def _quantize(graph: Any) -> Any:
     from transformers.exporters import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
     from transformers.exporters.configs import ExportFormat
 
-    return OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(per_channel=True)).quantize(graph, {}, ExportFormat.ONNX)
+    with _quiet():
+        return OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(per_channel=True)).quantize(graph, {}, ExportFormat.ONNX)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides what the exporters say of each of their steps, and of packages that no classifier needs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _save(graph: Any, path: Path) -> None:

@@ -62,11 +62,16 @@ def test_the_card_is_written_into_the_students_folder(home, tiny_bert, capsys):
 
 
 def test_export_writes_into_the_models_folder(home, capsys):
-    """Where the Hub looks for it."""
+    """Where the Hub looks for it; what the exporters say of their steps stays out of the user's terminal."""
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
-    main(["export", "student", "test.tsv", "--formats", "onnx"])
+    main(["export", "student", "test.tsv", "--formats", "onnx", "int8"])
     assert (home / "student" / "onnx" / "model.onnx").stat().st_size > 0
-    assert "onnx: student/onnx/model.onnx, " in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert [line.partition(", ")[0] for line in told.out.splitlines()] == [
+        "onnx: student/onnx/model.onnx",
+        "int8: student/onnx/model_quantized.onnx",
+    ]
+    assert "WARNING" not in told.err and "torch.onnx" not in told.err
 
 
 MENDABLE = {
