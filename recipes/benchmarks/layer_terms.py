@@ -29,10 +29,12 @@ from matplotlib.figure import Figure
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, make_student, soft_targets
+from hfdistill.augmentation import augment, load_augmenter
 from hfdistill.data import text_classification_dataset
 from hfdistill.inference import token_rows
 from hfdistill.metrics import classification_metrics
 from hfdistill.report.cost import Asked, latencies_ms
+from hfdistill.transfer_sets import labeled_rows
 
 LOGITS = ("labels:0.3", "soft_targets:0.7")
 BESIDE_LOGITS = {
@@ -77,12 +79,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--train_file", required=True)
     parser.add_argument("--test_file", required=True)
-    parser.add_argument("--students", nargs="+", default=["2x128", "3x384"], metavar="LAYERSxWIDTH")
+    shape = "LAYERSxWIDTH, or LAYERSxWIDTHxCOLUMNS for a word table of low rank"
+    parser.add_argument("--students", nargs="+", default=["2x128", "3x384"], metavar="SHAPE", help=shape)
     parser.add_argument("--objectives", nargs="+", default=list(NAMES), choices=NAMES, metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--epochs", type=float, default=4)
     parser.add_argument("--learning_rate", type=float, default=5e-4)
     parser.add_argument("--rows", type=int, help="only so many training rows")
+    parser.add_argument("--augment", nargs="+", default=[], choices=("n_grams", "masking"), help="more texts to answer")
+    parser.add_argument("--augment_copies", type=int, default=1, help="of each text, by each of them")
     parser.add_argument("--bf16", action="store_true", help="in mixed precision; on CPUs with AMX twice as fast")
     parser.add_argument("--random", action="store_true", help="students of random weights in place of the teacher's")
     parser.add_argument("--output", type=Path, default=Path("layer_terms.jsonl"))
@@ -92,14 +97,14 @@ def parse() -> argparse.Namespace:
 def read(options: argparse.Namespace, teacher: PreTrainedModel, tokenizer) -> DatasetDict:
     names = list(teacher.config.id2label.values())
     data = text_classification_dataset(options.train_file, options.test_file, label_names=names)
-    splits = data.dataset.rename_column(data.label_column, "labels")
+    rows = data.dataset["train"]
     if options.rows:
-        splits["train"] = splits["train"].select(range(min(options.rows, len(splits["train"]))))
-    splits = splits.map(
-        lambda rows: tokenizer(*(rows[name] for name in data.text_columns), truncation=True, max_length=128),
-        batched=True,
-        remove_columns=list(data.text_columns),
-    )
+        rows = rows.select(range(min(options.rows, len(rows))))
+    if options.augment:
+        augmenters = [load_augmenter(name, tokenizer.mask_token, "", ()) for name in options.augment]
+        copies = options.augment_copies * len(augmenters)
+        rows = augment(rows, augmenters, data.text_columns, data.label_column, copies)
+    splits = data.with_train(rows).tokenized(tokenizer, 128).remove_columns(list(data.text_columns))
     return soft_targets(teacher, splits, tokenizer)
 
 
@@ -129,7 +134,8 @@ def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, stu
         logging_steps=1000,
         seed=seed,
     )
-    splits = {"train_dataset": texts["train"], "eval_dataset": texts["validation"]}
+    train = texts["train"] if objective != "labels" else labeled_rows(texts["train"], length=len(texts["train"]))
+    splits = {"train_dataset": train, "eval_dataset": texts["validation"]}
     measured = {"processing_class": tokenizer, "compute_metrics": classification_metrics()}
     trainer = DistillationTrainer(model, args, teacher=teacher if args.teacher_outputs else None, **splits, **measured)
     untrained, begun = trainer.evaluate()["eval_accuracy"], time.perf_counter()
@@ -150,10 +156,12 @@ def latency_ms(model: PreTrainedModel, tokenizer, rows: Dataset) -> float:
     return latencies_ms({"student": asked})["student"][0]
 
 
-def new_student(options, texts: DatasetDict, teacher, tokenizer, layers: int, width: int) -> PreTrainedModel:
-    columns = texts["train"].select_columns(["input_ids", "attention_mask"])[:256]
-    batch = tokenizer.pad(columns, return_tensors="pt")
-    student = make_student(teacher, layers, hidden_size=width, importance_batch=batch)
+def new_student(
+    options, texts: DatasetDict, teacher, tokenizer, layers: int, width: int, columns: int | None = None
+) -> PreTrainedModel:
+    first = texts["train"].select_columns(["input_ids", "attention_mask"])[:256]
+    batch = tokenizer.pad(first, return_tensors="pt")
+    student = make_student(teacher, layers, hidden_size=width, embedding_size=columns, importance_batch=batch)
     return type(student)(student.config) if options.random else student
 
 

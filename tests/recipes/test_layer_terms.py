@@ -19,8 +19,18 @@ def test_every_objective_runs_once(tokenizer, tiny_bert, text_dataset, tmp_path)
         part.save_pretrained(tmp_path / "teacher")
     text_dataset.to_csv(tmp_path / "train.csv")
     files = ["--train_file", tmp_path / "train.csv", "--test_file", tmp_path / "train.csv"]
-    command = [sys.executable, SCRIPT, "--teacher", tmp_path / "teacher", *files, "--students", "2x8", "--epochs", "1"]
-    command += ["--output", tmp_path / "table.jsonl", "--seeds", "0"]
+    command = [
+        sys.executable,
+        SCRIPT,
+        "--teacher",
+        tmp_path / "teacher",
+        *files,
+        "--students",
+        "2x8x4",
+        "--epochs",
+        "1",
+    ]
+    command += ["--output", tmp_path / "table.jsonl", "--seeds", "0", "--augment", "n_grams"]
     for more in (["--objectives", "labels", "minilm"], []):
         done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr
