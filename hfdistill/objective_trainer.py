@@ -64,7 +64,9 @@ class ObjectiveTrainer(Trainer):
 
     @property
     def _student_config(self) -> PreTrainedConfig:
-        return self.accelerator.unwrap_model(self.model).config
+        # Read in every step, and to look for wrappers takes milliseconds.
+        model: Any = self.model
+        return (model if hasattr(model, "config") else self.accelerator.unwrap_model(model)).config
 
     @property
     def _problem_type(self) -> str | None:
