@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from collections import Counter
@@ -22,6 +23,13 @@ torch.set_num_threads(1)
 SUBJECTS = "the film|this play|her second novel|that song|the long and winding last act".split("|")
 OPINIONS = "is a joy|is dull|made me laugh out loud|never ends|moved everyone in the room|wastes its cast".split("|")
 TEXTS = [f"{subject} {opinion}" for subject in SUBJECTS for opinion in OPINIONS]
+
+
+@pytest.fixture(autouse=True)
+def _old_objects_are_left_alone():
+    """`Trainer.train` begins with a garbage collection, of seconds once the exporters are loaded: spare it the old."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
