@@ -79,6 +79,9 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
 
     # ---- The loss ----
 
+    def _start_objective(self, batches: list[dict[str, Any]]) -> None:
+        super()._start_objective([self._with_decoder_inputs(batch) for batch in batches])
+
     def _ask_both(self, model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:
         inputs = self._with_decoder_inputs(inputs)
         if not (model.training and self._can_hold_back_logits()):

@@ -118,7 +118,7 @@ def test_the_card_tells_the_stages(tmp_path):
     ]
     trainer.create_model_card()
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "| hidden_states | 1.0 | stage = 1, layer_map = uniform, distance = mse |" in card
+    assert "| hidden_states | 1 | stage = 1, layer_map = uniform, distance = mse |" in card
 
 
 def test_the_rate_warms_up_and_decays_anew_in_each_stage(tmp_path):

@@ -52,6 +52,10 @@ class OneSide(Term):
         mine, theirs = (self._answer(answer) for answer in (student, teacher))
         return super().forward(mine, theirs, self._tokens(batch))
 
+    def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
+        mine, theirs = (self._answer(answer) for answer in (student, teacher))
+        return super().statistics(mine, theirs, valid)
+
     def _stack(self, model: PreTrainedModel) -> Any:
         """The sizes of this side, under the names that a model of one stack has for them."""
         config: Any = model.config
@@ -86,7 +90,8 @@ class DecoderHiddenStates(OneSide, HiddenStates, side="decoder"):
 
     @classmethod
     def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> HiddenStates:
-        return cls(parse_layer_map(getattr(args, "decoder_layer_map", None) or args.layer_map), args.hidden_state_loss)
+        layer_map = getattr(args, "decoder_layer_map", None) or args.layer_map
+        return cls(parse_layer_map(layer_map), args.hidden_state_loss, args.projection_init)
 
 
 class EncoderEmbeddings(OneSide, Embeddings, side="encoder"):

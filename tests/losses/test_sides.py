@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from tiny import make_model
@@ -61,6 +62,26 @@ def test_hidden_states_and_embeddings_are_those_of_every_token_alone(tmp_path, f
             expected, count = naive(family, student, teacher, rows, side, weight, pairs)
             assert found.terms[f"{name}_loss"].item() == pytest.approx(expected, rel=1e-4)
             assert counts[list(objective.terms).index(name)] == count
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_a_projection_starts_from_least_squares_over_the_tokens_of_its_side(tmp_path, side):
+    """What `numpy.linalg.lstsq` finds for the rows one by one, from a step of two micro-batches."""
+    student, teacher = unlike_pair()
+    rows = make_pairs(8)
+    settings = {"terms": [f"{side}_hidden_states:1"], "projection_init": "least_squares"}
+    trainer = make_seq2seq_trainer(tmp_path, student, rows, teacher=teacher, per_device_train_batch_size=4, **settings)
+    term = trainer.current_objective.terms[f"{side}_hidden_states"]
+    assert term.starts_from_data and term.config()["projection_init"] == "least_squares"
+    trainer._start_objective(list(trainer.get_train_dataloader()))
+    states = [[], []]
+    for row in rows:
+        mine, theirs = (states_of(model, "marian", row, side) for model in (student, teacher))
+        for layer, taught_by in enumerate(term.map.layers):
+            states[0].append(mine[layer + 1])
+            states[1].append(theirs[taught_by + 1])
+    expected = np.linalg.lstsq(*(torch.cat(each).numpy() for each in states), rcond=1e-5)[0].T
+    np.testing.assert_allclose(term.projection.weight.detach(), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
