@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate.utils import extract_model_from_parallel
 from datasets import Dataset
 from torch.export import Dim
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -118,8 +119,11 @@ def export_onnx(
     """
     check_export(formats)
     rows = token_rows(model, processing_class, dataset, text_columns)
-    expected = predict_logits(model, processing_class, rows, description="Asking the model")
-    graph = _trace(model, processing_class, rows)
+    # A copy: the model may be on another device, in another dtype, and must not keep what tracing puts around it; nor
+    # must the graph hold the mixed precision that a `Trainer` leaves around what it trained.
+    plain = extract_model_from_parallel(copy.deepcopy(model), keep_fp32_wrapper=False).cpu().float().eval()
+    expected = predict_logits(plain, processing_class, rows, description="Asking the model")
+    graph = _trace(plain, processing_class, rows)
     exported = {}
     for name in formats:
         path = Path(folder) / FILES[name]
@@ -174,10 +178,8 @@ def _trace(
     # Two rows of two lengths: a size of 1, or a mask without a 0, would be taken for a constant.
     inputs = dict(processing_class.pad([sample, shorter], return_tensors="pt"))
     shapes = {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in inputs}
-    # A copy: the model may be on another device, in another dtype, and must not keep what tracing puts around it.
-    traced = copy.deepcopy(model).cpu().float().eval()
     with _quiet():
-        return OnnxExporter().export(traced, inputs, OnnxConfig(dynamic_shapes=shapes, ort_fusions="cpu")).program
+        return OnnxExporter().export(model, inputs, OnnxConfig(dynamic_shapes=shapes, ort_fusions="cpu")).program
 
 
 def _quantize(graph: Any) -> Any:

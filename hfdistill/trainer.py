@@ -102,9 +102,14 @@ class DistillationTrainer(ObjectiveTrainer):
         return _in_dtype(super().call_model_init(trial), self.args.student_dtype)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As `Trainer.train`; each call, as each trial of a search, has logs of its own."""
+        """As `Trainer.train`; each call, as each trial of a search, has logs of its own.
+
+        Mixed precision ends with it: what is measured, exported or saved then is one and the same student.
+        """
         self._logged, self._logged_steps = {}, {}
-        return super().train(*args, **kwargs)
+        output = super().train(*args, **kwargs)
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        return output
 
     # ---- The objective and its inputs ----
 

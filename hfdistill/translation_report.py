@@ -48,21 +48,33 @@ def translate(
         batch_size: Texts at once.
         description: What the progress bar says.
     """
-    translator: Any = model.eval()
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
     written: dict[int, str] = {}
     with tqdm(total=len(texts), desc=description, unit=" sentences", leave=False) as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            inputs = processing_class(
-                [texts[row] for row in rows], padding=True, truncation=True, max_length=max_length, return_tensors="pt"
-            ).to(model.device)
-            with torch.inference_mode():
-                tokens = translator.generate(**inputs, num_beams=num_beams, do_sample=False, max_length=max_length)
-            decoded = processing_class.batch_decode(tokens, skip_special_tokens=True)
-            written.update(zip(rows, map(str.strip, decoded), strict=True))
+            batch = translate_batch(model, processing_class, [texts[row] for row in rows], num_beams, max_length)
+            written.update(zip(rows, batch, strict=True))
             bar.update(len(rows))
     return [written[row] for row in range(len(texts))]
+
+
+def translate_batch(
+    model: Translator,
+    processing_class: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    num_beams: int,
+    max_length: int,
+) -> list[str]:
+    """The translations of texts that go through the model together, as in `translate`."""
+    translator: Any = model.eval()
+    inputs = processing_class(
+        list(texts), padding=True, truncation=True, max_length=max_length, return_tensors="pt"
+    ).to(model.device)
+    with torch.inference_mode():
+        tokens = translator.generate(**inputs, num_beams=num_beams, do_sample=False, max_length=max_length)
+    decoded = processing_class.batch_decode(tokens, skip_special_tokens=True)
+    return [text.strip() for text in decoded]
 
 
 @dataclass(frozen=True)
@@ -185,7 +197,7 @@ class _Timed:
         self.per_second: dict[str, float] = {}
         for role, model in models.items():
             settings: dict[str, Any] = {"num_beams": num_beams, "max_length": max_length}
-            translate(model, tokenizers[role], sources[:BATCH], **settings)  # warm
+            translate_batch(model, tokenizers[role], sources[:BATCH], **settings)  # warm
             began = time.perf_counter()
             self.texts[role] = translate(model, tokenizers[role], sources, description=f"Asking the {role}", **settings)
             self.per_second[role] = len(sources) / (time.perf_counter() - began)
@@ -197,7 +209,7 @@ def _latency_ms(
     times = []
     for text in sources[:LATENCY_TEXTS]:
         began = time.perf_counter()
-        translate(model, tokenizer, [text], max_length=max_length)
+        translate_batch(model, tokenizer, [text], num_beams=1, max_length=max_length)
         times.append(1000 * (time.perf_counter() - began))
     return statistics.median(times)
 

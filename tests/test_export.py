@@ -21,6 +21,8 @@ from transformers import (
     BertForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    Trainer,
+    TrainingArguments,
 )
 
 from hfdistill import export
@@ -80,6 +82,19 @@ def run_session(path, tokenizer, texts):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     inputs = tokenizer(texts, padding=True, return_tensors="np")
     return session.run(["logits"], {node.name: inputs[node.name].astype(np.int64) for node in session.get_inputs()})[0]
+
+
+def test_what_a_trainer_left_in_mixed_precision_is_exported_in_float32(tiny_bert, text_dataset, tokenizer, tmp_path):
+    """ONNX Runtime has no bfloat16 products, and a deployed student is to answer as the saved one does."""
+    model = tiny_bert()
+    tokenized = text_dataset.map(lambda rows: tokenizer(rows["sentence"]), batched=True)
+    args = TrainingArguments(tmp_path, bf16=True, max_steps=1, use_cpu=True, report_to="none")
+    Trainer(model, args, train_dataset=tokenized, processing_class=tokenizer).train()
+    exported = export_onnx(model, tokenizer, tokenized, tmp_path)["onnx"]
+    model.save_pretrained(tmp_path)
+    rows = token_rows(model, tokenizer, tokenized)
+    saved = predict_logits(type(model).from_pretrained(tmp_path), tokenizer, rows)
+    np.testing.assert_allclose(predict_logits(exported, tokenizer, rows), saved, atol=1e-5)
 
 
 def test_any_batch_and_length_gets_the_models_answer(shared):

@@ -468,6 +468,20 @@ class Record(TrainerCallback):
             self.trials[-1]["logs"].append((logs["loss"], logs["label_loss"], logs["soft_target_loss"]))
 
 
+def test_mixed_precision_ends_with_the_training(tmp_path):
+    """What is measured and exported afterwards would answer in bfloat16, and otherwise than the saved student."""
+    trainer = make_trainer(tmp_path, make_model(1), make_rows(8), teacher=make_model(2), bf16=True, max_steps=1)
+    batch = {"input_ids": torch.arange(6).view(2, 3), "attention_mask": torch.ones(2, 3, dtype=torch.long)}
+    for _ in range(2):  # a second training has it again
+        before = weights(trainer.model)
+        trainer.train()
+        assert logs_of(trainer, "loss")[0][0] > 0 and distance(before, weights(trainer.model)) > 1e-5
+        trainer.save_model()
+        saved = type(trainer.model).from_pretrained(tmp_path)
+        with torch.inference_mode():
+            assert torch.equal(trainer.model.eval()(**batch).logits, saved.eval()(**batch).logits)
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_search_uses_each_trials_arguments_and_a_fresh_student(tmp_path, bf16):
     """Values kept from the start, an int default that cuts 2.7 to 2, or a student already trained: all unseen."""
