@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from accelerate import PartialState
 from datasets import Dataset
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
@@ -122,15 +123,19 @@ class StudentSearch:
         if self.defaults and not _trials(self.study):
             self.study.enqueue_trial(self.defaults)
         passed_over = 0
-        while len(self._judged()) < trials:
-            # Anew for each trial, from how many there are: so a killed search goes on as it would have gone on.
-            self.study.sampler = optuna.samplers.TPESampler(seed=self.args.seed + len(_trials(self.study)))
-            trial = self.study.ask(self.space)
-            trial.set_user_attr("process", _PROCESS)
-            excess = self._try(trial)
-            passed_over = passed_over + 1 if excess else 0
-            if passed_over >= 50:
-                raise ValueError(f"50 students in a row are over the budget, the last with {excess}; allow more.")
+        with tqdm(desc="Searching", total=trials, unit=" students") as bar:
+            while (judged := len(self._judged())) < trials:
+                bar.set_postfix_str(f"{passed_over} in a row over the budget" if passed_over else "")
+                bar.update(judged - bar.n)
+                # Anew for each trial, from how many there are: so a killed search goes on as it would have gone on.
+                self.study.sampler = optuna.samplers.TPESampler(seed=self.args.seed + len(_trials(self.study)))
+                trial = self.study.ask(self.space)
+                trial.set_user_attr("process", _PROCESS)
+                excess = self._try(trial)
+                passed_over = passed_over + 1 if excess else 0
+                if passed_over >= 50:
+                    raise ValueError(f"50 students in a row are over the budget, the last with {excess}; allow more.")
+            bar.update(trials - bar.n)
         return self.best
 
     @property
@@ -144,16 +149,17 @@ class StudentSearch:
     def candidates(self) -> list[Candidate]:
         """The students that were trained to their end.
 
-        Of the latencies that were measured for one shape the least is each one's: whatever else the machine did while
+        Of the latencies that were measured for one size the least is each one's: whatever else the machine did while
         the others were measured only added to them.
         """
         finished = [trial for trial in _trials(self.study) if trial.state.name == "COMPLETE"]
         fastest: dict[tuple[Any, ...], float] = {}
         for trial in finished:
             latency = trial.user_attrs["latency_ms"]
-            fastest[_shape(trial)] = min(latency, fastest.get(_shape(trial), latency))
+            size = _size(trial.params)
+            fastest[size] = min(latency, fastest.get(size, latency))
         return [
-            Candidate(dict(trial.params), trial.values[0], fastest[_shape(trial)], trial.user_attrs["parameters"])
+            Candidate(dict(trial.params), trial.values[0], fastest[_size(trial.params)], trial.user_attrs["parameters"])
             for trial in finished
         ]
 
@@ -185,17 +191,18 @@ class StudentSearch:
         from optuna import TrialPruned
         from optuna.trial import TrialState
 
+        if excess := self._known_excess(trial):
+            return self._pass_over(trial, excess)
         shape, args = self.values_of(trial.params)
         # An evaluation before the first step would be a student's score for the pruner.
         changes = {"save_strategy": SaveStrategy.NO, "load_best_model_at_end": False, "eval_on_start": False}
         trainer = self.new_trainer(self.new_student(shape), args.elsewhere(f"{args.output_dir}/_trial", **changes))
         parameters, latency = size_of(trainer.accelerator.unwrap_model(trainer.model)).parameters, _latency_ms(trainer)
         excess = self.budget.excess(parameters, latency)
-        for name, value in {"parameters": parameters, "latency_ms": latency, "excess": excess}.items():
-            trial.set_user_attr(name, value)
+        trial.set_user_attr("parameters", parameters)
+        trial.set_user_attr("latency_ms", latency)
         if excess:
-            self.study.tell(trial, state=TrialState.PRUNED)  # the sampler learns to avoid it
-            return excess
+            return self._pass_over(trial, excess)
         if not self.trade_off:  # Optuna prunes by one value only
             trainer.add_callback(_Pruning(trial, self.metric))
         try:
@@ -207,6 +214,19 @@ class StudentSearch:
         score = trainer.evaluate()[f"eval_{self.metric}"]
         self.study.tell(trial, (score, latency) if self.trade_off else score)
         return ""
+
+    def _known_excess(self, trial: Trial) -> str:
+        """What a student of this size exceeds the budget with, where one was measured: no need to make another."""
+        costs = (earlier.user_attrs for earlier in _trials(self.study) if _size(earlier.params) == _size(trial.params))
+        alike = [cost for cost in costs if "latency_ms" in cost]
+        return self.budget.excess(alike[0]["parameters"], min(cost["latency_ms"] for cost in alike)) if alike else ""
+
+    def _pass_over(self, trial: Trial, excess: str) -> str:
+        from optuna.trial import TrialState
+
+        trial.set_user_attr("excess", excess)
+        self.study.tell(trial, state=TrialState.PRUNED)  # the sampler learns to avoid it
+        return excess
 
 
 class _Pruning(TrainerCallback):
@@ -234,8 +254,9 @@ def _latency_ms(trainer: DistillationTrainer) -> float:
     return latencies_ms({"student": Asked(model, tokenizer, token_rows(model, tokenizer, rows))})["student"][0]
 
 
-def _shape(trial: FrozenTrial) -> tuple[Any, ...]:
-    return tuple(trial.params.get(name) for name in SHAPE)
+def _size(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a student's cost depends on: which of the teacher's layers it has is no matter."""
+    return tuple(values.get(name) for name in SHAPE if name != "layers")
 
 
 def _open_study(storage: str | os.PathLike[str], trade_off: bool) -> Study:

@@ -151,10 +151,20 @@ def test_a_student_over_the_budget_is_not_trained(searching, teacher):
     assert all(candidate.parameters == one for candidate in search.candidates)
 
 
-def test_a_budget_that_nothing_fits_is_told(searching):
-    """A search for what cannot be found would never end."""
+def test_a_budget_that_nothing_fits_is_told(searching, teacher):
+    """A search for what cannot be found would never end, and one that makes each student 50 times nearly so."""
+    search = searching(search_space(teacher), budget=Budget(max_parameters=10))
     with pytest.raises(ValueError, match=r"50 students in a row are over the budget, the last with .* over 10;"):
+        search.run(1)
+    sizes = {(trial.params["num_hidden_layers"], trial.params["hidden_size"]) for trial in search.study.trials}
+    assert len(search.seen) == len(sizes) < 50
+
+
+def test_a_larger_budget_is_for_students_that_were_passed_over_too(searching):
+    """What was over the last budget may fit this one: the file remembers costs, and no verdicts."""
+    with pytest.raises(ValueError, match="over the budget"):
         searching(small_space(), budget=Budget(max_parameters=10)).run(1)
+    assert searching(small_space(), budget=Budget(max_parameters=10**9)).run(1).score > 0
 
 
 def test_a_trade_off_has_a_front(searching, tmp_path):
