@@ -69,6 +69,13 @@ def plain_errors() -> Iterator[None]:
         raise
 
 
+def own_command(script: str) -> list[str]:
+    """The words that run a recipe as it runs now: its options, and on one machine as many processes."""
+    processes = PartialState().num_processes
+    launcher = ["accelerate", "launch"] if processes == 1 else ["torchrun", "--nproc_per_node", str(processes)]
+    return [*launcher, script, *sys.argv[1:]]
+
+
 def say(text: str) -> None:
     """Prints a line at once, on one process."""
     PartialState().print(text, flush=True)

@@ -23,7 +23,6 @@
 Its options are in sst2_options.py.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +36,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
 from hfdistill.augmentation import augment, augmentation_report, load_augmenter
 from hfdistill.classifiers import load_classifier
-from hfdistill.command_line import plain_errors, say
+from hfdistill.command_line import own_command, plain_errors, say
 from hfdistill.data import TextClassificationData, hub_errors, load_hub_dataset, text_classification_dataset
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
 from hfdistill.export import export_onnx
@@ -385,7 +384,7 @@ def card_facts(
         teacher=recipe.told_teacher,
         dataset=recipe.told_dataset,
         comparison=comparison,
-        command=["accelerate", "launch", "recipes/sst2.py", *sys.argv[1:]],
+        command=own_command("recipes/sst2.py"),
         licence=None if made_here else teacher_licence(recipe.teacher_name_or_path[0]),
         emissions_grams=measured_emissions(folder),
         labelled_rows=labelled,

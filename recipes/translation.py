@@ -17,7 +17,6 @@
 Its options are in translation_options.py.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +38,7 @@ from hfdistill import (
     token_soft_targets,
     transfer_set,
 )
-from hfdistill.command_line import plain_errors, say
+from hfdistill.command_line import own_command, plain_errors, say
 from hfdistill.ctranslate2_export import check_ctranslate2, export_ctranslate2
 from hfdistill.ctranslate2_model import CTranslate2Model
 from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, translation_dataset
@@ -300,7 +299,7 @@ def card_facts(recipe: Recipe, data: TranslationData, comparison) -> CardFacts:
         teacher=recipe.teacher_name_or_path or (trained_here if recipe.train_teacher else HUB_TEACHER),
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
-        command=["accelerate", "launch", "recipes/translation.py", *sys.argv[1:]],
+        command=own_command("recipes/translation.py"),
         labelled_rows=len(data.dataset["train"]),
         unlabelled_rows=len(data.monolingual) if data.monolingual is not None and "sequence" in recipe.methods else 0,
         task="translation",

@@ -399,6 +399,7 @@ def test_two_processes_leave_one_set_of_files(home):
     assert process.returncode == 0, printed
     _, results = assert_complete(home / "out", ("teacher", "student", "baseline"))
     assert results["compared_rows"] == 11
+    assert "torchrun --nproc_per_node 2 recipes/sst2.py" in (home / "out" / "README.md").read_text(encoding="utf-8")
     assert printed.count("latency, one text") == printed.count("Student, card and report are in out/.") == 1
 
 
