@@ -149,6 +149,13 @@ def percent(values: Sequence[float]) -> str:
     return f"{100 * statistics.mean(values):.2f}{spread}"
 
 
+def gain(values: Sequence[float], others: Sequence[float]) -> str:
+    """What is gained over others, seed by seed: mean and standard deviation of the differences, in points."""
+    differences = [one - other for one, other in zip(values, others, strict=True)]
+    spread = f" ± {100 * statistics.stdev(differences):.2f}" if len(differences) > 1 else ""
+    return f"{100 * statistics.mean(differences):+.2f}{spread}"
+
+
 def draw(
     curves: Mapping[str, Sequence[tuple[float, Sequence[float]]]], path: Path, x_label: str, logarithmic: bool = False
 ) -> None:

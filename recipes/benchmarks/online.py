@@ -10,7 +10,7 @@ students of a group differ in the seed of their heads.
 import argparse
 from pathlib import Path
 
-from bench import Bench, Figures, draw, parser, percent
+from bench import Bench, Figures, draw, gain, parser, percent
 
 from hfdistill.online import Branches, OnlineTrainer, Peers
 
@@ -25,14 +25,25 @@ def main() -> None:
     for seed in range(options.seeds):
         for name, value in measured(bench, figures, seed).items():
             accuracies.setdefault(name, []).append(value)
-    rows = [f"| {name} | {percent(values)} |" for name, values in accuracies.items()]
-    head = f"Test accuracy in %, {options.seeds} seeds; `ensemble` is the gated one of the branches."
-    text = "\n".join([head, "", "| student | accuracy |\n|---|---:|", *rows, ""])
+    text = table(options, accuracies)
     (folder / "table.md").write_text(text, encoding="utf-8")
     draw(
         {name: [(place, values)] for place, (name, values) in enumerate(accuracies.items())}, folder / "online.png", ""
     )
     print(f"\n{text}")
+
+
+def table(options: argparse.Namespace, accuracies: dict[str, list[float]]) -> str:
+    lines = [
+        f"Test accuracy in %, {options.seeds} seeds; `ensemble` is the gated one of the branches.",
+        "",
+        "| student | accuracy | over the same alone, seed by seed |\n|---|---:|---:|",
+    ]
+    for name, values in accuracies.items():
+        how, _, who = name.partition(", ")
+        alone = accuracies["alone, peer_1" if who == "ensemble" else f"alone, {who}"]
+        lines.append(f"| {name} | {percent(values)} | {'' if how == 'alone' else gain(values, alone)} |")
+    return "\n".join([*lines, ""])
 
 
 def measured(bench: Bench, figures: Figures, seed: int) -> dict[str, float]:
