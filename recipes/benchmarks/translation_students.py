@@ -1,0 +1,195 @@
+"""What word- and sequence-level distillation add to a translation student: Kim & Rush 2016, table 1.
+
+For each seed the same untrained student is trained, for as many epochs, on
+
+| name | target texts | soft targets |
+|---|---|---|
+| plain | people's | none |
+| word | people's | the teacher's, at each target token |
+| sequence | the teacher's | none |
+| both | the teacher's | the teacher's |
+
+and its BLEU on the test texts is measured, greedy and by beam search. In Kim & Rush's table sequence-level distillation
+gains 4.2 BLEU greedy and 1.4 by beam search.
+
+    python recipes/benchmarks/translation_students.py --teacher my/marian --train_file train.jsonl \\
+        --test_file test.jsonl --output_dir translation_students --student_hidden_size 128
+
+A teacher is what `recipes/translation.py --train_teacher` leaves in `_teacher/`.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+from bench import Figures, draw, gain, percent
+from datasets import Dataset
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, set_seed
+
+from hfdistill import (
+    Seq2SeqDistillationTrainer,
+    Seq2SeqDistillationTrainingArguments,
+    pseudo_translations,
+    transfer_set,
+)
+from hfdistill.data import translation_dataset
+from hfdistill.from_scratch import untrained_like
+from hfdistill.translation_metrics import corpus_scores
+from hfdistill.translation_report import translate
+
+#: Whether a student sees the teacher's soft targets, and its translations.
+METHODS = {"plain": (False, False), "word": (True, False), "sequence": (False, True), "both": (True, True)}
+SEARCHES = ("greedy", "beam")
+
+
+class Students:
+    """The texts, the teacher, and one way to train all of its students."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.tokenizer = AutoTokenizer.from_pretrained(options.teacher)
+        self.teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher, dtype="float32")
+        names = {"source": options.source_lang, "target": options.target_lang}
+        self.data = translation_dataset(options.train_file, options.validation_file, options.test_file, **names)
+
+    def bleu(self, model: PreTrainedModel, search: str) -> float:
+        """On the test texts, from 0 to 1."""
+        texts, beams = self.data.dataset["test"], {"greedy": 1, "beam": self.options.num_beams}[search]
+        limit = self.options.max_length
+        written = translate(model, self.tokenizer, texts[self.data.source][:], num_beams=beams, max_length=limit)
+        return corpus_scores(written, texts[self.data.target][:])["bleu"] / 100
+
+    def trained(self, method: str, seed: int) -> PreTrainedModel:
+        options, (word, sequence) = self.options, METHODS[method]
+        set_seed(seed)
+        layers = {"decoder_layers": options.student_num_decoder_layers}
+        student = untrained_like(self.teacher, layers, options.student_hidden_size)
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            args = self.arguments(folder, seed)
+            trainer = Seq2SeqDistillationTrainer(
+                student,
+                args if word else args.for_labels_only(folder),
+                teacher=self.teacher if word else None,
+                train_dataset=self.rows("train", by_teacher=sequence),
+                eval_dataset=self.rows("validation"),
+                processing_class=self.tokenizer,
+            )
+            trainer.train()
+        return student
+
+    def rows(self, split: str, by_teacher: bool = False) -> Dataset:
+        """Texts as token ids, translated by people or by the teacher, who is asked once."""
+        data, limit = self.data, self.options.max_length
+        texts = data.dataset[split]
+        if by_teacher:
+            beams = {"num_beams": self.options.num_beams, "max_length": limit}
+            asked = pseudo_translations(self.teacher, texts, self.tokenizer, source_column=data.source, **beams)
+            texts, _ = transfer_set(asked, data.source, data.target)
+        settings = {"truncation": True, "max_length": limit}
+        return texts.map(
+            lambda rows: self.tokenizer(rows[data.source], text_target=rows[data.target], **settings),
+            batched=True,
+            remove_columns=texts.column_names,
+        )
+
+    def arguments(self, folder: str, seed: int) -> Seq2SeqDistillationTrainingArguments:
+        options, accelerated = self.options, torch.accelerator.is_available()
+        return Seq2SeqDistillationTrainingArguments(
+            folder,
+            num_train_epochs=options.epochs,
+            per_device_train_batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            warmup_steps=0.06,
+            temperature=1.0,
+            alpha=options.alpha,
+            train_sampling_strategy="group_by_length",
+            eval_strategy="epoch",
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            bf16=options.bf16,
+            use_cpu=not accelerated,
+            dataloader_pin_memory=accelerated,
+            logging_steps=0.1,
+            seed=seed,
+        )
+
+
+def main() -> None:
+    options = parse_options()
+    folder = Path(options.output_dir)
+    students, figures = Students(options), Figures(f"{folder}/figures.jsonl")
+    teacher = {
+        search: figures.get(f"teacher {search}", lambda search=search: students.bleu(students.teacher, search))
+        for search in SEARCHES
+    }
+    found: dict[str, dict[str, list[float]]] = {search: {} for search in SEARCHES}
+    for seed in range(options.seeds):
+        for method in METHODS:
+            for search, value in measured(students, figures, method, seed).items():
+                found[search].setdefault(method, []).append(value)
+    text = table(options, teacher, found)
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    draw(
+        {search: list(enumerate(by_method.values())) for search, by_method in found.items()},
+        folder / "bleu.png",
+        ", ".join(METHODS),
+    )
+    print(f"\n{text}")
+
+
+def measured(students: Students, figures: Figures, method: str, seed: int) -> dict[str, float]:
+    """One student's BLEU by each search; it is trained where one of them is not on file."""
+    made: list[PreTrainedModel] = []
+
+    def measure(search: str) -> float:
+        if not made:
+            made.append(students.trained(method, seed))
+        return students.bleu(made[0], search)
+
+    return {
+        search: figures.get(f"{method} {search} {seed}", lambda search=search: measure(search)) for search in SEARCHES
+    }
+
+
+def table(options: argparse.Namespace, teacher: dict[str, float], found: dict[str, dict[str, list[float]]]) -> str:
+    lines = [
+        f"BLEU on the test texts, {options.seeds} seeds, {options.epochs:g} epochs; gains over `plain`, seed by seed.",
+        "",
+        f"| student | greedy | gain | beam of {options.num_beams} | gain |\n|---|---:|---:|---:|---:|",
+        f"| the teacher | {percent([teacher['greedy']])} | | {percent([teacher['beam']])} | |",
+    ]
+    for method in METHODS:
+        cells = []
+        for search in SEARCHES:
+            values, plain = found[search][method], found[search]["plain"]
+            cells += [percent(values), "" if method == "plain" else gain(values, plain)]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def parse_options() -> argparse.Namespace:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--teacher", required=True, help="a trained encoder-decoder, Hub name or folder")
+    options.add_argument("--train_file", required=True, help="pairs: json lines, csv, tsv or parquet")
+    options.add_argument("--validation_file", help="pairs for the losses in the log (default: a tenth of the others)")
+    options.add_argument("--test_file", required=True, help="pairs to measure BLEU on")
+    options.add_argument("--source_lang", default="en")
+    options.add_argument("--target_lang", default="de")
+    options.add_argument("--output_dir", required=True, help="figures, table and plot; an unfinished one is continued")
+    options.add_argument("--student_num_decoder_layers", type=int, default=1)
+    options.add_argument("--student_hidden_size", type=int, help="width of the student (default: the teacher's)")
+    options.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
+    options.add_argument("--epochs", type=float, default=10)
+    options.add_argument("--batch_size", type=int, default=64)
+    options.add_argument("--learning_rate", type=float, default=1e-3)
+    options.add_argument("--alpha", type=float, default=0.8, help="weight of the soft targets")
+    options.add_argument("--num_beams", type=int, default=5, help="beam of the teacher's translations and of BLEU")
+    options.add_argument("--max_length", type=int, default=64, help="tokens a text is cut to on either side")
+    options.add_argument("--bf16", action="store_true", help="train in mixed precision; on CPUs with AMX twice as fast")
+    return options.parse_args()
+
+
+if __name__ == "__main__":
+    main()
