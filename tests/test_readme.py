@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type: its Python runs, its commands are those of CI, its files are there."""
+"""What the README and the results tell a newcomer to type: it runs, CI runs it too, and the files are there."""
 
 import importlib.util
 import re
@@ -11,15 +11,17 @@ from transformers import AutoModelForSequenceClassification
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "recipes" / "benchmarks" / "results" / "README.md"
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands(pattern):
-    """The words of each command of the README that begins so."""
-    lines = [line for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
+    """The words of each command of the README and of the results that begins so."""
+    told = blocks("bash") + blocks("bash", RESULTS.read_text(encoding="utf-8"))
+    lines = [line for block in told for line in block.replace("\\\n", " ").splitlines()]
     parts = [part.strip() for line in lines for part in line.split("&&")]
     return [shlex.split(part) for part in parts if re.match(pattern, part)]
 
@@ -50,10 +52,11 @@ def test_its_commands_are_those_of_ci():
     assert tests[0] in run and "make test" in tests[1] and "make test-all" in run
 
 
-def test_its_links_lead_somewhere():
+@pytest.mark.parametrize("document", [ROOT / "README.md", RESULTS], ids=["README", "results"])
+def test_its_links_lead_somewhere(document):
     """A link to a file that was renamed greets the reader with nothing."""
-    targets = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert targets and not [target for target in targets if not (ROOT / target).exists()]
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text(encoding="utf-8"))
+    assert targets and not [target for target in targets if not (document.parent / target).exists()]
 
 
 @pytest.mark.parametrize("words", commands("accelerate launch|python recipes"), ids=" ".join)

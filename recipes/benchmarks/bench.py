@@ -165,6 +165,9 @@ def draw(
     draw_on(axes, curves, x_label)
     if logarithmic:
         axes.set_xscale("log")
+        places = sorted({x for points in curves.values() for x, _ in points})
+        axes.set_xticks(places, [f"{x:g}" for x in places])
+        axes.minorticks_off()
     axes.set_ylabel("test accuracy, %")
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
