@@ -53,6 +53,23 @@ def parse_arguments(
     return tuple(parsed)
 
 
+def check_least(options: Any, least: Mapping[str, int]) -> None:
+    """Refuses numbers so small that a run would end in an error of somebody else, or take them for nothing.
+
+    Args:
+        options: The recipe's dataclass; what is `None` there is not given.
+        least: By name of an option, the least it may be; a list's least counts.
+
+    Raises:
+        ValueError: naming option, bound and value.
+    """
+    for name, bound in least.items():
+        value = getattr(options, name)
+        smallest = min(value) if isinstance(value, list) else value
+        if smallest is not None and smallest < bound:
+            raise ValueError(f"--{name} must be at least {bound}, got {smallest}.")
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.

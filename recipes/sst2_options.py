@@ -6,7 +6,7 @@ import torch
 
 from hfdistill import DistillationTrainingArguments
 from hfdistill.augmentation import AUGMENTERS
-from hfdistill.command_line import parse_arguments
+from hfdistill.command_line import check_least, parse_arguments
 from hfdistill.demo import DEMO
 from hfdistill.export import check_export
 from hfdistill.search import check_search, parse_count
@@ -20,6 +20,18 @@ NEEDED = {
     "search_trials": ("search_storage", "search_trade_off", "max_parameters", "max_latency_ms"),
     "online": ("num_students",),
     "augment": ("augment_copies",),
+}
+
+#: The least that numbers may be.
+LEAST = {
+    "num_teachers": 1,
+    "num_students": 2,
+    "student_num_hidden_layers": 1,
+    "student_hidden_size": 1,
+    "student_embedding_size": 2,
+    "augment_copies": 1,
+    "max_length": 3,  # a word between the tokens that begin and end a text
+    "search_trials": 0,
 }
 
 
@@ -88,6 +100,7 @@ class Recipe:
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
     def __post_init__(self) -> None:
+        check_least(self, LEAST)
         defaults = {option.name: option.default for option in fields(self)}
         for needed, names in NEEDED.items():
             idle = [name for name in names if getattr(self, name) != defaults[name]]

@@ -5,13 +5,25 @@ from dataclasses import dataclass, field
 import torch
 
 from hfdistill import Seq2SeqDistillationTrainingArguments
-from hfdistill.command_line import parse_arguments
+from hfdistill.command_line import check_least, parse_arguments
 from hfdistill.demo_translation import DEMO
 
 DESCRIPTION = "Distil a translation model: a trained teacher goes in, a small fast student and a report come out."
 HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
 HUB_DATASET = "bentrevett/multi30k"
 METHODS = ("word", "sequence", "shrink")
+
+#: The least that numbers may be.
+LEAST = {
+    "teacher_size": 1,
+    "vocab_size": 10,
+    "student_num_encoder_layers": 1,
+    "student_num_decoder_layers": 1,
+    "student_hidden_size": 1,
+    "student_vocab_size": 10,
+    "max_length": 2,
+    "num_beams": 1,
+}
 
 
 @dataclass
@@ -76,6 +88,11 @@ class Recipe:
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
     def __post_init__(self) -> None:
+        check_least(self, LEAST)
+        if len(self.teacher_size) != 3:
+            raise ValueError(
+                f"--teacher_size takes three numbers, encoder layers, decoder layers, width; got {self.teacher_size}."
+            )
         if (self.source_tag is None) != (self.target_tag is None):
             raise ValueError("--source_tag and --target_tag go together: a teacher of many languages needs both.")
         if not self.methods:

@@ -197,5 +197,7 @@ def test_columns_of_the_old_text_are_refused(text_dataset, tiny_bert, tokenizer)
         augment(rows, [NGrams()], ["sentence"], "label")
     with pytest.raises(ValueError, match="no column text to augment; the rows have sentence, label"):
         augment(text_dataset, [NGrams()], ["text"], "label")
+    with pytest.raises(ValueError, match="copies must be at least 1, got 0"):
+        augment(text_dataset, [NGrams()], ["sentence"], "label", copies=0)
     with pytest.raises(ValueError, match="needs an augmenter"):
         augment(text_dataset, [], ["sentence"], "label")

@@ -42,8 +42,10 @@ def augment(
         The dataset, with a column `augmented_from`: the number of the row a text was made of, -1 in the old ones.
 
     Raises:
-        ValueError: for no augmenter, or columns that belong to the old text.
+        ValueError: for no augmenter or no copy, or columns that belong to the old text.
     """
+    if copies < 1:
+        raise ValueError(f"copies must be at least 1, got {copies}: how many texts to make of each row.")
     _check_augmentable(dataset, augmenters, text_columns, label_column)
     parts = []
     for copy in range(copies):
