@@ -119,8 +119,8 @@ class DemoSettings:
     student_training: dict[str, float]
 
 
-# With these the recipe gives test accuracies of 81 to 89 % (teacher), 75 to 87 % (student) and 71 to 79 % (the same student
-# without a teacher) over three seeds, each in two minutes of two cores.
+# With these the recipe gives test accuracies of 81 to 89 % (teacher), 75 to 87 % (student) and 71 to 79 % (the same
+# student without a teacher) over three seeds, each in two minutes of two cores.
 DEMO = DemoSettings(
     teacher_size=(3, 64),
     student_size=(2, 32),
