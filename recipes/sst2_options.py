@@ -25,7 +25,6 @@ NEEDED = {
 #: The least that numbers may be.
 LEAST = {
     "num_teachers": 1,
-    "num_students": 2,
     "student_num_hidden_layers": 1,
     "student_hidden_size": 1,
     "student_embedding_size": 2,

@@ -216,10 +216,13 @@ class StudentSearch:
         return ""
 
     def _known_excess(self, trial: Trial) -> str:
-        """What a student of this size exceeds the budget with, where one was measured: no need to make another."""
-        costs = (earlier.user_attrs for earlier in _trials(self.study) if _size(earlier.params) == _size(trial.params))
-        alike = [cost for cost in costs if "latency_ms" in cost]
-        return self.budget.excess(alike[0]["parameters"], min(cost["latency_ms"] for cost in alike)) if alike else ""
+        """What a student of this size has too many parameters for, where one was made: no need to make another.
+
+        Its latency is measured again each time: that of one moment may be the machine's fault.
+        """
+        alike = (earlier.user_attrs for earlier in _trials(self.study) if _size(earlier.params) == _size(trial.params))
+        parameters = next((known["parameters"] for known in alike if "parameters" in known), 0)
+        return self.budget.excess(parameters, latency_ms=0.0)
 
     def _pass_over(self, trial: Trial, excess: str) -> str:
         from optuna.trial import TrialState

@@ -96,7 +96,9 @@ def test_ensemble(measure):
 @pytest.mark.slow
 def test_online(measure):
     """Each student alone and together."""
-    table, _, _ = measure("online")
+    table, figures, _ = measure("online")
+    gains = [100 * (figures[f"mutual peer_1 {seed}"] - figures[f"alone {10 * seed}"]) for seed in (0, 1)]
+    assert f" | {sum(gains) / 2:+.2f} ± " in next(row for row in table.splitlines() if "mutual, peer_1" in row)
     for line in ("alone, peer_1", "mutual, peer_2", "one, peer_2", "one, ensemble"):
         assert f"| {line} | " in table
 

@@ -167,6 +167,14 @@ def test_a_larger_budget_is_for_students_that_were_passed_over_too(searching):
     assert searching(small_space(), budget=Budget(max_parameters=10**9)).run(1).score > 0
 
 
+def test_a_latency_over_the_budget_is_measured_again(searching, monkeypatch):
+    """A busy moment would rule out a size for good."""
+    times = iter([9.0, *[1.0] * 60])
+    monkeypatch.setattr(study_module, "_latency_ms", lambda trainer: next(times))
+    fixed = search_space(make_model(), fixed=["num_hidden_layers", "hidden_size"])
+    assert searching(fixed, budget=Budget(max_latency_ms=5.0)).run(1).latency_ms == 1.0
+
+
 def test_a_trade_off_has_a_front(searching, tmp_path):
     """Both goals are kept with every student, and the front is of those that none beats."""
     search = searching(small_space(), trade_off=True)
