@@ -1,11 +1,10 @@
-"""The text-classification recipe, run as a user runs it: what it leaves behind, what it says, what it refuses."""
+"""The text-classification recipe, run as a user runs it: what it leaves behind, in one process and several."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -15,115 +14,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import TEXTS, make_tokenizer
 from datasets import ClassLabel, Dataset, DatasetDict
-from matplotlib.image import imread
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
-
-from hfdistill import demo, make_student
-
-RECIPE = Path(__file__).parents[2] / "recipes" / "sst2.py"
-NAMES = ["bad", "good"]
-ROWS = [(text, NAMES[len(text) % 2]) for text in TEXTS]
-OWN = ("--teacher_name_or_path", "teacher", "--train_file", "train.csv", "--output_dir", "out")
-SIZE = ("--student_num_hidden_layers", "1")
-BASICS = (
-    *("--num_train_epochs", "1", "--per_device_train_batch_size", "8", "--learning_rate", "1e-3"),
-    *("--disable_tqdm", "true"),
+from sst2_runs import (  # noqa: F401  (fixtures)
+    NAMES,
+    OWN,
+    RECIPE,
+    ROWS,
+    SIZE,
+    assert_complete,
+    home,
+    recipe,
+    refusal,
+    results_of,
+    save_model,
+    train_loss_names,
+    with_basics,
+    write_table,
 )
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-
-def with_basics(words):
-    """What is not asked for otherwise; a file of settings must be the first word."""
-    return [*words, *BASICS] if words[0].startswith("settings") else [*BASICS, *words]
-
-
-METRICS = ("accuracy", "f1", "matthews_correlation")
-
-
-def write_table(path, rows, columns=("sentence", "label"), separator=","):
-    lines = [separator.join(map(str, row)) for row in [columns, *rows]]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def save_model(folder, tokenizer, names=NAMES, **config):
-    torch.manual_seed(1)
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    defaults = {"vocab_size": 120, "max_position_embeddings": 64, "initializer_range": 0.5, **sizes, **labels}
-    BertForSequenceClassification(BertConfig(**{**defaults, **config})).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A folder with a teacher and files, in which the user stands."""
-    monkeypatch.chdir(tmp_path)
-    save_model(tmp_path / "teacher", make_tokenizer())
-    write_table(tmp_path / "train.csv", ROWS)
-    write_table(tmp_path / "test.tsv", [(f"really {text}", label) for text, label in ROWS[:11]], separator="\t")
-    return tmp_path
-
-
-@pytest.fixture
-def recipe(home, monkeypatch, capfd):
-    """`recipe(*words)`: runs it in this process; what it printed."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", [str(RECIPE), *with_basics(words)])
-        monkeypatch.syspath_prepend(str(RECIPE.parent))  # as for a script
-        capfd.readouterr()
-        runpy.run_path(str(RECIPE), run_name="__main__")
-        return capfd.readouterr().out
-
-    return run
-
-
-@pytest.fixture
-def refusal(home, recipe, capfd):
-    """`refusal(*words)`: the one line that it ends with, after it is seen to have left nothing behind."""
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            recipe(*words)
-        printed = capfd.readouterr().err
-        line = ended.value.code if isinstance(ended.value.code, str) else printed[printed.rindex("error: ") :].strip()
-        assert "error: " in line and "Traceback" not in printed
-        assert "\n" not in line or "the terms are" in line  # these are listed
-        assert not [path for path in (home / "out").rglob("*") if path.is_file()]
-        return line
-
-    return run
-
-
-def results_of(folder):
-    return json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
-
-
-def assert_complete(folder, roles=("teacher", "student")):
-    """All that a run promises to leave in its folder, whole and readable by plain transformers."""
-    for name in ("model.safetensors", "config.json", "tokenizer.json", "README.md", "report/report.md"):
-        assert (folder / name).stat().st_size > 0
-    for name in re.findall(r"\]\((.+?\.png)\)", (folder / "report" / "report.md").read_text(encoding="utf-8")):
-        assert imread(folder / "report" / name).size > 0
-    results = results_of(folder)
-    promised = {f"{role}_{name}" for role in roles for name in (*METRICS, "parameters")}
-    assert promised | {"agreement", "speedup"} <= results.keys()
-    assert ("baseline" in roles) == any(key.startswith("baseline") for key in results)
-    student = AutoModelForSequenceClassification.from_pretrained(folder)
-    assert student.num_parameters() == results["student_parameters"]
-    assert set(load_file(folder / "model.safetensors")) == set(student.state_dict())  # a plain model, nothing beside
-    assert AutoTokenizer.from_pretrained(folder)("is dull")["input_ids"]
-    return student, results
-
-
-def train_loss_names(folder):
-    [state] = folder.glob("checkpoint-*/trainer_state.json")
-    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
-    return {name for entry in history if "loss" in entry for name in entry if name.endswith("loss")}
-
+from hfdistill import make_student
 
 # ---- What it leaves behind ----
 
@@ -295,43 +207,6 @@ def test_a_search_and_an_export(home, recipe):
     assert private >= {"_search.log", "_defaults"} and not {"teacher", "baseline", "defaults"} & set(public)
 
 
-# ---- How it is told what to do ----
-
-
-@pytest.mark.parametrize("ending", ["yaml", "json"])
-def test_settings_from_a_file(home, recipe, ending):
-    """YAML reads 5e-3 as a text and "no" as a word; a number and false are meant."""
-    settings = {"teacher_name_or_path": "teacher", "train_file": "train.csv", "output_dir": "out"}
-    settings |= {"terms": ["labels:0.25", "soft_targets:0.5"], "weight_decay": "1e-3", "baseline": "no", "seed": 5}
-    text = yaml.safe_dump(settings) if ending == "yaml" else json.dumps(settings)
-    (home / f"settings.{ending}").write_text(text)
-    recipe(f"settings.{ending}", "--seed", "7")
-    assert_complete(home / "out")
-    card = (home / "out" / "README.md").read_text(encoding="utf-8")
-    assert "| labels | 0.25 |" in card and "| soft_targets | 0.5 |" in card
-    assert "| weight_decay | 0.001 |" in card and "| seed | 7 |" in card  # the command line has the last word
-    assert f"recipes/sst2.py settings.{ending} --seed 7" in card
-
-
-def test_terms_from_the_command_line(home, recipe):
-    """Weights in another order than the terms would train something else."""
-    recipe(*OWN, "--terms", "labels:0.3", "soft_targets:0.7")
-    card = (home / "out" / "README.md").read_text(encoding="utf-8")
-    assert "| labels | 0.3 |" in card and "| soft_targets | 0.7 |" in card
-
-
-def test_the_demo(home, recipe, monkeypatch):
-    """The demo needs no options, no files and no network; what the user asks for beside it is done all the same."""
-    whole = demo.demo_dataset
-    monkeypatch.setattr(demo, "demo_dataset", lambda: whole(num_train=96, num_eval=24))
-    printed = recipe("--demo", "--output_dir", "out", "--max_steps", "2", "--temperature", "9")
-    _, results = assert_complete(home / "out", ("teacher", "student", "baseline"))
-    assert results["compared_rows"] == 24 and demo.DEMO_NOTICE in printed
-    for text in ("README.md", "report/report.md"):
-        assert "generated" in (home / "out" / text).read_text(encoding="utf-8")
-    assert "temperature = 9" in (home / "out" / "README.md").read_text(encoding="utf-8")
-
-
 # ---- Processes ----
 
 
@@ -411,97 +286,3 @@ def test_the_whole_demo(home):
     subprocess.run([*command, "--demo", "--output_dir", "out"], check=True, timeout=800, env=environment)
     _, results = assert_complete(home / "out", ("teacher", "student", "baseline"))
     assert results["student_accuracy"] > 0.7 and results["speedup"] > 1
-
-
-# ---- What it refuses ----
-
-
-def test_a_folder_that_holds_a_run(home, recipe, capfd):
-    """A second run would overwrite the first one's student."""
-    recipe(*OWN)
-    before = {path: path.stat().st_mtime_ns for path in (home / "out").rglob("*")}
-    with pytest.raises(
-        SystemExit, match="^error: out already holds a finished run: choose another --output_dir"
-    ) as ended:
-        recipe(*OWN)
-    assert "\n" not in str(ended.value)
-    assert {path: path.stat().st_mtime_ns for path in (home / "out").rglob("*")} == before
-
-
-BAD_FILES = {
-    "unknown label": ("sentence,label\na joy,good\nis dull,god\n", r"Line 3 of bad\.csv.*'god'.*did you mean 'good'"),
-    "missing column": ("sentence,mark\na joy,good\n", r"bad\.csv has no column 'label'.*'mark'"),
-    "ragged line": ("sentence,label\na joy,good\nis dull\n", r"Line 3 of bad\.csv has 1 columns, expected 2"),
-    "empty file": ("", r"bad\.csv is empty"),
-    "no rows": ("sentence,label\n", r"bad\.csv has a header but no rows"),
-    "another number of labels": (
-        "sentence,label\na joy,1\nis dull,2\n",
-        r"Line 3 of bad\.csv: label 2 is out of range",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_FILES)
-def test_a_bad_file_is_answered_with_one_line(home, refusal, case):
-    """Fifty lines of traceback hide the one that says what to do."""
-    content, sentence = BAD_FILES[case]
-    (home / "bad.csv").write_text(content)
-    assert re.search(sentence, refusal(*OWN, "--train_file", "bad.csv"))
-
-
-BAD_OPTIONS = {
-    "unknown option": (("--traim_file", "x"), r"unknown option --traim_file; did you mean --train_file\?"),
-    "not a number": (("--temperature", "fast"), "invalid float value: 'fast'"),
-    "out of range": (("--alpha", "1.5"), r"alpha must be in \[0, 1\].*got 1\.5"),
-    "no such file": (("--test_file", "tset.tsv"), r"There is no file tset\.tsv"),
-    "no such column": (("--text_column", "review"), r"train\.csv has no column 'review'.*check text_column"),
-    "no such teacher": (("--teacher_name_or_path", "./nowhere"), r"There is no folder '\./nowhere'"),
-    "too many layers": (("--student_num_hidden_layers", "9"), "9.*2"),
-    "a budget of no search": (("--max_parameters", "5M"), "--max_parameters does nothing without --search_trials"),
-    "no teacher": (("--num_teachers", "0"), "--num_teachers must be at least 1, got 0"),
-    "no layer": (("--student_num_hidden_layers", "0"), "--student_num_hidden_layers must be at least 1, got 0"),
-    "no copy": (("--augment", "n_grams", "--augment_copies", "0"), "--augment_copies must be at least 1, got 0"),
-    "no token": (("--max_length", "0"), "--max_length must be at least 3, got 0"),
-    "students of no peers": (("--num_students", "3"), "--num_students does nothing without --online"),
-    "weights of one teacher": (("--learn_teacher_weights", "true"), "weighs several teachers, and there is one"),
-    "two shapes": (("--student_name_or_path", "teacher", *SIZE), "--student_name_or_path has a shape of its own"),
-    "unknown term": (
-        ("--terms", "labels:0.3", "sof_targets:0.7"),
-        r"'sof_targets' is unknown[^$]*\n  labels[^$]*\n  soft_targets",
-    ),
-    "no such format": (("--export", "onxx"), "no export format 'onxx'; the formats are onnx, int8"),
-    "not a count": (("--search_trials", "1", "--max_parameters", "few"), "'few' should be a number, such as 5M"),
-    "bad weight": (("--terms", "labels:much"), "'labels:much' should read labels:WEIGHT"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_OPTIONS)
-def test_a_bad_option_is_answered_with_one_line(refusal, case):
-    """The same, for what is typed."""
-    words, sentence = BAD_OPTIONS[case]
-    assert re.search(sentence, refusal(*OWN, *words))
-
-
-@pytest.mark.parametrize("offline", [False, True])
-def test_a_hub_that_cannot_be_reached(refusal, monkeypatch, offline):
-    """Whoever has no network is told of the two ways that need none; nothing is quietly replaced."""
-
-    def no_network(*args, **kwargs):
-        raise ConnectionError("no network here")
-
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
-    monkeypatch.setattr("socket.getaddrinfo", no_network)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
-    for words in (("--teacher_name_or_path", "teacher"), OWN[2:], (*OWN, "--student_name_or_path", "some/small")):
-        line = refusal(*words, "--output_dir", "out")
-        assert "the Hugging Face Hub cannot be reached" in line and "--demo" in line and "--train_file" in line
-
-
-def test_a_bug_keeps_its_traceback(recipe, monkeypatch):
-    """One line would hide where it is."""
-    monkeypatch.setattr("hfdistill.report.compare", lambda *args, **kwargs: torch.stack([]))
-    with pytest.raises(RuntimeError):
-        recipe(*OWN)
-    monkeypatch.setattr("hfdistill.report.compare", lambda *args, **kwargs: np.concatenate([]))
-    with pytest.raises(ValueError, match="need at least one array"):
-        recipe(*OWN[:-1], "out2")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import make_tokenizer
 from safetensors.torch import load_file
-from test_sst2 import (  # noqa: F401  (fixtures)
+from sst2_runs import (  # noqa: F401  (fixtures)
     OWN,
     SIZE,
     assert_complete,
@@ -26,13 +26,13 @@ FILES = ("--train_file", "train.csv", "--output_dir", "out")
 
 
 @pytest.fixture
-def second(home):  # noqa: F811
+def second(home):
     """A second teacher: other weights and size, its labels in another order."""
     save_model(home / "second", make_tokenizer(), names=["good", "bad"], num_hidden_layers=1, hidden_size=8)
     return "second"
 
 
-def test_several_teachers_are_one(home, recipe, second):  # noqa: F811
+def test_several_teachers_are_one(home, recipe, second):
     """The report's teacher must be the ensemble that taught, and the student learn from both."""
     printed = recipe("--teacher_name_or_path", "teacher", second, *FILES, *SIZE)
     _, results = assert_complete(home / "out")
@@ -49,7 +49,7 @@ def test_several_teachers_are_one(home, recipe, second):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_teachers_of_several_seeds_are_trained(home, recipe):  # noqa: F811
+def test_teachers_of_several_seeds_are_trained(home, recipe):
     """Trained from one seed, ten teachers are one."""
     recipe(*OWN, "--train_teacher", "--num_teachers", "2", *SIZE)
     first, second = (load_file(home / "out" / f"_teacher_{number}" / "model.safetensors") for number in (1, 2))
@@ -58,7 +58,7 @@ def test_teachers_of_several_seeds_are_trained(home, recipe):  # noqa: F811
     assert results_of(home / "out")["teacher_parameters"] == 2 * model.num_parameters()
 
 
-def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):  # noqa: F811
+def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):
     """The baseline learns from the few alone, for as many steps; the card says how many labels there were."""
     recipe(*OWN, *SIZE, "--label_fraction", "0.2", "--labeled_share", "0.25", "--baseline")
     card = (home / "out" / "README.md").read_text()
@@ -71,7 +71,7 @@ def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):  # noq
     assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
 
 
-def test_more_text_is_made_and_reported(home, recipe):  # noqa: F811
+def test_more_text_is_made_and_reported(home, recipe):
     """What the teacher says about the made texts is the gain; how often it changes its mind, the reader's to judge."""
     printed = recipe(*OWN, *SIZE, "--augment", "masking", "n_grams", "--augment_copies", "2")
     line = next(line for line in printed.splitlines() if "texts were made of" in line)
@@ -82,7 +82,7 @@ def test_more_text_is_made_and_reported(home, recipe):  # noqa: F811
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["mutual", "one"])
-def test_students_without_a_teacher(home, recipe, how):  # noqa: F811
+def test_students_without_a_teacher(home, recipe, how):
     """No teacher is asked; every student is a plain model; the table says whose columns these are."""
     printed = recipe(*OWN, *SIZE, "--online", how, "--num_students", "3", "--baseline")
     assert_complete(home / "out", ("teacher", "student", "baseline"))
@@ -98,7 +98,7 @@ def test_students_without_a_teacher(home, recipe, how):  # noqa: F811
     assert "no teacher: students that taught one another" in (home / "out" / "README.md").read_text()
 
 
-def test_what_it_cannot_do_is_refused(refusal):  # noqa: F811
+def test_what_it_cannot_do_is_refused(refusal):
     """Before anything is computed."""
     assert "knows masking, n_grams, word_replacement, back_translation, not typos" in refusal(
         *OWN, "--augment", "typos"
