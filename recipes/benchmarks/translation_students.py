@@ -8,9 +8,11 @@ For each seed the same untrained student is trained, for as many epochs, on
 | word | people's | the teacher's, at each target token |
 | sequence | the teacher's | none |
 | both | the teacher's | the teacher's |
+| word, sampled; both, sampled | as above | 50 draws of the teacher's, kept from one pass |
+| word, top_k; both, top_k | as above | the teacher's likeliest 50 tokens, likewise |
 
-and its BLEU on the test texts is measured, greedy and by beam search. In Kim & Rush's table sequence-level distillation
-gains 4.2 BLEU greedy and 1.4 by beam search.
+and its BLEU on the test texts is measured, greedy and by beam search; `--methods` names the ones to train. In Kim &
+Rush's table sequence-level distillation gains 4.2 BLEU greedy and 1.4 by beam search.
 
     python recipes/benchmarks/translation_students.py --teacher my/marian --train_file train.jsonl \\
         --test_file test.jsonl --output_dir translation_students --student_hidden_size 128
@@ -31,6 +33,7 @@ from hfdistill import (
     Seq2SeqDistillationTrainer,
     Seq2SeqDistillationTrainingArguments,
     pseudo_translations,
+    token_soft_targets,
     transfer_set,
 )
 from hfdistill.data import translation_dataset
@@ -38,8 +41,9 @@ from hfdistill.from_scratch import untrained_like
 from hfdistill.translation_metrics import corpus_scores
 from hfdistill.translation_report import translate
 
-#: Whether a student sees the teacher's soft targets, and its translations.
-METHODS = {"plain": (False, False), "word": (True, False), "sequence": (False, True), "both": (True, True)}
+KIM_RUSH = ("plain", "word", "sequence", "both")
+STORED = ("sampled", "top_k")
+METHODS = (*KIM_RUSH, *(f"{method}, {kept}" for kept in STORED for method in ("word", "both")))
 SEARCHES = ("greedy", "beam")
 
 
@@ -61,7 +65,8 @@ class Students:
         return corpus_scores(written, texts[self.data.target][:])["bleu"] / 100
 
     def trained(self, method: str, seed: int) -> PreTrainedModel:
-        options, (word, sequence) = self.options, METHODS[method]
+        options, (kind, _, kept) = self.options, method.partition(", ")
+        word, sequence = kind in ("word", "both"), kind in ("sequence", "both")
         set_seed(seed)
         layers = {"decoder_layers": options.student_num_decoder_layers}
         student = untrained_like(self.teacher, layers, options.student_hidden_size)
@@ -70,9 +75,9 @@ class Students:
             trainer = Seq2SeqDistillationTrainer(
                 student,
                 args if word else args.for_labels_only(folder),
-                teacher=self.teacher if word else None,
-                train_dataset=self.rows("train", by_teacher=sequence),
-                eval_dataset=self.rows("validation"),
+                teacher=self.teacher if word and not kept else None,
+                train_dataset=self.answered(self.rows("train", by_teacher=sequence), kept),
+                eval_dataset=self.answered(self.rows("validation"), kept),
                 processing_class=self.tokenizer,
             )
             trainer.train()
@@ -92,6 +97,10 @@ class Students:
             batched=True,
             remove_columns=texts.column_names,
         )
+
+    def answered(self, rows: Dataset, kept: str) -> Dataset:
+        """With the teacher's answers to the target tokens, where they are kept and not asked for in every step."""
+        return token_soft_targets(self.teacher, rows, self.tokenizer, method=kept, temperature=1.0) if kept else rows
 
     def arguments(self, folder: str, seed: int) -> Seq2SeqDistillationTrainingArguments:
         options, accelerated = self.options, torch.accelerator.is_available()
@@ -126,7 +135,7 @@ def main() -> None:
     }
     found: dict[str, dict[str, list[float]]] = {search: {} for search in SEARCHES}
     for seed in range(options.seeds):
-        for method in METHODS:
+        for method in options.methods:
             for search, value in measured(students, figures, method, seed).items():
                 found[search].setdefault(method, []).append(value)
     text = table(options, teacher, found)
@@ -134,7 +143,7 @@ def main() -> None:
     draw(
         {search: list(enumerate(by_method.values())) for search, by_method in found.items()},
         folder / "bleu.png",
-        ", ".join(METHODS),
+        "; ".join(options.methods),
     )
     print(f"\n{text}")
 
@@ -160,11 +169,11 @@ def table(options: argparse.Namespace, teacher: dict[str, float], found: dict[st
         f"| student | greedy | gain | beam of {options.num_beams} | gain |\n|---|---:|---:|---:|---:|",
         f"| the teacher | {percent([teacher['greedy']])} | | {percent([teacher['beam']])} | |",
     ]
-    for method in METHODS:
+    for method in options.methods:
         cells = []
         for search in SEARCHES:
-            values, plain = found[search][method], found[search]["plain"]
-            cells += [percent(values), "" if method == "plain" else gain(values, plain)]
+            values, plain = found[search][method], found[search].get("plain")
+            cells += [percent(values), gain(values, plain) if plain and method != "plain" else ""]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
@@ -178,6 +187,7 @@ def parse_options() -> argparse.Namespace:
     options.add_argument("--source_lang", default="en")
     options.add_argument("--target_lang", default="de")
     options.add_argument("--output_dir", required=True, help="figures, table and plot; an unfinished one is continued")
+    options.add_argument("--methods", nargs="+", choices=METHODS, default=list(KIM_RUSH), metavar="METHOD")
     options.add_argument("--student_num_decoder_layers", type=int, default=1)
     options.add_argument("--student_hidden_size", type=int, help="width of the student (default: the teacher's)")
     options.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
