@@ -85,6 +85,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--epochs", type=float, default=4)
     parser.add_argument("--learning_rate", type=float, default=5e-4)
+    parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--rows", type=int, help="only so many training rows")
     parser.add_argument("--augment", nargs="+", default=[], choices=("n_grams", "masking"), help="more texts to answer")
     parser.add_argument("--augment_copies", type=int, default=1, help="of each text, by each of them")
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, stu
         stages=stages if objective == "two_stages" else None,
         num_train_epochs=options.epochs,
         learning_rate=options.learning_rate,
-        per_device_train_batch_size=32,
+        per_device_train_batch_size=options.batch_size,
         per_device_eval_batch_size=64,
         warmup_steps=0.06,
         weight_decay=0.01,
