@@ -22,7 +22,7 @@ from hfdistill.objective import Loss, Objective
 from hfdistill.objective_state import average_gradients
 from hfdistill.objective_trainer import ObjectiveTrainer
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
-from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
+from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite, is_ensemble
 from hfdistill.trainer_checks import check_problem_types, check_signal, refuse_what_cannot_work
 from hfdistill.training_args import DistillationTrainingArguments
 from hfdistill.transfer_sets import labeled_share_sampler
@@ -77,6 +77,8 @@ class DistillationTrainer(ObjectiveTrainer):
         refuse_what_cannot_work(model, args, teacher, kwargs)
         self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype, args.combination)
         self._stored = StoredTeacher(args.combination)
+        # An ensemble that was made elsewhere brings its own combination.
+        self._combined_by_args: list[Any] = [self._stored, *([self.teacher] if is_ensemble(teacher) else [])]
         self._given_objective = objective
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
@@ -274,6 +276,8 @@ class DistillationTrainer(ObjectiveTrainer):
         objective = self.current_objective
         if training and not objective.needs_teacher:
             return None
+        for several in self._combined_by_args:  # read anew, as a search writes into the arguments between trials
+            several.combination = self.args.combination
         asked = self.teacher is not None and (training or self.args.teacher_at_eval)
         step = self.state.global_step if training else None
         if self._stored.answers(inputs) and not (asked and objective.outputs):

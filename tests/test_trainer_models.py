@@ -15,13 +15,14 @@ from tiny import (
     logs_of,
     make_model,
     make_rows,
+    make_tokenizer,
     make_trainer,
     run_case,
     weights,
 )
 from transformers import TrainerCallback
 
-from hfdistill import Objective
+from hfdistill import Objective, soft_targets
 from hfdistill.losses import Labels, SoftTargets
 
 # ---- Dtypes ----
@@ -178,3 +179,33 @@ def test_search_uses_each_trials_arguments_and_a_fresh_student(tmp_path, bf16):
         assert trial["logs"][0] == pytest.approx(
             logs_of(reference, "loss", "label_loss", "soft_target_loss")[0], rel=1e-3 if bf16 else 1e-5
         )
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_search_combines_the_teachers_as_each_trial_says(tmp_path, stored):
+    """The combination of the start would serve all trials: a search over something that changes nothing."""
+    optuna = pytest.importorskip("optuna")
+    student, teachers, rows = make_model(1), [make_model(2), make_model(3)], make_rows()
+    if stored:
+        teachers, rows = None, soft_targets(teachers, rows, make_tokenizer())
+    ways, args = ["confidence", "logits"], {"logging_steps": 3, "max_steps": 3, "alpha": 0.9}
+    losses = {}
+    for way in ways:
+        reference = make_trainer(
+            tmp_path, copy.deepcopy(student), rows, teacher=teachers, teacher_combination=way, **args
+        )
+        reference.train()
+        losses[way] = logs_of(reference, "soft_target_loss")[0]
+    assert losses["confidence"] != pytest.approx(losses["logits"], rel=1e-4)
+
+    record = Record()
+    given = {"model_init": lambda trial: copy.deepcopy(student), "callbacks": [record], "eval_dataset": rows}
+    trainer = make_trainer(tmp_path, None, rows, teacher=teachers, given=given, **args)
+    trainer.hyperparameter_search(
+        lambda trial: {"teacher_combination": trial.suggest_categorical("teacher_combination", ways)},
+        compute_objective=lambda metrics: metrics["eval_loss"],
+        n_trials=2,
+        sampler=optuna.samplers.GridSampler({"teacher_combination": ways}),
+    )
+    found = sorted(trial["logs"][0][2] for trial in record.trials)
+    assert found == pytest.approx(sorted(loss for (loss,) in losses.values()), rel=1e-6)

@@ -18,7 +18,7 @@ from hfdistill.teachers.base import (
 from hfdistill.teachers.combination import COMBINATIONS, Combination
 from hfdistill.teachers.ensemble import EnsembleTeacher
 from hfdistill.teachers.ensemble_model import EnsembleModel
-from hfdistill.teachers.given import as_teacher
+from hfdistill.teachers.given import as_teacher, is_ensemble
 from hfdistill.teachers.learned_weights import learned_weights
 from hfdistill.teachers.model import ModelTeacher
 from hfdistill.teachers.moving_average import MovingAverageTeacher
@@ -41,5 +41,6 @@ __all__ = [
     "TeacherSignal",
     "as_teacher",
     "check_finite",
+    "is_ensemble",
     "learned_weights",
 ]

@@ -24,11 +24,16 @@ def as_teacher(teacher: Any, dtype: str | None = None, combination: Combination 
     Raises:
         TypeError: for anything else.
     """
-    if isinstance(teacher, (list, tuple)) and len(teacher) > 1:
+    if is_ensemble(teacher):
         return EnsembleTeacher([_one_teacher(one, dtype) for one in teacher], combination)
     if isinstance(teacher, (list, tuple)) and teacher:
         return as_teacher(teacher[0], dtype)
     return None if teacher is None else _one_teacher(teacher, dtype)
+
+
+def is_ensemble(teacher: Any) -> bool:
+    """Whether a user named several teachers, whose combination is the trainer's to choose."""
+    return isinstance(teacher, (list, tuple)) and len(teacher) > 1
 
 
 def _one_teacher(teacher: Any, dtype: str | None) -> Teacher:
