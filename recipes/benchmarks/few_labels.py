@@ -56,12 +56,15 @@ class Curve:
 
     def measure(self, method: str, fraction: float) -> float:
         rows = self.few(fraction)
-        settings = {"terms": ["labels"]} if method == "hard" else {"alpha": self.bench.options.alpha}
+        options = self.bench.options
+        settings = {"terms": ["labels"]} if method == "hard" else {"alpha": options.alpha}
         if method != "hard":
             rows = self.bench.answered([self.teacher(fraction if method == "practical" else 1.0)], rows)
         if method in ("hard", "same texts"):
             rows = self.filled(rows)
-        student = self.bench.new_model(self.seed, self.bench.options.student_num_hidden_layers)
+        elif fraction < 1:
+            settings["labeled_share"] = options.labeled_share
+        student = self.bench.new_model(self.seed, options.student_num_hidden_layers)
         return self.bench.train(student, rows, self.seed, **settings)[1]["test_accuracy"]
 
 
@@ -119,6 +122,7 @@ def parse_options() -> argparse.Namespace:
     options.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3, 1.0])
     options.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     options.add_argument("--alpha", type=float, default=0.5, help="weight of the soft targets")
+    options.add_argument("--labeled_share", type=float, help="share of every batch that has labels, where not all have")
     return options.parse_args()
 
 
