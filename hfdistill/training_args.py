@@ -35,7 +35,9 @@ class DistillationTrainingArguments(TrainingArguments):
         temperature_end: T at the last step, when `temperature_schedule` is not constant.
         temperature_schedule: `constant`, `linear` or `cosine`, from `temperature` to `temperature_end`.
         alpha: The weight of the soft targets, in [0, 1]; the labels get 1 − alpha. Half and half as in Hinton et al.
-            2015, table 1. With 0 no teacher is needed: plain fine-tuning on the same path.
+            2015, table 1. With 0 no teacher is needed: plain fine-tuning on the same path. Each is a mean over the
+            rows that have it, so where a tenth has a label, at 0.5 one label weighs as much as ten soft targets: more
+            than 0.5 is better there.
         alpha_end: alpha at the last step, when `alpha_schedule` is not constant.
         alpha_schedule: `constant`, `linear` or `cosine`, from `alpha` to `alpha_end`.
         label_weight: The labels' weight, in place of 1 − alpha.

@@ -23,7 +23,7 @@
 Its options are in sst2_options.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,8 @@ def main() -> None:
     if recipe.augment:
         data = data.with_train(more_texts(recipe, data, teachers[0][0], args.seed))
     data, live = ask_teachers(recipe, args, data, teachers, tokenizer)
+    if not recipe.online:
+        tell_weight_of_labels(args, data.dataset["train"][data.label_column])
     dataset = data.tokenized(tokenizer, recipe.max_length)
 
     def new_trainer(student: PreTrainedModel, args: RecipeTrainingArguments) -> DistillationTrainer:
@@ -238,6 +240,19 @@ def ask_teachers(
     shared = args.teacher_outputs and student_tokenizer is teachers[0][0]
     columns = None if shared else data.text_columns
     return data, [ModelTeacher(teacher, own, columns, args.teacher_dtype) for own, teacher in teachers]
+
+
+def tell_weight_of_labels(args: RecipeTrainingArguments, labels: Sequence) -> None:
+    """Each term is a mean over the rows that have it, so that few labels weigh much, which is seldom meant."""
+    share = sum(label != -100 for label in labels) / len(labels)
+    if not (share and args.alpha) or args.terms or args.stages or args.labeled_share:
+        return
+    answers = (1 - args.alpha) / (args.alpha * share)
+    if answers > 4:
+        say(
+            f"{100 * share:.2g} % of the training texts have a label, so at --alpha {args.alpha:g} one label weighs as "
+            f"much as {answers:.0f} of the teacher's answers; --alpha 0.9 leaves more to the teacher."
+        )
 
 
 def prepare_student(

@@ -60,7 +60,8 @@ def test_teachers_of_several_seeds_are_trained(home, recipe):
 
 def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):
     """The baseline learns from the few alone, for as many steps; the card says how many labels there were."""
-    recipe(*OWN, *SIZE, "--label_fraction", "0.2", "--labeled_share", "0.25", "--baseline")
+    printed = recipe(*OWN, *SIZE, "--label_fraction", "0.2", "--labeled_share", "0.25", "--baseline")
+    assert "one label weighs" not in printed
     card = (home / "out" / "README.md").read_text()
     assert "6 rows with labels, and 21 without, labelled by the teacher alone" in card
     steps = [
@@ -69,6 +70,14 @@ def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):
     ]
     assert steps[0] == steps[1] > 0
     assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+
+
+def test_few_labels_are_said_to_weigh_much(home, recipe):
+    """Each term is a mean over its rows: at alpha 0.5 a student of few labels hardly hears its teacher."""
+    few = (*OWN, *SIZE, "--label_fraction", "0.2", "--max_steps", "1")  # of 6 of 27 texts
+    printed = recipe(*few, "--alpha", "0.25")
+    assert "22 % of the training texts have a label, so at --alpha 0.25 one label weighs as much as 14 of " in printed
+    assert "one label weighs" not in recipe(*few, "--alpha", "0.9", "--output_dir", "other")
 
 
 def test_more_text_is_made_and_reported(home, recipe):
