@@ -5,24 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import random
-from collections import Counter
-from collections.abc import Iterable
-from string import ascii_lowercase
 
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, set_seed
+from texts import TEXTS, make_tokenizer
+from transformers import BertConfig, BertForSequenceClassification, set_seed
 
 # One thread here and in every process that a test starts: with another number sums are rounded otherwise, and over
 # tensors this small threads only stand in one another's way.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
-
-SUBJECTS = "the film|this play|her second novel|that song|the long and winding last act".split("|")
-OPINIONS = "is a joy|is dull|made me laugh out loud|never ends|moved everyone in the room|wastes its cast".split("|")
-TEXTS = [f"{subject} {opinion}" for subject in SUBJECTS for opinion in OPINIONS]
 
 
 @pytest.fixture(autouse=True)
@@ -37,25 +30,6 @@ def _own_world(tmp_path_factory, monkeypatch):
     """Every test starts from the same seed, and keeps its soft targets out of the user's cache."""
     monkeypatch.setattr("hfdistill.soft_target_store.HF_HOME", str(tmp_path_factory.mktemp("hf_home")))
     set_seed(0)
-
-
-def make_tokenizer(texts: Iterable[str] = TEXTS, vocab_size: int = 120, **settings) -> PreTrainedTokenizerFast:
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    letters = [*ascii_lowercase, *(f"##{letter}" for letter in ascii_lowercase)]
-    words = Counter(word for text in texts for word in text.split()).most_common(vocab_size)
-    pieces = list(dict.fromkeys([*special, *letters, *(word for word, _ in words)]))[:vocab_size]
-    tokenizer = Tokenizer(models.WordPiece({piece: id_ for id_, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", special.index("[CLS]")), ("[SEP]", special.index("[SEP]"))],
-    )
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
-    inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    defaults = {"model_max_length": 64, "model_input_names": inputs, **names}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{**defaults, **settings})
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import TEXTS
 from datasets import Dataset
 from huggingface_hub import ModelCard
+from texts import TEXTS
 
 from hfdistill.cli import main
 from hfdistill.report import cost, quality

@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from conftest import TEXTS
+from texts import TEXTS
 from tiny_seq2seq import FAMILIES, make_seq2seq
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast

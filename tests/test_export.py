@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS, make_tokenizer
 from datasets import Dataset
+from texts import TEXTS, make_tokenizer
 from transformers import (
     BertConfig,
     BertForSequenceClassification,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TEXTS
 from datasets import Dataset
+from texts import TEXTS
 from tiny_seq2seq import make_translator
 
 from hfdistill import StaleSoftTargets, pseudo_translations, soft_targets, transfer_set

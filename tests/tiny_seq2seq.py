@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import torch
-from conftest import TEXTS
 from datasets import Dataset
+from texts import TEXTS
 from tiny import make_args, make_tokenizer
 from transformers import (
     BartConfig,

@@ -307,9 +307,11 @@ def _refuse_loss(metric: str, space: Mapping[str, Any]) -> None:
 
 def _refuse_other_space(study: Study, space: Mapping[str, Any], storage: str | os.PathLike[str]) -> None:
     for trial in study.get_trials(deepcopy=False)[:1]:
-        there = {**trial.distributions}
-        if there and there != dict(space):
-            differing = sorted(name for name in {*there, *space} if there.get(name) != space.get(name))
+        there = trial.distributions
+        # A trial's values are written one by one: of one that has just begun, or was killed then, some may be missing.
+        names = {*there, *space} if trial.state.name in ("COMPLETE", "PRUNED") else {*there}
+        differing = sorted(name for name in names if there.get(name) != space.get(name))
+        if differing:
             raise ValueError(
                 f"{storage} holds a search of another space: it differs in {', '.join(differing)}; name another file."
             )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TEXTS, make_tokenizer
 from matplotlib.image import imread
 from safetensors.torch import load_file
+from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "sst2.py"

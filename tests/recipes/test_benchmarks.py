@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TEXTS
 from matplotlib.image import imread
+from texts import TEXTS
 from tiny_seq2seq import make_translator
 
 from hfdistill.from_scratch import small_marian

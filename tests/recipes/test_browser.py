@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 import pytest
 import torch
 from browser import headless_chromium, started
-from conftest import TEXTS, make_tokenizer
 from datasets import Dataset
+from texts import TEXTS, make_tokenizer
 from transformers import BertConfig, BertForSequenceClassification
 
 from hfdistill.export import FILES, export_onnx

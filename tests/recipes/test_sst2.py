@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS, make_tokenizer
 from datasets import ClassLabel, Dataset, DatasetDict
 from safetensors.torch import load_file
 from sst2_runs import (  # noqa: F401  (fixtures)
@@ -33,6 +32,7 @@ from sst2_runs import (  # noqa: F401  (fixtures)
     with_basics,
     write_table,
 )
+from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hfdistill import make_student

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import make_tokenizer
 from safetensors.torch import load_file
 from sst2_runs import (  # noqa: F401  (fixtures)
     OWN,
@@ -20,6 +19,7 @@ from sst2_runs import (  # noqa: F401  (fixtures)
     save_model,
     train_loss_names,
 )
+from texts import make_tokenizer
 from transformers import AutoModelForSequenceClassification
 
 FILES = ("--train_file", "train.csv", "--output_dir", "out")

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TEXTS
 from safetensors.torch import load_file
+from texts import TEXTS
 from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS
+from texts import TEXTS
 
 from hfdistill.metrics import classification_metrics
 from hfdistill.report import compare, cost, quality

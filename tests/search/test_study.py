@@ -230,6 +230,16 @@ def test_a_file_of_another_space_is_refused(searching):
         searching({**small_space(), "alpha": FLOAT(0.1, 0.9)})
 
 
+def test_a_trial_that_another_process_has_just_begun_is_no_other_space(searching):
+    """Its values are in the file one by one: who looks in between sees a part of them."""
+    space = {**small_space(), "alpha": FLOAT(0.1, 0.9)}
+    begun = searching(space).study.ask()
+    begun.suggest_float("alpha", 0.1, 0.9)
+    searching(space)
+    with pytest.raises(ValueError, match="it differs in alpha"):
+        searching({**space, "alpha": FLOAT(0.2, 0.9)})
+
+
 def test_what_is_missing_is_told_first(monkeypatch):
     """Before a teacher is loaded."""
     monkeypatch.setattr(study_module.importlib.util, "find_spec", lambda name: None)
