@@ -97,7 +97,8 @@ def loss_in_parts(
 def _signal(teacher: Projection | SparseDistribution, part: slice) -> TeacherSignal:
     if isinstance(teacher, SparseDistribution):
         return TeacherSignal(sparse=teacher.of(part))
-    return TeacherSignal(logits=teacher.logits(part))
+    with torch.autocast(teacher.weight.device.type, enabled=False):  # a teacher answers in its own dtype
+        return TeacherSignal(logits=teacher.logits(part))
 
 
 class _LossInParts(torch.autograd.Function):

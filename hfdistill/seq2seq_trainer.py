@@ -95,7 +95,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         mine.answer, theirs.answer = student, teacher
         if self._projects_plainly is None:
             logits = None if teacher is None else teacher.logits
-            plain = mine.explains(student.logits) and (logits is None or theirs.explains(logits))
+            with self.accelerator.autocast():  # as Accelerate runs the student; the loss is outside of it
+                plain = mine.explains(student.logits) and (logits is None or theirs.explains(logits))
             self._projects_plainly = plain
         if not self._projects_plainly:
             name = type(own).__name__
@@ -144,7 +145,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         in_parts = [term.logits_only for _, term in objective.named_terms(active_only=True)]
         on_logits, their_counts = _part(objective, counts, in_parts)
         mine, labels = student.projection.of(counted), batch["labels"][counted]
-        loss = loss_in_parts(on_logits, mine, theirs, labels, their_counts)
+        with self.accelerator.autocast():
+            loss = loss_in_parts(on_logits, mine, theirs, labels, their_counts)
         if all(in_parts):
             return loss
         on_layers, their_counts = _part(objective, counts, [not yes for yes in in_parts])

@@ -70,6 +70,22 @@ def test_parts_and_whole_train_one_student(tmp_path, monkeypatch, family, diverg
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parts_and_whole_train_one_student_in_mixed_precision(tmp_path, family):
+    """Logits rounded to bfloat16 were taken for more than a projection, and those of whole batches held."""
+    losses = []
+    for in_parts in (None, False):
+        student, teacher = pair(family)
+        trainer = make_seq2seq_trainer(
+            tmp_path, student, make_pairs(8, family), teacher=teacher, max_steps=3, bf16=True
+        )
+        trainer._projects_plainly = in_parts
+        trainer.train()
+        assert trainer._projects_plainly is (in_parts is None)
+        losses.append(logs_of(trainer, *NAMES))
+    assert losses[0] == [pytest.approx(row, rel=5e-3) for row in losses[1]]
+
+
 VERY_FEW = 3 * 40  # three tokens at a time
 
 
