@@ -127,9 +127,12 @@ class StudentSearch:
             while (judged := len(self._judged())) < trials:
                 bar.set_postfix_str(f"{passed_over} in a row over the budget" if passed_over else "")
                 bar.update(judged - bar.n)
-                # Anew for each trial, from how many there are: so a killed search goes on as it would have gone on.
-                self.study.sampler = optuna.samplers.TPESampler(seed=self.args.seed + len(_trials(self.study)))
-                trial = self.study.ask(self.space)
+                trial = self.study.ask()
+                # Anew for each trial, from how many came before: so a killed search goes on as it would have gone on,
+                # and processes that ask at the same moment get values of their own.
+                before = sum(other.number < trial.number for other in _trials(self.study))
+                self.study.sampler = optuna.samplers.TPESampler(seed=self.args.seed + before)
+                _suggest(trial, self.space)
                 trial.set_user_attr("process", _PROCESS)
                 excess = self._try(trial)
                 passed_over = passed_over + 1 if excess else 0
@@ -294,6 +297,16 @@ def _give_up_killed(study: Study) -> None:
         host, _, process = trial.user_attrs.get("process", "").rpartition(":")
         if host == platform.node() and not psutil.pid_exists(int(process)):
             study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _suggest(trial: Trial, space: Mapping[str, Any]) -> None:
+    """Chooses a trial's values."""
+    for name, choice in space.items():
+        if hasattr(choice, "choices"):
+            trial.suggest_categorical(name, choice.choices)
+        else:
+            number = trial.suggest_int if isinstance(choice.low, int) else trial.suggest_float
+            number(name, choice.low, choice.high, step=choice.step, log=choice.log)
 
 
 def _refuse_loss(metric: str, space: Mapping[str, Any]) -> None:
