@@ -72,7 +72,7 @@ def main() -> None:
     if recipe.augment:
         data = data.with_train(more_texts(recipe, data, teachers[0][0], args.seed))
     data, live = ask_teachers(recipe, args, data, teachers, tokenizer)
-    if not recipe.online:
+    if not (recipe.online or recipe.search_trials):
         tell_weight_of_labels(args, data.dataset["train"][data.label_column])
     dataset = data.tokenized(tokenizer, recipe.max_length)
 
@@ -245,7 +245,8 @@ def ask_teachers(
 def tell_weight_of_labels(args: RecipeTrainingArguments, labels: Sequence) -> None:
     """Each term is a mean over the rows that have it, so that few labels weigh much, which is seldom meant."""
     share = sum(label != -100 for label in labels) / len(labels)
-    if not (share and args.alpha) or args.terms or args.stages or args.labeled_share:
+    weighed = (args.terms, args.stages, args.labeled_share, args.label_weight, args.soft_target_weight)
+    if not (share and args.alpha) or any(given is not None for given in weighed):
         return
     answers = (1 - args.alpha) / (args.alpha * share)
     if answers > 4:

@@ -109,6 +109,21 @@ def test_autocast_gives_float32_gradients():
     torch.testing.assert_close(grads[0], grads[1], rtol=0.05, atol=0.005)
 
 
+def test_autocast_leaves_the_teacher_its_own_dtype():
+    """As where logits are not held back: its answers would be rounded for the student's sake."""
+    seen = []
+
+    class Watched(SoftTargets):
+        def forward(self, student, teacher, *args):
+            seen.append(teacher.logits.dtype)
+            return super().forward(student, teacher, *args)
+
+    student, teacher, labels = problem(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss_in_parts(Objective({"soft": (1.0, Watched())}), learnt(student), teacher, labels, torch.tensor([TOKENS]))
+    assert set(seen) == {torch.float32}
+
+
 def test_the_gradient_is_taken_once():
     """It is made along with the loss and not kept: a second one would be silently wrong."""
     student, teacher, labels = problem()

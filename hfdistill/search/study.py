@@ -128,12 +128,12 @@ class StudentSearch:
                 bar.set_postfix_str(f"{passed_over} in a row over the budget" if passed_over else "")
                 bar.update(judged - bar.n)
                 trial = self.study.ask()
+                trial.set_user_attr("process", _PROCESS)
                 # Anew for each trial, from how many came before: so a killed search goes on as it would have gone on,
                 # and processes that ask at the same moment get values of their own.
                 before = sum(other.number < trial.number for other in _trials(self.study))
                 self.study.sampler = optuna.samplers.TPESampler(seed=self.args.seed + before)
                 _suggest(trial, self.space)
-                trial.set_user_attr("process", _PROCESS)
                 excess = self._try(trial)
                 passed_over = passed_over + 1 if excess else 0
                 if passed_over >= 50:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from matplotlib.image import imread
 from safetensors.torch import load_file
+from script_runs import last_line, run_script
 from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
@@ -63,11 +62,7 @@ def recipe(home, monkeypatch, capfd):
     """`recipe(*words)`: runs it in this process; what it printed."""
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", [str(RECIPE), *with_basics(words)])
-        monkeypatch.syspath_prepend(str(RECIPE.parent))  # as for a script
-        capfd.readouterr()
-        runpy.run_path(str(RECIPE), run_name="__main__")
-        return capfd.readouterr().out
+        return run_script(RECIPE, with_basics(words), monkeypatch, capfd)
 
     return run
 
@@ -79,9 +74,7 @@ def refusal(home, recipe, capfd):
     def run(*words):
         with pytest.raises(SystemExit) as ended:
             recipe(*words)
-        printed = capfd.readouterr().err
-        line = ended.value.code if isinstance(ended.value.code, str) else printed[printed.rindex("error: ") :].strip()
-        assert "error: " in line and "Traceback" not in printed
+        line = last_line(ended, capfd)
         assert "\n" not in line or "the terms are" in line  # these are listed
         assert not [path for path in (home / "out").rglob("*") if path.is_file()]
         return line

@@ -77,7 +77,8 @@ def test_few_labels_are_said_to_weigh_much(home, recipe):
     few = (*OWN, *SIZE, "--label_fraction", "0.2", "--max_steps", "1")  # of 6 of 27 texts
     printed = recipe(*few, "--alpha", "0.25")
     assert "22 % of the training texts have a label, so at --alpha 0.25 one label weighs as much as 14 of " in printed
-    assert "one label weighs" not in recipe(*few, "--alpha", "0.9", "--output_dir", "other")
+    for folder, chosen in (("high", ("--alpha", "0.9")), ("own", ("--label_weight", "0.05"))):
+        assert "one label weighs" not in recipe(*few, *chosen, "--output_dir", folder)
 
 
 def test_more_text_is_made_and_reported(home, recipe):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from script_runs import last_line, run_script
 from texts import TEXTS
 from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -43,11 +42,7 @@ def recipe(home, monkeypatch, capfd):
     """`recipe(*words)`: runs it in this process; what it printed."""
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", [str(RECIPE), *BASICS, *words])
-        monkeypatch.syspath_prepend(str(RECIPE.parent))  # as for a script
-        capfd.readouterr()
-        runpy.run_path(str(RECIPE), run_name="__main__")
-        return capfd.readouterr().out
+        return run_script(RECIPE, [*BASICS, *words], monkeypatch, capfd)
 
     return run
 
@@ -59,9 +54,8 @@ def refusal(home, recipe, capfd):
     def run(*words):
         with pytest.raises(SystemExit) as ended:
             recipe(*words)
-        printed = capfd.readouterr().err
-        line = ended.value.code if isinstance(ended.value.code, str) else printed[printed.rindex("error: ") :].strip()
-        assert "error: " in line and "Traceback" not in printed and "\n" not in line
+        line = last_line(ended, capfd)
+        assert "\n" not in line
         return line
 
     return run

@@ -1,0 +1,23 @@
+"""A recipe run in this process, as `python recipe.py words...` runs it."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+
+def run_script(path, words, monkeypatch, capfd):
+    """What it printed."""
+    monkeypatch.setattr(sys, "argv", [str(path), *words])
+    monkeypatch.syspath_prepend(str(path.parent))  # as for a script
+    capfd.readouterr()
+    runpy.run_path(str(path), run_name="__main__")
+    return capfd.readouterr().out
+
+
+def last_line(ended, capfd):
+    """The error that it ended with, after it is seen to be no traceback."""
+    printed = capfd.readouterr().err
+    line = ended.value.code if isinstance(ended.value.code, str) else printed[printed.rindex("error: ") :].strip()
+    assert "error: " in line and "Traceback" not in printed
+    return line
