@@ -11,7 +11,15 @@ from hfdistill.sequence_level import pseudo_translations, transfer_set
 from hfdistill.soft_target_store import StaleSoftTargets
 from hfdistill.soft_targets import soft_targets
 from hfdistill.students import make_student
-from hfdistill.teachers import Combination, EnsembleTeacher, ModelTeacher, MovingAverageTeacher, Teacher, TeacherSignal
+from hfdistill.teachers import (
+    Combination,
+    EnsembleTeacher,
+    MediaTeacher,
+    ModelTeacher,
+    MovingAverageTeacher,
+    Teacher,
+    TeacherSignal,
+)
 from hfdistill.token_soft_targets import token_soft_targets
 from hfdistill.trainer import DistillationTrainer
 from hfdistill.training_args import DistillationTrainingArguments, Seq2SeqDistillationTrainingArguments
@@ -24,6 +32,7 @@ __all__ = [
     "DistillationTrainer",
     "DistillationTrainingArguments",
     "EnsembleTeacher",
+    "MediaTeacher",
     "ModelTeacher",
     "MovingAverageTeacher",
     "Objective",

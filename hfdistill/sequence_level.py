@@ -21,8 +21,8 @@ from datasets import Dataset, List, Value
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
+from hfdistill.soft_target_maker import SoftTargetMaker
 from hfdistill.soft_target_store import SoftTargetStore
-from hfdistill.soft_targets import SoftTargetMaker
 from hfdistill.teachers import ModelTeacher
 from hfdistill.translation_metrics import sentence_bleu
 

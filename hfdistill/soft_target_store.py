@@ -145,6 +145,15 @@ def row_key(row: Mapping[str, Sequence[int]]) -> bytes:
 
 def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
     """What soft targets depend on beside the text: the manifest of their folder."""
+    return {
+        **describe_model(model),
+        "tokenizer": hash_of(sorted(tokenizer.get_vocab().items())),
+        "max_length": max_length,
+    }
+
+
+def describe_model(model: PreTrainedModel) -> dict[str, Any]:
+    """What a model's answers depend on beside what it reads."""
     weights = hashlib.blake2b(digest_size=KEY_BYTES)
     for name, tensor in sorted(model.state_dict().items()):
         weights.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -156,8 +165,6 @@ def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
         "teacher configuration": hash_of(config),
         "teacher weights": weights.hexdigest(),
         "teacher dtype": str(model.dtype),
-        "tokenizer": hash_of(sorted(tokenizer.get_vocab().items())),
-        "max_length": max_length,
     }
 
 

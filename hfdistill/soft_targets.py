@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
-from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from hfdistill.inference import answer
 from hfdistill.label_spaces import label_names as names_of
 from hfdistill.label_spaces import label_order
-from hfdistill.soft_target_store import SoftTargetStore, default_folder, describe_teacher, row_key
-from hfdistill.teacher_columns import check_text_columns, warn_of_cut_rows
-from hfdistill.teachers import ENSEMBLE_LOGITS, SOFT_TARGETS, TEACHER_LOGITS, ModelTeacher, as_teacher
+from hfdistill.media_targets import MediaTargetMaker
+from hfdistill.soft_target_maker import SoftTargetMaker
+from hfdistill.teacher_columns import check_source_columns
+from hfdistill.teachers import (
+    ENSEMBLE_LOGITS,
+    SOFT_TARGETS,
+    TEACHER_LOGITS,
+    MediaTeacher,
+    ModelTeacher,
+    as_teacher,
+)
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
 
-#: How often finished rows are written down: what a killed run has to do again.
-SECONDS_A_PART = 20.0
 #: Rows of a streamed dataset that are sorted by length together.
 STREAM_WINDOW = 1024
 
@@ -54,9 +53,9 @@ def soft_targets(
     a plain dataset: shuffle it, filter it, `push_to_hub` it.
 
     Args:
-        teacher: A model, a name or path, a `ModelTeacher`, or a list of them.
-        dataset: Rows with the teacher's `input_ids`, or with text; a `Dataset`, a dict of splits, or a streamed
-            dataset, whose rows are asked about as they come.
+        teacher: A model, a name or path, a `ModelTeacher`, a `MediaTeacher` of pictures or sound, or a list of them.
+        dataset: Rows with the teacher's `input_ids`, with text, or with what a `MediaTeacher` looks at; a `Dataset`, a
+            dict of splits, or a streamed dataset, whose rows are asked about as they come.
         processing_class: The teacher's tokenizer; a teacher given by name brings its own. Of several, those without.
         text_columns: The columns of raw text, one or a pair, for the teacher's tokenizer to read. Without them the
             rows must have `input_ids` that were made with the teacher's vocabulary. Of several, those without.
@@ -77,9 +76,10 @@ def soft_targets(
     if not members or not all(isinstance(member, ModelTeacher) for member in members):
         raise ValueError(f"soft_targets asks a model, given by object, name or path, not {type(given).__name__}.")
     alone = len(members) == 1
+    readers = [_readable(member, processing_class, text_columns, alone) for member in members]
     makers = [
-        SoftTargetMaker(_readable(member, processing_class, text_columns, alone), batch_size, store, alone)
-        for member in members
+        (MediaTargetMaker if isinstance(one, MediaTeacher) else SoftTargetMaker)(one, batch_size, store, alone)
+        for one in readers
     ]
     return _over_splits(makers, dataset, label_names)
 
@@ -88,6 +88,8 @@ def _readable(
     given: Any, processing_class: PreTrainedTokenizerBase | None, text_columns: Sequence[str] | None, alone: bool
 ) -> ModelTeacher:
     """The teacher with its tokenizer and text columns: what is passed is for the only one, or for those without."""
+    if isinstance(given, MediaTeacher):
+        return given
     if given.model.can_generate():
         raise ValueError(
             f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each target "
@@ -111,7 +113,7 @@ def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: S
     if isinstance(dataset, IterableDataset):
         return _over_stream(makers, orders, dataset)
     for maker in makers:
-        check_text_columns(maker.teacher, dataset.column_names)
+        check_source_columns(maker.teacher, dataset.column_names)
     logits = [maker.of_dataset(dataset)[:, order] for maker, order in zip(makers, orders, strict=True)]
     return _with_column(dataset, logits)
 
@@ -152,118 +154,3 @@ def _with_column(dataset: Dataset, logits: Sequence[np.ndarray]) -> Dataset:
     column, feature = _column(len(logits), logits[0].shape[1])
     rows: list[Any] = list(logits[0]) if len(logits) == 1 else [list(row) for row in np.stack(logits, axis=1)]
     return dataset.add_column(column, rows, feature=feature)
-
-
-class SoftTargetMaker:
-    """A teacher on this process's device, and the store of what it has said.
-
-    Another kind of answer than logits is a subclass with another `store_class`, `reader`, `manifest` or `answers`.
-    """
-
-    description = "Soft targets"
-    store_class = SoftTargetStore
-
-    def __init__(
-        self, teacher: ModelTeacher, batch_size: int, store: str | os.PathLike[str] | None, alone: bool = True
-    ) -> None:
-        assert teacher.processing_class is not None
-        self.teacher = teacher
-        self.tokenizer = teacher.processing_class
-        self.batch_size = batch_size
-        # Without an accelerator the processes of `torchrun` find each other only where the CPU is asked for by name.
-        self.state = PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
-        manifest = self.manifest()
-        with self.state.main_process_first():
-            own = default_folder(manifest)
-            folder = own if store is None else store if alone else Path(store) / own.name
-            self.store = self.store_class(folder, manifest)
-
-    @property
-    def reader(self) -> Callable[[Mapping[str, Sequence[Any]]], dict[str, list[Any]]]:
-        """What the teacher reads of dataset rows."""
-        return self.teacher.reader
-
-    def manifest(self) -> dict[str, Any]:
-        """What the answers depend on beside the text."""
-        return describe_teacher(self.teacher.model, self.tokenizer, self.teacher.max_length)
-
-    def of_dataset(self, dataset: Dataset) -> np.ndarray:
-        """The answers to every row, as `(rows, classes)` logits; all processes share the work."""
-        if not len(dataset):
-            raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")
-        with self.state.main_process_first():
-            tokens = dataset.with_format(None).map(
-                self.reader,
-                batched=True,
-                remove_columns=dataset.column_names,
-                desc="Tokens for the teacher",
-            )
-            self.store.load()
-        warn_of_cut_rows(sum(tokens["cut"]), len(tokens), self.teacher.max_length)
-        keys, missing = self._keys(tokens)
-        # Every process must have seen the same store before one of them adds to it.
-        self.state.wait_for_everyone()
-        self._ask(tokens, keys, [row for row in missing if self._is_mine(keys[row])], len(missing))
-        self.state.wait_for_everyone()
-        self.store.load()
-        return self.store.rows(keys)
-
-    def _is_mine(self, key: bytes) -> bool:
-        # By the row's key, not its place: processes that saw different stores still leave no row to nobody.
-        return int.from_bytes(key, "big") % self.state.num_processes == self.state.process_index
-
-    def of_window(self, rows: Mapping[str, Sequence[Any]]) -> np.ndarray:
-        """The logits of some streamed rows, asked by this process alone."""
-        check_text_columns(self.teacher, list(rows))
-        tokens = Dataset.from_dict(self.reader(rows))
-        keys, missing = self._keys(tokens)
-        self._ask(tokens, keys, missing)
-        return self.store.rows(keys)
-
-    def _keys(self, tokens: Dataset) -> tuple[list[bytes], list[int]]:
-        """Each row's key, and the rows to ask about: the first of each text that is not in the store, longest first."""
-        names = [name for name in tokens.column_names if name != "cut"]
-        keys, lengths = [], []
-        for batch in tokens.iter(batch_size=1000):
-            for values in zip(*(batch[name] for name in names), strict=True):
-                keys.append(row_key(dict(zip(names, values, strict=True))))
-                lengths.append(len(values[0]))
-        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self.store}
-        # The longest first: what is too large for the memory fails at once, and the time left is never understated.
-        return keys, sorted(first.values(), key=lambda row: (-lengths[row], row))
-
-    def _ask(self, tokens: Dataset, keys: list[bytes], mine: list[int], total: int | None = None) -> None:
-        """Asks the teacher about the rows `mine` and keeps the answers; `total` of all processes shows the progress."""
-        model = self.teacher.model.to(self.state.device).eval()
-        hidden = total is None or not self.state.is_main_process
-        unsaved: dict[bytes, Any] = {}
-        saved_at = time.monotonic()
-        with tqdm(total=total, desc=self.description, unit=" examples", disable=hidden) as bar:
-            for start in range(0, len(mine), self.batch_size):
-                rows = mine[start : start + self.batch_size]
-                answers = self.answers(model, tokens, rows)
-                unsaved.update(zip((keys[row] for row in rows), answers, strict=True))
-                bar.update(min(len(rows) * self.state.num_processes, (total or 0) - bar.n))
-                if time.monotonic() - saved_at > SECONDS_A_PART:
-                    self._save(unsaved)
-                    saved_at = time.monotonic()
-            self._save(unsaved)
-
-    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> Sequence[Any] | np.ndarray:
-        """The teacher's answers to some rows, in their order."""
-        columns = tokens.select(rows).remove_columns("cut").to_list()
-        logits = answer(model, self.tokenizer, columns)
-        broken = ~np.isfinite(logits).all(axis=-1)
-        if broken.any():
-            row = int(broken.argmax())
-            text = self.tokenizer.decode(columns[row]["input_ids"], skip_special_tokens=True)[:80]
-            raise ValueError(
-                f"the teacher's logits for row {rows[row]} ({text!r}) are not finite: {logits[row].tolist()[:8]}; look "
-                "at that text and at the teacher's weights, or run it with dtype='float32'."
-            )
-        return logits
-
-    def _save(self, unsaved: dict[bytes, Any]) -> None:
-        if unsaved:
-            self.store.add(list(unsaved), list(unsaved.values()))
-            unsaved.clear()

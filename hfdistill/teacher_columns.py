@@ -33,14 +33,14 @@ def add_teacher_columns(dataset: Any, teacher: Teacher | None) -> Any:
     _check_columns(dataset, columns, teacher)
     if not set(SOFT_TARGETS) & set(columns):
         for member in teacher.members if teacher else ():
-            if isinstance(member, ModelTeacher) and member.text_columns:
-                dataset = _with_tokens(dataset, columns, member)
+            if isinstance(member, ModelTeacher) and not member.shares_tokens:
+                if columns:
+                    check_source_columns(member, columns)
+                dataset = _with_tokens(dataset, member) if member.text_columns else dataset
     return dataset
 
 
-def _with_tokens(dataset: Any, columns: Sequence[str], teacher: ModelTeacher) -> Any:
-    if columns:
-        check_text_columns(teacher, columns)
+def _with_tokens(dataset: Any, teacher: ModelTeacher) -> Any:
     read, cut = _Prefixed(teacher.reader, teacher.prefix), teacher.prefix + "cut"
     if isinstance(dataset, IterableDataset):
         return dataset.map(read, batched=True).remove_columns(cut)
@@ -58,17 +58,18 @@ class _Prefixed:
         return {self.prefix + name: values for name, values in self.reader(rows).items()}
 
 
-def check_text_columns(teacher: ModelTeacher, columns: Sequence[str]) -> None:
+def check_source_columns(teacher: ModelTeacher, columns: Sequence[str]) -> None:
     """Refuses a dataset that lacks what the teacher reads.
 
     Raises:
         ValueError: naming the missing columns and those there are.
     """
-    missing = [column for column in teacher.text_columns or ("input_ids",) if column not in columns]
+    missing = [column for column in teacher.source_columns if column not in columns]
     if missing:
+        way_out = " Name the columns of raw text with text_columns=[...]." if teacher.shares_tokens else ""
         raise ValueError(
             f"the teacher reads the columns {', '.join(missing)}, which the dataset lacks; it has {', '.join(columns)}."
-            " Name the columns of raw text with text_columns=[...]."
+            + way_out
         )
 
 

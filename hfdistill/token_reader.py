@@ -72,7 +72,12 @@ class TokenReader:
 
 def token_inputs(model: PreTrainedModel) -> tuple[str, ...]:
     """The token columns that a model's `forward` takes."""
-    return tuple(name for name in TOKEN_COLUMNS if name in inspect.signature(model.forward).parameters)
+    return taken_inputs(model, TOKEN_COLUMNS)
+
+
+def taken_inputs(model: PreTrainedModel, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of `names` that a model's `forward` takes."""
+    return tuple(name for name in names if name in inspect.signature(model.forward).parameters)
 
 
 def max_positions(model: PreTrainedModel, processing_class: PreTrainedTokenizerBase | None = None) -> int:

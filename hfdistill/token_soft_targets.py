@@ -18,8 +18,8 @@ from hfdistill.losses import IGNORED
 from hfdistill.losses.divergences import log_probabilities
 from hfdistill.packed_targets import Made, pack_entries, pack_row
 from hfdistill.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher, decoder_inputs
+from hfdistill.soft_target_maker import SoftTargetMaker
 from hfdistill.soft_target_store import SoftTargetStore, row_key
-from hfdistill.soft_targets import SoftTargetMaker
 from hfdistill.sparse_distributions import METHODS, Entries
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS
 from hfdistill.token_reader import TokenReader

@@ -26,7 +26,7 @@ def check_vocabularies(teacher: Teacher, student: Any, processing_class: Any) ->
         ValueError: when they differ.
     """
     for member in teacher.members:
-        if isinstance(member, ModelTeacher) and not member.text_columns:
+        if isinstance(member, ModelTeacher) and member.shares_tokens:
             _check_one(member, student, processing_class)
 
 

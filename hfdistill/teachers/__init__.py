@@ -1,8 +1,8 @@
 """Who a student learns from. A teacher turns a batch into a `TeacherSignal` and knows nothing of who reads it.
 
-`ModelTeacher` asks a model, `EnsembleTeacher` several, `MovingAverageTeacher` the student's own past; what was answered
-earlier is read by `StoredTeacher`. Another kind of teacher is another subclass of `Teacher`: its `columns` and `pad`
-bring it what it reads of a row, images or sound as well as text.
+`ModelTeacher` asks a model that reads text, `MediaTeacher` one that sees or hears, `EnsembleTeacher` several,
+`MovingAverageTeacher` the student's own past; what was answered earlier is read by `StoredTeacher`. Another kind of
+teacher is another subclass of `Teacher`: its `columns` and `pad` bring it what it reads of a row.
 """
 
 from hfdistill.teachers.base import (
@@ -20,6 +20,7 @@ from hfdistill.teachers.ensemble import EnsembleTeacher
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.given import as_teacher, is_ensemble
 from hfdistill.teachers.learned_weights import learned_weights
+from hfdistill.teachers.media import MediaTeacher
 from hfdistill.teachers.model import ModelTeacher
 from hfdistill.teachers.moving_average import MovingAverageTeacher
 from hfdistill.teachers.stored import StoredTeacher
@@ -34,6 +35,7 @@ __all__ = [
     "Combination",
     "EnsembleModel",
     "EnsembleTeacher",
+    "MediaTeacher",
     "ModelTeacher",
     "MovingAverageTeacher",
     "StoredTeacher",

@@ -72,6 +72,16 @@ class ModelTeacher(Teacher):
         return tuple(self.prefix + name for name in self.inputs) if self.text_columns else ()
 
     @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The columns of a dataset that it reads."""
+        return self.text_columns or ("input_ids",)
+
+    @property
+    def shares_tokens(self) -> bool:
+        """Whether it reads the student's token ids."""
+        return not self.text_columns
+
+    @property
     def name(self) -> str:
         return str(getattr(self.model.config, "name_or_path", ""))
 

@@ -12,20 +12,26 @@ again, so that the table may be filled in several sittings.
 | labels | the labels alone |
 | logits | labels and soft targets |
 | hidden, patient, minilm, rkd, similarity, graph, exemplars, contrastive | logits, and that term beside them |
+| attention | likewise, for students with as many heads as the teacher: 2x132/12 |
 | two_stages | half of the epochs hidden states and minilm, then half of them logits |
 """
 
 import argparse
+import copy
+import functools
+import itertools
 import json
+import re
 import statistics
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import torch
-from bench import draw_on
+from bench import draw_on, gain, percent
 from datasets import Dataset, DatasetDict
 from matplotlib.figure import Figure
+from remembered import RememberingTeacher
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, make_student, soft_targets
@@ -34,6 +40,7 @@ from hfdistill.data import text_classification_dataset
 from hfdistill.inference import token_rows
 from hfdistill.metrics import classification_metrics
 from hfdistill.report.cost import Asked, latencies_ms
+from hfdistill.students import choose_layers
 from hfdistill.transfer_sets import labeled_rows
 
 LOGITS = ("labels:0.3", "soft_targets:0.7")
@@ -41,6 +48,7 @@ BESIDE_LOGITS = {
     "hidden": ("hidden_states:1",),
     "patient": ("patient:1",),
     "minilm": ("minilm:1",),
+    "attention": ("attentions:1",),
     "rkd": ("rkd_distance:25", "rkd_angle:50"),  # the weights of Park et al. 2019
     "similarity": ("similarity:100",),
     "graph": ("instance_graph:1",),
@@ -59,16 +67,24 @@ def main() -> None:
     texts = read(options, teacher, tokenizer)
     lines = options.output.read_text().splitlines() if options.output.exists() else []
     done = {(row["student"], row["objective"], row["seed"]): row for row in map(json.loads, lines)}
-    for seed in options.seeds:
-        for shape in options.students:
-            for objective in options.objectives:
-                if (shape, objective, seed) not in done:
-                    row = {"student": shape, "objective": objective, "seed": seed}
-                    row |= run(options, texts, teacher, tokenizer, **row)
-                    done[shape, objective, seed] = row
-                    with options.output.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
-                    print(row, flush=True)
+    dtype = "bfloat16" if options.bf16 else None
+
+    @functools.cache
+    def asked(depth: int) -> RememberingTeacher:
+        layers = choose_layers(teacher.config.num_hidden_layers, depth)
+        return RememberingTeacher(copy.deepcopy(teacher), layers, dtype)
+
+    for shape, seed, objective in itertools.product(options.students, options.seeds, options.objectives):
+        depth, *_, heads = parse_shape(shape)
+        comparable = objective != "attention" or heads == teacher.config.num_attention_heads  # head by head
+        if comparable and (shape, objective, seed) not in done:
+            model = new_student(options, texts, teacher, tokenizer, shape, seed)
+            row = {"student": shape, "objective": objective, "seed": seed}
+            row |= run(options, texts, asked(depth), tokenizer, model, objective, seed)
+            done[shape, objective, seed] = row
+            with options.output.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(row, flush=True)
     rows = list(done.values())
     plot(rows, options.output.with_suffix(".png"))
     print(table(rows))
@@ -79,7 +95,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--train_file", required=True)
     parser.add_argument("--test_file", required=True)
-    shape = "LAYERSxWIDTH, or LAYERSxWIDTHxCOLUMNS for a word table of low rank"
+    shape = "LAYERSxWIDTH, LAYERSxWIDTHxCOLUMNS for a word table of low rank, and /HEADS for a number of heads"
     parser.add_argument("--students", nargs="+", default=["2x128", "3x384"], metavar="SHAPE", help=shape)
     parser.add_argument("--objectives", nargs="+", default=list(NAMES), choices=NAMES, metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
@@ -109,9 +125,16 @@ def read(options: argparse.Namespace, teacher: PreTrainedModel, tokenizer) -> Da
     return soft_targets(teacher, splits, tokenizer)
 
 
-def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, student, objective, seed) -> dict:
-    set_seed(seed)
-    model = new_student(options, texts, teacher, tokenizer, *map(int, student.split("x")))
+def parse_shape(shape: str) -> tuple[int, int, int | None, int | None]:
+    """Layers, width, columns and heads of `2x128`, `2x128x32`, `2x132/12`."""
+    found = re.fullmatch(r"(\d+)x(\d+)(?:x(\d+))?(?:/(\d+))?", shape)
+    if found is None:
+        raise SystemExit(f"error: --students {shape}: a shape is LAYERSxWIDTH, LAYERSxWIDTHxCOLUMNS or either /HEADS.")
+    layers, width, columns, heads = (number and int(number) for number in found.groups())
+    return layers, width, columns, heads
+
+
+def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, model, objective, seed) -> dict:
     half = options.epochs / 2
     stages = [f"hidden_states:1 minilm:1 epochs={half}", f"{' '.join(LOGITS)} epochs={half}"]
     args = DistillationTrainingArguments(
@@ -129,7 +152,6 @@ def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, stu
         report_to="none",
         disable_tqdm=True,
         bf16=options.bf16,
-        teacher_dtype="bfloat16" if options.bf16 else "auto",
         use_cpu=not torch.accelerator.is_available(),
         teacher_at_eval=False,
         logging_steps=1000,
@@ -157,23 +179,27 @@ def latency_ms(model: PreTrainedModel, tokenizer, rows: Dataset) -> float:
     return latencies_ms({"student": asked})["student"][0]
 
 
-def new_student(
-    options, texts: DatasetDict, teacher, tokenizer, layers: int, width: int, columns: int | None = None
-) -> PreTrainedModel:
+def new_student(options, texts: DatasetDict, teacher: PreTrainedModel, tokenizer, shape, seed) -> PreTrainedModel:
+    set_seed(seed)
+    layers, width, columns, heads = parse_shape(shape)
     first = texts["train"].select_columns(["input_ids", "attention_mask"])[:256]
     batch = tokenizer.pad(first, return_tensors="pt")
-    student = make_student(teacher, layers, hidden_size=width, embedding_size=columns, importance_batch=batch)
+    sizes = {"hidden_size": width, "embedding_size": columns, "num_attention_heads": heads}
+    student = make_student(teacher, layers, **sizes, importance_batch=batch)
     return type(student)(student.config) if options.random else student
 
 
 def table(rows: list[dict]) -> str:
-    cells = defaultdict(list)
+    """Means and spreads; gains over `logits` are of the same student and seed."""
+    found: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     for row in rows:
-        cells[row["student"], f"{row['parameters'] / 1e6:.2f}M", row["objective"]].append(100 * row["accuracy"])
-    lines = ["| student | parameters | objective | accuracy | seeds |", "|---|---:|---|---:|---:|"]
-    for names, values in cells.items():
-        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        lines.append(f"| {' | '.join(names)} | {statistics.mean(values):.2f}{spread} | {len(values)} |")
+        found[row["student"], f"{row['parameters'] / 1e6:.2f}M", row["objective"]][row["seed"]] = row["accuracy"]
+    lines = ["| student | parameters | objective | accuracy | over logits | seeds |", "|---|---:|---|---:|---:|---:|"]
+    for names, by_seed in found.items():
+        logits = found.get((*names[:2], "logits"), {})
+        both = [seed for seed in by_seed if seed in logits and names[2] != "logits"]
+        over = gain([by_seed[seed] for seed in both], [logits[seed] for seed in both]) if both else ""
+        lines.append(f"| {' | '.join(names)} | {percent(list(by_seed.values()))} | {over} | {len(by_seed)} |")
     return "\n".join(lines)
 
 
@@ -185,9 +211,9 @@ def plot(rows: list[dict], path: Path) -> None:
     for axes, (name, (label, factor)) in zip(panels, figures.items(), strict=True):
         curves = defaultdict(list)
         for student, objective in sorted({(row["student"], row["objective"]) for row in rows}):
-            own = [row for row in rows if (row["student"], row["objective"]) == (student, objective)]
-            x = factor * statistics.median(row[name] for row in own)
-            curves[objective].append((x, [row["accuracy"] for row in own]))
+            alike = [row for row in rows if row["student"] == student]
+            x = factor * statistics.median(row[name] for row in alike)  # whatever they learnt
+            curves[objective].append((x, [row["accuracy"] for row in alike if row["objective"] == objective]))
         draw_on(axes, {objective: sorted(points) for objective, points in curves.items()}, label)
     panels[0].set_ylabel("test accuracy, %")
     panels[1].legend(frameon=False, fontsize=8)

@@ -1,0 +1,82 @@
+"""Soft targets of a teacher that sees or hears: rows are told apart by what is in the file or the samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Audio, Dataset, Image, concatenate_datasets
+from transformers import PreTrainedModel
+
+from hfdistill.soft_target_maker import SoftTargetMaker
+from hfdistill.soft_target_store import KEY_BYTES, describe_model, hash_of
+from hfdistill.teachers import MediaTeacher
+
+
+@dataclass(frozen=True)
+class MediaReader:
+    """The fingerprint of each row's picture or sound."""
+
+    column: str
+
+    def __call__(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """`content`: what is the same where the media are; and `cut`, as from a `TokenReader`."""
+        return {"content": [_fingerprint(one) for one in rows[self.column]], "cut": [False] * len(rows[self.column])}
+
+
+def _fingerprint(one: Any) -> list[int]:
+    if isinstance(one, Mapping):  # a file that `datasets` was told not to decode
+        content = one["bytes"] or Path(one["path"]).read_bytes()
+    else:
+        array = np.asarray(one)
+        content = f"{array.shape}{array.dtype}".encode() + array.tobytes()
+    return list(hashlib.blake2b(content, digest_size=KEY_BYTES).digest())
+
+
+class MediaTargetMaker(SoftTargetMaker):
+    """A teacher of pictures or sound, and the store of what it has said.
+
+    The media stay where they are: only their fingerprints are written to the cache of `datasets`.
+    """
+
+    teacher: MediaTeacher
+
+    @property
+    def reader(self) -> MediaReader:
+        return MediaReader(self.teacher.media_column)
+
+    def manifest(self) -> dict[str, Any]:
+        processor = self.teacher.processor.to_dict()
+        return {**describe_model(self.teacher.model), "processor": hash_of(processor)}
+
+    def read(self, dataset: Dataset) -> Dataset:
+        media = dataset.with_format(None).select_columns(self.teacher.media_column)
+        files = media
+        for column, feature in media.features.items():
+            if isinstance(feature, (Image, Audio)):
+                files = files.cast_column(column, type(feature)(decode=False))
+        return concatenate_datasets([media, super().read(files)], axis=1)
+
+    def read_window(self, rows: Mapping[str, Sequence[Any]]) -> Dataset:
+        column = self.teacher.media_column
+        return self.read(Dataset.from_dict({column: list(rows[column])}))
+
+    def key_columns(self, tokens: Dataset) -> list[str]:
+        return ["content"]
+
+    def logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
+        inputs = self.teacher.model_inputs(tokens.select(rows)[self.teacher.media_column][:])
+        with torch.inference_mode():
+            answer = model(**{name: tensor.to(model.device, self._dtype(tensor)) for name, tensor in inputs.items()})
+        return answer.logits.float().cpu().numpy()
+
+    def _dtype(self, tensor: torch.Tensor) -> torch.dtype:
+        return self.teacher.model.dtype if torch.is_floating_point(tensor) else tensor.dtype
+
+    def told(self, tokens: Dataset, row: int) -> str:
+        return self.teacher.media_column

@@ -1,0 +1,209 @@
+"""A teacher that sees or hears, and a student that reads; or the other way round."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Image, concatenate_datasets
+from PIL import Image as Pictures
+from tiny import logs_of, make_model, make_rows, make_tokenizer, make_trainer
+from transformers import (
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+    default_data_collator,
+)
+
+from hfdistill import DistillationTrainer, MediaTeacher, ModelTeacher, soft_targets
+from hfdistill.teacher_columns import add_teacher_columns
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+
+
+def make_vit(seed=1):
+    torch.manual_seed(seed)
+    model = ViTForImageClassification(
+        ViTConfig(image_size=8, patch_size=4, num_labels=3, initializer_range=0.4, **SIZES)
+    )
+    return model, ViTImageProcessorPil(size={"height": 8, "width": 8})
+
+
+def make_listener(seed=2):
+    torch.manual_seed(seed)
+    layers = {"conv_dim": (8, 8), "conv_kernel": (5, 3), "conv_stride": (3, 2), "num_feat_extract_layers": 2}
+    # Its other norm looks at the padding, too.
+    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    positions = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
+    config = Wav2Vec2Config(**layers, **norms, **positions, num_labels=3, initializer_range=0.4, **SIZES)
+    return Wav2Vec2ForSequenceClassification(config), Wav2Vec2FeatureExtractor(return_attention_mask=True)
+
+
+def make_picture(rng):
+    """Of any size; some grey, some with an alpha channel."""
+    mode = rng.choice(["RGB", "L", "RGBA"])
+    size = rng.randint(6, 12), rng.randint(6, 12)
+    channels = {"RGB": (3,), "L": (), "RGBA": (4,)}[mode]
+    pixels = np.random.default_rng(rng.randrange(10**6)).integers(0, 256, (*size, *channels), dtype=np.uint8)
+    return Pictures.fromarray(pixels, mode)
+
+
+@pytest.fixture
+def rows():
+    """Token ids and labels for the student; a picture and a sound of unequal length for the teacher."""
+    rng = random.Random(5)
+    pictures = [make_picture(rng) for _ in range(11)]
+    sounds = [[rng.gauss(0, 1) for _ in range(rng.randint(60, 120))] for _ in range(11)]
+    media = Dataset.from_dict({"picture": pictures, "sound": sounds}).cast_column("picture", Image())
+    return concatenate_datasets([make_rows(11), media], axis=1)
+
+
+def seer():
+    return MediaTeacher(*make_vit(), "picture")
+
+
+def hearer():
+    return MediaTeacher(*make_listener(), "sound")
+
+
+@torch.no_grad()
+def alone(teacher, one):
+    """The reference: one picture or sound by itself, through nothing but the processor and the model."""
+    if isinstance(one, Pictures.Image):
+        return teacher.model.eval()(**teacher.processor([one.convert("RGB")], return_tensors="pt")).logits[0].numpy()
+    made = teacher.processor([np.asarray(one)], sampling_rate=16000, return_tensors="pt")
+    return teacher.model.eval()(**made).logits[0].numpy()
+
+
+KINDS = pytest.mark.parametrize("make", [seer, hearer])
+
+
+@KINDS
+@pytest.mark.parametrize("stream", [False, True])
+def test_each_row_gets_the_answer_to_its_own_media(make, rows, stream, tmp_path):
+    """Grey pictures, unequal sounds, and twice the same."""
+    teacher = make()
+    rows = rows.select([*range(11), 4, 2])
+    given = rows.to_iterable_dataset() if stream else rows
+    found = [row["teacher_logits"] for row in soft_targets(teacher, given, batch_size=4, store=tmp_path / "kept")]
+    expected = [alone(teacher, one) for one in rows[teacher.media_column]]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert len({tuple(np.round(one, 3)) for one in expected}) == 11
+
+
+@KINDS
+def test_what_was_answered_is_not_asked_again(make, rows, tmp_path):
+    """By what is in the picture: in another order, under another name, beside other columns."""
+    teacher, asked = make(), []
+    teacher.model.register_forward_pre_hook(
+        lambda _, args, inputs: asked.append(len(next(iter(inputs.values())))), with_kwargs=True
+    )
+    first = soft_targets(teacher, rows.select(range(7)), store=tmp_path / "kept")
+    again = soft_targets(teacher, rows.select(range(10, -1, -1)).remove_columns("labels"), store=tmp_path / "kept")
+    assert sum(asked) == 11
+    assert again["teacher_logits"][4:] == first["teacher_logits"][::-1]
+
+
+def test_another_processor_is_another_teacher(rows, tmp_path):
+    """The same weights see other pixels."""
+    model, _ = make_vit()
+    soft_targets(seer(), rows, store=tmp_path / "kept")
+    other = MediaTeacher(model, ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.1] * 3), "picture")
+    with pytest.raises(ValueError, match="differ in processor"):
+        soft_targets(other, rows, store=tmp_path / "kept")
+
+
+@KINDS
+def test_live_and_stored_teach_the_same(make, rows, tmp_path):
+    """The media go to the teacher, as its inputs, and never to the student."""
+    losses = []
+    for teacher, given in [(make(), rows), (None, soft_targets(make(), rows, store=tmp_path / "kept"))]:
+        trainer = make_trainer(tmp_path, make_model(), given, teacher=teacher, alpha=0.7)
+        trainer.train()
+        losses.append(logs_of(trainer, "loss", "soft_target_loss", "label_loss"))
+    np.testing.assert_allclose(*losses, atol=1e-4)
+    assert np.ptp(losses[0]) > 0
+
+
+def test_an_ensemble_of_three_senses(rows, tmp_path):
+    """One reads, one sees, one hears; live and stored."""
+    reader = ModelTeacher(make_model(3), make_tokenizer())
+    losses = []
+    for teacher, given in [
+        ([reader, seer(), hearer()], rows),
+        (None, soft_targets([reader, seer(), hearer()], rows, store=tmp_path / "kept")),
+    ]:
+        trainer = make_trainer(tmp_path, make_model(), given, teacher=teacher)
+        trainer.train()
+        losses.append(logs_of(trainer, "soft_target_loss"))
+    np.testing.assert_allclose(*losses, atol=1e-4)
+
+
+def test_relations_between_examples_need_no_common_sense(rows, tmp_path):
+    """What is compared token by token is refused."""
+    terms = {"terms": ["labels", "rkd_distance"]}
+    trainer = make_trainer(tmp_path, make_model(), rows, teacher=seer(), **terms)
+    trainer.train()
+    assert all(value > 0 for (value,) in logs_of(trainer, "rkd_distance_loss"))
+    with pytest.raises(ValueError, match="minilm"):
+        make_trainer(tmp_path, make_model(), rows, teacher=seer(), terms=["labels", "minilm"]).train()
+
+
+def test_a_student_may_see_what_its_teacher_reads(rows, tmp_path):
+    """A captioned picture: the teacher of captions teaches a classifier of pictures."""
+    student, processor = make_vit()
+    pixels = [processor([one.convert("RGB")])["pixel_values"][0] for one in rows["picture"]]
+    given = Dataset.from_dict(
+        {
+            "pixel_values": [np.asarray(one).tolist() for one in pixels],
+            "labels": rows["labels"][:],
+            "text": [" ".join(f"w{id_ - 4}" for id_ in ids[1:-1]) for ids in rows["input_ids"]],
+        }
+    )
+    losses = []
+    for teacher, seen in [
+        (ModelTeacher(make_model(3), make_tokenizer(), ["text"]), given),
+        (None, soft_targets(make_model(3), given, make_tokenizer(), text_columns=["text"], store=tmp_path / "kept")),
+    ]:
+        args = make_trainer(tmp_path, make_model(), rows).args
+        student, processor = make_vit()
+        trainer = DistillationTrainer(
+            student,
+            args,
+            teacher=teacher,
+            train_dataset=seen,
+            processing_class=processor,
+            data_collator=default_data_collator,
+        )
+        trainer.train()
+        losses.append(logs_of(trainer, "soft_target_loss"))
+    np.testing.assert_allclose(*losses, atol=1e-4)
+
+
+def test_a_missing_column_is_named(rows, tmp_path):
+    with pytest.raises(ValueError, match=r"reads the columns picture, which the dataset lacks"):
+        add_teacher_columns(rows.remove_columns("picture"), seer())
+    with pytest.raises(ValueError, match=r"reads the columns sound, which the dataset lacks"):
+        soft_targets(hearer(), rows.remove_columns("sound"), store=tmp_path / "kept")
+
+
+def test_an_answer_that_is_not_finite_names_the_row(rows, tmp_path):
+    teacher = seer()
+    teacher.model.classifier.bias.data[0] = torch.nan
+    with pytest.raises(ValueError, match=r"logits for row \d+ \(picture\) are not finite"):
+        soft_targets(teacher, rows, store=tmp_path / "kept")
+
+
+def test_half_precision(rows, tmp_path):
+    """Pixels are float32, and such a model takes none."""
+    teacher = MediaTeacher(*make_vit(), "picture", dtype="bfloat16")
+    trainer = make_trainer(tmp_path, make_model(), rows, teacher=teacher)
+    trainer.train()
+    kept = soft_targets(teacher, rows, store=tmp_path / "kept")
+    expected = [alone(seer(), one) for one in rows["picture"]]
+    np.testing.assert_allclose(kept["teacher_logits"][:], expected, atol=0.1)
