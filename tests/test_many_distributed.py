@@ -1,4 +1,4 @@
-"""Several teachers, few labels, a moving teacher: two processes must train the student that one trains."""
+"""Several teachers, one that sees, few labels, a moving teacher: two processes must train the student of one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import distance, make_model, make_rows, make_tokenizer, make_trainer, unlabel, weights
+from tiny_media import hearer, make_media_rows, seer
 
 from hfdistill import soft_targets
 from hfdistill.teachers import MovingAverageTeacher
@@ -46,7 +47,16 @@ def moving(out, **layout):
     return make_trainer(out, student, make_rows(24), teacher=MovingAverageTeacher(student, 0.8), **layout)
 
 
-CASES = {case.__name__: case for case in (live, drawn, stored, few_labels, moving)}
+def seeing(out, **layout):
+    return make_trainer(out, make_model(1), make_media_rows(24), teacher=seer(), **layout)
+
+
+def heard_once(out, **layout):
+    rows = soft_targets(hearer(), make_media_rows(24), store=out / "store")
+    return make_trainer(out, make_model(1), rows, **layout)
+
+
+CASES = {case.__name__: case for case in (live, drawn, stored, few_labels, moving, seeing, heard_once)}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,67 @@
+"""Rows with pictures and sound, and tiny random teachers that see or hear them."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+from datasets import Dataset, Image, concatenate_datasets
+from PIL import Image as Pictures
+from tiny import make_rows
+from transformers import (
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+)
+
+from hfdistill import MediaTeacher
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+
+
+def make_vit(seed=1):
+    torch.manual_seed(seed)
+    model = ViTForImageClassification(
+        ViTConfig(image_size=8, patch_size=4, num_labels=3, initializer_range=0.4, **SIZES)
+    )
+    return model, ViTImageProcessorPil(size={"height": 8, "width": 8})
+
+
+def make_listener(seed=2):
+    torch.manual_seed(seed)
+    layers = {"conv_dim": (8, 8), "conv_kernel": (5, 3), "conv_stride": (3, 2), "num_feat_extract_layers": 2}
+    # Its other norm looks at the padding, too.
+    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    positions = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
+    config = Wav2Vec2Config(**layers, **norms, **positions, num_labels=3, initializer_range=0.4, **SIZES)
+    return Wav2Vec2ForSequenceClassification(config), Wav2Vec2FeatureExtractor(return_attention_mask=True)
+
+
+def make_picture(rng):
+    """Of any size; some grey, some with an alpha channel."""
+    mode = rng.choice(["RGB", "L", "RGBA"])
+    size = rng.randint(6, 12), rng.randint(6, 12)
+    channels = {"RGB": (3,), "L": (), "RGBA": (4,)}[mode]
+    pixels = np.random.default_rng(rng.randrange(10**6)).integers(0, 256, (*size, *channels), dtype=np.uint8)
+    return Pictures.fromarray(pixels, mode)
+
+
+def make_media_rows(count=11):
+    """Token ids and labels for the student; a picture and a sound of unequal length for the teacher."""
+    rng = random.Random(5)
+    pictures = [make_picture(rng) for _ in range(count)]
+    sounds = [[rng.gauss(0, 1) for _ in range(rng.randint(60, 120))] for _ in range(count)]
+    media = Dataset.from_dict({"picture": pictures, "sound": sounds}).cast_column("picture", Image())
+    return concatenate_datasets([make_rows(count), media], axis=1)
+
+
+def seer():
+    return MediaTeacher(*make_vit(), "picture")
+
+
+def hearer():
+    return MediaTeacher(*make_listener(), "sound")
