@@ -72,11 +72,8 @@ class MediaTargetMaker(SoftTargetMaker):
     def logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
         inputs = self.teacher.model_inputs(tokens.select(rows)[self.teacher.media_column][:])
         with torch.inference_mode():
-            answer = model(**{name: tensor.to(model.device, self._dtype(tensor)) for name, tensor in inputs.items()})
+            answer = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()})
         return answer.logits.float().cpu().numpy()
-
-    def _dtype(self, tensor: torch.Tensor) -> torch.dtype:
-        return self.teacher.model.dtype if torch.is_floating_point(tensor) else tensor.dtype
 
     def told(self, tokens: Dataset, row: int) -> str:
         return self.teacher.media_column

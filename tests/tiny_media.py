@@ -59,9 +59,9 @@ def make_media_rows(count=11):
     return concatenate_datasets([make_rows(count), media], axis=1)
 
 
-def seer():
-    return MediaTeacher(*make_vit(), "picture")
+def seer(dtype=None):
+    return MediaTeacher(*make_vit(), "picture", dtype)
 
 
-def hearer():
-    return MediaTeacher(*make_listener(), "sound")
+def hearer(dtype=None):
+    return MediaTeacher(*make_listener(), "sound", dtype)

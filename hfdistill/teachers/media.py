@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
@@ -63,7 +62,9 @@ class MediaTeacher(ModelTeacher):
         if isinstance(self.processor, SequenceFeatureExtractor):
             settings = {"sampling_rate": getattr(self.processor, "sampling_rate", None), "padding": True}
         made = self.processor([self._as_array(one) for one in media], return_tensors="pt", **settings)
-        return {name: made[name] for name in self.inputs if name in made}
+        dtype = next(self.model.parameters()).dtype
+        tensors = {name: made[name] for name in self.inputs if name in made}
+        return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
     def _as_array(self, one: Any) -> Any:
         if hasattr(one, "convert"):  # a picture: grey ones and those with an alpha channel have other numbers of them
@@ -81,5 +82,4 @@ class MediaTeacher(ModelTeacher):
             raise ValueError(
                 f"the teacher looks at {self.media_column}, of which the batch has nothing; it has {', '.join(batch)}."
             )
-        dtype = next(self.model.parameters()).dtype
-        return {name: tensor.to(dtype) if torch.is_floating_point(tensor) else tensor for name, tensor in taken.items()}
+        return taken
