@@ -58,10 +58,13 @@ BESIDE_LOGITS = {
 OBJECTIVES = {"labels": ("labels",), "logits": LOGITS}
 OBJECTIVES |= {name: (*LOGITS, *terms) for name, terms in BESIDE_LOGITS.items()}
 NAMES = (*OBJECTIVES, "two_stages")
+#: What needs no more than the teacher's last layer, if any.
+OF_LAST_LAYER = {"labels", "logits", "minilm", "rkd", "similarity", "exemplars", "contrastive"}
 
 
 def main() -> None:
     options = parse()
+    shapes = {shape: parse_shape(shape) for shape in options.students}
     tokenizer = AutoTokenizer.from_pretrained(options.teacher)
     teacher = AutoModelForSequenceClassification.from_pretrained(options.teacher, dtype=torch.float32)
     texts = read(options, teacher, tokenizer)
@@ -71,11 +74,12 @@ def main() -> None:
 
     @functools.cache
     def asked(depth: int) -> RememberingTeacher:
-        layers = choose_layers(teacher.config.num_hidden_layers, depth)
+        last = teacher.config.num_hidden_layers - 1
+        layers = [last] if OF_LAST_LAYER.issuperset(options.objectives) else choose_layers(last + 1, depth)
         return RememberingTeacher(copy.deepcopy(teacher), layers, dtype)
 
     for shape, seed, objective in itertools.product(options.students, options.seeds, options.objectives):
-        depth, *_, heads = parse_shape(shape)
+        depth, *_, heads = shapes[shape]
         comparable = objective != "attention" or heads == teacher.config.num_attention_heads  # head by head
         if comparable and (shape, objective, seed) not in done:
             model = new_student(options, texts, teacher, tokenizer, shape, seed)

@@ -19,24 +19,20 @@ def test_every_objective_runs_once(tokenizer, tiny_bert, text_dataset, tmp_path)
         part.save_pretrained(tmp_path / "teacher")
     text_dataset.to_csv(tmp_path / "train.csv")
     files = ["--train_file", tmp_path / "train.csv", "--test_file", tmp_path / "train.csv"]
-    command = [
-        sys.executable,
-        SCRIPT,
-        "--teacher",
-        tmp_path / "teacher",
-        *files,
-        "--students",
-        "2x8x4",
-        "--epochs",
-        "1",
-    ]
-    command += ["--output", tmp_path / "table.jsonl", "--seeds", "0", "--augment", "n_grams"]
-    for more in (["--objectives", "labels", "minilm"], []):
+    command = [sys.executable, SCRIPT, "--teacher", tmp_path / "teacher", *files, "--epochs", "1", "--seeds", "0"]
+    command += ["--output", tmp_path / "table.jsonl", "--augment", "n_grams", "--students", "2x8x4/2"]
+    for more in (["--objectives", "labels", "minilm"], [], ["--students", "2x8", "--objectives", "attention"]):
         done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()]
     trained = [row["objective"] for row in rows]
-    assert len(trained) == len(set(trained)) == 11
+    assert len(trained) == len(set(trained)) == 12  # and none head by head, where a student has other heads
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
     assert imread(tmp_path / "table.png").size > 0
     assert all(f"| {name} | " in done.stdout for name in trained)
+
+
+def test_a_shape_that_is_none_is_named(tmp_path):
+    command = [sys.executable, SCRIPT, "--teacher", "none", "--train_file", "none", "--test_file", "none"]
+    done = subprocess.run([*command, "--students", "2by128"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and done.stderr.endswith("LAYERSxWIDTHxCOLUMNS or either /HEADS.\n")
