@@ -24,7 +24,8 @@ class MediaTeacher(ModelTeacher):
         model: The teacher, such as a `ViTForImageClassification` or a `Wav2Vec2ForSequenceClassification`.
         processing_class: Its image processor or feature extractor.
         media_column: The column with the media. Pictures are a column of `datasets.Image` (read in RGB) or arrays as
-            the processor takes them; sound is a list or array of samples, at the rate of the feature extractor.
+            the processor takes them; sound is a list or array of samples, at the rate of the feature extractor, padded
+            to the longest of its batch: a model without an attention mask, such as wav2vec2-base, hears that silence.
         dtype: As in `ModelTeacher`.
     """
 

@@ -141,6 +141,17 @@ def test_a_missing_column_is_named(rows, tmp_path):
         soft_targets(hearer(), rows.remove_columns("sound"), store=tmp_path / "kept")
 
 
+def test_sound_that_is_not_decoded_is_refused():
+    """What `datasets` gives of a column of `Audio`: a decoder, which is no array of samples."""
+
+    class Decoder:
+        def get_all_samples(self):
+            raise AssertionError("at whatever rate the file has")
+
+    with pytest.raises(ValueError, match="the column sound holds sound that is not decoded: map it to arrays first"):
+        hearer().model_inputs([Decoder()])
+
+
 def test_an_answer_that_is_not_finite_names_the_row(rows, tmp_path):
     teacher = seer()
     teacher.model.classifier.bias.data[0] = torch.nan
