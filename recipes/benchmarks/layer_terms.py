@@ -63,7 +63,7 @@ OF_LAST_LAYER = {"labels", "logits", "minilm", "rkd", "similarity", "exemplars",
 
 
 def main() -> None:
-    options = parse()
+    options = parse_options()
     shapes = {shape: parse_shape(shape) for shape in options.students}
     tokenizer = AutoTokenizer.from_pretrained(options.teacher)
     teacher = AutoModelForSequenceClassification.from_pretrained(options.teacher, dtype=torch.float32)
@@ -94,7 +94,7 @@ def main() -> None:
     print(table(rows))
 
 
-def parse() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--train_file", required=True)
