@@ -89,6 +89,8 @@ def _readable(
 ) -> ModelTeacher:
     """The teacher with its tokenizer and text columns: what is passed is for the only one, or for those without."""
     if isinstance(given, MediaTeacher):
+        if alone and (processing_class is not None or text_columns):
+            raise ValueError("a MediaTeacher looks at its media_column: leave processing_class and text_columns out.")
         return given
     if given.model.can_generate():
         raise ValueError(

@@ -37,6 +37,14 @@ class MediaTeacher(ModelTeacher):
         self.media_column = media_column
         self.inputs = taken_inputs(model, processing_class.model_input_names)
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> MediaTeacher:
+        """Not possible: a name does not tell whether pictures or sound are meant, nor where they are."""
+        raise TypeError(
+            "load both parts of a MediaTeacher yourself: MediaTeacher(AutoModelForImageClassification.from_pretrained("
+            "name), AutoImageProcessor.from_pretrained(name), 'picture'), or likewise for sound."
+        )
+
     @property
     def columns(self) -> tuple[str, ...]:
         return (self.media_column, *(self.prefix + name for name in self.inputs))

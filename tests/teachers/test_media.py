@@ -141,6 +141,14 @@ def test_a_missing_column_is_named(rows, tmp_path):
         soft_targets(hearer(), rows.remove_columns("sound"), store=tmp_path / "kept")
 
 
+def test_what_is_for_a_reader_is_refused(rows, tmp_path):
+    """It would be passed over in silence, or load a classifier of texts."""
+    with pytest.raises(ValueError, match="looks at its media_column"):
+        soft_targets(seer(), rows, text_columns=["input_ids"], store=tmp_path / "kept")
+    with pytest.raises(TypeError, match="load both parts"):
+        MediaTeacher.from_pretrained("name")
+
+
 def test_sound_that_is_not_decoded_is_refused():
     """What `datasets` gives of a column of `Audio`: a decoder, which is no array of samples."""
 
