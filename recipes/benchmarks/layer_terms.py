@@ -81,7 +81,11 @@ def main() -> None:
     for shape, seed, objective in itertools.product(options.students, options.seeds, options.objectives):
         depth, *_, heads = shapes[shape]
         comparable = objective != "attention" or heads == teacher.config.num_attention_heads  # head by head
-        if comparable and (shape, objective, seed) not in done:
+        if not comparable:
+            print(
+                f"{shape} {objective} {seed}: passed over, for the student has other heads than its teacher", flush=True
+            )
+        elif (shape, objective, seed) not in done:
             model = new_student(options, texts, teacher, tokenizer, shape, seed)
             row = {"student": shape, "objective": objective, "seed": seed}
             row |= run(options, texts, asked(depth), tokenizer, model, objective, seed)
