@@ -5,11 +5,9 @@ from hfdistill.objective import Objective
 from hfdistill.online import Branches, OnlineTrainer, Peers
 from hfdistill.schedules import Schedule
 from hfdistill.self_distillation import born_again
-from hfdistill.seq2seq import Seq2SeqTeacher
-from hfdistill.seq2seq_trainer import Seq2SeqDistillationTrainer
+from hfdistill.seq2seq import Seq2SeqDistillationTrainer, Seq2SeqTeacher, token_soft_targets
 from hfdistill.sequence_level import pseudo_translations, transfer_set
-from hfdistill.soft_target_store import StaleSoftTargets
-from hfdistill.soft_targets import soft_targets
+from hfdistill.soft_targets import StaleSoftTargets, soft_targets
 from hfdistill.students import make_student
 from hfdistill.teachers import (
     Combination,
@@ -20,7 +18,6 @@ from hfdistill.teachers import (
     Teacher,
     TeacherSignal,
 )
-from hfdistill.token_soft_targets import token_soft_targets
 from hfdistill.trainer import DistillationTrainer
 from hfdistill.training_args import DistillationTrainingArguments, Seq2SeqDistillationTrainingArguments
 

@@ -21,10 +21,10 @@ from datasets import Dataset, List, Value
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
-from hfdistill.soft_target_maker import SoftTargetMaker
-from hfdistill.soft_target_store import SoftTargetStore
+from hfdistill.soft_targets.maker import SoftTargetMaker
+from hfdistill.soft_targets.store import SoftTargetStore
 from hfdistill.teachers import ModelTeacher
-from hfdistill.translation_metrics import sentence_bleu
+from hfdistill.translation import sentence_bleu
 
 #: The column of a teacher's translations: for each row a list of candidates, the likeliest first.
 TRANSLATIONS = "teacher_translations"

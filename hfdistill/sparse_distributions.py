@@ -51,7 +51,7 @@ class SparseDistribution:
 
     @classmethod
     def of_batch(cls, columns: Mapping[str, Tensor]) -> SparseDistribution:
-        """Those of a batch's rows, as `packed_targets` lays them out."""
+        """Those of a batch's rows, as `seq2seq.packed_targets` lays them out."""
         temperature = float(columns["temperature"][0])
         tensors = {name: columns.get(name) for name in ("ids", "probabilities", "rest", "negative_entropy")}
         return cls(**tensors, temperature=temperature)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from hfdistill.soft_target_store import hash_of
+from hfdistill.soft_targets.store import hash_of
 from hfdistill.teachers import ModelTeacher, Teacher
 
 _WAY_OUT = (

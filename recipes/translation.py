@@ -39,16 +39,22 @@ from hfdistill import (
     transfer_set,
 )
 from hfdistill.command_line import own_command, plain_errors, say
-from hfdistill.ctranslate2_export import check_ctranslate2, export_ctranslate2
-from hfdistill.ctranslate2_model import CTranslate2Model
 from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, translation_dataset
 from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
-from hfdistill.from_scratch import joint_tokenizer, small_marian, untrained_like
 from hfdistill.model_card import CardFacts
 from hfdistill.run_folder import begin_run, train_and_save, write_report
 from hfdistill.seq2seq import check_translator, set_languages
-from hfdistill.translation_metrics import translation_metrics
-from hfdistill.translation_report import compare_translations, write_translations
+from hfdistill.translation import (
+    CTranslate2Model,
+    check_ctranslate2,
+    compare_translations,
+    export_ctranslate2,
+    joint_tokenizer,
+    small_marian,
+    translation_metrics,
+    untrained_like,
+    write_translations,
+)
 
 #: Sentences that an exported student is compared with its original on.
 CHECKED_TEXTS = 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import random
 
@@ -28,7 +29,8 @@ def _old_objects_are_left_alone():
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path_factory, monkeypatch):
     """Every test starts from the same seed, and keeps its soft targets out of the user's cache."""
-    monkeypatch.setattr("hfdistill.soft_target_store.HF_HOME", str(tmp_path_factory.mktemp("hf_home")))
+    store = importlib.import_module("hfdistill.soft_targets.store")
+    monkeypatch.setattr(store, "HF_HOME", str(tmp_path_factory.mktemp("hf_home")))
     set_seed(0)
 
 

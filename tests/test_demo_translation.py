@@ -15,7 +15,7 @@ from hfdistill.demo_translation import (
     demo_translations,
     is_unseen,
 )
-from hfdistill.from_scratch import joint_tokenizer
+from hfdistill.translation import joint_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def test_a_killed_call_goes_on(translator, texts, monkeypatch, tmp_path):
     """What was written before the kill is kept, and nothing is lost or doubled."""
     teacher, tokenizer = translator
     expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "whole", **SETTINGS))
-    monkeypatch.setattr(sys.modules["hfdistill.soft_target_maker"], "SECONDS_A_PART", 0.0)
+    monkeypatch.setattr(sys.modules["hfdistill.soft_targets.maker"], "SECONDS_A_PART", 0.0)
     asked = watch(monkeypatch, teacher)
     alive = teacher.generate
 

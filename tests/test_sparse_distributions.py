@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from hfdistill import Objective, TeacherSignal
-from hfdistill.large_vocabulary import Logits, Projection, loss_in_parts
 from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, SoftTargets
-from hfdistill.packed_targets import Made, pack_entries, pack_row, unpack_row
-from hfdistill.packed_targets import _side_by_side as side_by_side
 from hfdistill.schedules import Schedule
+from hfdistill.seq2seq.large_vocabulary import Logits, Projection, loss_in_parts
+from hfdistill.seq2seq.packed_targets import Made, pack_entries, pack_row, unpack_row
+from hfdistill.seq2seq.packed_targets import _side_by_side as side_by_side
 from hfdistill.sparse_distributions import METHODS, SparseDistribution
 
 TOKENS, CLASSES, T = 7, 23, 1.5

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from hfdistill import Seq2SeqDistillationTrainer, Seq2SeqDistillationTrainingArguments
-from hfdistill.from_scratch import joint_tokenizer, small_marian
+from hfdistill.translation import joint_tokenizer, small_marian
 
 VOCABULARY = 40
 PAD, UNKNOWN, START, END = range(4)

@@ -17,8 +17,8 @@ import time
 import torch
 
 from hfdistill import Objective, TeacherSignal
-from hfdistill.large_vocabulary import Logits, Projection, loss_in_parts
 from hfdistill.losses import Labels, SoftTargets
+from hfdistill.seq2seq.large_vocabulary import Logits, Projection, loss_in_parts
 
 SECONDS_BETWEEN_LOOKS = 0.0005
 

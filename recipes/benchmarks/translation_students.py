@@ -37,9 +37,7 @@ from hfdistill import (
     transfer_set,
 )
 from hfdistill.data import translation_dataset
-from hfdistill.from_scratch import untrained_like
-from hfdistill.translation_metrics import corpus_scores
-from hfdistill.translation_report import translate
+from hfdistill.translation import corpus_scores, translate, untrained_like
 
 KIM_RUSH = ("plain", "word", "sequence", "both")
 STORED = ("sampled", "top_k")

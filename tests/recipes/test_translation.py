@@ -12,7 +12,7 @@ from texts import TEXTS
 from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from hfdistill.translation_report import translate
+from hfdistill.translation import translate
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "translation.py"
 PAIRS = [(text, " ".join(reversed(text.split()))) for text in TEXTS]
@@ -114,7 +114,8 @@ def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, meth
 def test_the_student_for_ctranslate2_has_a_column(home, recipe, monkeypatch):
     """What is deployed is what is measured, beside the student it was made of."""
     pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
-    monkeypatch.setattr("hfdistill.ctranslate2_export.LEAST_CHRF", 0.0)  # a student that has learnt nothing wavers
+    # A student that has learnt nothing wavers.
+    monkeypatch.setattr("hfdistill.translation.ctranslate2_export.LEAST_CHRF", 0.0)
     words = ("--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
     table = recipe(*OWN, *words).split("\n\n")[-2]
     _, _, results = complete(home / "out", ("teacher", "student", "ctranslate2"))

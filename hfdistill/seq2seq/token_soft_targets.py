@@ -13,13 +13,13 @@ from datasets import Dataset, DatasetDict, Value
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.large_vocabulary import logits_in_parts
 from hfdistill.losses import IGNORED
 from hfdistill.losses.divergences import log_probabilities
-from hfdistill.packed_targets import Made, pack_entries, pack_row
-from hfdistill.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher, decoder_inputs
-from hfdistill.soft_target_maker import SoftTargetMaker
-from hfdistill.soft_target_store import SoftTargetStore, row_key
+from hfdistill.seq2seq.encoder_decoders import Seq2SeqTeacher, as_seq2seq_teacher, decoder_inputs
+from hfdistill.seq2seq.large_vocabulary import logits_in_parts
+from hfdistill.seq2seq.packed_targets import Made, pack_entries, pack_row
+from hfdistill.soft_targets.maker import SoftTargetMaker
+from hfdistill.soft_targets.store import SoftTargetStore, row_key
 from hfdistill.sparse_distributions import METHODS, Entries
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS
 from hfdistill.token_reader import TokenReader

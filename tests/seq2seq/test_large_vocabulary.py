@@ -7,8 +7,8 @@ import torch
 from tiny_seq2seq import FAMILIES, make_seq2seq
 
 from hfdistill import Objective, TeacherSignal
-from hfdistill.large_vocabulary import Logits, Projection, logits_held_back, loss_in_parts
 from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, Labels, SoftTargets
+from hfdistill.seq2seq.large_vocabulary import Logits, Projection, logits_held_back, loss_in_parts
 
 TOKENS, CLASSES = 23, 37
 

@@ -10,7 +10,7 @@ import sacrebleu
 from tiny import WORDS, make_tokenizer
 from transformers import EvalPrediction
 
-from hfdistill.translation_metrics import (
+from hfdistill.translation.metrics import (
     TRANSLATION_METRICS,
     corpus_scores,
     sentence_bleu,

@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hfdistill.architectures import layer_stack, no_layer_stack
-from hfdistill.low_rank_embeddings import with_low_rank_embeddings
-from hfdistill.student_widths import Widths, choose_widths, narrow_weights, set_widths
+from hfdistill.students.low_rank_embeddings import with_low_rank_embeddings
+from hfdistill.students.widths import Widths, choose_widths, narrow_weights, set_widths
 
 logger = logging.getLogger(__name__)
 
@@ -110,10 +110,10 @@ def make_student(
         intermediate_size: neurons between the two maps of a layer; by default in the teacher's proportion.
         num_attention_heads: by default as many heads as leave them about as wide as the teacher's.
         importance_batch: tokenized text, a few hundred examples, on which it is measured which dimensions,
-            neurons and heads matter (see `hfdistill.student_widths`); without it the first ones are kept.
+            neurons and heads matter (see `hfdistill.students.widths`); without it the first ones are kept.
         embedding_size: columns of the tables of words, positions and token types, fewer than `hidden_size`, with a map
-            from there (see `hfdistill.low_rank_embeddings`): for BERT, ELECTRA and DeBERTa. A BERT becomes an ELECTRA,
-            whose head for sequences BERT's fits only nearly.
+            from there (see `hfdistill.students.low_rank_embeddings`): for BERT, ELECTRA and DeBERTa. A BERT becomes an
+            ELECTRA, whose head for sequences BERT's fits only nearly.
 
     Returns:
         A plain transformers model of the teacher's class (of ELECTRA's, for a BERT with an `embedding_size`) that
@@ -132,7 +132,7 @@ def make_student(
     """
     teacher = _as_model(teacher)
     if teacher.config.is_encoder_decoder:
-        from hfdistill.seq2seq_students import make_seq2seq_student  # it builds on this module
+        from hfdistill.students.encoder_decoders import make_seq2seq_student  # it builds on this module
 
         if (num_hidden_layers, layers) != (None, "uniform"):
             raise ValueError(

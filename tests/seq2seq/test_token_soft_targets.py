@@ -17,13 +17,13 @@ from tiny_seq2seq import FAMILIES, VOCABULARY, make_pairs, make_seq2seq, make_se
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-import hfdistill.large_vocabulary as large_vocabulary
+import hfdistill.seq2seq.large_vocabulary as large_vocabulary
 from hfdistill import Seq2SeqTeacher, StaleSoftTargets, soft_targets, token_soft_targets
-from hfdistill.packed_targets import unpack_row
+from hfdistill.seq2seq.packed_targets import unpack_row
 
 COLUMN = "teacher_tokens"
 NAMES = ("loss", "label_loss", "soft_target_loss", "grad_norm")
-SCRIPT = Path(__file__).parent / "scripts" / "make_token_soft_targets.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "make_token_soft_targets.py"
 
 
 def made(teacher, rows, **settings):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hfdistill.students import check_fit, choose_layers, copy_weights, only_layer_zero_fits_first
+from hfdistill.students.layers import check_fit, choose_layers, copy_weights, only_layer_zero_fits_first
 
 logger = logging.getLogger(__name__)
 

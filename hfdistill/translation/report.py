@@ -15,10 +15,10 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.ctranslate2_model import CTranslate2Model
 from hfdistill.report import Comparison, ModelFigures, device_name, size_of
 from hfdistill.report.cost import Size
-from hfdistill.translation_metrics import corpus_scores, signatures
+from hfdistill.translation.ctranslate2_model import CTranslate2Model
+from hfdistill.translation.metrics import corpus_scores, signatures
 
 #: What can be asked for translations.
 Translator = PreTrainedModel | CTranslate2Model

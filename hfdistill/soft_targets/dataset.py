@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hfdistill.label_spaces import label_names as names_of
 from hfdistill.label_spaces import label_order
-from hfdistill.media_targets import MediaTargetMaker
-from hfdistill.soft_target_maker import SoftTargetMaker
+from hfdistill.soft_targets.maker import SoftTargetMaker
+from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.teacher_columns import check_source_columns
 from hfdistill.teachers import (
     ENSEMBLE_LOGITS,

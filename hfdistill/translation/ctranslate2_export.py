@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.ctranslate2_model import CTranslate2Model
-from hfdistill.translation_metrics import corpus_scores
-from hfdistill.translation_report import translate
+from hfdistill.translation.ctranslate2_model import CTranslate2Model
+from hfdistill.translation.metrics import corpus_scores
+from hfdistill.translation.report import translate
 
 #: Where the converted model lies in a student's folder.
 FOLDER = "ctranslate2"

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.inference import answer
-from hfdistill.soft_target_store import SoftTargetStore, default_folder, describe_teacher, row_key
+from hfdistill.soft_targets.store import SoftTargetStore, default_folder, describe_teacher, row_key
 from hfdistill.teacher_columns import check_source_columns, warn_of_cut_rows
 from hfdistill.teachers import ModelTeacher
 

@@ -11,10 +11,15 @@ from tiny_seq2seq import FAMILIES, make_seq2seq
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from hfdistill import ctranslate2_export
-from hfdistill.ctranslate2_export import check_ctranslate2, export_ctranslate2
-from hfdistill.from_scratch import joint_tokenizer, small_marian
-from hfdistill.translation_report import compare_translations, translate
+from hfdistill.translation import (
+    check_ctranslate2,
+    compare_translations,
+    ctranslate2_export,
+    export_ctranslate2,
+    joint_tokenizer,
+    small_marian,
+    translate,
+)
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
 

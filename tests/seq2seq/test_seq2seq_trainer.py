@@ -19,9 +19,9 @@ from tiny_seq2seq import (
 )
 from transformers import DataCollatorForSeq2Seq
 
-import hfdistill.large_vocabulary as large_vocabulary
+import hfdistill.seq2seq.large_vocabulary as large_vocabulary
 from hfdistill import DistillationTrainingArguments, ModelTeacher, Seq2SeqDistillationTrainer, Seq2SeqTeacher
-from hfdistill.translation_metrics import translation_metrics
+from hfdistill.translation import translation_metrics
 
 NAMES = ("loss", "label_loss", "soft_target_loss")
 

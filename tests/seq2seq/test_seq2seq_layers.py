@@ -13,9 +13,9 @@ import torch
 from tiny import IN_ORDER, distance, logs_of, weights
 from tiny_seq2seq import FAMILIES, ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
 
-import hfdistill.large_vocabulary as large_vocabulary
+import hfdistill.seq2seq.large_vocabulary as large_vocabulary
 
-SCRIPTS = Path(__file__).parent / "scripts"
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 LOGGED = ("loss", "label_loss", "soft_target_loss", "encoder_hidden_states_loss", "decoder_hidden_states_loss")
 LOGGED += ("decoder_minilm_loss", "grad_norm")
 VERY_FEW = 3 * 40  # three tokens at a time

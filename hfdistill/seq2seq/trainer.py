@@ -13,11 +13,11 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from hfdistill.architectures import side_of
-from hfdistill.large_vocabulary import HeldBack, Projection, counted_tokens, logits_held_back, loss_in_parts
 from hfdistill.losses import COUNTED_ROWS, OneSide
 from hfdistill.objective import Loss, Objective
-from hfdistill.packed_targets import TokenTargetCollator
-from hfdistill.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
+from hfdistill.seq2seq.encoder_decoders import as_seq2seq_teacher, check_output_sizes, decoder_inputs
+from hfdistill.seq2seq.large_vocabulary import HeldBack, Projection, counted_tokens, logits_held_back, loss_in_parts
+from hfdistill.seq2seq.packed_targets import TokenTargetCollator
 from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
 from hfdistill.trainer import DistillationTrainer
 from hfdistill.training_args import Seq2SeqDistillationTrainingArguments

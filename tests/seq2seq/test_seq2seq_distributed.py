@@ -16,7 +16,7 @@ from hfdistill import token_soft_targets
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).parent / "scripts" / "train_translator_in_ranks.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train_translator_in_ranks.py"
 LOGGED = ("loss", "grad_norm", "label_loss", "soft_target_loss")
 EVALUATED = ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agreement")
 

@@ -145,7 +145,7 @@ def test_roberta_reads_fewer_tokens_than_it_has_positions(tokenizer, text_datase
 @pytest.mark.parametrize("window", [8, 1024])
 def test_a_streamed_dataset(teacher, tokenizer, text_dataset, window, monkeypatch):
     """Rows are sorted within a window: at its edges they could meet another window's answers."""
-    monkeypatch.setattr(sys.modules["hfdistill.soft_targets"], "STREAM_WINDOW", window)
+    monkeypatch.setattr(sys.modules["hfdistill.soft_targets.dataset"], "STREAM_WINDOW", window)
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
     asked = count_rows(teacher)
     stream = soft_targets(teacher, text_dataset.to_iterable_dataset(), tokenizer, **TEXT, batch_size=4)
@@ -410,7 +410,7 @@ def test_no_autocast_of_an_earlier_training_stays(teacher, tiny_bert, tokenizer,
 # ---- Several processes, and killed ones ----
 
 
-SCRIPT = Path(__file__).parent / "scripts" / "make_soft_targets.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "make_soft_targets.py"
 
 
 def start(*command, **environment):
