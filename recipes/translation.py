@@ -140,7 +140,8 @@ def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedToken
     if recipe.train_teacher and recipe.teacher_name_or_path is None:
         tokenizer = joint_tokenizer(both_sides(data), recipe.vocab_size, recipe.max_length)
         encoder_layers, decoder_layers, width = recipe.teacher_size
-        return tokenizer, small_marian(tokenizer, encoder_layers, decoder_layers, width, max_length=recipe.max_length)
+        how = {"dropout": recipe.teacher_dropout, "max_length": recipe.max_length}
+        return tokenizer, small_marian(tokenizer, encoder_layers, decoder_layers, width, **how)
     name = recipe.teacher_name_or_path or HUB_TEACHER
     with hub_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(name)

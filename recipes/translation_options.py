@@ -13,6 +13,9 @@ HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
 HUB_DATASET = "bentrevett/multi30k"
 METHODS = ("word", "sequence", "shrink")
 
+#: What a teacher that is made here is like, where nothing else is said.
+NEW_TEACHER = {"teacher_size": [3, 3, 256], "teacher_dropout": 0.1, "vocab_size": 8000}
+
 #: The least that numbers may be.
 LEAST = {
     "teacher_size": 1,
@@ -35,11 +38,16 @@ class Recipe:
         metadata={"help": f"Translator, Hub or folder; default {HUB_TEACHER}, or a new Marian to train."},
     )
     train_teacher: bool = field(default=False, metadata={"help": "Train the teacher on the texts first."})
-    teacher_size: list[int] = field(
-        default_factory=lambda: [3, 3, 256],
-        metadata={"help": "Encoder layers, decoder layers and width of a new Marian."},
+    teacher_size: list[int] | None = field(
+        default=None,
+        metadata={"help": "Encoder layers, decoder layers and width of a new Marian; default 3 3 256."},
     )
-    vocab_size: int = field(default=8000, metadata={"help": "Entries of a new Marian's joint vocabulary."})
+    teacher_dropout: float | None = field(
+        default=None, metadata={"help": "Share of a new Marian's activations that training drops; default 0.1."}
+    )
+    vocab_size: int | None = field(
+        default=None, metadata={"help": "Entries of a new Marian's joint vocabulary; default 8000."}
+    )
     methods: list[str] = field(
         default_factory=lambda: list(METHODS),
         metadata={
@@ -88,11 +96,8 @@ class Recipe:
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
     def __post_init__(self) -> None:
+        self.describe_new_teacher()
         check_least(self, LEAST)
-        if len(self.teacher_size) != 3:
-            raise ValueError(
-                f"--teacher_size takes three numbers, encoder layers, decoder layers, width; got {self.teacher_size}."
-            )
         if (self.source_tag is None) != (self.target_tag is None):
             raise ValueError("--source_tag and --target_tag go together: a teacher of many languages needs both.")
         if not self.methods:
@@ -115,6 +120,24 @@ class Recipe:
                 "--student_hidden_size and --methods shrink exclude one another: the teacher's layers have its own "
                 "width."
             )
+
+    def describe_new_teacher(self) -> None:
+        """Fills in what is not said of a teacher that is made here, and refuses it of one that is not."""
+        made_here = (self.train_teacher or self.demo) and self.teacher_name_or_path is None
+        for name, default in NEW_TEACHER.items():
+            if getattr(self, name) is None:
+                setattr(self, name, default)
+            elif not made_here:
+                raise ValueError(
+                    f"--{name} is of a new teacher, and this one is there already: leave it out, or let "
+                    "--train_teacher make one without a --teacher_name_or_path."
+                )
+        if len(self.teacher_size) != 3:
+            raise ValueError(
+                f"--teacher_size takes three numbers, encoder layers, decoder layers, width; got {self.teacher_size}."
+            )
+        if not 0 <= self.teacher_dropout < 1:
+            raise ValueError(f"--teacher_dropout is a share from 0 to below 1, got {self.teacher_dropout}.")
 
 
 @dataclass
@@ -148,7 +171,9 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
         demo |= {"max_length": 48, "num_beams": 3}
         encoder_layers, decoder_layers, width = DEMO.student_size
         sizes = {"student_num_encoder_layers": encoder_layers, "student_num_decoder_layers": decoder_layers}
-        sizes |= {"student_hidden_size": width, "teacher_size": list(DEMO.teacher_size), "vocab_size": DEMO.vocab_size}
+        sizes |= {"student_hidden_size": width}
+        if recipe.teacher_name_or_path is None:
+            sizes |= {"teacher_size": list(DEMO.teacher_size), "vocab_size": DEMO.vocab_size}
         defaults = {**demo, **sizes, **DEMO.student_training}
         recipe, args = parse_arguments(classes, DESCRIPTION, defaults)
     return recipe, args

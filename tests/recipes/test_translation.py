@@ -138,11 +138,13 @@ def test_a_student_with_words_of_its_own_and_more_texts(home, recipe):
 
 @pytest.mark.slow
 def test_a_teacher_trained_first(home, recipe):
-    sizes = ("--train_teacher", "--teacher_size", "1", "1", "32", "--vocab_size", "80")
+    sizes = ("--train_teacher", "--teacher_size", "1", "1", "32", "--vocab_size", "80", "--teacher_dropout", "0.3")
     printed = recipe(*OWN[2:], *sizes, "--methods", "word", "--predict_with_generate", "true")
     assert "Training the teacher." in printed
     complete(home / "out", ("teacher", "student"))
-    assert (home / "out" / "_teacher" / "model.safetensors").exists()
+    teacher = AutoModelForSeq2SeqLM.from_pretrained(home / "out" / "_teacher")
+    assert (teacher.config.encoder_layers, teacher.config.decoder_layers, teacher.config.d_model) == (1, 1, 32)
+    assert teacher.config.dropout == 0.3 and teacher.config.vocab_size <= 80
 
 
 @pytest.mark.slow
@@ -174,8 +176,9 @@ REFUSED = {
     "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
     "close to what is not there": (("--interpolate", "--unlabeled_file", "x.csv"), "--unlabeled_file has none"),
     "no beam": (("--num_beams", "0"), "--num_beams must be at least 1, got 0"),
-    "half a size": (("--teacher_size", "3", "256"), "--teacher_size takes three numbers"),
-    "no layer": (("--teacher_size", "3", "0", "256"), "--teacher_size must be at least 1, got 0"),
+    "a size of a named teacher": (("--teacher_size", "3", "3", "256"), "--teacher_size is of a new teacher"),
+    "a dropout of a named teacher": (("--teacher_dropout", "0"), "--teacher_dropout is of a new teacher"),
+    "words of a named teacher": (("--train_teacher", "--vocab_size", "80"), "--vocab_size is of a new teacher"),
     "word with another vocabulary": (("--student_vocab_size", "60"), "goes with --methods sequence alone"),
     "shrink to another width": (("--student_hidden_size", "16"), "exclude one another"),
     "texts nobody translates": (("--unlabeled_file", "x.csv", "--methods", "word"), "goes with --methods sequence"),
@@ -190,6 +193,18 @@ REFUSED = {
     "too many layers": (("--student_num_decoder_layers", "3"), "num_decoder_layers=3 is not possible"),
     "no such teacher": (("--teacher_name_or_path", "./nowhere"), "There is no folder './nowhere'"),
 }
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--teacher_size", "3", "256"), "--teacher_size takes three numbers"),
+        (("--teacher_size", "3", "0", "256"), "--teacher_size must be at least 1, got 0"),
+        (("--teacher_dropout", "1"), "--teacher_dropout is a share from 0 to below 1, got 1.0"),
+    ],
+)
+def test_no_teacher_can_be_made_so(refusal, words, sentence):
+    assert sentence in refusal(*OWN[2:], "--train_teacher", *words)
 
 
 @pytest.mark.parametrize("case", REFUSED)
