@@ -240,7 +240,11 @@ def _millions(value: int) -> str:
 
 
 def write_translations(folder: str | os.PathLike[str], comparison: TranslationComparison, count: int = 30) -> str:
-    """Leaves `report/translations.md`, the models' translations side by side, and says so in a sentence.
+    """Leaves the models' translations for people and for other metrics, and says so in a sentence.
+
+    `report/translations.md` shows some of them side by side. `_translations/` has a text file for `source`, `reference`
+    and each model, a line for each row, as `sacrebleu` and `comet-score` read them; it stays here when the folder is
+    pushed to the Hub, as the texts may not be yours to publish.
 
     Args:
         folder: The folder of a run.
@@ -258,8 +262,16 @@ def write_translations(folder: str | os.PathLike[str], comparison: TranslationCo
         lines = [f"| {role} | {_cell(texts[row])} |" for role, texts in comparison.texts.items()]
         pages.append("\n".join([f"| {row + 1} | |", "|---|---|", *lines]))
     (report / "translations.md").write_text("\n\n".join(pages) + "\n", encoding="utf-8")
+    for role, texts in comparison.texts.items():
+        _write_lines(Path(folder) / "_translations" / f"{role}.txt", texts)
     how = "; ".join(signatures().values())
-    return f"[Translations side by side](translations.md). BLEU and chrF: sacreBLEU, `{how}`."
+    pages_and_lines = "[Translations side by side](translations.md); all of them, line by line, are in `_translations/`"
+    return f"{pages_and_lines}. BLEU and chrF: sacreBLEU, `{how}`."
+
+
+def _write_lines(path: Path, texts: Sequence[str]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f"{' '.join(text.splitlines())}\n" for text in texts), encoding="utf-8")
 
 
 def _cell(text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,30 @@ def test_all_three_methods_with_a_baseline(home, recipe):
         own = translate(student, tokenizer, [f"really {source}"], num_beams=2, max_length=20)[0]
         assert f"| source | really {source} |" in page and f"| reference | {target} really |" in page
         assert f"| student | {own} |" in page
+
+
+def test_other_metrics_find_all_translations(home, recipe):
+    """A line a row, as command-line metrics read them; on these files sacreBLEU's own says the same."""
+    recipe(*OWN, "--test_file", "test.tsv", "--methods", "word")
+    folder = home / "out" / "_translations"
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}.txt" for name in ("source", "reference", "teacher", "student")
+    }
+    assert (folder / "source.txt").read_text(encoding="utf-8") == "".join(f"really {one}\n" for one, _ in PAIRS[:7])
+    command = [
+        sys.executable,
+        "-m",
+        "sacrebleu",
+        folder / "reference.txt",
+        "-i",
+        folder / "teacher.txt",
+        "-b",
+        "-w",
+        "6",
+    ]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    results = json.loads((home / "out" / "all_results.json").read_text(encoding="utf-8"))
+    assert float(printed) == pytest.approx(results["teacher_bleu"], abs=1e-5)
 
 
 @pytest.mark.parametrize("methods", [("word",), ("sequence",)])
