@@ -21,12 +21,14 @@ A teacher is what `recipes/translation.py --train_teacher` leaves in `_teacher/`
 """
 
 import argparse
+import statistics
 import tempfile
 from pathlib import Path
 
 import torch
-from bench import Figures, draw, gain, percent
+from bench import Figures, gain, percent
 from datasets import Dataset
+from matplotlib.figure import Figure
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, set_seed
 
 from hfdistill import (
@@ -138,11 +140,7 @@ def main() -> None:
                 found[search].setdefault(method, []).append(value)
     text = table(options, teacher, found)
     (folder / "table.md").write_text(text, encoding="utf-8")
-    draw(
-        {search: list(enumerate(by_method.values())) for search, by_method in found.items()},
-        folder / "bleu.png",
-        "; ".join(options.methods),
-    )
+    draw(options.methods, teacher, found, folder / "bleu.png")
     print(f"\n{text}")
 
 
@@ -174,6 +172,24 @@ def table(options: argparse.Namespace, teacher: dict[str, float], found: dict[st
             cells += [percent(values), gain(values, plain) if plain and method != "plain" else ""]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def draw(methods: list[str], teacher: dict[str, float], found: dict[str, dict[str, list[float]]], path: Path) -> None:
+    """Each method's mean BLEU with a bar of one standard deviation, and the teacher's as a line."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for shift, search in zip((-0.08, 0.08), SEARCHES, strict=True):
+        values = [found[search][method] for method in methods]
+        means = [100 * statistics.mean(one) for one in values]
+        spreads = [100 * statistics.stdev(one) if len(one) > 1 else 0 for one in values]
+        places = [place + shift for place in range(len(methods))]
+        bars = axes.errorbar(places, means, yerr=spreads, fmt="o", capsize=3, label=search)
+        axes.axhline(100 * teacher[search], color=bars[0].get_color(), linestyle=":", label=f"the teacher, {search}")
+    axes.set_xticks(range(len(methods)), methods)
+    axes.set_ylabel("BLEU on the test texts")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
 
 
 def parse_options() -> argparse.Namespace:
