@@ -277,12 +277,12 @@ def report(
         num_beams=recipe.num_beams,
         max_length=recipe.max_length,
     )
-    notes.append(write_translations(folder, comparison))
-    write_report(folder, comparison, histories, notes)
+    pages = write_translations(folder, comparison)
+    write_report(folder, comparison, histories, [*notes, pages])
     print(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
     if recipe.demo:
         print(DEMO_NOTICE)
-    return card_facts(recipe, data, comparison)
+    return card_facts(recipe, data, comparison, notes)
 
 
 def converted(
@@ -300,7 +300,7 @@ def converted(
     return model, f"CTranslate2 in int8 against the student: greedy {parity['greedy']}; beam {parity['beam']}."
 
 
-def card_facts(recipe: Recipe, data: TranslationData, comparison) -> CardFacts:
+def card_facts(recipe: Recipe, data: TranslationData, comparison, notes: list[str]) -> CardFacts:
     trained_here = f"a small Marian trained by this command on {recipe.source_lang} and {recipe.target_lang}"
     return CardFacts(
         teacher=recipe.teacher_name_or_path or (trained_here if recipe.train_teacher else HUB_TEACHER),
@@ -310,6 +310,7 @@ def card_facts(recipe: Recipe, data: TranslationData, comparison) -> CardFacts:
         labelled_rows=len(data.dataset["train"]),
         unlabelled_rows=len(data.monolingual) if data.monolingual is not None and "sequence" in recipe.methods else 0,
         task="translation",
+        notes=notes,
     )
 
 
