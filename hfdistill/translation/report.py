@@ -257,7 +257,7 @@ def write_translations(folder: str | os.PathLike[str], comparison: TranslationCo
     report = Path(folder) / "report"
     report.mkdir(parents=True, exist_ok=True)
     step = max(1, comparison.rows // count)
-    pages = ["# Translations side by side", f"Every {step}th of {comparison.rows:,} {comparison.split} rows."]
+    pages = ["# Translations side by side", f"One in {step} of {comparison.rows:,} {comparison.split} rows."]
     for row in range(0, comparison.rows, step)[:count]:
         lines = [f"| {role} | {_cell(texts[row])} |" for role, texts in comparison.texts.items()]
         pages.append("\n".join([f"| {row + 1} | |", "|---|---|", *lines]))
