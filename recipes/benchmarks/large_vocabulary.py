@@ -1,10 +1,13 @@
 """What a word-level distillation loss costs over a large vocabulary: in parts, against the whole logits in float32.
 
-Both start from the hidden states of 8 sentences of 64 tokens and end with the gradients of the student's hidden states
+All start from the hidden states of 8 sentences of 64 tokens and end with the gradients of the student's hidden states
 and output projection; each runs in a process of its own. Memory is what the loss takes above what stood before it.
 
     python recipes/benchmarks/large_vocabulary.py
     python recipes/benchmarks/large_vocabulary.py --classes 256206 --width 1024 --device cuda
+
+`--ways whole parts liger` compares with `LigerFusedLinearJSDLoss` of Liger Kernel, too (`pip install --no-deps
+liger-kernel`), in parts of the same size; `liger_compiled` is the same by torch.compile.
 """
 
 import argparse
@@ -18,8 +21,11 @@ import torch
 
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import Labels, SoftTargets
-from hfdistill.seq2seq.large_vocabulary import Logits, Projection, loss_in_parts
+from hfdistill.seq2seq.large_vocabulary import LOGITS_AT_ONCE, Logits, Projection, loss_in_parts
 
+WAYS = ("whole", "parts", "liger", "liger_compiled")
+ALPHA = 0.8
+TEMPERATURE = 2.0
 SECONDS_BETWEEN_LOOKS = 0.0005
 
 
@@ -30,7 +36,11 @@ def main() -> None:
         measure(small)  # what code takes once it has run is no cost of the loss
         print(json.dumps(measure(options)))
         return
-    figures = {way: [in_own_process(way) for _ in range(options.repeats)] for way in ("whole", "parts")}
+    # Round after round, so that what else the machine does meets all ways alike.
+    figures: dict[str, list[dict]] = {way: [] for way in options.ways}
+    for _ in range(options.repeats):
+        for way, runs in figures.items():
+            runs.append(in_own_process(way))
     middle = {
         way: {key: sorted(run[key] for run in runs)[len(runs) // 2] for key in runs[0] if key != "digest"}
         for way, runs in figures.items()
@@ -40,12 +50,12 @@ def main() -> None:
     )
     for way, run in middle.items():
         print(f"| {way} | {run['peak_mib']:.0f} | {run['seconds']:.3f} | {run['cpu_seconds']:.3f} |")
-    for key in ("peak_mib", "seconds", "cpu_seconds"):
-        print(f"{key}: parts / whole = {middle['parts'][key] / middle['whole'][key]:.3f}")
-    gaps = [
-        abs(a - b) / abs(b) for a, b in zip(figures["parts"][0]["digest"], figures["whole"][0]["digest"], strict=True)
-    ]
-    print(f"largest relative difference of the loss and of the gradients' norms: {max(gaps):.1e}")
+    first, *others = options.ways
+    for way in others:
+        ratios = ", ".join(f"{key} {middle[way][key] / middle[first][key]:.3f}" for key in middle[way])
+        pairs = zip(figures[way][0]["digest"], figures[first][0]["digest"], strict=True)
+        gap = max(abs(a - b) / abs(b) for a, b in pairs)
+        print(f"{way} / {first}: {ratios}; loss and gradients' norms differ by {gap:.1e} at most")
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
@@ -60,15 +70,26 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     )
     teacher = Projection(drawn(tokens, options.width), drawn(options.classes, options.width))
     labels = torch.randint(options.classes, (tokens,), device=device)
-    objective = Objective({"labels": (0.2, Labels()), "soft_targets": (0.8, SoftTargets(temperature=2.0))})
+    objective = Objective(
+        {"labels": (1 - ALPHA, Labels()), "soft_targets": (ALPHA, SoftTargets(temperature=TEMPERATURE))}
+    )
     counts = torch.tensor([tokens, tokens], device=device)
 
+    def whole() -> torch.Tensor:
+        signal = TeacherSignal(logits=teacher.logits())
+        return objective(Logits(student.logits()), signal, {"labels": labels}, counts).total
+
+    def parts() -> torch.Tensor:
+        return loss_in_parts(objective, student, teacher, labels, counts).total
+
+    def by_liger() -> torch.Tensor:
+        loss = liger_loss(options.way == "liger_compiled", max(1, LOGITS_AT_ONCE // options.classes))
+        return loss(student.hidden, student.weight, teacher.hidden, teacher.weight, labels)
+
+    compute = {"whole": whole, "parts": parts}.get(options.way, by_liger)
+
     def once() -> torch.Tensor:
-        if options.way == "parts":
-            loss = loss_in_parts(objective, student, teacher, labels, counts).total
-        else:
-            signal = TeacherSignal(logits=teacher.logits())
-            loss = objective(Logits(student.logits()), signal, {"labels": labels}, counts).total
+        loss = compute()
         loss.backward()
         return loss.detach()
 
@@ -85,6 +106,15 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     middle = len(seconds) // 2
     times = {"seconds": sorted(seconds)[middle], "cpu_seconds": sorted(cpu_seconds)[middle]}
     return {"peak_mib": peak / 2**20, **times, "digest": digest}
+
+
+def liger_loss(compiled: bool, chunk_size: int) -> torch.nn.Module:
+    """The same objective by Liger Kernel, which knows no factor T² and calls forward KL a beta of 0."""
+    from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
+
+    weights = {"weight_hard_loss": 1 - ALPHA, "weight_soft_loss": ALPHA * TEMPERATURE**2}
+    settings = {"beta": 0.0, "temperature": TEMPERATURE, "compiled": compiled, "chunk_size": chunk_size}
+    return LigerFusedLinearJSDLoss(**weights, **settings)
 
 
 def peak_of(job, device: torch.device) -> int:
@@ -133,7 +163,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds; the median is shown")
     parser.add_argument("--repeats", type=int, default=1, help="processes for each way; the medians are shown")
-    parser.add_argument("--way", choices=("whole", "parts"), help=argparse.SUPPRESS)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["whole", "parts"], help="the first one is the base")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hub_server import TOKEN, running_hub
 from safetensors.torch import load_file
 from script_runs import last_line, run_script
 from texts import TEXTS
@@ -126,6 +128,21 @@ def test_other_metrics_find_all_translations(home, recipe):
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     results = json.loads((home / "out" / "all_results.json").read_text(encoding="utf-8"))
     assert float(printed) == pytest.approx(results["teacher_bleu"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_what_is_pushed_is_the_student(home):
+    """All of the translations, the teacher and the baseline stay here."""
+    command = [sys.executable, RECIPE, *BASICS, *OWN, "--methods", "word", "--baseline"]
+    command += ["--push_to_hub", "--hub_token", TOKEN]
+    with running_hub() as hub:
+        environment = {**os.environ, **hub.environment(home / "hub"), "TQDM_DISABLE": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-4000:]
+    files = hub.repositories["tester/out"].files
+    assert {"model.safetensors", "generation_config.json", "tokenizer.json", "README.md"} <= set(files)
+    assert (home / "out" / "_translations" / "student.txt").exists()
+    assert not [path for path in files if path.startswith("_")]
 
 
 @pytest.mark.parametrize("methods", [("word",), ("sequence",)])
