@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from hfdistill import Seq2SeqDistillationTrainer, Seq2SeqDistillationTrainingArguments
+from hfdistill.seq2seq import large_vocabulary
 from hfdistill.translation import joint_tokenizer, small_marian
 
 VOCABULARY = 40
@@ -122,6 +123,12 @@ def make_pairs(count=16, family="marian", seed=0):
             "labels": [[*words(7), *closing] for _ in range(count)],
         }
     )
+
+
+def compute_few_at_once(monkeypatch):
+    """Projects three target tokens at once, and takes the loss of two of them."""
+    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", 3 * VOCABULARY)
+    monkeypatch.setattr(large_vocabulary, "LOSSES_AT_ONCE_ON_CPU", 2 * VOCABULARY)
 
 
 def make_seq2seq_args(out, **changes):

@@ -5,6 +5,10 @@ that size. Here both models stop before their output projection, and the objecti
 time: since it is a sum over tokens, the parts add up to the same loss and the same gradient. The gradient of a part is
 taken at once, so that nothing of its size outlives it, as Liger Kernel does for the cross-entropy
 (https://huggingface.co/papers/2410.10989).
+
+Two sizes matter. A part of the tokens is projected in one product, as large as memory allows, since every product reads
+a projection's weights anew. The loss, which holds many tensors of the size of its logits, is taken of a few of them
+after another, and its slope takes their place.
 """
 
 from __future__ import annotations
@@ -23,8 +27,11 @@ from hfdistill.objective import Loss, Objective
 from hfdistill.sparse_distributions import SparseDistribution
 from hfdistill.teachers import TeacherSignal
 
-#: How many logits there are at once. Larger parts are no faster, smaller ones read the projection's weights too often.
-LOGITS_AT_ONCE = 1_200_000
+#: How many logits of a model there are at once.
+LOGITS_AT_ONCE = 3_500_000
+#: Of how many of them the loss is taken at once: a CPU's caches like few, an accelerator's kernels want more to do.
+LOSSES_AT_ONCE_ON_CPU = 500_000
+LOSSES_AT_ONCE_ELSEWHERE = 1_200_000
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,6 @@ def loss_in_parts(
     teacher: Projection | SparseDistribution | None,
     labels: Tensor,
     counts: Tensor,
-    logits_at_once: int | None = None,
 ) -> Loss:
     """The objective over target tokens, its logits computed a part at a time.
 
@@ -74,7 +80,6 @@ def loss_in_parts(
         teacher: The same items, or a part of their distributions; `None` when no term needs it.
         labels: The label of each item, shape `(items,)`.
         counts: What each active term is divided by, as from `Objective.counts`.
-        logits_at_once: The size of a part, in logits; default `LOGITS_AT_ONCE`.
 
     Returns:
         The same value and gradient as the objective on the whole logits, to rounding. The gradient is made along with
@@ -82,27 +87,62 @@ def loss_in_parts(
     """
     terms: dict[str, Tensor] = {}
 
-    def loss_of_part(logits: Tensor, part: slice) -> Tensor:
-        signal = None if teacher is None else _signal(teacher, part)
-        loss = objective(Logits(logits), signal, {"labels": labels[part]}, counts)
-        for name, value in loss.terms.items():
-            terms[name] = terms.get(name, torch.zeros_like(value)) + value
-        return loss.total
+    def loss_to_slope(logits: Tensor, part: slice) -> Tensor:
+        """The loss of a part, taken of a few items at a time; its slope takes the place of the logits."""
+        answers = _answers(teacher, part)
+        losses = []
+        for few in _few(logits):
+            with torch.enable_grad():
+                piece = logits[few].detach().requires_grad_(True)
+                loss = objective(Logits(piece), answers(few), {"labels": labels[part][few]}, counts)
+                (logits[few],) = torch.autograd.grad(loss.total, piece)
+            losses.append(loss.total.detach())
+            for name, value in loss.terms.items():
+                terms[name] = terms.get(name, torch.zeros_like(value)) + value
+        return torch.stack(losses).sum()
 
-    size = max(1, (logits_at_once or LOGITS_AT_ONCE) // student.weight.shape[0])
-    total = _LossInParts.apply(student.hidden, student.weight, student.bias, loss_of_part, size)
+    total = _LossInParts.apply(student.hidden, student.weight, student.bias, loss_to_slope)
     return Loss(total, terms)
 
 
-def _signal(teacher: Projection | SparseDistribution, part: slice) -> TeacherSignal:
+def _answers(teacher: Projection | SparseDistribution | None, part: slice) -> Callable[[slice], TeacherSignal | None]:
+    """What the teacher says of some of the items of a part."""
+    if teacher is None:
+        return lambda items: None
     if isinstance(teacher, SparseDistribution):
-        return TeacherSignal(sparse=teacher.of(part))
+        stored = teacher.of(part)
+        return lambda items: TeacherSignal(sparse=stored.of(items))
     with torch.autocast(teacher.weight.device.type, enabled=False):  # a teacher answers in its own dtype
-        return TeacherSignal(logits=teacher.logits(part))
+        logits = teacher.logits(part)
+    return lambda items: TeacherSignal(logits=logits[items])
+
+
+def items_at_once(weight: Tensor) -> int:
+    """How many items are projected at once by this matrix."""
+    return max(1, LOGITS_AT_ONCE // weight.shape[0])
+
+
+def _parts(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
+    """The items by as many as are projected at once."""
+    return _slices(len(hidden), items_at_once(weight))
+
+
+def _few(logits: Tensor) -> Iterator[slice]:
+    """The items by as many as the loss is taken of at once."""
+    at_once = LOSSES_AT_ONCE_ON_CPU if logits.device.type == "cpu" else LOSSES_AT_ONCE_ELSEWHERE
+    return _slices(len(logits), max(1, at_once // logits.shape[-1]))
+
+
+def _slices(items: int, at_once: int) -> Iterator[slice]:
+    """All items in order; one empty slice where there are none."""
+    return (slice(start, start + at_once) for start in range(0, max(1, items), at_once))
 
 
 class _LossInParts(torch.autograd.Function):
-    """`Σ loss_of_part(hidden[part] @ weight.T + bias, part)`, with the gradient made in the forward pass."""
+    """`Σ loss(hidden[part] @ weight.T + bias, part)`, with the gradient made in the forward pass.
+
+    `loss_to_slope` gives the loss of a part, and leaves its slope where the logits were.
+    """
 
     @staticmethod
     def forward(
@@ -110,8 +150,7 @@ class _LossInParts(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        loss_of_part: Callable[[Tensor, slice], Tensor],
-        size: int,
+        loss_to_slope: Callable[[Tensor, slice], Tensor],
     ) -> Tensor:
         needs_hidden, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
@@ -120,19 +159,15 @@ class _LossInParts(torch.autograd.Function):
         dtype = _dtype(weight)
         projection = Projection(hidden, weight.to(dtype), bias)
         losses = []
-        for start in range(0, max(1, len(hidden)), size):
-            part = slice(start, start + size)
-            logits = projection.logits(part).requires_grad_(True)
-            with torch.enable_grad():
-                loss = loss_of_part(logits, part)
-                (slope,) = torch.autograd.grad(loss, logits)
-            losses.append(loss.detach())
+        for part in _parts(hidden, weight):
+            logits = projection.logits(part)
+            losses.append(loss_to_slope(logits, part))
             if grad_hidden is not None:
-                grad_hidden[part] = slope @ projection.weight
+                grad_hidden[part] = logits @ projection.weight
             if grad_weight is not None:
-                _add_product(grad_weight, slope, hidden[part].to(dtype))
+                _add_product(grad_weight, logits, hidden[part].to(dtype))
             if grad_bias is not None:
-                grad_bias += slope.sum(0).view_as(grad_bias)
+                grad_bias += logits.sum(0).view_as(grad_bias)
         ctx.gradients = (grad_hidden, grad_weight, grad_bias)
         return torch.stack(losses).sum()
 
@@ -142,7 +177,7 @@ class _LossInParts(torch.autograd.Function):
             raise RuntimeError("the gradient of a loss in parts can be taken once: it is not kept afterwards.")
         gradients, ctx.gradients = ctx.gradients, None
         # In place: the weight's gradient is as large as the weight.
-        return *(None if gradient is None else gradient.mul_(grad_outputs[0]) for gradient in gradients), None, None
+        return *(None if gradient is None else gradient.mul_(grad_outputs[0]) for gradient in gradients), None
 
 
 def _add_product(total: Tensor, slope: Tensor, hidden: Tensor) -> None:
@@ -226,10 +261,9 @@ def logits_in_parts(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> It
         first = model(**inputs).logits
     projection = held.projection.of(tokens)
     logits = None if held.explains(first) else model(**inputs).logits[tokens]
-    size = max(1, LOGITS_AT_ONCE // projection.weight.shape[0])
-    for start in range(0, max(1, len(projection.hidden)), size):
-        part = slice(start, start + size)
-        yield projection.logits(part) if logits is None else logits[part]
+    for part in _parts(projection.hidden, projection.weight):
+        of_part = projection.logits(part) if logits is None else logits[part]
+        yield from (of_part[few] for few in _few(of_part))
 
 
 def counted_tokens(labels: Tensor, counted_rows: Tensor | None) -> Tensor:

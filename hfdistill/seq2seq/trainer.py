@@ -10,13 +10,14 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput
-from transformers.utils import logging
+from transformers.utils import is_liger_kernel_available, logging
 
 from hfdistill.architectures import side_of
 from hfdistill.losses import COUNTED_ROWS, OneSide
 from hfdistill.objective import Loss, Objective
 from hfdistill.seq2seq.encoder_decoders import as_seq2seq_teacher, check_output_sizes, decoder_inputs
 from hfdistill.seq2seq.large_vocabulary import HeldBack, Projection, counted_tokens, logits_held_back, loss_in_parts
+from hfdistill.seq2seq.liger import loss_by_liger, unknown_to_liger
 from hfdistill.seq2seq.packed_targets import TokenTargetCollator
 from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
 from hfdistill.trainer import DistillationTrainer
@@ -32,7 +33,9 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     the same source and the same target before it; the decoder's inputs are made from the labels, once. The teacher
     must share the student's vocabulary. Where the rows carry `teacher_tokens` (made once by `token_soft_targets`),
     these are its answers, and it is not asked. Long vocabularies cost no memory in training: neither model's logits are
-    ever held for the whole batch (see `large_vocabulary`), where each term reads logits one by one, or layers.
+    ever held for the whole batch (see `large_vocabulary`), where each term reads logits one by one, or layers. With
+    `args.use_liger_kernel` Liger Kernel computes labels and soft targets where it computes the same; a warning says
+    where it does not.
 
     Args:
         model: The student, an encoder-decoder with a language model's head.
@@ -47,6 +50,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     `predict_with_generate` the predictions that `compute_metrics` gets are the student's own translations.
 
     Raises:
+        ImportError: when Liger Kernel is asked for and not installed.
         ValueError: when teacher and student have different vocabularies, a dataset has no `labels`, or it carries
             stored `teacher_logits`.
     """
@@ -85,6 +89,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     def _ask_both(self, model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:
         inputs = self._with_decoder_inputs(inputs)
         if not (model.training and self._can_hold_back_logits()):
+            if model.training and self.args.use_liger_kernel:
+                logger.warning_once("Liger Kernel's loss is not used: here the logits of whole batches are held.")
             return super()._ask_both(model, inputs)
         own = self.accelerator.unwrap_model(model)
         asked = self.teacher.model if isinstance(self.teacher, ModelTeacher) else None
@@ -146,7 +152,9 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         on_logits, their_counts = _part(objective, counts, in_parts)
         mine, labels = student.projection.of(counted), batch["labels"][counted]
         with self.accelerator.autocast():
-            loss = loss_in_parts(on_logits, mine, theirs, labels, their_counts)
+            by_liger = self.args.use_liger_kernel and _known_to_liger(on_logits, mine, theirs)
+            loss_of_tokens = loss_by_liger if by_liger else loss_in_parts
+            loss = loss_of_tokens(on_logits, mine, theirs, labels, their_counts)
         if all(in_parts):
             return loss
         on_layers, their_counts = _part(objective, counts, [not yes for yes in in_parts])
@@ -190,12 +198,23 @@ def _part(objective: Objective, counts: Tensor, chosen: Sequence[bool]) -> tuple
     return objective.part(names[number] for number in numbers), counts.expand(len(names))[numbers]
 
 
+def _known_to_liger(objective: Objective, student: Projection, teacher: Any) -> bool:
+    unknown = unknown_to_liger(objective, student, teacher)
+    if unknown:
+        logger.warning_once(
+            f"Liger Kernel's loss is not used: it does not know {unknown}. Ours gives the same in parts."
+        )
+    return not unknown
+
+
 def _check_arguments(args: Any) -> None:
     if not isinstance(args, Seq2SeqDistillationTrainingArguments):
         raise TypeError(
             f"args must be Seq2SeqDistillationTrainingArguments here, got {type(args).__name__}: they also say how to "
             "generate."
         )
+    if args.use_liger_kernel and not is_liger_kernel_available():
+        raise ImportError("use_liger_kernel needs Liger Kernel: pip install 'hfdistill[liger]'.")
 
 
 def _check_columns(name: str, dataset: Any) -> None:

@@ -6,8 +6,8 @@ and output projection; each runs in a process of its own. Memory is what the los
     python recipes/benchmarks/large_vocabulary.py
     python recipes/benchmarks/large_vocabulary.py --classes 256206 --width 1024 --device cuda
 
-`--ways whole parts liger` compares with `LigerFusedLinearJSDLoss` of Liger Kernel, too (`pip install --no-deps
-liger-kernel`), in parts of the same size and without torch.compile.
+`--ways whole parts liger` compares with the loss of Liger Kernel, too (`pip install -e ".[liger]"`), as the trainer
+takes it with `use_liger_kernel`.
 """
 
 import argparse
@@ -21,7 +21,8 @@ import torch
 
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import Labels, SoftTargets
-from hfdistill.seq2seq.large_vocabulary import LOGITS_AT_ONCE, Logits, Projection, loss_in_parts
+from hfdistill.seq2seq.large_vocabulary import Logits, Projection, loss_in_parts
+from hfdistill.seq2seq.liger import loss_by_liger
 
 WAYS = ("whole", "parts", "liger")
 ALPHA = 0.8
@@ -83,8 +84,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         return loss_in_parts(objective, student, teacher, labels, counts).total
 
     def by_liger() -> torch.Tensor:
-        loss = liger_loss(max(1, LOGITS_AT_ONCE // options.classes))
-        return loss(student.hidden, student.weight, teacher.hidden, teacher.weight, labels)
+        return loss_by_liger(objective, student, teacher, labels, counts).total
 
     compute = {"whole": whole, "parts": parts, "liger": by_liger}[options.way]
 
@@ -106,18 +106,6 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     middle = len(seconds) // 2
     times = {"seconds": sorted(seconds)[middle], "cpu_seconds": sorted(cpu_seconds)[middle]}
     return {"peak_mib": peak / 2**20, **times, "digest": digest}
-
-
-def liger_loss(chunk_size: int) -> torch.nn.Module:
-    """The same objective by Liger Kernel, which knows no factor T² and calls forward KL a beta of 0."""
-    try:
-        from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
-    except ImportError:
-        sys.exit("error: --ways liger needs Liger Kernel: pip install --no-deps liger-kernel")
-
-    weights = {"weight_hard_loss": 1 - ALPHA, "weight_soft_loss": ALPHA * TEMPERATURE**2}
-    settings = {"beta": 0.0, "temperature": TEMPERATURE, "compiled": False, "chunk_size": chunk_size}
-    return LigerFusedLinearJSDLoss(**weights, **settings)
 
 
 def peak_of(job, device: torch.device) -> int:

@@ -8,6 +8,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny import IN_ORDER, make_tokenizer, weights
 from tiny_seq2seq import ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
+from transformers.utils import is_liger_kernel_available
 
 from hfdistill import token_soft_targets
 
@@ -17,7 +18,7 @@ LAYOUTS = {
 }
 
 
-def train(out, count, layout, method=None):
+def train(out, count, layout, method=None, **changes):
     """A run with a teacher asked in every step, or with its answers kept by a method."""
     rows, teacher = make_pairs(count), make_seq2seq(seed=2)
     if method:
@@ -34,6 +35,7 @@ def train(out, count, layout, method=None):
         per_device_eval_batch_size=2,
         **LAYOUTS[layout],
         **IN_ORDER,
+        **changes,
     )
     trainer.train()
     metrics = trainer.evaluate()
@@ -56,5 +58,7 @@ if __name__ == "__main__":
     results = {(count, layout): train(out, count, layout) for count in (16, 11) for layout in LAYOUTS}
     results |= {("layers", layout): train_on_layers(out, layout) for layout in LAYOUTS}
     results |= {method: train(out, 11, "quarters", method) for method in ("top_k", "sampled")}
+    if is_liger_kernel_available():
+        results["liger"] = train(out, 11, "quarters", use_liger_kernel=True)
     torch.save(results, out / f"rank{torch.distributed.get_rank()}.pt")
     torch.distributed.destroy_process_group()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny import IN_ORDER, distance, make_tokenizer, weights
 from tiny_seq2seq import ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
+from transformers.utils import is_liger_kernel_available
 
 from hfdistill import token_soft_targets
 
@@ -63,6 +64,17 @@ def test_two_ranks_train_the_translator_of_one(ranks, tmp_path, count, layout):
             [metrics[key] for key in EVALUATED], rel=1e-4
         )
         assert len(result["written"]) == count, "rows that fill up the last batch must not be counted twice"
+
+
+@pytest.mark.skipif(not is_liger_kernel_available(), reason="needs Liger Kernel")
+def test_two_ranks_by_liger_train_the_translator_of_two_without(ranks):
+    """Its mean is over the tokens that it is given, and a step's are on both ranks and in several micro-batches."""
+    for by_liger, ours in ((rank["liger"], rank[11, "quarters"]) for rank in ranks):
+        assert 0 < distance(by_liger["weights"], ours["weights"]) < 5e-6
+        for found, expected in zip(by_liger["logs"], ours["logs"], strict=True):
+            assert [found[key] for key in LOGGED] == pytest.approx(
+                [expected[key] for key in LOGGED], rel=1e-4, abs=1e-6
+            )
 
 
 @pytest.mark.parametrize("layout", ["halves", "quarters"])

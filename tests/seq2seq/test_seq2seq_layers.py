@@ -11,14 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import IN_ORDER, distance, logs_of, weights
-from tiny_seq2seq import FAMILIES, ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
-
-import hfdistill.seq2seq.large_vocabulary as large_vocabulary
+from tiny_seq2seq import (
+    FAMILIES,
+    ON_LAYERS,
+    compute_few_at_once,
+    make_pairs,
+    make_seq2seq,
+    make_seq2seq_trainer,
+    unlike_pair,
+)
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 LOGGED = ("loss", "label_loss", "soft_target_loss", "encoder_hidden_states_loss", "decoder_hidden_states_loss")
 LOGGED += ("decoder_minilm_loss", "grad_norm")
-VERY_FEW = 3 * 40  # three tokens at a time
 
 
 def run(out, family="marian", rows=16, student=None, settle=None, **layout):
@@ -56,7 +61,7 @@ def test_any_cut_gives_one_run(tmp_path, rows):
 def test_parts_and_whole_train_one_student(tmp_path, monkeypatch, family):
     """Terms on layers stand beside a loss that holds few logits, in every family."""
     whole = run(tmp_path, family, rows=8, settle=False, max_steps=3)
-    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", VERY_FEW)
+    compute_few_at_once(monkeypatch)
     in_parts = run(tmp_path, family, rows=8, max_steps=3)
     assert in_parts._projects_plainly and not whole._projects_plainly
     assert_alike(in_parts, whole)

@@ -10,6 +10,7 @@ from tiny_seq2seq import (
     END,
     FAMILIES,
     PAD,
+    compute_few_at_once,
     make_pairs,
     make_seq2seq,
     make_seq2seq_args,
@@ -19,7 +20,6 @@ from tiny_seq2seq import (
 )
 from transformers import DataCollatorForSeq2Seq
 
-import hfdistill.seq2seq.large_vocabulary as large_vocabulary
 from hfdistill import DistillationTrainingArguments, ModelTeacher, Seq2SeqDistillationTrainer, Seq2SeqTeacher
 from hfdistill.translation import translation_metrics
 
@@ -50,17 +50,17 @@ def test_the_loss_is_that_of_every_token_alone(tmp_path, family):
 @pytest.mark.parametrize("divergence", ["reverse_kl", "js", "tv"])
 def test_parts_and_whole_train_one_student(tmp_path, monkeypatch, family, divergence):
     """The loss that holds few logits must be the loss that holds all of them, in every family's own projection."""
+    compute_few_at_once(monkeypatch)
     runs = []
-    for at_once in (VERY_FEW, None):
+    for in_parts in (True, False):
         student, teacher = pair(family)
-        monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", at_once or large_vocabulary.LOGITS_AT_ONCE)
         trainer = make_seq2seq_trainer(
             tmp_path, student, make_pairs(8, family), teacher=teacher, divergence=divergence, max_steps=3
         )
-        trainer._projects_plainly = None if at_once else False
+        trainer._projects_plainly = None if in_parts else False
         before = weights(student)
         trainer.train()
-        assert trainer._projects_plainly is bool(at_once)
+        assert trainer._projects_plainly is in_parts
         runs.append((trainer, weights(student)))
         assert distance(before, weights(student)) > 0.003
     assert distance(runs[0][1], runs[1][1]) < 2e-6
@@ -84,9 +84,6 @@ def test_parts_and_whole_train_one_student_in_mixed_precision(tmp_path, family):
         assert trainer._projects_plainly is (in_parts is None)
         losses.append(logs_of(trainer, *NAMES))
     assert losses[0] == [pytest.approx(row, rel=5e-3) for row in losses[1]]
-
-
-VERY_FEW = 3 * 40  # three tokens at a time
 
 
 @pytest.mark.parametrize("rows", [16, 11])
@@ -138,7 +135,7 @@ def test_a_teacher_that_starts_with_another_token_gets_its_own(tmp_path):
 @pytest.mark.parametrize("tied", [True, False])
 def test_tied_and_untied_embeddings_learn_alike(tmp_path, monkeypatch, tied):
     """With tied embeddings one weight gets a gradient from the parts and from the embedding, and must get both."""
-    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", VERY_FEW)
+    compute_few_at_once(monkeypatch)
     student, teacher = pair("bart", tie_word_embeddings=tied)
     rows = make_pairs(8)
     trainer = make_seq2seq_trainer(tmp_path, student, rows, teacher=teacher)

@@ -13,11 +13,18 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
 from tiny import IN_ORDER, distance, logs_of, make_tokenizer, weights
-from tiny_seq2seq import FAMILIES, VOCABULARY, make_pairs, make_seq2seq, make_seq2seq_trainer, token_logits
+from tiny_seq2seq import (
+    FAMILIES,
+    VOCABULARY,
+    compute_few_at_once,
+    make_pairs,
+    make_seq2seq,
+    make_seq2seq_trainer,
+    token_logits,
+)
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-import hfdistill.seq2seq.large_vocabulary as large_vocabulary
 from hfdistill import Seq2SeqTeacher, StaleSoftTargets, soft_targets, token_soft_targets
 from hfdistill.seq2seq.packed_targets import unpack_row
 
@@ -63,7 +70,7 @@ def count_rows(model):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_token_gets_its_own_answer(monkeypatch, family, batch_size):
     """Sorted by length, padded together and computed in parts, an answer could go to a neighbour."""
-    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", 3 * VOCABULARY)
+    compute_few_at_once(monkeypatch)
     teacher, rows = make_seq2seq(family, 2), make_pairs(12, family)
     stored = made(teacher, rows, k=VOCABULARY, batch_size=batch_size)
     for row in stored:
@@ -132,7 +139,7 @@ def test_parts_and_whole_train_one_student(tmp_path, monkeypatch):
     whole = make_seq2seq_trainer(tmp_path, student, rows, **IN_ORDER)
     whole._projects_plainly = False
     whole.train()
-    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", 3 * VOCABULARY)
+    compute_few_at_once(monkeypatch)
     parts = train(tmp_path, rows)
     assert parts._projects_plainly is True
     assert_alike(parts, whole)
@@ -161,7 +168,7 @@ def test_a_teacher_that_does_more_than_project_is_asked_whole():
 @pytest.mark.parametrize("method", ["top_k", "sampled"])
 def test_a_second_call_asks_only_what_is_new(tmp_path, monkeypatch, method):
     """Draws made anew, in other batches and another order, would make of a resumed run another one."""
-    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", 3 * VOCABULARY)
+    compute_few_at_once(monkeypatch)
     teacher, rows = make_seq2seq(seed=2), make_pairs(12)
     first = made(teacher, rows.select(range(8)), method=method, store=tmp_path)
     asked = count_rows(teacher)
