@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def unknown_to_liger(objective: Objective, student: Projection, teacher: Projection | SparseDistribution | None) -> str:
     """What of an objective on logits Liger's loss does not know; empty where it says the same."""
     if not isinstance(teacher, Projection):
-        return "a loss without a teacher that is asked in every step"
+        return "labels alone" if teacher is None else "stored token soft targets"
     terms = dict(objective.named_terms(active_only=True))
     soft_targets, labels = terms.pop("soft_targets", None), terms.pop("labels", Labels())
     if terms or type(soft_targets) is not SoftTargets or type(labels) is not Labels:

@@ -67,7 +67,7 @@ def test_liger_gives_our_value_and_gradient(objective, tokens, monkeypatch):
 @pytest.mark.parametrize(
     "objective, unknown",
     [
-        (Objective({"labels": (1.0, Labels())}), "without a teacher"),
+        (Objective({"labels": (1.0, Labels())}), "labels alone"),
         (Objective({"decoupled": (1.0, DecoupledSoftTargets())}), "other terms"),
         (Objective({"labels": (0.5, Labels()), "soft_targets": (0.5, DecoupledSoftTargets())}), "other terms"),
         (usual(SoftTargets(2.0, "tv")), "'tv'"),
