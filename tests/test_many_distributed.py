@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import torch
+from processes import results_of_two_ranks
 from tiny import distance, make_model, make_rows, make_tokenizer, make_trainer, unlabel, weights
 from tiny_media import hearer, make_media_rows, seer
 
 from hfdistill import soft_targets
 from hfdistill.teachers import MovingAverageTeacher
-
-SCRIPT = Path(__file__).parent / "scripts" / "train_many_in_ranks.py"
 
 
 def teachers():
@@ -62,13 +55,7 @@ CASES = {case.__name__: case for case in (live, drawn, stored, few_labels, movin
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     """The students of both ranks, by case."""
-    out = tmp_path_factory.mktemp("ranks")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, *launch, str(SCRIPT), str(out)]
-    run = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-4000:]
-    return [torch.load(out / f"rank{rank}.pt") for rank in range(2)]
+    return results_of_two_ranks("train_many_in_ranks.py", tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.slow

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from processes import results_of_two_ranks
 from safetensors.torch import load_file
 from tiny import IN_ORDER, LAYER_CASES, distance, logs_of, make_model, make_rows, make_trainer, run_layers, weights
 from transformers import BertForSequenceClassification
@@ -16,7 +12,6 @@ from transformers import BertForSequenceClassification
 from hfdistill import DistillationTrainer, Objective
 from hfdistill.losses import HiddenStates, Labels
 
-SCRIPT = Path(__file__).parent / "scripts" / "train_layers_in_ranks.py"
 LAYOUTS = {
     "accumulated": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
     "accumulated_and_padded": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16},
@@ -193,12 +188,7 @@ def test_a_given_objective_learns_likewise(tmp_path):
 @pytest.mark.slow
 def test_two_ranks_train_what_one_process_does(tmp_path):
     """DDP knows the student's parameters alone: projections left to themselves go apart on the ranks."""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [sys.executable, *launch, str(SCRIPT), str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-4000:]
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    first, second = results_of_two_ranks("train_layers_in_ranks.py", tmp_path)
     # A rank is as good as a micro-batch, with pairs of its own.
     pairs = {"relations": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}}
     for name in (*LAYER_CASES, "relations"):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from datasets import Dataset
+from processes import results_of_two_ranks
 from texts import TEXTS
 from tiny_seq2seq import make_translator
 
 from hfdistill import StaleSoftTargets, pseudo_translations, soft_targets, transfer_set
 from hfdistill.sequence_level import TRANSLATIONS
 
-SCRIPT = Path(__file__).parent / "scripts" / "make_translations.py"
 SETTINGS = {"source_column": "en", "num_beams": 3, "max_length": 12}
 
 
@@ -119,11 +116,7 @@ def test_two_processes_make_what_one_makes(translator, texts, tmp_path):
     teacher.save_pretrained(tmp_path / "teacher")
     tokenizer.save_pretrained(tmp_path / "teacher")
     texts.save_to_disk(tmp_path / "texts")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(SCRIPT)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    run = subprocess.run([*launch, str(tmp_path)], env=environment, check=False, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-4000:]
-    results = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    results = results_of_two_ranks("make_translations.py", tmp_path)
     assert [result["made"] for result in results] == [expected, expected]
     assert min(result["asked"] for result in results) > 0 and sum(result["asked"] for result in results) == 30
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from resuming import SCHEDULES, SETTINGS, resumed_after_a_kill, resumed_from_a_step
 from safetensors import safe_open
 from tiny import distance, live, logits_of, make_model, make_rows, make_trainer, padded, stored, weights
 from transformers import BertForSequenceClassification
-
-SCRIPTS = Path(__file__).parent / "scripts"
 
 LOAD_WITHOUT_HFDISTILL = """
 import sys
@@ -85,29 +81,12 @@ def test_no_checkpoint_holds_anything_of_the_teacher(tmp_path, trained):
 
 # ---- Resuming ----
 
-SETTINGS = {
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 2,
-    "num_train_epochs": 3,
-    "optim": "adamw_torch",
-    "learning_rate": 1e-2,
-    "lr_scheduler_type": "linear",
-    "save_strategy": "steps",
-    "save_steps": 1,
-    "temperature": 4.0,
-    "temperature_end": 1.0,
-    "temperature_schedule": "linear",
-    "alpha": 0.8,
-    "alpha_end": 0.2,
-    "alpha_schedule": "cosine",
-}
-
 
 def resumable(out, kind, given=None):
     """A run with everything that has a state: dropout, shuffling, Adam, schedules of rate, temperature and alpha."""
     teacher = make_model(2) if kind == "live" else None
     rows = make_rows(22, teacher_logits=kind == "stored")
-    return make_trainer(out, make_model(1, dropout=0.3), rows, teacher=teacher, given=given, **SETTINGS)
+    return make_trainer(out, make_model(1, dropout=0.3), rows, teacher=teacher, given=given, **SETTINGS, **SCHEDULES)
 
 
 def assert_same_end(resumed, reference):
@@ -123,31 +102,15 @@ def assert_same_end(resumed, reference):
 @pytest.mark.parametrize("kind", ["stored", "live"])
 @pytest.mark.parametrize("step", [3, 5])
 def test_a_resumed_run_ends_as_if_never_interrupted(tmp_path, kind, step):
-    """Schedules that start again, or dropout drawn anew, give another student, and nobody notices.
-
-    Step 3 ends an epoch, step 5 lies within one.
-    """
-    reference = resumable(tmp_path / "whole", kind)
-    reference.train()
-    resumed = resumable(tmp_path / "resumed", kind)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
-    assert_same_end(resumed, reference)
+    """Schedules that start again, or dropout drawn anew, give another student, and nobody notices."""
+    assert_same_end(*resumed_from_a_step(resumable, tmp_path, kind, step))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stored", "live"])
 def test_a_killed_process_resumes_to_the_same_end(tmp_path, kind):
     """SIGKILL leaves no time to tidy up: the last checkpoint must suffice."""
-    command = [sys.executable, str(SCRIPTS / "train_and_die.py"), str(tmp_path / "killed"), kind]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    died = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    assert not (tmp_path / "killed" / "checkpoint-6").exists()
-    resumed = resumable(tmp_path / "killed", kind)
-    resumed.train(resume_from_checkpoint=True)
-    reference = resumable(tmp_path / "whole", kind)
-    reference.train()
-    assert_same_end(resumed, reference)
+    assert_same_end(*resumed_after_a_kill(resumable, tmp_path, kind))
 
 
 def test_the_best_checkpoint_loads_as_a_plain_model(tmp_path):

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
+from processes import results_of_two_ranks
 from tiny import CASES, distance, live, logits_of, make_model, make_trainer, run_case, stored, unlabel, weights
 
 pytestmark = pytest.mark.slow
-
-SCRIPT = Path(__file__).parent / "scripts" / "train_in_ranks.py"
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     """The results of both ranks, and their folder."""
     out = tmp_path_factory.mktemp("ranks")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, *launch, str(SCRIPT), str(out)]
-    run = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-4000:]
-    return [torch.load(out / f"rank{rank}.pt", weights_only=False) for rank in range(2)], out
+    return results_of_two_ranks("train_in_ranks.py", out), out
 
 
 @pytest.mark.parametrize("layout", ["halves", "quarters"])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import torch
 from accelerate import FullyShardedDataParallelPlugin
 from accelerate.state import AcceleratorState
+from processes import results_of_two_ranks
 from safetensors.torch import load_file
 from tiny import accuracy, distance, logits_of, make_args, make_model, make_rows, make_tokenizer, unlabel, weights
 from torch.nn import functional as F
@@ -21,7 +19,6 @@ from hfdistill import Objective
 from hfdistill.losses import Labels
 from hfdistill.online import Branches, OnlineTrainer, Peers
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "train_online_in_ranks.py"
 BOTH = {"label_weight": 1.0, "soft_target_weight": 1.0, "temperature": 3.0}
 
 
@@ -224,12 +221,7 @@ def test_sharded_students_are_refused(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_two_ranks_train_the_students_of_one(tmp_path):
     """Shared layers are used by several branches, and a gradient that is not reduced once would set the ranks apart."""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, *launch, str(SCRIPT), str(tmp_path)]
-    run = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-4000:]
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    ranks = results_of_two_ranks("train_online_in_ranks.py", tmp_path)
     for kind in KINDS:
         rows = unlabel(make_rows(22), {0, 1, 2, 5, 9})
         one = online_trainer(tmp_path / "one", kind, rows, train_sampling_strategy="sequential")

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import torch
+from processes import results_of_two_ranks
 from tiny import IN_ORDER, distance, make_tokenizer, weights
 from tiny_seq2seq import ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_trainer, unlike_pair
 from transformers.utils import is_liger_kernel_available
@@ -17,7 +12,6 @@ from hfdistill import token_soft_targets
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "train_translator_in_ranks.py"
 LOGGED = ("loss", "grad_norm", "label_loss", "soft_target_loss")
 EVALUATED = ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agreement")
 
@@ -25,15 +19,9 @@ EVALUATED = ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agre
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     # A cache of its own: the ranks must make the stored answers together.
-    home = {"HF_HOME": str(out / "hf_home"), "HF_DATASETS_CACHE": str(out / "datasets")}
-    environment = {**os.environ, **home, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    run = subprocess.run(
-        [sys.executable, *launch, str(SCRIPT), str(out)], env=environment, check=False, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr[-4000:]
-    return [torch.load(out / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+    caches = {"HF_HOME": str(out / "hf_home"), "HF_DATASETS_CACHE": str(out / "datasets")}
+    return results_of_two_ranks("train_translator_in_ranks.py", out, **caches)
 
 
 @pytest.mark.parametrize("layout", ["halves", "quarters"])

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from resuming import SCHEDULES, SETTINGS, resumed_after_a_kill, resumed_from_a_step
 from tiny import IN_ORDER, distance, logs_of, weights
 from tiny_seq2seq import (
     FAMILIES,
@@ -21,7 +16,6 @@ from tiny_seq2seq import (
     unlike_pair,
 )
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 LOGGED = ("loss", "label_loss", "soft_target_loss", "encoder_hidden_states_loss", "decoder_hidden_states_loss")
 LOGGED += ("decoder_minilm_loss", "grad_norm")
 
@@ -114,27 +108,7 @@ def test_a_list_for_the_other_sides_layers_is_refused(tmp_path):
 # ---- Resuming ----
 
 
-SETTINGS = {
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 2,
-    "num_train_epochs": 3,
-    "optim": "adamw_torch",
-    "learning_rate": 1e-2,
-    "lr_scheduler_type": "linear",
-    "save_strategy": "steps",
-    "save_steps": 1,
-}
-KINDS = {
-    "word": {
-        "temperature": 4.0,
-        "temperature_end": 1.0,
-        "temperature_schedule": "linear",
-        "alpha": 0.8,
-        "alpha_end": 0.2,
-        "alpha_schedule": "cosine",
-    },
-    "layers": ON_LAYERS,
-}
+KINDS = {"word": SCHEDULES, "layers": ON_LAYERS}
 
 
 def resumable(out, kind, given=None):
@@ -156,28 +130,14 @@ def assert_same_end(resumed, reference):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", [3, 5])
 def test_a_resumed_run_ends_as_if_never_interrupted(tmp_path, kind, step):
-    """Step 3 ends an epoch, step 5 lies within one."""
-    reference = resumable(tmp_path / "whole", kind)
-    reference.train()
-    resumed = resumable(tmp_path / "resumed", kind)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
-    assert_same_end(resumed, reference)
+    assert_same_end(*resumed_from_a_step(resumable, tmp_path, kind, step))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_process_resumes_to_the_same_end(tmp_path, kind):
-    """SIGKILL leaves no time to tidy up: the last checkpoint must suffice, the loss in parts included."""
-    command = [sys.executable, str(SCRIPTS / "train_and_die.py"), str(tmp_path / "killed"), kind]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    died = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    assert not (tmp_path / "killed" / "checkpoint-6").exists()
-    resumed = resumable(tmp_path / "killed", kind)
-    resumed.train(resume_from_checkpoint=True)
-    reference = resumable(tmp_path / "whole", kind)
-    reference.train()
-    assert_same_end(resumed, reference)
+    """The last checkpoint must suffice, the loss in parts included."""
+    assert_same_end(*resumed_after_a_kill(resumable, tmp_path, kind))
 
 
 def test_nothing_of_the_terms_gets_into_the_students_folder(tmp_path):

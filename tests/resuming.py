@@ -1,0 +1,60 @@
+"""Runs of nine steps that are interrupted, beside the same run that was not."""
+
+from __future__ import annotations
+
+import signal
+
+from processes import run_script
+
+#: Everything that has a state: shuffling, Adam, a learning-rate schedule. Step 3 ends an epoch, step 5 lies within one.
+SETTINGS = {
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "num_train_epochs": 3,
+    "optim": "adamw_torch",
+    "learning_rate": 1e-2,
+    "lr_scheduler_type": "linear",
+    "save_strategy": "steps",
+    "save_steps": 1,
+}
+
+#: Temperature and alpha change over the run as well.
+SCHEDULES = {
+    "temperature": 4.0,
+    "temperature_end": 1.0,
+    "temperature_schedule": "linear",
+    "alpha": 0.8,
+    "alpha_end": 0.2,
+    "alpha_schedule": "cosine",
+}
+
+
+def resumed_from_a_step(build, folder, kind, step):
+    """The trainer that went on from a checkpoint, and one that was never interrupted.
+
+    Args:
+        build: Makes the trainer of a kind, `build(folder, kind)`.
+        folder: Where both write.
+        kind: Which run it is.
+        step: That of the checkpoint.
+    """
+    reference = _whole(build, folder, kind)
+    resumed = build(folder / "resumed", kind)
+    resumed.train(resume_from_checkpoint=str(folder / "whole" / f"checkpoint-{step}"))
+    return resumed, reference
+
+
+def resumed_after_a_kill(build, folder, kind):
+    """As `resumed_from_a_step`, of a process that SIGKILL left no time to tidy up."""
+    died = run_script("train_and_die.py", folder / "killed", kind)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not (folder / "killed" / "checkpoint-6").exists()
+    resumed = build(folder / "killed", kind)
+    resumed.train(resume_from_checkpoint=True)
+    return resumed, _whole(build, folder, kind)
+
+
+def _whole(build, folder, kind):
+    trainer = build(folder / "whole", kind)
+    trainer.train()
+    return trainer
