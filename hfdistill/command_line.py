@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ SETTINGS_FILES = (".yaml", ".yml", ".json")
 
 
 def parse_arguments(
-    classes: Iterable[Any], description: str, defaults: Mapping[str, Any] | None = None
+    classes: Iterable[Any],
+    description: str,
+    defaults: Mapping[str, Any] | None = None,
+    check: Callable[..., None] | None = None,
 ) -> tuple[Any, ...]:
     """Reads the command line into dataclasses.
 
@@ -29,6 +33,7 @@ def parse_arguments(
         classes: The dataclasses, such as the recipe's own and its training arguments.
         description: What `--help` begins with.
         defaults: Values of fields that neither file nor command line gives, in place of the dataclass's own.
+        check: Raises a `ValueError` where the instances do not go together.
 
     Returns:
         An instance of each class. An option that is unknown or cannot be read ends the program with one line.
@@ -44,6 +49,8 @@ def parse_arguments(
         *parsed, unknown = parser.parse_args_into_dataclasses(
             words, return_remaining_strings=True, look_for_args_file=False
         )
+        if check is not None and not unknown:
+            check(*parsed)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     if unknown:
@@ -68,6 +75,25 @@ def check_least(options: Any, least: Mapping[str, int]) -> None:
         smallest = min(value) if isinstance(value, list) else value
         if smallest is not None and smallest < bound:
             raise ValueError(f"--{name} must be at least {bound}, got {smallest}.")
+
+
+def not_default(options: Any, names: Iterable[str]) -> list[str]:
+    """Those of a recipe's options that are given another value than their default."""
+    own = {option.name: option for option in fields(options)}
+    makers = {name: option.default_factory for name, option in own.items() if option.default_factory is not MISSING}
+    usual = {name: makers[name]() if name in makers else own[name].default for name in names}
+    return [name for name, value in usual.items() if getattr(options, name) != value]
+
+
+def check_demo(options: Any, names: Iterable[str]) -> None:
+    """Refuses options of which a recipe's `--demo` has no use.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    own = not_default(options, names)
+    if options.demo and own:
+        raise ValueError(f"--{own[0]} does nothing with --demo, which generates what it needs: leave one of them out.")
 
 
 @contextmanager

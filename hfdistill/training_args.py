@@ -1,7 +1,7 @@
 """The arguments of distillation: everything `transformers.TrainingArguments` has, and what teacher and student need."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -242,10 +242,24 @@ class DistillationTrainingArguments(TrainingArguments):
         return weights, layers, self.temperature_over_time, self.divergence, self.js_beta, self.standardize_logits
 
     @property
+    def terms_with_weight(self) -> frozenset[str]:
+        """The names of the terms that are trained on, of all stages."""
+        stages: list[Mapping[str, float | Schedule]] = [self.response_weights]
+        if self.stages:
+            stages = [dict(parse_terms(stage.terms)) for stage in parse_stages(self.stages)]
+        elif self.terms:
+            stages = [dict(parse_terms(self.terms))]
+        return frozenset(name for weights in stages for name, weight in weights.items() if weight != 0)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything is learnt from a teacher."""
+        return any(TERMS[name].uses_teacher for name in self.terms_with_weight)
+
+    @property
     def teacher_outputs(self) -> frozenset[str]:
         """What the terms need of a teacher beside its logits; where there is any, stored soft targets do not do."""
-        lines = [stage.terms for stage in parse_stages(self.stages)] if self.stages else [self.terms or ()]
-        return frozenset().union(*(TERMS[name].outputs for words in lines for name in parse_terms(words)))
+        return frozenset().union(*(TERMS[name].outputs for name in self.terms_with_weight))
 
     @property
     def combination(self) -> Combination:

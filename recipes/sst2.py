@@ -128,7 +128,7 @@ def read_files(recipe: Recipe) -> TextClassificationData:
     if recipe.train_file is None:
         hub = load_hub_dataset(recipe.dataset_name, recipe.dataset_config_name)
         # GLUE hides the labels of its test sets (-1), so its validation set is what can be measured on.
-        train_file, validation_file = hub["train"], hub.get("validation")
+        train_file, validation_file = hub["train"], validation_file or hub.get("validation")
     names, problem_type = None, None
     if not recipe.train_teacher:
         with hub_errors(recipe.teacher_name_or_path[0]):
@@ -342,10 +342,14 @@ def report(
         teacher_tokenizer, note = tokenizer, "There was no teacher: in its column is the second student."
     split = "test" if "test" in data.dataset else "validation"
     rows = data.dataset[split].rename_column(data.label_column, "labels")
-    exported = {}
+    exported, refused = {}, None
     if recipe.export:
         options = {"formats": recipe.export, "text_columns": data.text_columns}
-        exported = export_onnx(student, tokenizer, rows, args.output_dir, **options)
+        try:
+            exported = export_onnx(student, tokenizer, rows, args.output_dir, **options)
+        except ValueError as error:  # the student is worth its report all the same
+            refused = error
+            notes = [*notes, f"There is no export: {error}"]
     comparison = compare(
         teacher,
         student,
@@ -365,6 +369,8 @@ def report(
     trainer.card_facts = card_facts(recipe, data, comparison, Path(args.output_dir), notes)
     trainer.create_model_card()
     print("", comparison.table(), "", *notes, f"Student, card and report are in {args.output_dir}/.", sep="\n")
+    if refused:
+        raise refused
 
 
 def untrained(history: list[dict[str, float]]) -> str:

@@ -1,12 +1,12 @@
 """What can be said to `sst2.py` on the command line: its options, their defaults, and which of them go together."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
 
 from hfdistill import DistillationTrainingArguments
 from hfdistill.augmentation import AUGMENTERS
-from hfdistill.command_line import check_least, parse_arguments
+from hfdistill.command_line import check_demo, check_least, not_default, parse_arguments
 from hfdistill.demo import DEMO
 from hfdistill.export import check_export
 from hfdistill.search import check_search, parse_count
@@ -21,6 +21,10 @@ NEEDED = {
     "online": ("num_students",),
     "augment": ("augment_copies",),
 }
+
+#: Options of which the demo, whose texts and models are generated, has no use.
+NOT_GENERATED = ("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name")
+NOT_GENERATED += ("text_column", "text_pair_column", "label_column", "teacher_name_or_path", "student_name_or_path")
 
 #: The least that numbers may be.
 LEAST = {
@@ -100,11 +104,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_least(self, LEAST)
-        defaults = {option.name: option.default for option in fields(self)}
         for needed, names in NEEDED.items():
-            idle = [name for name in names if getattr(self, name) != defaults[name]]
+            idle = not_default(self, names)
             if idle and not getattr(self, needed):
                 raise ValueError(f"--{idle[0]} does nothing without --{needed}: give both, or neither.")
+        check_demo(self, NOT_GENERATED)
         shape = (self.student_num_hidden_layers, self.student_hidden_size, self.student_embedding_size)
         if self.student_name_or_path and any(shape):
             raise ValueError("--student_name_or_path has a shape of its own: leave its layers and sizes out.")

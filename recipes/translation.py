@@ -17,6 +17,7 @@
 Its options are in translation_options.py.
 """
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,7 @@ from hfdistill.seq2seq import check_translator, set_languages
 from hfdistill.translation import (
     CTranslate2Model,
     check_ctranslate2,
+    check_sacrebleu,
     compare_translations,
     export_ctranslate2,
     joint_tokenizer,
@@ -67,26 +69,32 @@ def main() -> None:
     # ---- Texts and teacher ----
     data = read_texts(recipe)
     tokenizer, teacher = load_teacher(recipe, data)
-    if recipe.export:
-        check_ctranslate2("marian" if recipe.student_vocab_size else teacher.config.model_type)
+    check_means(recipe, teacher, tokenizer)
     say(f"{len(data.dataset['train']):,} training pairs; the teacher has {teacher.num_parameters():,} parameters.")
+    dataset = tokenize(data.dataset, data, tokenizer, recipe.max_length)
+    tell_cut_texts(dataset, recipe.max_length)
     if recipe.train_teacher:
         say("Training the teacher.")
-        dataset = tokenize(data.dataset, data, tokenizer, recipe.max_length)
         teacher_args = args.for_labels_only(str(folder / "_teacher"), **DEMO.teacher_training if recipe.demo else {})
         train_and_save(Seq2SeqDistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, args)), resume)
 
     # ---- The teacher's translations, made once ----
+    new_student = student_maker(recipe, args.seed, teacher)
     notes = [DEMO_NOTICE] if recipe.demo else []
     texts = data.dataset
     if "sequence" in recipe.methods:
-        texts, found = let_translate(recipe, data, teacher, tokenizer)
+        texts, found = let_translate(recipe, data, teacher, tokenizer, args.teacher_dtype)
         say(f"The teacher's translations: {found}")
         notes.append(f"The student learnt from the teacher's translations: {found}")
 
     # ---- Student, and the same student without a teacher ----
-    new_student, student_tokenizer = prepare_student(recipe, args.seed, data, teacher, tokenizer)
+    student_tokenizer = tokenizer
+    if recipe.student_vocab_size:
+        read = [*both_sides(texts["train"], data), *data.dataset["train"][data.target][:]]
+        student_tokenizer = joint_tokenizer(read, recipe.student_vocab_size, recipe.max_length)
     dataset = tokenize(texts, data, student_tokenizer, recipe.max_length)
+    if recipe.student_vocab_size:
+        tell_cut_texts(dataset, recipe.max_length)
     say("Training the student.")
     word = "word" in recipe.methods
     student_args = args if word else args.for_labels_only(str(folder), push_to_hub=args.push_to_hub)
@@ -94,26 +102,22 @@ def main() -> None:
         dataset = ask_once(recipe, args, teacher, dataset, tokenizer)
     asked = teacher if word and not recipe.soft_targets else None
     trainer = Seq2SeqDistillationTrainer(
-        new_student(), student_args, teacher=asked, **on(dataset, student_tokenizer, args)
+        new_student(student_tokenizer), student_args, teacher=asked, **on(dataset, student_tokenizer, args)
     )
     train_and_save(trainer, resume)
-    models = {"teacher": teacher, "student": trainer.model}
-    histories = {"student": trainer.state.log_history}
+    trainers = {"student": trainer}
     if recipe.baseline:
         say("Training the same student without a teacher.")
         dataset = tokenize(data.dataset, data, student_tokenizer, recipe.max_length)
-        baseline = Seq2SeqDistillationTrainer(
-            new_student(), args.for_labels_only(str(folder / "_baseline")), **on(dataset, student_tokenizer, args)
-        )
-        train_and_save(baseline, resume)
-        models["baseline"] = baseline.model
-        histories["baseline"] = baseline.state.log_history
+        # However many rows there are: the student's may be fewer, or more.
+        alone = args.for_labels_only(str(folder / "_baseline"), max_steps=trainer.state.max_steps)
+        start = new_student(student_tokenizer)
+        trainers["baseline"] = Seq2SeqDistillationTrainer(start, alone, **on(dataset, student_tokenizer, args))
+        train_and_save(trainers["baseline"], resume)
 
     # ---- What was lost ----
     if trainer.is_world_process_zero():
-        tokenizers = {role: tokenizer if role == "teacher" else student_tokenizer for role in (*models, "ctranslate2")}
-        trainer.card_facts = report(recipe, folder, data, models, tokenizers, histories, notes)
-        trainer.create_model_card()
+        report(recipe, data, (teacher, tokenizer), trainers, student_tokenizer, notes)
     if args.push_to_hub:
         trainer.push_to_hub()
 
@@ -125,7 +129,8 @@ def read_texts(recipe: Recipe) -> TranslationData:
     train_file, validation_file, test_file = recipe.train_file, recipe.validation_file, recipe.test_file
     if recipe.train_file is None:
         hub = load_hub_dataset(recipe.dataset_name, recipe.dataset_config_name)
-        train_file, validation_file, test_file = hub["train"], hub.get("validation"), test_file or hub.get("test")
+        train_file, test_file = hub["train"], test_file or hub.get("test")
+        validation_file = validation_file or hub.get("validation")
     return translation_dataset(
         train_file,
         validation_file,
@@ -137,8 +142,8 @@ def read_texts(recipe: Recipe) -> TranslationData:
 
 
 def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    if recipe.train_teacher and recipe.teacher_name_or_path is None:
-        tokenizer = joint_tokenizer(both_sides(data), recipe.vocab_size, recipe.max_length)
+    if recipe.makes_teacher:
+        tokenizer = joint_tokenizer(both_sides(data.dataset["train"], data), recipe.vocab_size, recipe.max_length)
         encoder_layers, decoder_layers, width = recipe.teacher_size
         how = {"dropout": recipe.teacher_dropout, "max_length": recipe.max_length}
         return tokenizer, small_marian(tokenizer, encoder_layers, decoder_layers, width, **how)
@@ -154,13 +159,21 @@ def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedToken
     return tokenizer, teacher
 
 
-def both_sides(data: TranslationData) -> list[str]:
-    train = data.dataset["train"]
-    return [*train[data.source][:], *train[data.target][:]]
+def check_means(recipe: Recipe, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuses a run that could not be finished, before hours of work."""
+    check_sacrebleu()
+    if recipe.export:
+        check_ctranslate2("marian" if recipe.student_vocab_size else teacher.config.model_type)
+    if not recipe.student_vocab_size:
+        student_maker(recipe, 0, teacher)(tokenizer)
+
+
+def both_sides(texts: Dataset, data: TranslationData) -> list[str]:
+    return [*texts[data.source][:], *texts[data.target][:]]
 
 
 def let_translate(
-    recipe: Recipe, data: TranslationData, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe, data: TranslationData, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: str
 ) -> tuple[DatasetDict, object]:
     """The splits with the teacher's translations to train on; validation and test stay people's."""
     texts = data.dataset["train"]
@@ -174,16 +187,17 @@ def let_translate(
         num_beams=recipe.num_beams,
         num_candidates=recipe.num_beams if recipe.interpolate else 1,
         max_length=recipe.max_length,
+        dtype=dtype,
     )
     choice = "closest" if recipe.interpolate else "best"
     train_split, report = transfer_set(translated, data.source, data.target, choice)
     return DatasetDict({**data.dataset, "train": train_split}), report
 
 
-def prepare_student(
-    recipe: Recipe, seed: int, data: TranslationData, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> tuple[Callable[[], PreTrainedModel], PreTrainedTokenizerBase]:
-    """A function that makes the untrained student, the same at each call, and the student's tokenizer."""
+def student_maker(
+    recipe: Recipe, seed: int, teacher: PreTrainedModel
+) -> Callable[[PreTrainedTokenizerBase], PreTrainedModel]:
+    """A function that makes the untrained student, the same at each call."""
     config = teacher.config
     encoder_name, decoder_name = (
         ("encoder_layers", "decoder_layers")
@@ -192,20 +206,22 @@ def prepare_student(
     )
     encoder_layers = recipe.student_num_encoder_layers or getattr(config, encoder_name)
     decoder_layers = recipe.student_num_decoder_layers or max(1, getattr(config, decoder_name) // 3)
-    width = recipe.student_hidden_size
-    if recipe.student_vocab_size:
-        tokenizer = joint_tokenizer(both_sides(data), recipe.student_vocab_size, recipe.max_length)
+    # Cut now: --teacher_dtype rounds a teacher that is asked.
+    shrunk = "shrink" in recipe.methods and make_student(
+        teacher, num_encoder_layers=encoder_layers, num_decoder_layers=decoder_layers
+    )
 
-    def new_student() -> PreTrainedModel:
+    def new_student(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         set_seed(seed)
+        width = recipe.student_hidden_size
         if recipe.student_vocab_size:
-            width_ = width or config.d_model
-            return small_marian(tokenizer, encoder_layers, decoder_layers, width_, max_length=recipe.max_length)
-        if "shrink" in recipe.methods:
-            return make_student(teacher, num_encoder_layers=encoder_layers, num_decoder_layers=decoder_layers)
+            width = width or config.d_model
+            return small_marian(tokenizer, encoder_layers, decoder_layers, width, max_length=recipe.max_length)
+        if shrunk:
+            return copy.deepcopy(shrunk)
         return untrained_like(teacher, {encoder_name: encoder_layers, decoder_name: decoder_layers}, width)
 
-    return new_student, tokenizer
+    return new_student
 
 
 def tokenize(
@@ -214,23 +230,25 @@ def tokenize(
     limit = min(max_length, tokenizer.model_max_length)
 
     def read(rows: dict[str, list[str]]) -> dict[str, list]:
-        sides = [tokenizer(rows[data.source]), tokenizer(text_target=rows[data.target])]
+        # Whole, to see which are cut; that they are longer than the model reads is no news.
+        sides = [tokenizer(rows[data.source], verbose=False), tokenizer(text_target=rows[data.target], verbose=False)]
         cut = [max(map(len, ids)) > limit for ids in zip(*(side["input_ids"] for side in sides), strict=True)]
         read = tokenizer(rows[data.source], text_target=rows[data.target], truncation=True, max_length=limit)
         return {**read, "cut": cut}
 
     with PartialState().main_process_first():
         dataset = texts.map(read, batched=True, desc="Tokenizing")
-    report_cut_texts(dataset["train"], limit)
     return dataset
 
 
-def report_cut_texts(train_split: Dataset, limit: int) -> None:
-    cut, rows = sum(train_split["cut"][:]), len(train_split)
-    if cut == rows:
-        raise ValueError(f"--max_length {limit} cuts every training pair: raise it.")
-    if cut:
-        say(f"{cut:,} of {rows:,} training pairs ({100 * cut / rows:.1f} %) are cut to --max_length {limit}.")
+def tell_cut_texts(dataset: DatasetDict, limit: int) -> None:
+    for split, rows in dataset.items():
+        cut, kind = sum(rows["cut"][:]), "training" if split == "train" else split
+        if cut == len(rows) and split == "train":
+            raise ValueError(f"--max_length {limit} cuts every training pair: raise it.")
+        if cut:
+            share = 100 * cut / len(rows)
+            say(f"{cut:,} of {len(rows):,} {kind} pairs ({share:.1f} %) are cut to --max_length {limit}.")
 
 
 def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, args: RecipeTrainingArguments) -> dict[str, object]:
@@ -254,22 +272,27 @@ def ask_once(
 
 def report(
     recipe: Recipe,
-    folder: Path,
     data: TranslationData,
-    models: dict[str, PreTrainedModel | CTranslate2Model],
-    tokenizers: dict[str, PreTrainedTokenizerBase],
-    histories: dict[str, list],
+    taught_by: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    trainers: dict[str, Seq2SeqDistillationTrainer],
+    tokenizer: PreTrainedTokenizerBase,
     notes: list[str],
-) -> CardFacts:
-    """Measures the models, writes the report and prints the table; what the card says of them."""
+) -> None:
+    """Measures the models, writes report and card, and prints the table."""
+    trainer = trainers["student"]
+    folder = Path(trainer.args.output_dir)
+    models = {"teacher": taught_by[0], **{role: one.model for role, one in trainers.items()}}
     split = "test" if "test" in data.dataset else "validation"
+    refused = None
     if recipe.export:
-        student = models["student"]
-        models["ctranslate2"], note = converted(recipe, student, tokenizers["student"], data, split, folder)
+        try:
+            models["ctranslate2"], note = converted(recipe, trainer.model, tokenizer, data, split, folder)
+        except ValueError as error:  # the student is worth its report all the same
+            refused, note = error, f"There is no export: {error}"
         notes.append(note)
     comparison = compare_translations(
         models,
-        {role: tokenizers[role] for role in models},
+        {role: taught_by[1] if role == "teacher" else tokenizer for role in models},
         data.dataset[split],
         source=data.source,
         target=data.target,
@@ -278,11 +301,15 @@ def report(
         max_length=recipe.max_length,
     )
     pages = write_translations(folder, comparison)
+    histories = {role: one.state.log_history for role, one in trainers.items()}
     write_report(folder, comparison, histories, [*notes, pages])
+    trainer.card_facts = card_facts(recipe, data, comparison, notes)
+    trainer.create_model_card()
     print(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
     if recipe.demo:
         print(DEMO_NOTICE)
-    return card_facts(recipe, data, comparison, notes)
+    if refused:
+        raise refused
 
 
 def converted(

@@ -5,13 +5,23 @@ from dataclasses import dataclass, field
 import torch
 
 from hfdistill import Seq2SeqDistillationTrainingArguments
-from hfdistill.command_line import check_least, parse_arguments
+from hfdistill.command_line import check_demo, check_least, parse_arguments
 from hfdistill.demo_translation import DEMO
+from hfdistill.losses import OF_A_PART
 
 DESCRIPTION = "Distil a translation model: a trained teacher goes in, a small fast student and a report come out."
 HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
 HUB_DATASET = "bentrevett/multi30k"
 METHODS = ("word", "sequence", "shrink")
+
+#: Options of which the demo, whose texts are generated, has no use.
+NOT_GENERATED = ("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name")
+NOT_GENERATED += ("source_lang", "target_lang")
+
+#: How a student learns word by word.
+OF_WORDS = ("terms", "stages", "alpha", "alpha_end", "alpha_schedule", "label_weight", "soft_target_weight")
+OF_WORDS += ("temperature", "temperature_end", "temperature_schedule", "divergence", "js_beta", "standardize_logits")
+OF_WORDS += ("layer_map", "decoder_layer_map", "hidden_state_loss", "projection_init", "relation_heads")
 
 #: What a teacher that is made here is like, where nothing else is said.
 NEW_TEACHER = {"teacher_size": [3, 3, 256], "teacher_dropout": 0.1, "vocab_size": 8000}
@@ -98,8 +108,11 @@ class Recipe:
     def __post_init__(self) -> None:
         self.describe_new_teacher()
         check_least(self, LEAST)
+        check_demo(self, NOT_GENERATED)
         if (self.source_tag is None) != (self.target_tag is None):
             raise ValueError("--source_tag and --target_tag go together: a teacher of many languages needs both.")
+        if self.source_tag and self.makes_teacher:
+            raise ValueError("--source_tag and --target_tag are of a teacher of many languages; a new one knows two.")
         if not self.methods:
             raise ValueError("--methods names none: without a teacher the student is the --baseline.")
         if self.student_vocab_size and set(self.methods) != {"sequence"}:
@@ -107,10 +120,7 @@ class Recipe:
                 "--student_vocab_size gives the student words of its own, about which the teacher has no answers and "
                 "no weights: it goes with --methods sequence alone."
             )
-        if self.interpolate and "sequence" not in self.methods:
-            raise ValueError("--interpolate chooses among the teacher's translations: it goes with --methods sequence.")
-        if self.interpolate and self.unlabeled_file:
-            raise ValueError("--interpolate needs people's translations to be close to, and --unlabeled_file has none.")
+        self.check_interpolation()
         if self.unlabeled_file and "sequence" not in self.methods:
             raise ValueError("--unlabeled_file is for the teacher to translate: it goes with --methods sequence.")
         if self.soft_targets and "word" not in self.methods:
@@ -121,13 +131,27 @@ class Recipe:
                 "width."
             )
 
+    def check_interpolation(self) -> None:
+        if not self.interpolate:
+            return
+        if "sequence" not in self.methods:
+            raise ValueError("--interpolate chooses among the teacher's translations: it goes with --methods sequence.")
+        if self.num_beams == 1:
+            raise ValueError("--interpolate has nothing to choose from with --num_beams 1.")
+        if self.unlabeled_file:
+            raise ValueError("--interpolate needs people's translations to be close to, and --unlabeled_file has none.")
+
+    @property
+    def makes_teacher(self) -> bool:
+        """Whether the teacher is a new one."""
+        return (self.train_teacher or self.demo) and self.teacher_name_or_path is None
+
     def describe_new_teacher(self) -> None:
         """Fills in what is not said of a teacher that is made here, and refuses it of one that is not."""
-        made_here = (self.train_teacher or self.demo) and self.teacher_name_or_path is None
         for name, default in NEW_TEACHER.items():
             if getattr(self, name) is None:
                 setattr(self, name, default)
-            elif not made_here:
+            elif not self.makes_teacher:
                 raise ValueError(
                     f"--{name} is of a new teacher, and this one is there already: leave it out, or let "
                     "--train_teacher make one without a --teacher_name_or_path."
@@ -165,15 +189,36 @@ class RecipeTrainingArguments(Seq2SeqDistillationTrainingArguments):
 def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
     """The options of this run; the demo has defaults of its own."""
     classes = (Recipe, RecipeTrainingArguments)
-    recipe, args = parse_arguments(classes, DESCRIPTION)
-    if recipe.demo:
-        demo = {"train_teacher": True, "baseline": True, "methods": ["word", "sequence"]}
-        demo |= {"max_length": 48, "num_beams": 3}
-        encoder_layers, decoder_layers, width = DEMO.student_size
-        sizes = {"student_num_encoder_layers": encoder_layers, "student_num_decoder_layers": decoder_layers}
-        sizes |= {"student_hidden_size": width}
-        if recipe.teacher_name_or_path is None:
-            sizes |= {"teacher_size": list(DEMO.teacher_size), "vocab_size": DEMO.vocab_size}
-        defaults = {**demo, **sizes, **DEMO.student_training}
-        recipe, args = parse_arguments(classes, DESCRIPTION, defaults)
+    recipe, _ = parse_arguments(classes, DESCRIPTION)
+    recipe, args = parse_arguments(classes, DESCRIPTION, demo_defaults(recipe) if recipe.demo else None, check_words)
+    if recipe.demo and "shrink" not in recipe.methods and recipe.student_hidden_size is None:
+        recipe.student_hidden_size = DEMO.student_size[2]
     return recipe, args
+
+
+def demo_defaults(recipe: Recipe) -> dict[str, object]:
+    demo = {"train_teacher": True, "baseline": True, "methods": ["word", "sequence"], "max_length": 48, "num_beams": 3}
+    encoder_layers, decoder_layers, _ = DEMO.student_size
+    sizes = {"student_num_encoder_layers": encoder_layers, "student_num_decoder_layers": decoder_layers}
+    if recipe.teacher_name_or_path is None:
+        sizes |= {"teacher_size": list(DEMO.teacher_size), "vocab_size": DEMO.vocab_size}
+    return {**demo, **sizes, **DEMO.student_training}
+
+
+def check_words(recipe: Recipe, args: RecipeTrainingArguments) -> None:
+    """Refuses training arguments that would do nothing, or that the kept answers of a teacher cannot serve."""
+    usual = RecipeTrainingArguments(**DEMO.student_training if recipe.demo else {})
+    idle = [name for name in OF_WORDS if getattr(args, name) != getattr(usual, name)]
+    if idle and "word" not in recipe.methods:
+        raise ValueError(f"--{idle[0]} is about learning word by word: it does nothing without --methods word.")
+    if "word" in recipe.methods and not args.needs_teacher:
+        raise ValueError(
+            f"--methods word learns from {' and '.join(sorted(args.terms_with_weight))} alone, and nothing from the "
+            "teacher: give soft_targets a weight, or leave word out."
+        )
+    kept = args.divergence in OF_A_PART and not args.standardize_logits and args.temperature_end is None
+    if recipe.soft_targets and not (kept and args.terms_with_weight <= {"labels", "soft_targets"}):
+        raise ValueError(
+            "--soft_targets keeps a part of the teacher's answers at one temperature, which serves the terms labels "
+            f"and soft_targets with --divergence {' or '.join(OF_A_PART)}: leave it out to learn in another way."
+        )

@@ -14,23 +14,41 @@ class HubUnreachableError(ConnectionError):
 
 
 def load_hub_dataset(name: str, config: str | None = None) -> DatasetDict:
-    """`datasets.load_dataset(name, config)`, with one clear sentence when the Hub cannot be reached."""
+    """`datasets.load_dataset(name, config)`, with one clear sentence when there is nothing to train on.
+
+    Raises:
+        HubUnreachableError: If the Hub cannot be reached and `name` is not in the local cache.
+        FileNotFoundError: If `name` is a path at which there is nothing.
+        ValueError: If it has no split `train`.
+    """
     with hub_errors(name):
-        return load_dataset(name, config)
+        splits = load_dataset(name, config)
+    if "train" not in splits:
+        raise ValueError(
+            f"the dataset {name!r} has no split 'train' but {', '.join(splits)}: name one that has, or give files of "
+            "your own (--train_file)."
+        )
+    return splits
 
 
 @contextmanager
 def hub_errors(name: str) -> Iterator[None]:
     """Put around `load_dataset` or `from_pretrained` of `name`: says plainly that the Hub cannot be reached.
 
-    Other errors, such as a repository that does not exist, pass as they are.
+    Other errors of files and the network, such as a repository that does not exist, pass as they are.
 
     Raises:
         HubUnreachableError: If the Hub cannot be reached and `name` is not in the local cache.
         FileNotFoundError: If `name` is a path at which there is nothing.
+        ValueError: If what is there is of another kind, such as a folder without a tokenizer.
     """
     try:
         yield
+    except (TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{name!r} holds no model, tokenizer or dataset of the kind that is needed: {reason}"
+        ) from error
     except HubUnreachableError:
         raise
     except OSError as error:

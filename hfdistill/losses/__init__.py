@@ -9,6 +9,7 @@ from hfdistill.losses.graph import InstanceGraph
 from hfdistill.losses.relation import ProbabilisticTransfer, RelationalAngle, RelationalDistance, SimilarityPreserving
 from hfdistill.losses.response import (
     IGNORED,
+    OF_A_PART,
     DecoupledSoftTargets,
     Labels,
     SoftTargets,
@@ -50,6 +51,7 @@ __all__ = [
     "DIVERGENCES",
     "HIDDEN_STATE_LOSSES",
     "IGNORED",
+    "OF_A_PART",
     "PROJECTION_INITS",
     "TERMS",
     "AttentionScores",

@@ -3,12 +3,13 @@
 from hfdistill.translation.ctranslate2_export import check_ctranslate2, export_ctranslate2
 from hfdistill.translation.ctranslate2_model import CTranslate2Model
 from hfdistill.translation.from_scratch import joint_tokenizer, small_marian, untrained_like
-from hfdistill.translation.metrics import corpus_scores, sentence_bleu, translation_metrics
+from hfdistill.translation.metrics import check_sacrebleu, corpus_scores, sentence_bleu, translation_metrics
 from hfdistill.translation.report import compare_translations, translate, write_translations
 
 __all__ = [
     "CTranslate2Model",
     "check_ctranslate2",
+    "check_sacrebleu",
     "compare_translations",
     "corpus_scores",
     "export_ctranslate2",

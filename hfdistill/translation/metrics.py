@@ -14,6 +14,15 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 from hfdistill.losses import IGNORED
 
 
+def check_sacrebleu() -> None:
+    """Refuses to go on without sacreBLEU, before anything expensive is begun.
+
+    Raises:
+        ImportError: saying what to install.
+    """
+    _sacrebleu()
+
+
 def _sacrebleu() -> Any:
     try:
         import sacrebleu

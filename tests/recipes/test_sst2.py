@@ -36,6 +36,7 @@ from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hfdistill import make_student
+from hfdistill.export import TOLERANCES, Tolerance
 
 # ---- What it leaves behind ----
 
@@ -174,6 +175,16 @@ def test_the_hubs_class_names_go_with_a_teacher_that_has_none(home, recipe, monk
     assert results["compared_rows"] == 9
 
 
+def test_a_validation_file_is_read_beside_the_hubs_training_texts(home, recipe, monkeypatch):
+    """The Hub's own was taken in its place, and nothing said."""
+    rows = {"sentence": TEXTS, "label": [NAMES.index(label) for _, label in ROWS]}
+    split = Dataset.from_dict(rows).cast_column("label", ClassLabel(names=NAMES))
+    monkeypatch.setattr("hfdistill.data.load_hub_dataset", lambda *_: DatasetDict(train=split, validation=split))
+    write_table(home / "own.csv", ROWS[:7])
+    recipe("--teacher_name_or_path", "teacher", "--validation_file", "own.csv", "--output_dir", "out")
+    assert assert_complete(home / "out")[1]["compared_rows"] == 7
+
+
 def test_a_teacher_and_a_hub_dataset_of_different_numbers_of_labels(home, refusal, monkeypatch):
     """Two of three outputs would be trained, and the third be noise."""
     save_model(home / "unnamed", make_tokenizer(), names=["LABEL_0", "LABEL_1", "LABEL_2"])
@@ -205,6 +216,18 @@ def test_a_search_and_an_export(home, recipe):
     public = [path.relative_to(home / "out").parts[0] for path in (home / "out").rglob("*") if path.is_file()]
     private = {name for name in public if name.startswith(("_", "checkpoint-"))}
     assert private >= {"_search.log", "_defaults"} and not {"teacher", "baseline", "defaults"} & set(public)
+
+
+@pytest.mark.slow
+def test_an_export_that_is_refused_costs_no_report(home, recipe, monkeypatch):
+    """After hours of training nothing of it would be told."""
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    monkeypatch.setitem(TOLERANCES, "onnx", Tolerance(relative_error=-1.0, changed=0.0))
+    with pytest.raises(SystemExit, match="^error: the onnx export answers otherwise") as ended:
+        recipe(*OWN, "--export", "onnx")
+    assert_complete(home / "out")
+    reason = ended.value.code.removeprefix("error: ")
+    assert f"There is no export: {reason}" in (home / "out/report/report.md").read_text(encoding="utf-8")
 
 
 # ---- Processes ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,13 +10,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from datasets import Dataset, DatasetDict
 from hub_server import TOKEN, running_hub
 from safetensors.torch import load_file
 from script_runs import last_line, run_script
-from texts import TEXTS
+from texts import TEXTS, make_tokenizer
+from tiny import distance, make_model, weights
 from tiny_seq2seq import make_translator
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
 
+from hfdistill import Seq2SeqDistillationTrainer
+from hfdistill.demo_translation import DEMO
 from hfdistill.translation import translate
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "translation.py"
@@ -216,6 +222,26 @@ def test_the_teachers_answers_are_kept(home, recipe, method):
 
 
 REFUSED = {
+    "terms of no words": (("--methods", "sequence", "--terms", "decoder_minilm"), "--terms is about learning word by"),
+    "a divergence of no words": (
+        ("--methods", "sequence", "--divergence", "tv"),
+        "--divergence is about learning word",
+    ),
+    "nothing of the teacher": (("--methods", "word", "--alpha", "0"), "learns from labels alone, and nothing from the"),
+    "a part of another loss": (
+        ("--methods", "word", "--soft_targets", "top_k", "--divergence", "js"),
+        "forward_kl or ce",
+    ),
+    "a part at all temperatures": (
+        ("--soft_targets", "top_k", "--temperature_end", "2", "--temperature_schedule", "linear"),
+        "at one temperature",
+    ),
+    "a part of the layers": (
+        ("--soft_targets", "top_k", "--terms", "soft_targets", "decoupled"),
+        "the terms labels and",
+    ),
+    "the closest of one": (("--interpolate", "--num_beams", "1"), "nothing to choose from with --num_beams 1"),
+    "texts of one's own in the demo": (("--demo",), "--train_file does nothing with --demo"),
     "answers to no words": (("--soft_targets", "top_k", "--methods", "sequence"), "go with --methods word"),
     "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
     "close to what is not there": (("--interpolate", "--unlabeled_file", "x.csv"), "--unlabeled_file has none"),
@@ -236,6 +262,8 @@ REFUSED = {
     "no such file": (("--test_file", "tset.tsv"), "There is no file tset.tsv"),
     "too many layers": (("--student_num_decoder_layers", "3"), "num_decoder_layers=3 is not possible"),
     "no such teacher": (("--teacher_name_or_path", "./nowhere"), "There is no folder './nowhere'"),
+    "a folder of something else": (("--teacher_name_or_path", "."), "'.' holds no model, tokenizer or dataset of the"),
+    "a teacher that does not translate": (("--teacher_name_or_path", "classifier"), "for this kind of AutoModel"),
 }
 
 
@@ -244,6 +272,7 @@ REFUSED = {
     [
         (("--teacher_size", "3", "256"), "--teacher_size takes three numbers"),
         (("--teacher_size", "3", "0", "256"), "--teacher_size must be at least 1, got 0"),
+        (("--source_tag", "en", "--target_tag", "de"), "are of a teacher of many languages"),
         (("--teacher_dropout", "1"), "--teacher_dropout is a share from 0 to below 1, got 1.0"),
     ],
 )
@@ -253,6 +282,8 @@ def test_no_teacher_can_be_made_so(refusal, words, sentence):
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_bad_input_is_answered_with_one_line(refusal, case):
+    make_model().save_pretrained("classifier")
+    make_tokenizer().save_pretrained("classifier")
     words, sentence = REFUSED[case]
     assert sentence in refusal(*OWN, *words)
 
@@ -294,3 +325,85 @@ def test_a_teacher_of_many_languages_is_told_which(home, refusal, monkeypatch):
     monkeypatch.setattr("transformers.PreTrainedTokenizerFast.src_lang", None, raising=False)
     assert "name two with --source_tag and --target_tag" in refusal(*OWN)
     assert "the teacher has no language 'xx'" in refusal(*OWN, "--source_tag", "xx", "--target_tag", "yy")
+
+
+def test_the_baseline_has_the_students_budget(home, recipe):
+    """Texts that are dropped, or added for the teacher to translate, gave one of them more steps than the other."""
+    Path("more.csv").write_text("en\n" + "\n".join(f"truly {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
+    words = ("--methods", "sequence", "--unlabeled_file", "more.csv", "--student_hidden_size", "32", "--baseline")
+    recipe(*OWN, *words)
+    states = [json.loads(path.read_text()) for path in home.glob("out/**/checkpoint-*/trainer_state.json")]
+    steps = [state["global_step"] for state in states if state["global_step"] == state["max_steps"]]
+    assert len(steps) == 2 and len(set(steps)) == 1
+
+
+def test_a_shrunk_student_and_its_baseline_start_alike(home, recipe, monkeypatch):
+    """A teacher that is asked in half precision is rounded, and a student that is cut from it then starts elsewhere."""
+    starts = []
+    train = Seq2SeqDistillationTrainer.train
+    monkeypatch.setattr(
+        Seq2SeqDistillationTrainer,
+        "train",
+        lambda self, *args, **kwargs: starts.append(weights(self.model)) or train(self, *args, **kwargs),
+    )
+    recipe(*OWN, "--methods", "word", "shrink", "--teacher_dtype", "bfloat16", "--baseline")
+    assert len(starts) == 2 and distance(*starts) == 0
+
+
+def test_the_teacher_translates_in_the_dtype_that_is_asked_for(home, recipe, monkeypatch):
+    """The option did nothing where the student learns from translations."""
+    seen = []
+    generate = MarianMTModel.generate
+    monkeypatch.setattr(
+        MarianMTModel,
+        "generate",
+        lambda self, *args, **kwargs: seen.append(self.dtype) or generate(self, *args, **kwargs),
+    )
+    recipe(*OWN, "--methods", "sequence", "--teacher_dtype", "bfloat16", "--student_hidden_size", "32")
+    assert seen[0] == torch.bfloat16
+
+
+def test_an_export_that_is_refused_costs_no_report(home, refusal, monkeypatch):
+    """After hours of training nothing of it would be told."""
+    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
+    monkeypatch.setattr("hfdistill.translation.ctranslate2_export.LEAST_CHRF", 101.0)
+    line = refusal(*OWN, "--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
+    complete(home / "out", ("teacher", "student"))
+    reason = line.removeprefix("error: ")
+    assert reason and f"There is no export: {reason}" in (home / "out/report/report.md").read_text(encoding="utf-8")
+    assert reason in (home / "out/README.md").read_text(encoding="utf-8")
+
+
+def test_the_words_of_a_student_are_those_it_reads(home, recipe):
+    """Letters that only the texts for the teacher have would be unknown to its student."""
+    Path("more.csv").write_text("en\n" + "\n".join(f"ωραίο {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
+    words = ("--methods", "sequence", "--student_vocab_size", "90", "--student_hidden_size", "32")
+    recipe(*OWN, *words, "--unlabeled_file", "more.csv")
+    tokenizer = AutoTokenizer.from_pretrained(home / "out")
+    assert tokenizer.unk_token_id not in tokenizer("ωραίο").input_ids
+
+
+def test_a_validation_file_is_read_beside_the_hubs_training_pairs(home, recipe, monkeypatch):
+    """The Hub's own was taken in its place, and nothing said."""
+    hub = DatasetDict(train=Dataset.from_list([dict(zip(("en", "de"), pair, strict=True)) for pair in PAIRS]))
+    monkeypatch.setattr("hfdistill.data.load_hub_dataset", lambda *_: hub)
+    hub["validation"] = hub["train"].select(range(20))
+    words = ("--teacher_name_or_path", "teacher", "--output_dir", "out", "--methods", "word")
+    assert "7 validation rows" in recipe(*words, "--validation_file", "test.tsv")
+
+
+def test_texts_that_are_cut_for_the_figures_are_told(recipe):
+    """Test texts that are cut lower everybody's figures."""
+    rows = Path("test.tsv").read_text(encoding="utf-8").splitlines()
+    longer = f"{' '.join([PAIRS[0][0]] * 4)}\t{PAIRS[0][1]}"
+    Path("test.tsv").write_text("\n".join([*rows, longer]) + "\n", encoding="utf-8")
+    assert "of 8 test pairs" in recipe(*OWN, "--methods", "word", "--test_file", "test.tsv")
+
+
+def test_the_demo_shrinks_its_teacher(monkeypatch):
+    """Its student's width is for one that starts untrained; with it the third method was refused."""
+    monkeypatch.syspath_prepend(str(RECIPE.parent))
+    options = importlib.import_module("translation_options")
+    for methods, width in ((["shrink"], None), (["word"], DEMO.student_size[2])):
+        monkeypatch.setattr(sys, "argv", ["translation.py", "--demo", "--methods", *methods])
+        assert options.arguments()[0].student_hidden_size == width
