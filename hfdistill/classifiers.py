@@ -20,8 +20,25 @@ def load_classifier(name: str, **head: Any) -> tuple[PreTrainedTokenizerBase, Pr
     Raises:
         HubUnreachableError: when the Hub is asked and does not answer.
         OSError: when there is no such model.
+        ValueError: when what is there is no classifier, or has no tokenizer.
     """
     trainable = {"dtype": "float32", "ignore_mismatched_sizes": True} if head else {"dtype": "auto"}
+    tokenizer = load_tokenizer(name)
+    with hub_errors(name):
+        return tokenizer, AutoModelForSequenceClassification.from_pretrained(name, **trainable, **head)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """A tokenizer, from a folder or the Hub.
+
+    Raises:
+        HubUnreachableError: when the Hub is asked and does not answer.
+        OSError: when there is nothing of this name.
+        ValueError: when what is there has no tokenizer.
+    """
     with hub_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
-        return tokenizer, AutoModelForSequenceClassification.from_pretrained(name, **trainable, **head)
+    # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ValueError(f"{name!r} has no tokenizer: save the one of the model there, tokenizer.save_pretrained(...).")
+    return tokenizer

@@ -31,11 +31,11 @@ from typing import Any
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from sst2_options import Recipe, RecipeTrainingArguments, arguments
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
 from hfdistill.augmentation import augment, augmentation_report, load_augmenter
-from hfdistill.classifiers import load_classifier
+from hfdistill.classifiers import load_classifier, load_tokenizer
 from hfdistill.command_line import own_command, plain_errors, say
 from hfdistill.data import TextClassificationData, hub_errors, load_hub_dataset, text_classification_dataset
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
@@ -118,6 +118,8 @@ def read_texts(recipe: Recipe, seed: int) -> TextClassificationData:
         data = text_classification_dataset(demo["train"], demo["validation"], demo["test"])
     else:
         data = read_files(recipe)
+    if recipe.baseline and all(label == -100 for label in data.dataset["train"][data.label_column]):
+        raise ValueError("--baseline learns from labels, and no training text has one: leave it out.")
     if recipe.label_fraction is None:
         return data
     return data.with_train(keep_labels(data.dataset["train"], recipe.label_fraction, data.label_column, seed))
@@ -130,7 +132,7 @@ def read_files(recipe: Recipe) -> TextClassificationData:
         # GLUE hides the labels of its test sets (-1), so its validation set is what can be measured on.
         train_file, validation_file = hub["train"], validation_file or hub.get("validation")
     names, problem_type = None, None
-    if not recipe.train_teacher:
+    if not recipe.learns_labels:
         with hub_errors(recipe.teacher_name_or_path[0]):
             config = AutoConfig.from_pretrained(recipe.teacher_name_or_path[0])
         problem_type = "regression" if config.num_labels == 1 else "single_label_classification"
@@ -167,7 +169,7 @@ def more_texts(recipe: Recipe, data: TextClassificationData, tokenizer: PreTrain
 def load_teachers(recipe: Recipe, data: TextClassificationData, seed: int) -> Teachers:
     """Each with its tokenizer; to be fine-tuned they differ by their seeds."""
     tokenizer = demo_tokenizer(data.dataset["train"]["sentence"]) if recipe.demo else None
-    names = ["demo"] if recipe.demo else recipe.teacher_name_or_path
+    names = ["demo"] if recipe.demo else recipe.starting_points
     teachers = []
     for number, name in enumerate(names * recipe.num_teachers):
         set_seed(seed + number)
@@ -179,7 +181,7 @@ def load_teacher(
     name: str, recipe: Recipe, data: TextClassificationData
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     # Whatever it answered before, one that is fine-tuned gets a new head for these labels.
-    tokenizer, teacher = load_classifier(name, **(data.head if recipe.train_teacher else {}))
+    tokenizer, teacher = load_classifier(name, **(data.head if recipe.learns_labels else {}))
     if teacher.num_labels != data.num_labels:
         raise ValueError(
             f"{name} answers with {teacher.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
@@ -264,8 +266,7 @@ def prepare_student(
     name, depth, width = recipe.student_name_or_path, recipe.student_num_hidden_layers, recipe.student_hidden_size
     same_labels = {key: getattr(teacher.config, key) for key in ("id2label", "label2id", "problem_type")}
     if name is not None:
-        with hub_errors(name):
-            tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = load_tokenizer(name)
 
     def cut_or_load(shape: Mapping[str, Any]) -> PreTrainedModel:
         if name is not None:

@@ -129,6 +129,17 @@ class Recipe:
             check_search()
 
     @property
+    def learns_labels(self) -> bool:
+        """Whether the named models are trained on the labels, and need not know them yet."""
+        return self.train_teacher or self.online is not None
+
+    @property
+    def starting_points(self) -> list[str]:
+        """The models that teach; or, without a teacher, the one that all students are made of."""
+        alone = self.online and self.student_name_or_path
+        return [self.student_name_or_path] if alone else self.teacher_name_or_path
+
+    @property
     def told_teacher(self) -> str:
         """Who taught, for the card."""
         if self.online:

@@ -117,6 +117,9 @@ def text_classification_dataset(
     columns = Columns.find(tables["train"], text_column, text_pair_column, label_column)
     labels = Labels.of(list(tables.values()), columns.label, label_names, problem_type)
     splits = DatasetDict({split: _encoded(table, columns, labels) for split, table in tables.items()})
+    measured = tables.get("test", tables.get("validation"))
+    if measured is not None:
+        _require_labels(measured, splits["test" if "test" in splits else "validation"][columns.label][:])
     if "validation" not in splits:
         splits["train"], splits["validation"] = split_validation(
             splits["train"], columns.texts, columns.label, validation_share, seed
@@ -129,6 +132,14 @@ def text_classification_dataset(
     return TextClassificationData(
         splits, columns.texts, columns.label, labels.names, labels.num_labels, labels.problem_type
     )
+
+
+def _require_labels(table: Table, labels: Sequence[float]) -> None:
+    if all(label == UNLABELLED or label != label for label in labels):
+        raise ValueError(
+            f"{table.source} has rows but no label, and nothing can be measured on it: give another file, or leave it "
+            "out (-1, -100 and an empty cell are no labels)."
+        )
 
 
 def labelled_texts(

@@ -44,7 +44,12 @@ class Columns:
                 f"{table.source} has no column 'label' or 'labels'; its columns are {table.names()}; "
                 "name the one to learn with label_column."
             )
-        return cls(find_texts(table, text, text_pair, label), label)
+        texts = find_texts(table, text, text_pair, label)
+        if label in texts:
+            raise ValueError(
+                f"{table.source}: {label!r} is the label, and cannot be the text as well; check text_column."
+            )
+        return cls(texts, label)
 
 
 def find_texts(table: Table, text: str | None, text_pair: str | None, label: str | None = None) -> tuple[str, ...]:

@@ -119,29 +119,26 @@ def _read(table: Table, names: Sequence[str], skip_empty: bool) -> Dataset:
 
 
 def _texts(table: Table, name: str) -> list[str]:
-    values = [_text_of(pair, name) for pair in table.columns[PAIR_COLUMN][:]] if _is_paired(table, name) else None
-    if values is None:
-        if name not in table.columns:
-            raise ValueError(
-                f"{table.source} has no column {name!r}; its columns are {table.names()}; name yours with source_lang "
-                "and target_lang."
-            )
+    if name not in table.columns and PAIR_COLUMN not in table.columns:
+        raise ValueError(
+            f"{table.source} has no column {name!r}; its columns are {table.names()}; name yours with source_lang "
+            "and target_lang."
+        )
+    if name in table.columns:
         values = list(table.columns[name][:])
+    else:
+        values = [_text_of(pair, name, table.where(row)) for row, pair in enumerate(table.columns[PAIR_COLUMN][:])]
     for row, value in enumerate(values):
         if value is not None and not isinstance(value, str):
             raise ValueError(f"{table.where(row)}: {name!r} holds {value!r}; expected text.")
     return [value or "" for value in values]
 
 
-def _is_paired(table: Table, name: str) -> bool:
-    return name not in table.columns and PAIR_COLUMN in table.columns
-
-
-def _text_of(pair: Any, language: str) -> Any:
+def _text_of(pair: Any, language: str, where: str) -> Any:
     if not isinstance(pair, dict):
-        raise ValueError(f"the column {PAIR_COLUMN!r} holds {pair!r}; expected an object of a text for each language.")
+        raise ValueError(f"{where}: {PAIR_COLUMN!r} holds {pair!r}; expected an object of a text for each language.")
     if language not in pair:
-        raise ValueError(f"the column {PAIR_COLUMN!r} has the languages {', '.join(pair)} and not {language!r}.")
+        raise ValueError(f"{where}: {PAIR_COLUMN!r} has the languages {', '.join(pair)} and not {language!r}.")
     return pair[language]
 
 

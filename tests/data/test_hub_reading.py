@@ -30,6 +30,15 @@ def test_unreachable_model(offline, auto_class):
         auto_class.from_pretrained("nobody/nothing")
 
 
+def test_a_dataset_without_a_train_split(tmp_path):
+    """A test set alone is not what a recipe can train on."""
+    (tmp_path / "test.csv").write_text("en,de\na,ein\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"has no split 'train' but test: .*--train_file"):
+        load_hub_dataset(str(tmp_path))
+    (tmp_path / "train.csv").write_text("en,de\na,ein\n", encoding="utf-8")
+    assert set(load_hub_dataset(str(tmp_path))) == {"train", "test"}
+
+
 def test_unreachable_is_said_once(offline):
     with pytest.raises(HubUnreachableError) as caught, hub_errors("nobody/nothing"):
         load_hub_dataset("nobody/nothing")

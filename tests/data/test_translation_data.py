@@ -81,8 +81,8 @@ def test_source_texts_alone(tmp_path):
     "rows, sentence",
     [
         ({"en": ["a"], "fr": ["un"]}, r"no column 'de'; its columns are 'en', 'fr'; .*target_lang"),
-        ({"translation": [{"en": "a", "fr": "un"}]}, r"has the languages en, fr and not 'de'"),
-        ({"translation": ["a"]}, r"holds 'a'; expected an object"),
+        ({"translation": [{"en": "a", "fr": "un"}]}, r"Row 1 of the train split: .* languages en, fr and not 'de'"),
+        ({"translation": ["a"]}, r"Row 1 of the train split: 'translation' holds 'a'; expected an object"),
         ({"en": ["a"], "de": [7]}, r"Row 1 of the train split: 'de' holds 7; expected text"),
         ({"en": [" "], "de": [""]}, r"has no row with text in en and de"),
         ({"en": ["a", "b"], "de": ["a", "b"]}, r"the texts of en and de are the same in every row.*target_lang"),
@@ -91,6 +91,22 @@ def test_source_texts_alone(tmp_path):
 def test_what_is_no_pair_is_refused(rows, sentence):
     with pytest.raises(ValueError, match=sentence):
         translation_dataset(Dataset.from_dict(rows))
+
+
+@pytest.mark.parametrize(
+    "line, sentence",
+    [
+        ('{"translation": null}', "'translation' holds None; expected an object"),
+        ('{"translation": {"en": "a cat"}}', "'translation' has the languages en and not 'de'"),
+    ],
+)
+def test_a_row_that_is_no_pair_is_named(tmp_path, line, sentence):
+    """One of a million rows is not found without its line."""
+    path = write(tmp_path / "pairs.jsonl")
+    rows = [json.dumps({"translation": json.loads(row)}) for row in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("\n".join([*rows[:3], "", line, *rows[3:]]), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"^Line 5 of .*pairs\.jsonl: {sentence}"):
+        translation_dataset(path)
 
 
 def test_one_language_is_no_pair(tmp_path):

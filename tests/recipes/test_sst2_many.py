@@ -108,6 +108,16 @@ def test_students_without_a_teacher(home, recipe, how):
     assert "no teacher: students that taught one another" in (home / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
+def test_students_without_a_teacher_start_from_a_pretrained_model(home, recipe):
+    """It knows nothing of the labels, and no fine-tuned classifier is looked for on the Hub."""
+    save_model(home / "pretrained", make_tokenizer(), names=["LABEL_0", "LABEL_1"])
+    words = ("--student_name_or_path", "pretrained", "--train_file", "train.csv", "--output_dir", "out")
+    recipe(*words, "--online", "mutual")
+    student, _ = assert_complete(home / "out")
+    assert set(student.config.id2label.values()) == {"bad", "good"}
+
+
 def test_what_it_cannot_do_is_refused(refusal):
     """Before anything is computed."""
     assert "knows masking, n_grams, word_replacement, back_translation, not typos" in refusal(

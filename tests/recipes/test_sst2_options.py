@@ -99,6 +99,7 @@ BAD_OPTIONS = {
     "out of range": (("--alpha", "1.5"), r"alpha must be in \[0, 1\].*got 1\.5"),
     "no such file": (("--test_file", "tset.tsv"), r"There is no file tset\.tsv"),
     "no such column": (("--text_column", "review"), r"train\.csv has no column 'review'.*check text_column"),
+    "the label for a text": (("--text_column", "label"), r"train\.csv: 'label' is the label, and cannot be the text"),
     "no such teacher": (("--teacher_name_or_path", "./nowhere"), r"There is no folder '\./nowhere'"),
     "a folder of something else": (
         ("--teacher_name_or_path", "."),
@@ -129,6 +130,22 @@ def test_a_bad_option_is_answered_with_one_line(refusal, case):
     """The same, for what is typed."""
     words, sentence = BAD_OPTIONS[case]
     assert re.search(sentence, refusal(*OWN, *words))
+
+
+def test_what_cannot_be_measured_is_refused_before_training(home, refusal):
+    """After hours of it there would be no report."""
+    unlabelled = "sentence,label\n" + "".join(f"a joy {number},-1\n" for number in range(20))
+    (home / "unlabelled.csv").write_text(unlabelled)
+    assert "unlabelled.csv has rows but no label" in refusal(*OWN, "--test_file", "unlabelled.csv")
+    words = ("--train_file", "unlabelled.csv", "--validation_file", "train.csv")
+    assert "--baseline learns from labels" in refusal(*OWN, *words, "--baseline")
+
+
+def test_a_folder_without_a_tokenizer_is_refused(home, refusal):
+    """`transformers` makes one up to which every word is unknown, and a student would be trained on it."""
+    for path in (home / "teacher").glob("tokenizer*"):
+        path.unlink()
+    assert "'teacher' has no tokenizer" in refusal(*OWN)
 
 
 @pytest.mark.parametrize("offline", [False, True])
