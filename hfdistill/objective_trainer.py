@@ -97,7 +97,9 @@ class ObjectiveTrainer(Trainer):
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
-    def hyperparameter_search(self, hp_space: Any = None, compute_objective: Any = None, **kwargs: Any) -> Any:
+    def hyperparameter_search(
+        self, hp_space: Any = None, compute_objective: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """As in `Trainer`, but that the default objective leaves out the losses of terms and the agreement.
 
         It is the sum of the task's own metrics. Without `compute_metrics` it is the loss, for as long as all trials
@@ -108,7 +110,7 @@ class ObjectiveTrainer(Trainer):
         """
         if compute_objective is None:
             compute_objective = _TaskObjective(self)
-        return super().hyperparameter_search(hp_space, compute_objective, **kwargs)
+        return super().hyperparameter_search(hp_space, compute_objective, *args, **kwargs)
 
     @property
     def _objective_learns(self) -> bool:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
+import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset, List, Value
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
 from hfdistill.soft_targets.maker import SoftTargetMaker
@@ -31,6 +33,12 @@ TRANSLATIONS = "teacher_translations"
 
 CHOICES = ("best", "closest", "all")
 
+#: Of fewer translations the faulty ones themselves would say what is usual.
+ENOUGH_FOR_A_MEDIAN = 10
+
+#: Up to 30 characters that come four times in a row, or more.
+_RUN = re.compile(r"(.{1,30})\1{3,}", re.DOTALL)
+
 
 def pseudo_translations(
     teacher: Any,
@@ -40,7 +48,7 @@ def pseudo_translations(
     source_column: str,
     num_beams: int = 5,
     num_candidates: int = 1,
-    max_length: int = 256,
+    max_length: int | None = None,
     batch_size: int = 64,
     dtype: str | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -55,13 +63,13 @@ def pseudo_translations(
 
     Args:
         teacher: An encoder-decoder, a name or path, or a `Seq2SeqTeacher`.
-        dataset: Rows with the texts to translate.
+        dataset: Rows with the texts to translate: the split to train on.
         processing_class: The teacher's tokenizer, set to the languages where it has several; a teacher given by name
             brings its own.
         source_column: The column of the texts.
         num_beams: Width of the beam search; 5 as in Kim & Rush.
         num_candidates: How many of the beam's hypotheses to keep.
-        max_length: The most target tokens of a translation.
+        max_length: The most target tokens of a translation; by default 256, or as many as the teacher has positions.
         batch_size: Texts a process translates at once; the translations do not depend on it but for rounding.
         dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
         store: The folder to keep the translations in. Default: one in the Hugging Face cache.
@@ -72,8 +80,9 @@ def pseudo_translations(
         The dataset with a list of `{"text", "finished"}` in each row; `finished` is false where `max_length` cut one.
 
     Raises:
-        ValueError: when the tokenizer or the column is missing, a text is empty, the teacher cannot stop, or more
-            candidates are asked for than the beam has.
+        ValueError: when the tokenizer or the column is missing, the column holds no text or a text is empty, more
+            candidates are asked for than the beam has, a setting is unknown or decided by another argument, the
+            teacher cannot stop, or `max_length` is too short for a translation or longer than the teacher's positions.
         StaleSoftTargets: when `store` holds the translations of another teacher or other settings.
     """
     asked = as_seq2seq_teacher(teacher, dtype)
@@ -84,18 +93,17 @@ def pseudo_translations(
     tokenizer = processing_class or asked.processing_class
     if tokenizer is None:
         raise ValueError("pseudo_translations needs the teacher's tokenizer: pass processing_class=tokenizer.")
+    if num_candidates < 1:
+        raise ValueError(f"num_candidates must be 1 or more, got {num_candidates}.")
     if num_candidates > num_beams:
         raise ValueError(f"num_candidates={num_candidates} are more than a beam of {num_beams} has: widen num_beams.")
     _check_texts(dataset, source_column)
-    settings = _generation_config(
-        asked.model,
-        num_beams=num_beams,
-        num_return_sequences=num_candidates,
-        max_length=max_length,
-        **generation,
+    max_length = max_length or min(256, _positions(asked.model) or 256)
+    changes = _changed_settings(
+        asked.model, generation, num_beams=num_beams, num_return_sequences=num_candidates, max_length=max_length
     )
     # A plain reader: what a `Seq2SeqTeacher` refuses, a tokenizer of its own, does no harm to whole translations.
-    maker = _TranslationMaker(ModelTeacher(asked.model, tokenizer, [source_column]), settings, batch_size, store)
+    maker = _TranslationMaker(ModelTeacher(asked.model, tokenizer, [source_column]), changes, batch_size, store)
     candidates = [_candidates(answer) for answer in maker.of_dataset(dataset)]
     if TRANSLATIONS in dataset.column_names:
         dataset = dataset.remove_columns(TRANSLATIONS)
@@ -104,9 +112,18 @@ def pseudo_translations(
     )
 
 
-def _check_texts(dataset: Dataset, source_column: str) -> None:
+def _check_texts(dataset: Any, source_column: str) -> None:
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"pseudo_translations takes a Dataset, not a {type(dataset).__name__}: give it the split to train on, such "
+            "as dataset['train'], loaded and not streamed."
+        )
     if source_column not in dataset.column_names:
         raise ValueError(f"there is no column {source_column!r} to translate; the columns are {dataset.column_names}.")
+    feature = dataset.features[source_column]
+    kind = getattr(feature, "dtype", type(feature).__name__)
+    if "string" not in kind:
+        raise ValueError(f"column {source_column!r} holds values of the type {kind}: name a column of texts.")
     empty = [row for row, text in enumerate(dataset[source_column][:]) if not (text and text.strip())]
     if empty:
         raise ValueError(
@@ -115,15 +132,48 @@ def _check_texts(dataset: Dataset, source_column: str) -> None:
         )
 
 
-def _generation_config(model: PreTrainedModel, **changes: Any) -> GenerationConfig:
+def _changed_settings(model: PreTrainedModel, generation: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
+    """What `generate` is told beside the teacher's own generation config, where that leads to translations."""
+    # The teacher's own `max_new_tokens` would come before `max_length`.
+    ours = {"do_sample": False, "max_new_tokens": None, **ours}
+    decided = [name for name in ours if name in generation]
+    if decided:
+        raise ValueError(
+            f"{', '.join(decided)} cannot be set: a beam search makes num_candidates translations of at most "
+            "max_length tokens."
+        )
+    changes = {**ours, **generation}
     settings: Any = copy.deepcopy(model.generation_config)
-    settings.update(do_sample=False, max_new_tokens=None, **changes)
+    unknown = settings.update(**changes)
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such setting of transformers.GenerationConfig; is it misspelt?")
     if settings.eos_token_id is None:
         raise ValueError(
             "the teacher's generation config has no eos_token_id, so that it can never stop: set "
             "teacher.generation_config.eos_token_id."
         )
-    return settings
+    _check_max_length(settings, _positions(model))
+    return changes
+
+
+def _positions(model: PreTrainedModel) -> int | None:
+    """How many tokens a translation may have at all, where the model says so."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def _check_max_length(settings: Any, positions: int | None) -> None:
+    before_end = settings.min_length if settings.min_new_tokens is None else settings.min_new_tokens + 1
+    # The start token comes before any end, and one in the last place may be forced.
+    needed = max(1, before_end or 0) + 2
+    if settings.max_length < needed:
+        raise ValueError(
+            f"max_length={settings.max_length} leaves a translation no room to end by itself: raise it to {needed} at "
+            "least, or lower the min_length or min_new_tokens of the generation config."
+        )
+    if positions is not None and settings.max_length > positions:
+        raise ValueError(
+            f"max_length={settings.max_length} is more than the {positions} positions of the teacher: lower it."
+        )
 
 
 class _TranslationStore(SoftTargetStore):
@@ -131,19 +181,29 @@ class _TranslationStore(SoftTargetStore):
 
 
 class _TranslationMaker(SoftTargetMaker):
-    """Translations in place of logits; an answer is the candidates of a row as JSON."""
+    """Translations in place of logits; an answer is the candidates of a row as JSON.
+
+    Args:
+        teacher: The translator and its tokenizer.
+        changes: Settings in place of those in its generation config.
+        batch_size: As in `pseudo_translations`.
+        store: Likewise.
+    """
 
     description = "Translating"
+    unit = "sentences"
     store_class = _TranslationStore
 
     def __init__(
         self,
         teacher: ModelTeacher,
-        settings: GenerationConfig,
+        changes: dict[str, Any],
         batch_size: int,
         store: str | os.PathLike[str] | None,
     ) -> None:
-        self.settings = settings
+        self.changes = changes
+        self.settings: Any = copy.deepcopy(teacher.model.generation_config)
+        self.settings.update(**changes)
         super().__init__(teacher, batch_size, store)
 
     def manifest(self) -> dict[str, Any]:
@@ -153,10 +213,12 @@ class _TranslationMaker(SoftTargetMaker):
 
     def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
         columns = tokens.select(rows).remove_columns("cut").to_list()
-        inputs = self.tokenizer.pad(columns, return_tensors="pt").to(model.device)
+        # Padding on the left would shift the texts' positions, each by what else is in the batch.
+        inputs = self.tokenizer.pad(columns, padding_side="right", return_tensors="pt").to(model.device)
         translator: Any = model
         with torch.inference_mode():
-            written = translator.generate(**inputs, generation_config=self.settings)
+            # Not as a config: where that says `None`, `generate` takes the teacher's own setting.
+            written = translator.generate(**inputs, **self.changes)
         texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
         each = list(zip(texts, self._finished(written), strict=True))
         count = self.settings.num_return_sequences
@@ -207,8 +269,14 @@ def transfer_set(
 ) -> tuple[Dataset, TransferReport]:
     """Training rows of a teacher's translations: its degenerate ones dropped, one or all of the others chosen.
 
-    Dropped are translations that are empty, a copy of a source of three words or more, not finished, one that repeats
-    a few words four times in a row, or one much longer or shorter than its source.
+    Dropped are translations that are
+
+    - empty, not finished, or a copy of a source of three words or more;
+    - repeating themselves where their source does not: one to four words four times in a row; or, as not all scripts
+      have spaces, up to 30 characters four times in a row that make at least 12 characters and a quarter of the text;
+    - much longer or shorter than is usual here. Chinese takes a fourth of the characters of English, so the usual is
+      the median of all finished translations, each divided by its source: let the rows be of one pair of languages.
+      Of fewer than 10 translations the usual is taken to be as long as the source.
 
     Args:
         dataset: Rows as from `pseudo_translations`.
@@ -217,14 +285,15 @@ def transfer_set(
         choose: `best` takes the likeliest candidate (Kim & Rush 2016, section 3.2); `closest` the one most like the
             reference in `target_column`, by sentence BLEU (sequence-level interpolation, section 3.3); `all` makes a
             row of each.
-        max_length_ratio: How many times longer, in characters, one side may be than the other; 20 characters are
-            always allowed.
+        max_length_ratio: How many times longer or shorter than usual a translation may be; 20 characters of the
+            language that takes more of them are always allowed.
 
     Returns:
         The rows, without the candidates, and what was dropped.
 
     Raises:
-        ValueError: for an unknown choice, a missing column, or when nothing is left.
+        ValueError: for an unknown choice, a missing column, `closest` where a row has no reference, or when nothing is
+            left.
     """
     if choose not in CHOICES:
         raise ValueError(f"choose must be one of {', '.join(CHOICES)}, got {choose!r}.")
@@ -232,8 +301,11 @@ def transfer_set(
     missing = [name for name in needed if name not in dataset.column_names]
     if missing:
         raise ValueError(f"a transfer set needs the columns {', '.join(missing)}; there are {dataset.column_names}.")
+    if choose == "closest":
+        _check_references(dataset, target_column)
     report = TransferReport(rows=len(dataset))
-    kept = _Chosen(source_column, target_column, choose, max_length_ratio, report)
+    usual = _usual_ratio(dataset, source_column)
+    kept = _Chosen(source_column, target_column, choose, max_length_ratio, usual, report)
     numbers, texts = [], []
     for number, row in enumerate(dataset):
         for text in kept.of_row(row):
@@ -247,12 +319,33 @@ def transfer_set(
     return rows, report
 
 
+def _check_references(dataset: Dataset, target_column: str) -> None:
+    without = [row for row, text in enumerate(dataset[target_column][:]) if not isinstance(text, str)]
+    if without:
+        raise ValueError(
+            f"row {without[0]} of column {target_column!r} has no reference to come close to, and {len(without) - 1} "
+            "more: filter such rows out, or choose='best'."
+        )
+
+
+def _usual_ratio(dataset: Dataset, source_column: str) -> float:
+    """The median of how many characters a translation has for each of its source's."""
+    ratios = [
+        len(candidate["text"].strip()) / max(1, len(row[source_column].strip()))
+        for row in dataset.select_columns([source_column, TRANSLATIONS])
+        for candidate in row[TRANSLATIONS]
+        if candidate["finished"] and candidate["text"].strip()
+    ]
+    return statistics.median(ratios) if len(ratios) >= ENOUGH_FOR_A_MEDIAN else 1.0
+
+
 @dataclass(frozen=True)
 class _Chosen:
     source_column: str
     target_column: str
     choose: str
     max_length_ratio: float
+    usual_ratio: float
     report: TransferReport
 
     def of_row(self, row: dict[str, Any]) -> list[str]:
@@ -267,31 +360,37 @@ class _Chosen:
 
     def _fit(self, source: str, candidates: list[dict[str, Any]]) -> Iterator[str]:
         for candidate in candidates:
-            fault = _fault(source, candidate["text"], candidate["finished"], self.max_length_ratio)
+            fault = self._fault(source.strip(), candidate["text"].strip(), candidate["finished"])
             if fault is None:
                 yield candidate["text"]
             else:
                 self.report.dropped[fault] += 1
 
+    def _fault(self, source: str, text: str, finished: bool) -> str | None:
+        """Why a translation is not fit to learn from, or `None`."""
+        if not text:
+            return "empty"
+        if not finished:
+            return "not finished"
+        if text.casefold() == source.casefold() and len(source.split()) > 2:
+            return "a copy of the source"
+        if _repeats_itself(text) and not _repeats_itself(source):
+            return "repeating itself"
+        # Both as long as in the language that takes more characters, so that 20 are little either way.
+        usual = self.usual_ratio
+        shorter, longer = sorted((len(source) * max(1.0, usual), len(text) / min(1.0, usual)))
+        if longer > self.max_length_ratio * shorter + 20:
+            return "too long or too short"
+        return None
 
-def _fault(source: str, text: str, finished: bool, max_length_ratio: float) -> str | None:
-    """Why a translation is not fit to learn from, or `None`."""
-    source, text = source.strip(), text.strip()
-    shorter, longer = sorted((len(source), len(text)))
-    if not text:
-        return "empty"
-    if not finished:
-        return "not finished"
-    if text.casefold() == source.casefold() and len(source.split()) > 2:
-        return "a copy of the source"
-    if _repeats_itself(text) and not _repeats_itself(source):
-        return "repeating itself"
-    if longer > max_length_ratio * shorter + 20:
-        return "too long or too short"
-    return None
+
+def _repeats_itself(text: str) -> bool:
+    # A short run of characters is no fault: dots, zeros, laughter.
+    least = max(12, len(text) / 4)
+    return _repeats_words(text) or any(len(run[0]) >= least for run in _RUN.finditer(text))
 
 
-def _repeats_itself(text: str, times: int = 4, most_words: int = 4) -> bool:
+def _repeats_words(text: str, times: int = 4, most_words: int = 4) -> bool:
     """Whether one to four words come four times in a row."""
     words = text.split()
     for period in range(1, most_words + 1):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from processes import results_of_two_ranks
 from texts import TEXTS
 from tiny_seq2seq import make_translator
@@ -58,6 +58,39 @@ def test_batches_change_nothing(translator, texts, batch_size, tmp_path):
     expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "a", **SETTINGS))
     found = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", batch_size=batch_size, **SETTINGS)
     assert made(found) == expected
+
+
+def test_sources_are_padded_on_the_right(translator, texts, tmp_path):
+    """A tokenizer that pads on the left shifts the positions of short texts, and another batch gave other texts."""
+    teacher, tokenizer = translator
+    expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "right", **SETTINGS))
+    tokenizer.padding_side = "left"
+    found = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "left", batch_size=7, **SETTINGS)
+    assert made(found) == expected and tokenizer.padding_side == "left"
+
+
+def test_the_teachers_own_limit_does_not_come_before_max_length(translator, texts, tmp_path):
+    """A `max_new_tokens` in the teacher's generation config cut every translation, and `max_length` counted nothing."""
+    teacher, tokenizer = translator
+    expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "a", **SETTINGS))
+    teacher.generation_config.max_new_tokens = 3
+    assert made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", **SETTINGS)) == expected
+
+
+def test_settings_reach_the_teacher(translator, texts, tmp_path):
+    """Those of the call come before the teacher's own, `None` among them, which a config does not pass on."""
+    teacher, tokenizer = translator
+    settings = {"no_repeat_ngram_size": None, "length_penalty": 5.0}
+    expected = made(pseudo_translations(teacher, texts, tokenizer, **settings, **SETTINGS))
+    assert expected != made(pseudo_translations(teacher, texts, tokenizer, **SETTINGS))
+    teacher.generation_config.update(no_repeat_ngram_size=1, length_penalty=1.0)
+    found = pseudo_translations(teacher, texts, tokenizer, store=tmp_path, **settings, **SETTINGS)
+    assert made(found) == expected
+
+
+def test_the_bar_counts_sentences(translator, texts, capsys):
+    pseudo_translations(*translator[:1], texts, translator[1], **SETTINGS)
+    assert "sentences/s]" in capsys.readouterr().err
 
 
 def test_each_text_is_translated_once(translator, texts, monkeypatch):
@@ -135,9 +168,52 @@ def test_bad_input_is_refused(translator, texts):
         pseudo_translations(teacher, texts, tokenizer, num_candidates=4, **SETTINGS)
     with pytest.raises(ValueError, match="needs the teacher's tokenizer"):
         pseudo_translations(teacher, texts, **SETTINGS)
+    with pytest.raises(ValueError, match="num_candidates must be 1 or more, got 0"):
+        pseudo_translations(teacher, texts, tokenizer, num_candidates=0, **SETTINGS)
+    with pytest.raises(ValueError, match="column 'id' holds values of the type int64: name a column of texts"):
+        pseudo_translations(teacher, texts, tokenizer, **{**SETTINGS, "source_column": "id"})
+    with pytest.raises(ValueError, match=r"takes a Dataset, not a DatasetDict: .* such as dataset\['train'\]"):
+        pseudo_translations(teacher, DatasetDict(train=texts), tokenizer, **SETTINGS)
     teacher.generation_config.eos_token_id = None
     with pytest.raises(ValueError, match="no eos_token_id, so that it can never stop"):
         pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
+
+
+def test_settings_that_would_do_nothing_are_refused(translator, texts):
+    """A misspelt name was ignored in silence, and one that other arguments decide ended in a TypeError."""
+    teacher, tokenizer = translator
+    with pytest.raises(ValueError, match="lenght_penalty: no such setting of transformers.GenerationConfig"):
+        pseudo_translations(teacher, texts, tokenizer, lenght_penalty=5.0, **SETTINGS)
+    for name, value in {"max_new_tokens": 9, "do_sample": True, "num_return_sequences": 2}.items():
+        with pytest.raises(ValueError, match=f"{name} cannot be set: a beam search makes num_candidates"):
+            pseudo_translations(teacher, texts, tokenizer, **{name: value}, **SETTINGS)
+
+
+def test_max_length_is_within_the_teachers_positions(translator, texts):
+    """Beyond them the teacher's positions ended in an IndexError, maybe after hours."""
+    teacher, tokenizer = translator
+    settings = {**SETTINGS, "max_length": 33}
+    with pytest.raises(ValueError, match="max_length=33 is more than the 32 positions of the teacher"):
+        pseudo_translations(teacher, texts, tokenizer, **settings)
+    teacher.final_logits_bias[:, tokenizer.eos_token_id] = -50.0
+    rows = pseudo_translations(teacher, texts, tokenizer, **{**settings, "max_length": 32})
+    assert not any(each["finished"] for row in rows[TRANSLATIONS] for each in row)
+
+
+@pytest.mark.parametrize("name, most", [("min_length", 10), ("min_new_tokens", 9)])
+def test_a_translation_must_have_room_to_end(translator, texts, name, most):
+    """Where no text may end before `max_length`, all of them were made for nothing: not one is finished."""
+    teacher, tokenizer = translator
+    teacher.final_logits_bias[:, tokenizer.eos_token_id] = 50.0
+    setattr(teacher.generation_config, name, most)
+    rows = pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
+    assert all(each["finished"] for row in rows[TRANSLATIONS] for each in row)
+    setattr(teacher.generation_config, name, most + 1)
+    with pytest.raises(ValueError, match=f"max_length=12 leaves .* no room to end by itself: raise it to 13.*{name}"):
+        pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
+    setattr(teacher.generation_config, name, None)
+    with pytest.raises(ValueError, match="max_length=2 leaves .* no room to end by itself: raise it to 3"):
+        pseudo_translations(teacher, texts, tokenizer, **{**SETTINGS, "max_length": 2})
 
 
 def test_soft_targets_points_to_translations(translator, texts):
@@ -181,6 +257,9 @@ def test_which_candidate_is_learnt_from(choose, texts):
         assert rows["id"] == [0, 0, 1]
 
 
+#: What is usual, for one translation to be measured by.
+USUAL = [(source, "", candidates(f"{source} ja")) for source in TEXTS]
+
 DEGENERATE = {
     "empty": ("the dog sleeps", candidates(" ")),
     "a copy of the source": ("the dog sleeps now", candidates("The dog sleeps now")),
@@ -193,16 +272,14 @@ DEGENERATE = {
 @pytest.mark.parametrize("fault", DEGENERATE)
 def test_degenerate_translations_are_dropped_and_counted(fault):
     source, translations = DEGENERATE[fault]
-    rows = rows_of((source, "", translations), ("he sleeps", "", candidates("er schläft")))
-    kept, report = transfer_set(rows, "en", "de")
-    assert kept["de"] == ["er schläft"]
-    assert report.dropped == {fault: 1} and (report.rows, report.pairs, report.lost) == (2, 1, 1)
+    kept, report = transfer_set(rows_of((source, "", translations), *USUAL), "en", "de")
+    assert kept["en"] == TEXTS
+    assert report.dropped == {fault: 1} and (report.rows, report.pairs, report.lost) == (31, 30, 1)
     assert f"1 {fault}" in str(report)
     # The next candidate of the beam stands in where there is one.
-    kept, report = transfer_set(
-        rows_of((source, "", [*translations, *candidates("der Hund schläft jetzt")])), "en", "de"
-    )
-    assert kept["de"] == ["der Hund schläft jetzt"] and report.lost == 0 and report.dropped == {fault: 1}
+    rows = rows_of((source, "", [*translations, *candidates("der Hund schläft jetzt")]), *USUAL)
+    kept, report = transfer_set(rows, "en", "de")
+    assert kept["de"][0] == "der Hund schläft jetzt" and report.lost == 0 and report.dropped == {fault: 1}
 
 
 @pytest.mark.parametrize(
@@ -212,12 +289,65 @@ def test_degenerate_translations_are_dropped_and_counted(fault):
         ("no no no no no", "nein nein nein nein nein"),
         ("bah", "bah bah bah"),
         ("OK", "In Ordnung, ja."),
+        ("hahahahahahaha, very funny", "哈哈哈哈哈哈哈哈哈哈哈哈哈哈，很好笑"),
+        ("and so on, as I said at length ...", "und so weiter, wie ich schon ausführlich sagte ............"),
+        ("no end of zeros", "1000000"),
     ],
 )
 def test_what_only_looks_degenerate_is_kept(source, text):
     """Names stay as they are, a text that repeats itself is translated so, and short texts vary in length."""
-    rows, report = transfer_set(rows_of((source, "", candidates(text))), "en", "de")
-    assert rows["de"] == [text] and not report.dropped
+    rows, report = transfer_set(rows_of((source, "", candidates(text)), *USUAL), "en", "de")
+    assert rows["de"][0] == text and not report.dropped
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "我不知道我不知道我不知道我不知道。",
+        "这部电影" + "很好看，" * 5,
+        "哈哈哈哈,哈哈哈哈,哈哈哈哈,哈哈哈哈,",
+        "h" + "a" * 40,
+        "der Film ist " + "sehr schön und auch noch " * 4,
+    ],
+)
+def test_repetition_is_seen_without_spaces(text):
+    """Words split at spaces are none in Chinese, and a text that ran away within a word was learnt from."""
+    source = "I do not know what to say about a film like that"
+    _, report = transfer_set(rows_of((source, "", candidates(text)), *USUAL), "en", "de")
+    assert report.dropped == {"repeating itself": 1}
+
+
+CHINESE = "然而委员会认为这些建议没有充分考虑小企业的处境也没有说明费用由谁承担因此要求在年底之前提交新的草案"
+ENGLISH = (
+    "The committee found, however, that these proposals do not take sufficient account of the situation of small "
+    "businesses and fail to explain who is to bear the costs; it therefore asks that a new draft be submitted before "
+    "the end of the year, together with an assessment of its consequences"
+)
+
+
+def written_in(source, target, *odd):
+    """Rows of texts of all lengths, cut alike in both languages, and a few pairs more."""
+    parts = [(source[: len(source) * part // 20], target[: len(target) * part // 20]) for part in range(4, 21)]
+    return rows_of(*((one, "", candidates(other)) for one, other in (*parts, *odd)))
+
+
+@pytest.mark.parametrize("source, target", [(ENGLISH, CHINESE), (CHINESE, ENGLISH)], ids=["to", "from"])
+def test_lengths_are_measured_by_what_is_usual(source, target):
+    """Chinese needs a fifth of the characters of English: measured one to one, every faithful translation was lost."""
+    assert len(ENGLISH) > 3 * len(CHINESE) + 20
+    kept, report = transfer_set(written_in(source, target), "en", "de")
+    assert len(kept) == 17 and not report.dropped
+    short, long = (source, target[: len(target) // 4]), (source[: len(source) // 4], target)
+    kept, report = transfer_set(written_in(source, target, short, long), "en", "de")
+    assert len(kept) == 17 and report.dropped == {"too long or too short": 2}
+
+
+def test_what_was_cut_is_not_what_is_usual():
+    """Candidates that ran on to `max_length` made every finished one look too short."""
+    endless = candidates(*["ja " * 99] * 2, finished=False)
+    rows = rows_of(*((source, "", [*translations, *endless]) for source, _, translations in USUAL))
+    kept, report = transfer_set(rows, "en", "de")
+    assert kept["en"] == TEXTS and report.dropped == {"not finished": 60}
 
 
 def test_a_transfer_set_of_nothing_is_refused():
@@ -227,3 +357,11 @@ def test_a_transfer_set_of_nothing_is_refused():
         transfer_set(CLEAN, "en", "de", "first")
     with pytest.raises(ValueError, match="needs the columns teacher_translations"):
         transfer_set(CLEAN.remove_columns(TRANSLATIONS), "en", "de")
+
+
+def test_a_row_without_a_reference_has_no_closest():
+    """Texts without a reference, added to those with one, ended in a TypeError of sacreBLEU."""
+    rows = rows_of(("he sleeps", "er schläft", candidates("er schläft")), ("a dog", None, candidates("ein Hund")))
+    with pytest.raises(ValueError, match="row 1 of column 'de' has no reference to come close to, and 0 more"):
+        transfer_set(rows, "en", "de", "closest")
+    assert transfer_set(rows, "en", "de")[0]["de"] == ["er schläft", "ein Hund"]

@@ -52,7 +52,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     Raises:
         ImportError: when Liger Kernel is asked for and not installed.
         ValueError: when teacher and student have different vocabularies, a dataset has no `labels`, or it carries
-            stored `teacher_logits`.
+            stored `teacher_logits`, or when the data collator pads on the left.
     """
 
     args: Seq2SeqDistillationTrainingArguments
@@ -72,6 +72,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         tokenizer = kwargs.get("processing_class")
         if kwargs.get("data_collator") is None and isinstance(tokenizer, PreTrainedTokenizerBase):
             kwargs["data_collator"] = DataCollatorForSeq2Seq(tokenizer)
+        _check_padding_side(kwargs.get("data_collator"))
         super().__init__(model, args, teacher=as_seq2seq_teacher(teacher, args.teacher_dtype), **kwargs)
         check_output_sizes(self.teacher, self.model)
         classes = self.accelerator.unwrap_model(self.model).get_output_embeddings().weight.shape[0]
@@ -215,6 +216,14 @@ def _check_arguments(args: Any) -> None:
         )
     if args.use_liger_kernel and not is_liger_kernel_available():
         raise ImportError("use_liger_kernel needs Liger Kernel: pip install 'hfdistill[liger]'.")
+
+
+def _check_padding_side(data_collator: Any) -> None:
+    if getattr(getattr(data_collator, "tokenizer", None), "padding_side", None) == "left":
+        raise ValueError(
+            "the data collator pads on the left, so that a text's positions, and its loss, would depend on what else "
+            "is in its batch: set tokenizer.padding_side = 'right'."
+        )
 
 
 def _check_columns(name: str, dataset: Any) -> None:

@@ -33,6 +33,7 @@ class SoftTargetMaker:
     """
 
     description = "Soft targets"
+    unit = "examples"
     store_class = SoftTargetStore
 
     def __init__(
@@ -123,7 +124,7 @@ class SoftTargetMaker:
         hidden = total is None or not self.state.is_main_process
         unsaved: dict[bytes, Any] = {}
         saved_at = time.monotonic()
-        with tqdm(total=total, desc=self.description, unit=" examples", disable=hidden) as bar:
+        with tqdm(total=total, desc=self.description, unit=f" {self.unit}", disable=hidden) as bar:
             for start in range(0, len(mine), self.batch_size):
                 rows = mine[start : start + self.batch_size]
                 answers = self.answers(model, tokens, rows)

@@ -68,11 +68,14 @@ def translate_batch(
 ) -> list[str]:
     """The translations of texts that go through the model together, as in `translate`."""
     translator: Any = model.eval()
+    # Padding on the left would shift the texts' positions, each by what else is in the batch.
     inputs = processing_class(
-        list(texts), padding=True, truncation=True, max_length=max_length, return_tensors="pt"
+        list(texts), padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
     ).to(model.device)
+    # A model's own `max_new_tokens` would come before `max_length`.
+    settings: dict[str, Any] = {} if isinstance(model, CTranslate2Model) else {"max_new_tokens": None}
     with torch.inference_mode():
-        tokens = translator.generate(**inputs, num_beams=num_beams, do_sample=False, max_length=max_length)
+        tokens = translator.generate(**inputs, num_beams=num_beams, do_sample=False, max_length=max_length, **settings)
     decoded = processing_class.batch_decode(tokens, skip_special_tokens=True)
     return [text.strip() for text in decoded]
 

@@ -330,3 +330,19 @@ def test_a_teacher_by_name_is_a_translator(tmp_path):
     trainer = make_seq2seq_trainer(tmp_path, student, make_pairs(4), teacher=str(tmp_path / "teacher"))
     assert isinstance(trainer.teacher, Seq2SeqTeacher)
     assert distance(weights(trainer.teacher.model), weights(make_seq2seq(seed=2))) == 0
+
+
+@pytest.mark.parametrize("brings", [True, False])
+def test_a_collator_that_pads_on_the_left_is_refused(tmp_path, brings):
+    """Where labels are of one length only the sources are padded, and a text's loss depended on the batch."""
+    student, tokenizer = make_seq2seq(), make_tokenizer()
+    tokenizer.padding_side = "left"
+    collator = DataCollatorForSeq2Seq(tokenizer, model=student) if brings else None
+    with pytest.raises(ValueError, match="pads on the left.*set tokenizer.padding_side = 'right'"):
+        Seq2SeqDistillationTrainer(
+            student,
+            make_seq2seq_args(tmp_path, alpha=0.0),
+            train_dataset=make_pairs(4),
+            processing_class=tokenizer,
+            data_collator=collator,
+        )
