@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.data import hub_errors
+from hfdistill.data import hub_errors, load_tokenizer
 
 
 def load_classifier(name: str, **head: Any) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
@@ -26,19 +26,3 @@ def load_classifier(name: str, **head: Any) -> tuple[PreTrainedTokenizerBase, Pr
     tokenizer = load_tokenizer(name)
     with hub_errors(name):
         return tokenizer, AutoModelForSequenceClassification.from_pretrained(name, **trainable, **head)
-
-
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """A tokenizer, from a folder or the Hub.
-
-    Raises:
-        HubUnreachableError: when the Hub is asked and does not answer.
-        OSError: when there is nothing of this name.
-        ValueError: when what is there has no tokenizer.
-    """
-    with hub_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ValueError(f"{name!r} has no tokenizer: save the one of the model there, tokenizer.save_pretrained(...).")
-    return tokenizer

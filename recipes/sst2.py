@@ -35,9 +35,15 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, s
 
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
 from hfdistill.augmentation import augment, augmentation_report, load_augmenter
-from hfdistill.classifiers import load_classifier, load_tokenizer
+from hfdistill.classifiers import load_classifier
 from hfdistill.command_line import own_command, plain_errors, say
-from hfdistill.data import TextClassificationData, hub_errors, load_hub_dataset, text_classification_dataset
+from hfdistill.data import (
+    TextClassificationData,
+    hub_errors,
+    load_hub_dataset,
+    load_tokenizer,
+    text_classification_dataset,
+)
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
 from hfdistill.export import export_onnx
 from hfdistill.label_spaces import label_names

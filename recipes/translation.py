@@ -25,7 +25,6 @@ from accelerate import PartialState
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import (
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -34,17 +33,18 @@ from translation_options import HUB_TEACHER, Recipe, RecipeTrainingArguments, ar
 
 from hfdistill import (
     Seq2SeqDistillationTrainer,
+    Seq2SeqTeacher,
     make_student,
     pseudo_translations,
     token_soft_targets,
     transfer_set,
 )
 from hfdistill.command_line import own_command, plain_errors, say
-from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, translation_dataset
+from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, load_tokenizer, translation_dataset
 from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.model_card import CardFacts
 from hfdistill.run_folder import begin_run, train_and_save, write_report
-from hfdistill.seq2seq import check_translator, set_languages
+from hfdistill.seq2seq import check_translator, languages_agree, set_languages
 from hfdistill.translation import (
     CTranslate2Model,
     check_ctranslate2,
@@ -88,19 +88,16 @@ def main() -> None:
         notes.append(f"The student learnt from the teacher's translations: {found}")
 
     # ---- Student, and the same student without a teacher ----
-    student_tokenizer = tokenizer
-    if recipe.student_vocab_size:
-        read = [*both_sides(texts["train"], data), *data.dataset["train"][data.target][:]]
-        student_tokenizer = joint_tokenizer(read, recipe.student_vocab_size, recipe.max_length)
+    student_tokenizer = prepare_tokenizer(recipe, data, texts["train"], tokenizer)
     dataset = tokenize(texts, data, student_tokenizer, recipe.max_length)
-    if recipe.student_vocab_size:
+    if student_tokenizer is not tokenizer:
         tell_cut_texts(dataset, recipe.max_length)
     say("Training the student.")
     word = "word" in recipe.methods
     student_args = args if word else args.for_labels_only(str(folder), push_to_hub=args.push_to_hub)
+    asked = Seq2SeqTeacher(teacher, tokenizer, dtype=args.teacher_dtype) if word else None
     if recipe.soft_targets:
-        dataset = ask_once(recipe, args, teacher, dataset, tokenizer)
-    asked = teacher if word and not recipe.soft_targets else None
+        dataset, asked = ask_once(recipe, args, asked, dataset, student_tokenizer), None
     trainer = Seq2SeqDistillationTrainer(
         new_student(student_tokenizer), student_args, teacher=asked, **on(dataset, student_tokenizer, args)
     )
@@ -148,15 +145,7 @@ def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedToken
         how = {"dropout": recipe.teacher_dropout, "max_length": recipe.max_length}
         return tokenizer, small_marian(tokenizer, encoder_layers, decoder_layers, width, **how)
     name = recipe.teacher_name_or_path or HUB_TEACHER
-    with hub_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        teacher = AutoModelForSeq2SeqLM.from_pretrained(name, dtype="float32" if recipe.train_teacher else "auto")
-    if recipe.source_tag and recipe.target_tag:
-        set_languages(teacher, tokenizer, recipe.source_tag, recipe.target_tag)
-    elif hasattr(tokenizer, "src_lang") and teacher.generation_config.forced_bos_token_id is None:
-        raise ValueError("the teacher speaks many languages: name two with --source_tag and --target_tag.")
-    check_translator(teacher, tokenizer, recipe.max_length)
-    return tokenizer, teacher
+    return load_translator(recipe, name, "float32" if recipe.train_teacher else "auto")
 
 
 def check_means(recipe: Recipe, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -194,6 +183,30 @@ def let_translate(
     return DatasetDict({**data.dataset, "train": train_split}), report
 
 
+def prepare_tokenizer(
+    recipe: Recipe, data: TranslationData, read: Dataset, tokenizer: PreTrainedTokenizerBase
+) -> PreTrainedTokenizerBase:
+    """The student's: its own, one trained on what it reads, or its teacher's."""
+    if recipe.student_name_or_path:
+        return load_tokenizer(recipe.student_name_or_path)
+    if not recipe.student_vocab_size:
+        return tokenizer
+    texts = [*both_sides(read, data), *data.dataset["train"][data.target][:]]
+    return joint_tokenizer(texts, recipe.student_vocab_size, recipe.max_length)
+
+
+def load_translator(recipe: Recipe, name: str, dtype: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    tokenizer = load_tokenizer(name)
+    with hub_errors(name):
+        model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=dtype)
+    if recipe.source_tag and recipe.target_tag:
+        set_languages(model, tokenizer, recipe.source_tag, recipe.target_tag)
+    elif not languages_agree(model, tokenizer):
+        raise ValueError(f"{name} speaks many languages: name two with --source_tag and --target_tag.")
+    check_translator(model, tokenizer, recipe.max_length)
+    return tokenizer, model
+
+
 def student_maker(
     recipe: Recipe, seed: int, teacher: PreTrainedModel
 ) -> Callable[[PreTrainedTokenizerBase], PreTrainedModel]:
@@ -214,6 +227,8 @@ def student_maker(
     def new_student(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         set_seed(seed)
         width = recipe.student_hidden_size
+        if recipe.student_name_or_path:
+            return load_translator(recipe, recipe.student_name_or_path, "float32")[1]
         if recipe.student_vocab_size:
             width = width or config.d_model
             return small_marian(tokenizer, encoder_layers, decoder_layers, width, max_length=recipe.max_length)
@@ -260,13 +275,13 @@ def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, args: RecipeTra
 def ask_once(
     recipe: Recipe,
     args: RecipeTrainingArguments,
-    teacher: PreTrainedModel,
+    teacher: Seq2SeqTeacher,
     dataset: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
 ) -> DatasetDict:
     """The splits that are trained and evaluated on, with the teacher's answers to their target tokens."""
     splits = DatasetDict({name: dataset[name] for name in ("train", "validation")})
-    how = {"method": recipe.soft_targets, "temperature": args.temperature, "dtype": args.teacher_dtype}
+    how = {"method": recipe.soft_targets, "temperature": args.temperature}
     return token_soft_targets(teacher, splits, tokenizer, **how)
 
 

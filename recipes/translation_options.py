@@ -72,6 +72,9 @@ class Recipe:
             "choices": ("sampled", "top_k"),
         },
     )
+    student_name_or_path: str | None = field(
+        default=None, metadata={"help": "A pretrained student, Hub or folder, in place of one that is made here."}
+    )
     student_num_encoder_layers: int | None = field(default=None, metadata={"help": "Default: as many as the teacher."})
     student_num_decoder_layers: int | None = field(
         default=None, metadata={"help": "Default: a third of the teacher's."}
@@ -125,6 +128,12 @@ class Recipe:
             raise ValueError("--unlabeled_file is for the teacher to translate: it goes with --methods sequence.")
         if self.soft_targets and "word" not in self.methods:
             raise ValueError("--soft_targets are the teacher's answers word by word: they go with --methods word.")
+        shape = (self.student_num_encoder_layers, self.student_num_decoder_layers, self.student_hidden_size)
+        if self.student_name_or_path and (any(shape) or self.student_vocab_size or "shrink" in self.methods):
+            raise ValueError(
+                "--student_name_or_path has layers, sizes and words of its own: leave those of --student_... out, and "
+                "shrink out of --methods."
+            )
         if self.student_hidden_size and "shrink" in self.methods:
             raise ValueError(
                 "--student_hidden_size and --methods shrink exclude one another: the teacher's layers have its own "

@@ -7,7 +7,7 @@ from hfdistill.data.classification import (
     split_validation,
     text_classification_dataset,
 )
-from hfdistill.data.hub import HubUnreachableError, hub_errors, load_hub_dataset
+from hfdistill.data.hub import HubUnreachableError, hub_errors, load_hub_dataset, load_tokenizer
 from hfdistill.data.tables import read_table
 from hfdistill.data.translation import TranslationData, translation_dataset
 
@@ -18,6 +18,7 @@ __all__ = [
     "hub_errors",
     "labelled_texts",
     "load_hub_dataset",
+    "load_tokenizer",
     "plain_texts",
     "read_table",
     "split_validation",

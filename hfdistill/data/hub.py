@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from datasets import DatasetDict, load_dataset
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 
 class HubUnreachableError(ConnectionError):
@@ -29,6 +30,22 @@ def load_hub_dataset(name: str, config: str | None = None) -> DatasetDict:
             "your own (--train_file)."
         )
     return splits
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """A tokenizer, from a folder or the Hub.
+
+    Raises:
+        HubUnreachableError: when the Hub is asked and does not answer.
+        OSError: when there is nothing of this name.
+        ValueError: when what is there has no tokenizer.
+    """
+    with hub_errors(name):
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ValueError(f"{name!r} has no tokenizer: save the one of the model there, tokenizer.save_pretrained(...).")
+    return tokenizer
 
 
 @contextmanager

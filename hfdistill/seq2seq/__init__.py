@@ -5,6 +5,7 @@ from hfdistill.seq2seq.encoder_decoders import (
     as_seq2seq_teacher,
     check_translator,
     decoder_inputs,
+    languages_agree,
     set_languages,
 )
 from hfdistill.seq2seq.token_soft_targets import token_soft_targets
@@ -16,6 +17,7 @@ __all__ = [
     "as_seq2seq_teacher",
     "check_translator",
     "decoder_inputs",
+    "languages_agree",
     "set_languages",
     "token_soft_targets",
 ]

@@ -22,8 +22,17 @@ def decoder_inputs(model: Any, labels: Tensor) -> Tensor:
         labels: Target token ids, shape `(batch, tokens)`, -100 where there is none.
 
     Raises:
-        ValueError: when the labels are padded on the left, or the model's config lacks its start or padding token.
+        ValueError: when the labels are empty, more than the model has positions for, or padded on the left, or the
+            model's config lacks its start or padding token.
     """
+    if not labels.shape[1]:
+        raise ValueError("the labels of a whole batch are empty: a decoder has nothing to read; filter such rows out.")
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and labels.shape[1] > positions:
+        raise ValueError(
+            f"the labels of a batch are {labels.shape[1]} tokens long, more than the {positions} positions of the "
+            f"{type(model).__name__}: tokenize the target texts with truncation=True and max_length={positions}."
+        )
     left_padded = (labels[:, 0] == IGNORED) & (labels != IGNORED).any(1)
     if left_padded.any():
         raise ValueError(
@@ -92,29 +101,68 @@ def set_languages(model: PreTrainedModel, tokenizer: Any, source: str, target: s
     """Makes a model of many languages (NLLB, mBART, M2M100) translate from one into another, from now on.
 
     Args:
-        model: The model; its generation config is told to begin with the target language.
+        model: The model; its generation config is told to begin as the tokenizer's target texts do in training: with
+            the target language behind the start token, or in its place (mBART-25).
         tokenizer: Its tokenizer, which marks texts with their language.
         source: The source language as the tokenizer writes it, such as `eng_Latn`, `en_XX` or `en`.
         target: The target language, likewise.
 
     Raises:
-        ValueError: when the tokenizer knows no languages, or not one of these.
+        ValueError: when the tokenizer knows no languages, or not one of these, or writes the target language where the
+            model does not begin with it.
     """
     if not hasattr(tokenizer, "src_lang"):
         raise ValueError(f"a {type(tokenizer).__name__} knows no language tags: leave them out.")
     tags = {tag: _language_id(tokenizer, tag) for tag in (source, target)}
     tokenizer.src_lang, tokenizer.tgt_lang = source, target
+    start, language = _beginning(model, tokenizer)
+    if tags[target] not in (start, language):
+        raise ValueError(
+            f"the {type(tokenizer).__name__} writes {target!r} where a {type(model).__name__} does not begin: take the "
+            "tokenizer that the teacher was trained with (for NLLB, one of legacy_behaviour=False)."
+        )
     settings: Any = model.generation_config
-    settings.forced_bos_token_id = tags[target]
+    settings.decoder_start_token_id, settings.forced_bos_token_id = start, language
+
+
+def languages_agree(model: PreTrainedModel, tokenizer: Any) -> bool:
+    """Whether a model begins its translations as it begins its tokenizer's target texts in training.
+
+    Always, where the tokenizer marks no languages. A model of many languages does after `set_languages`; otherwise it
+    may be set to one target language and its tokenizer to another, or to none.
+    """
+    if not hasattr(tokenizer, "src_lang"):
+        return True
+    if getattr(tokenizer, "tgt_lang", None) is None:
+        return False
+    settings: Any = model.generation_config
+    start = settings.bos_token_id if settings.decoder_start_token_id is None else settings.decoder_start_token_id
+    return (start, settings.forced_bos_token_id) == _beginning(model, tokenizer)
+
+
+def _beginning(model: PreTrainedModel, tokenizer: Any) -> tuple[int, int | None]:
+    """What the decoder begins a target text with in training, and the language behind it where there is one."""
+    labels = torch.tensor([tokenizer(text_target="a")["input_ids"]])
+    first = int(labels[0, 0])
+    language = first if first in _languages(tokenizer).values() else None
+    return int(decoder_inputs(model, labels)[0, 0]), language
 
 
 def _language_id(tokenizer: Any, tag: str) -> int:
-    # M2M100 writes its languages between underscores.
+    languages = _languages(tokenizer)
     for token in (tag, f"__{tag}__"):
-        if token in tokenizer.get_vocab():
-            return int(tokenizer.convert_tokens_to_ids(token))
-    known = [token for token in tokenizer.all_special_tokens if token.strip("<>") == token][:8]
-    raise ValueError(f"the teacher has no language {tag!r}; it knows {', '.join(known)}, ... (see its model card).")
+        if token in languages:
+            return languages[token]
+    known = f"it knows {', '.join([*languages][:8])}, ..." if languages else "its tokenizer lists none"
+    raise ValueError(f"the teacher has no language {tag!r}; {known} (see its model card).")
+
+
+def _languages(tokenizer: Any) -> dict[str, int]:
+    """The ids of all tokens that may be languages; ordinary pieces, such as "de", are none."""
+    if hasattr(tokenizer, "get_lang_id"):  # M2M100's languages are neither in its vocabulary nor special tokens
+        return {tag: tokenizer.get_lang_id(tag) for tag in tokenizer.lang_code_to_token}
+    marked = dict.fromkeys([*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()])
+    return {token: tokenizer.convert_tokens_to_ids(token) for token in marked if token.strip("<>[]") == token}
 
 
 def check_translator(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:

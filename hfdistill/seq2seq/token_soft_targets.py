@@ -22,7 +22,7 @@ from hfdistill.soft_targets.maker import SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore, row_key
 from hfdistill.sparse_distributions import METHODS, Entries
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS
-from hfdistill.token_reader import TokenReader
+from hfdistill.token_reader import TokenReader, max_positions
 from hfdistill.vocabularies import same_tokens, vocabulary_key
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
@@ -68,8 +68,9 @@ def token_soft_targets(
         store: The folder to keep the answers in. Default: one in the Hugging Face cache, named by what they depend on.
 
     Raises:
-        ValueError: when a tokenizer, `labels` or `input_ids` are missing, the vocabularies differ, an argument is out
-            of its range, or the teacher's answer to a row is not finite (naming the row).
+        ValueError: when a tokenizer, `labels` or `input_ids` are missing, the vocabularies differ or are two (one for
+            each side), an argument is out of its range, or a row's labels are empty or more than the teacher has
+            positions for, or its answer to them is not finite (naming the row).
         StaleSoftTargets: when `store` holds those of another teacher or other settings, saying what differs.
     """
     asked = as_seq2seq_teacher(teacher, dtype)
@@ -82,6 +83,11 @@ def token_soft_targets(
     own = asked.processing_class or processing_class
     if own is None:
         raise ValueError("token_soft_targets needs the tokenizer of the rows: pass processing_class=tokenizer.")
+    if any(getattr(tokenizer, "separate_vocabs", False) for tokenizer in (own, processing_class)):
+        raise ValueError(
+            "the tokenizer has a vocabulary for each side (separate_vocabs), and stored answers know one alone: "
+            "pass the teacher to the trainer, which asks it in every step."
+        )
     answering = Seq2SeqTeacher(asked.model, own)
     maker = TokenTargetMaker(answering, processing_class or own, (method, k, temperature), batch_size, store)
     return _over_splits(maker, dataset)
@@ -98,11 +104,24 @@ def _over_splits(maker: TokenTargetMaker, dataset: Any) -> Any:
             f"a teacher is asked about rows with input_ids and labels, and makes its decoder's inputs of the labels; "
             f"the columns are {', '.join(dataset.column_names)}."
         )
-    entries = maker.of_dataset(dataset)
     rows = dataset.with_format(None)["labels"]
+    _check_labels(rows, max_positions(maker.teacher.model.get_decoder()))
+    entries = maker.of_dataset(dataset)
     carried = [pack_row(maker.made, labels, packed) for labels, packed in zip(rows, entries, strict=True)]
     dataset = dataset.remove_columns([column for column in SOFT_TARGETS if column in dataset.column_names])
     return dataset.add_column(TEACHER_TOKENS, carried, feature=Value("large_binary"))
+
+
+def _check_labels(rows: Iterable[Sequence[int]], positions: int) -> None:
+    for row, labels in enumerate(rows):
+        if not labels:
+            raise ValueError(f"row {row} has no labels: a decoder has nothing to read; filter such rows out.")
+        tokens = len(_without_padding(labels))
+        if tokens > positions:
+            raise ValueError(
+                f"the labels of row {row} are {tokens} tokens, more than the {positions} positions of the teacher's "
+                f"decoder: tokenize the target texts with truncation=True and max_length={positions}."
+            )
 
 
 @dataclass(frozen=True)
@@ -175,10 +194,10 @@ class TokenTargetMaker(SoftTargetMaker):
         if self.own_ids.max() >= outputs:
             raise ValueError(f"the teacher chooses among {outputs} tokens, fewer than its tokenizer's {len(self.ids)}.")
         method, k, temperature = settings
-        if not 1 <= k < 2**16:
+        if k not in range(1, 2**16):
             raise ValueError(f"k must be a whole number from 1 to {2**16 - 1}; got {k}.")
         # There are no more likeliest tokens than tokens, and any number of draws.
-        k = min(k, len(self.ids)) if method == "top_k" else k
+        k = min(int(k), len(self.ids)) if method == "top_k" else int(k)
         self.made = Made(method, k, float(temperature), classes, vocabulary_key(tokenizer))
         super().__init__(teacher, batch_size, store)
 
@@ -198,7 +217,9 @@ class TokenTargetMaker(SoftTargetMaker):
         columns = tokens.select(rows).remove_columns("cut").to_list()
         offsets = torch.cat([_offsets(row) for row in columns])
         labels = _padded([row.pop("labels") for row in columns]).to(model.device)
-        inputs: dict[str, Any] = dict(self.tokenizer.pad(columns, return_tensors="pt").to(model.device))
+        # Padding on the left would shift the texts' positions, each by what else is in the batch.
+        padded = self.tokenizer.pad(columns, padding_side="right", return_tensors="pt")
+        inputs: dict[str, Any] = dict(padded.to(model.device))
         inputs |= {"decoder_input_ids": decoder_inputs(model, labels), "use_cache": False}
         wanted = labels != IGNORED
         parts, done = [], 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -63,7 +64,12 @@ def small_marian(
         width: The width, a multiple of 32: heads are 32 wide, the inner layers four times as wide.
         dropout: The share of activations dropped in training.
         max_length: The most tokens of a text on either side.
+
+    Raises:
+        ValueError: for another width.
     """
+    if width < 32 or width % 32:
+        raise ValueError(f"a Marian's heads are 32 wide, so that its width must be 32, 64, 96, ...; got {width}.")
     heads = width // 32
     config = MarianConfig(
         vocab_size=len(tokenizer),
@@ -110,14 +116,11 @@ def untrained_like(teacher: PreTrainedModel, changes: dict[str, Any], width: int
         width: Its width; the inner layers and the number of heads shrink in proportion.
 
     Raises:
-        ValueError: when the heads cannot shrink so.
+        ValueError: when the inner layers or the heads cannot shrink so, saying to which widths they can.
     """
     config: Any = copy.deepcopy(teacher.config)
     if width is not None:
-        old = config.d_model
-        for name in (*_WIDTHS, *_HEADS):
-            if isinstance(getattr(config, name, None), int):
-                setattr(config, name, _in_proportion(name, getattr(config, name), width, old))
+        _set_width(config, width)
     for name, value in changes.items():
         setattr(config, name, value)
     config.dtype, config.name_or_path = torch.float32, ""
@@ -126,7 +129,15 @@ def untrained_like(teacher: PreTrainedModel, changes: dict[str, Any], width: int
     return student
 
 
-def _in_proportion(name: str, value: int, width: int, old: int) -> int:
-    if value * width % old:
-        raise ValueError(f"{name}={value} cannot shrink from width {old} to {width} in proportion: take another width.")
-    return value * width // old
+def _set_width(config: Any, width: int) -> None:
+    named = {name: getattr(config, name, None) for name in (*_WIDTHS, *_HEADS)}
+    sizes = {name: size for name, size in named.items() if isinstance(size, int)}
+    old = config.d_model
+    step = math.lcm(*(old // math.gcd(size, old) for size in sizes.values()))
+    if width < 1 or width % step:
+        raise ValueError(
+            f"a {config.model_type} of width {old} and its heads shrink in proportion to a width of {step}, "
+            f"{2 * step}, {3 * step}, ...; got {width}."
+        )
+    for name, size in sizes.items():
+        setattr(config, name, size * width // old)

@@ -175,6 +175,28 @@ def test_the_student_for_ctranslate2_has_a_column(home, recipe, monkeypatch):
     assert "CTranslate2 in int8 against the student: greedy" in report and "% of 7 translations are the same" in report
 
 
+def test_a_named_student_goes_on_from_its_weights(home, recipe):
+    """One of the teacher's words, word by word."""
+    student, tokenizer = make_translator(seed=5)
+    for part in (student, tokenizer):
+        part.save_pretrained("student")
+    recipe(*OWN, "--methods", "word", "--student_name_or_path", "student", "--max_steps", "3")
+    trained, _, _ = complete(home / "out", ("teacher", "student"))
+    assert 0 < distance(weights(trained), weights(student)) < 0.01
+
+
+def test_a_named_student_of_other_words_learns_from_translations_alone(home, recipe, refusal):
+    """Word by word its words would be compared with others of the teacher's."""
+    student, tokenizer = make_translator(seed=5, texts=TEXTS[::2])
+    for part in (student, tokenizer):
+        part.save_pretrained("student")
+    words = ("--student_name_or_path", "student", "--max_steps", "1")
+    assert "vocabular" in refusal(*OWN, "--methods", "word", *words)
+    recipe(*OWN[:-1], "other", "--methods", "sequence", *words)
+    _, saved, _ = complete(home / "other", ("teacher", "student"))
+    assert saved.get_vocab() == tokenizer.get_vocab()
+
+
 @pytest.mark.slow
 def test_a_student_with_words_of_its_own_and_more_texts(home, recipe):
     """Another vocabulary, and source texts that nobody translated."""
@@ -223,6 +245,14 @@ def test_the_teachers_answers_are_kept(home, recipe, method):
 
 REFUSED = {
     "terms of no words": (("--methods", "sequence", "--terms", "decoder_minilm"), "--terms is about learning word by"),
+    "a named student to shrink": (
+        ("--student_name_or_path", "teacher"),
+        "leave those of --student_... out, and shrink",
+    ),
+    "a named student of a size": (
+        ("--methods", "word", "--student_name_or_path", "teacher", "--student_num_decoder_layers", "1"),
+        "has layers, sizes and words of its own",
+    ),
     "a divergence of no words": (
         ("--methods", "sequence", "--divergence", "tv"),
         "--divergence is about learning word",

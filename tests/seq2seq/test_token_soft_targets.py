@@ -79,6 +79,17 @@ def test_every_token_gets_its_own_answer(monkeypatch, family, batch_size):
     assert stored.remove_columns(COLUMN)[:] == rows[:]
 
 
+def test_an_answer_does_not_depend_on_the_padding_side():
+    """Padding on the left shifted the texts' positions, each by what else was in its batch."""
+    tokenizer, rows = make_tokenizer(), make_pairs(12)
+    tokenizer.padding_side = "left"
+    answers = [
+        token_soft_targets(make_seq2seq(seed=2), rows, tokenizer, k=6, method="top_k", batch_size=size)[COLUMN][:]
+        for size in (1, 8)
+    ]
+    assert answers[0] == answers[1]
+
+
 @pytest.mark.parametrize("method", ["top_k", "sampled"])
 def test_training_with_the_whole_distribution_is_training_with_the_teacher(tmp_path, method):
     """Nothing is missing, so nothing may differ but rounding: to float16, or to 1/60000."""
@@ -325,14 +336,36 @@ def test_what_is_missing_is_named():
         token_soft_targets(teacher, rows)
     with pytest.raises(ValueError, match="method must be one of top_k, sampled; got 'best'"):
         made(teacher, rows, method="best")
-    with pytest.raises(ValueError, match="k must be a whole number from 1"):
-        made(teacher, rows, k=0)
+    for k in (0, 2.5, 2**16):
+        with pytest.raises(ValueError, match=f"k must be a whole number from 1 to 65535; got {k}"):
+            made(teacher, rows, k=k)
     with pytest.raises(ValueError, match="rows with input_ids and labels.* the columns are input_ids, attention_mask"):
         made(teacher, rows.remove_columns("labels"))
     with pytest.raises(ValueError, match="takes a Dataset or a dict of them, not a IterableDataset"):
         made(teacher, rows.to_iterable_dataset())
     with pytest.raises(ValueError, match="keep those with token_soft_targets"):
         soft_targets(teacher, rows, make_tokenizer())
+
+
+def test_labels_that_the_teacher_cannot_read_name_their_row():
+    """An index out of range deep within the model would name no row."""
+    teacher, rows = make_seq2seq(seed=2), make_pairs(6)
+    for bad, says in (([], "row 4 has no labels"), ([5] * 33, "row 4 are 33 tokens, more than the 32 positions")):
+        labels = [*rows["labels"][:4], bad, rows["labels"][5]]
+        with pytest.raises(ValueError, match=says):
+            made(teacher, rows.remove_columns("labels").add_column("labels", labels))
+    fitting = [[5] * 32 + [-100] * 8] * 6
+    assert len(made(teacher, rows.remove_columns("labels").add_column("labels", fitting))) == 6
+
+
+def test_a_vocabulary_for_each_side_is_refused():
+    """The source's would be taken for the target's: tokens beyond it would get no probability."""
+    tokenizer = make_tokenizer()
+    tokenizer.separate_vocabs = True  # as in a MarianTokenizer of two
+    with pytest.raises(ValueError, match="a vocabulary for each side .* pass the teacher to the trainer"):
+        token_soft_targets(make_seq2seq(seed=2), make_pairs(4), tokenizer)
+    with pytest.raises(ValueError, match="a vocabulary for each side"):
+        token_soft_targets(Seq2SeqTeacher(make_seq2seq(seed=2), make_tokenizer()), make_pairs(4), tokenizer)
 
 
 def test_an_answer_that_is_not_finite_names_its_row():
