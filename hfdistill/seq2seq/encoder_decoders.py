@@ -203,15 +203,16 @@ def check_translator(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
         raise ValueError(f"max_length {max_length} is more than the {positions} positions of the teacher: lower it.")
 
 
-def as_seq2seq_teacher(teacher: Any, dtype: str | None = None) -> Teacher | None:
-    """A `Teacher` of target tokens from a model, a name or path, a `Teacher`, or `None`.
+def as_seq2seq_teacher(teacher: Any, dtype: str | None = None) -> Any:
+    """A `Teacher` of target tokens from a model, a name or path, a `Teacher`, or `None`; a list of several from theirs.
 
     Raises:
-        ValueError: for a model that does not translate, or several teachers.
+        ValueError: for a model that does not translate.
         TypeError: for anything else.
     """
-    if isinstance(teacher, (list, tuple)) and len(teacher) == 1:
-        return as_seq2seq_teacher(teacher[0], dtype)
+    if isinstance(teacher, (list, tuple)) and teacher:
+        several = [as_seq2seq_teacher(one, dtype) for one in teacher]
+        return several if len(several) > 1 else several[0]
     if isinstance(teacher, (str, os.PathLike)):
         return Seq2SeqTeacher.from_pretrained(teacher, dtype=dtype)
     if isinstance(teacher, PreTrainedModel):
@@ -227,9 +228,13 @@ def check_output_sizes(teacher: Teacher | None, student: Any) -> None:
     Raises:
         ValueError: naming both numbers.
     """
-    if not isinstance(teacher, ModelTeacher):
-        return
-    sizes = [model.get_output_embeddings().weight.shape[0] for model in (teacher.model, student)]
+    for member in () if teacher is None else teacher.members:
+        if isinstance(member, ModelTeacher):
+            _check_output_size(member.model, student)
+
+
+def _check_output_size(teacher: Any, student: Any) -> None:
+    sizes = [model.get_output_embeddings().weight.shape[0] for model in (teacher, student)]
     if sizes[0] != sizes[1]:
         raise ValueError(
             f"the teacher chooses among {sizes[0]} tokens and the student among {sizes[1]}: word by word they must "

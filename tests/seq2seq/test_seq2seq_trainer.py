@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +132,22 @@ def test_a_teacher_that_starts_with_another_token_gets_its_own(tmp_path):
     trainer = make_seq2seq_trainer(tmp_path, student, rows, teacher=teacher, max_steps=1)
     trainer.train()
     assert logs_of(trainer, "soft_target_loss")[0][0] == pytest.approx(soft_target_loss, rel=1e-4)
+
+
+def test_several_teachers_are_an_ensemble(tmp_path):
+    """A list of models was asked as if they classified."""
+    student, rows = make_seq2seq(seed=1), make_pairs(8)
+    models = [make_seq2seq(seed=2), make_seq2seq(seed=3)]
+    for part in (models[0], make_tokenizer()):
+        part.save_pretrained(tmp_path / "one")
+    losses = []
+    for teachers in ([tmp_path / "one", models[1]], [Seq2SeqTeacher(model) for model in models]):
+        trainer = make_seq2seq_trainer(tmp_path, copy.deepcopy(student), rows, teacher=teachers, max_steps=1)
+        trainer.train()
+        losses.append(logs_of(trainer, *NAMES)[0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    with pytest.raises(ValueError, match="chooses among 48 tokens and the student among 40"):
+        make_seq2seq_trainer(tmp_path, student, rows, teacher=[models[0], make_seq2seq(seed=3, vocab_size=48)])
 
 
 @pytest.mark.parametrize("tied", [True, False])
