@@ -151,10 +151,9 @@ def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedToken
 def check_means(recipe: Recipe, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuses a run that could not be finished, before hours of work."""
     check_sacrebleu()
+    student = None if recipe.student_vocab_size else student_maker(recipe, 0, teacher)(tokenizer)
     if recipe.export:
-        check_ctranslate2("marian" if recipe.student_vocab_size else teacher.config.model_type)
-    if not recipe.student_vocab_size:
-        student_maker(recipe, 0, teacher)(tokenizer)
+        check_ctranslate2("marian" if student is None else student.config.model_type)
 
 
 def both_sides(texts: Dataset, data: TranslationData) -> list[str]:
@@ -188,7 +187,7 @@ def prepare_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The student's: its own, one trained on what it reads, or its teacher's."""
     if recipe.student_name_or_path:
-        return load_tokenizer(recipe.student_name_or_path)
+        return load_translator(recipe, recipe.student_name_or_path, "float32")[0]
     if not recipe.student_vocab_size:
         return tokenizer
     texts = [*both_sides(read, data), *data.dataset["train"][data.target][:]]
