@@ -52,7 +52,9 @@ def command_parser() -> argparse.ArgumentParser:
     one = _command(commands, "soft-targets", _soft_targets, "Ask a teacher about texts once, and keep its answers.")
     one.add_argument("teacher", metavar="TEACHER", help=MODEL)
     one.add_argument("file", metavar="FILE", help="texts, with labels or without")
-    one.add_argument("output", metavar="OUTPUT.parquet", help="the rows with a column teacher_logits")
+    one.add_argument(
+        "output", metavar="OUTPUT.parquet", help="the rows with the columns teacher_logits and teacher_label"
+    )
 
     one = _command(commands, "card", _card, "Compare a student with its teacher, and write the student's model card.")
     one.add_argument("teacher", metavar="TEACHER", help=MODEL)

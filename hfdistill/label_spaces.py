@@ -1,8 +1,9 @@
 """Whether teacher and student mean the same by class 0: label spaces are compared by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from datasets import ClassLabel
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
@@ -14,6 +15,26 @@ def label_names(config: PreTrainedConfig) -> list[str] | None:
     id2label: Any = config.id2label
     names = [str(id2label[index]) for index in sorted(id2label)]
     return None if names == [f"LABEL_{index}" for index in range(len(names))] else names
+
+
+def class_column(features: Mapping[str, Any] | None) -> tuple[str, list[str]] | None:
+    """The column of a dataset's classes and their names in their order, `None` where they have none.
+
+    It is the `ClassLabel` called `label` or `labels`. Names that are the numbers themselves, as `class_encode_column`
+    makes them, name nothing.
+    """
+    columns = [name for name in ("label", "labels") if isinstance((features or {}).get(name), ClassLabel)]
+    if features is None or len(columns) != 1:
+        return None
+    names = list(features[columns[0]].names)
+    return None if names == [str(index) for index in range(len(names))] else (columns[0], names)
+
+
+def same_labels(names: Sequence[str], others: Sequence[str], in_order: bool = True) -> bool:
+    """Whether these are the same labels, whatever the case, and in the same order where that is asked for."""
+    fold = str if set(names) == set(others) else str.casefold
+    one, other = [fold(name) for name in names], [fold(name) for name in others]
+    return one == other if in_order else sorted(one) == sorted(other)
 
 
 def label_order(
@@ -52,12 +73,13 @@ def label_order(
     wanted = [fold(name) for name in student_names]
     if len(position) != num_teacher or set(position) != set(wanted):
         raise ValueError(
-            f"teacher and student name their labels differently: {_some(teacher_names)} against "
-            f"{_some(student_names)}; give both the same id2label, in any order."
+            f"teacher and student name their labels differently: {some_names(teacher_names)} against "
+            f"{some_names(student_names)}; give both the same id2label, in any order."
         )
     order = [position[name] for name in wanted]
     return None if order == list(range(len(order))) else order
 
 
-def _some(names: Sequence[str]) -> str:
+def some_names(names: Sequence[str]) -> str:
+    """The names as an error shows them: the first ten."""
     return ", ".join(names[:10]) + (f", … ({len(names)} in all)" if len(names) > 10 else "")

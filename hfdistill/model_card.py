@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -15,10 +15,14 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from transformers import TrainingArguments
+from transformers import TrainerState, TrainingArguments
+from transformers.modelcard import TASK_MAPPING
 
 from hfdistill.report import Comparison
+from hfdistill.report.rendering import markdown_table
 
+#: What `Trainer` logs with an evaluation that says nothing of the student's answers.
+COSTS = ("runtime", "_per_second", "_time")
 FORMULA = "loss = Σ weight · term; soft targets: T² · D(softmax(teacher / T), softmax(student / T))"
 
 
@@ -27,29 +31,42 @@ class CardFacts:
     """What a card says beside what the trainer knows.
 
     Args:
-        teacher: The teacher's name on the Hub, or a word for it. A local path is never printed: its last part is.
-        dataset: The dataset's name on the Hub, or a word for it; likewise.
+        teacher: The teacher's name on the Hub, or a word for it; of several, each. A local path is never printed: its
+            last part is.
+        dataset: The dataset's name on the Hub, or a word for it; likewise. Empty when it is not known.
         comparison: The measured models.
         command: The words of the command that was run. Local paths are shortened to their last part, and a token is
             left out.
         licence: The teacher's licence, as its card says it.
         labelled_rows: How many rows had labels.
         unlabelled_rows: How many had none and were labelled by the teacher alone.
-        task: The Hub's name of what the student does.
+        task: The Hub's name of what the student does, or several; `None` when it is not known.
         emissions_grams: CO₂ equivalents of the training in grams, as codecarbon measured them.
         notes: Sentences on how the student came about.
+        evaluation: Without a comparison, the student's figures on the evaluation set by name.
+        base_model: The name on the Hub of the model that the student was made of, where that is not the teacher.
+        dataset_tags: The datasets' names on the Hub, where `dataset` is a word for them.
+        dataset_args: Which part of the dataset it was, such as its configuration.
+        language: The language of the texts, or several.
+        tags: More tags for the Hub.
     """
 
-    teacher: str
-    dataset: str
+    teacher: str | Sequence[str]
+    dataset: str | Sequence[str]
     comparison: Comparison | None = None
     command: Sequence[str] = ()
     licence: str | None = None
     labelled_rows: int | None = None
     unlabelled_rows: int = 0
-    task: str = "text-classification"
+    task: str | Sequence[str] | None = "text-classification"
     emissions_grams: float | None = None
     notes: Sequence[str] = ()
+    evaluation: Mapping[str, float] = field(default_factory=dict)
+    base_model: str | None = None
+    dataset_tags: str | Sequence[str] = ()
+    dataset_args: str | Sequence[str] = ()
+    language: str | Sequence[str] | None = None
+    tags: str | Sequence[str] = ()
 
 
 def teacher_licence(name: str) -> str | None:
@@ -74,6 +91,43 @@ def measured_emissions(folder: str | os.PathLike[str]) -> float | None:
         return 1000 * sum(float(row["emissions"]) for row in csv.DictReader(file))
 
 
+def task_of(model: object) -> str | None:
+    """The Hub's name of what models of this class do; `None` for encoder-decoders, which may translate or summarize."""
+    classes = {base.__name__ for base in type(model).__mro__}
+    known: dict[str, Any] = TASK_MAPPING
+    tasks = [task for task, mapping in known.items() if classes & set(mapping.values())]
+    if not tasks:  # a wrapper, or a class of one's own
+        return "text-classification"
+    return None if tasks[-1] == "text2text-generation" else tasks[-1]
+
+
+def evaluation_of(state: TrainerState, best_is_loaded: bool) -> dict[str, float]:
+    """The figures of the student's last evaluation by name, the training `step` first; empty when there was none.
+
+    Args:
+        state: What a `Trainer` remembers.
+        best_is_loaded: Whether the best model takes the last one's place when training ends.
+    """
+    ended = max((place for place, log in enumerate(state.log_history) if "train_runtime" in log), default=-1)
+    since = [log for log in state.log_history[ended + 1 :] if _figures(log)]
+    logs = since or [log for log in state.log_history if _figures(log)]
+    if not logs:
+        return {}
+    best = state.best_global_step if best_is_loaded and not since else None
+    step = best or logs[-1]["step"]
+    # Each of several evaluation sets has a log of its own.
+    figures = [_figures(log) for log in logs if log["step"] == step]
+    return {"step": step, **{name: value for each in figures for name, value in each.items()}}
+
+
+def _figures(log: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name.removeprefix("eval_"): value
+        for name, value in log.items()
+        if name.startswith("eval_") and not name.endswith(COSTS) and isinstance(value, (int, float))
+    }
+
+
 def model_card(
     name: str, terms: Sequence[Mapping[str, Any]], training: Mapping[str, Any], facts: CardFacts
 ) -> ModelCard:
@@ -85,14 +139,16 @@ def model_card(
         training: Names and values of the training arguments worth telling.
         facts: The rest.
     """
+    base_model, tasks = _base_model(facts), _listed(facts.task)
     data = ModelCardData(
+        language=_listed(facts.language) or None,
         license=facts.licence,
         library_name="transformers",
-        pipeline_tag=facts.task,
-        tags=["distillation", "hfdistill"],
-        base_model=facts.teacher if _is_hub_name(facts.teacher) else None,
-        base_model_relation="finetune" if _is_hub_name(facts.teacher) else None,
-        datasets=[facts.dataset] if _is_hub_name(facts.dataset) else None,
+        pipeline_tag=tasks[0] if tasks else None,
+        tags=list(dict.fromkeys(["distillation", "hfdistill", *_listed(facts.tags), *tasks[1:]])),
+        base_model=base_model,
+        base_model_relation="finetune" if base_model else None,
+        datasets=_dataset_tags(facts) or None,
         model_name=name,
         eval_results=_eval_results(facts),
         metrics=list(facts.comparison.models["student"].metrics) if facts.comparison else None,
@@ -116,11 +172,14 @@ def _sections(
 ) -> list[str]:
     sections = [
         f"# {name}",
-        f"A student distilled from `{_shown(facts.teacher)}` on `{_shown(facts.dataset)}`. It is a plain transformers "
-        "model and loads without any other package.",
+        f"A student distilled from {_quoted(facts.teacher)}{_on_dataset(facts)}. It is a plain transformers model and "
+        "loads without any other package.",
     ]
     if facts.comparison is not None:
         sections += ["## What was lost", facts.comparison.markdown(), _reading(facts.comparison)]
+    elif facts.evaluation:
+        rows = [[figure, str(_short(value))] for figure, value in facts.evaluation.items()]
+        sections += ["## On the evaluation set", markdown_table(["figure", "student"], rows)]
     sections += facts.notes
     sections += ["## Limits", _limits(facts)]
     if terms:
@@ -157,9 +216,11 @@ def _limits(facts: CardFacts) -> str:
         "card warns of holds here too. "
     )
     if facts.comparison is None:
-        return text + "Nothing was measured yet: compare it with its teacher on texts of your own before you use it."
+        measured = "The figures are the student's alone" if facts.evaluation else "Nothing was measured yet"
+        return f"{text}{measured}: compare it with its teacher on texts of your own before you use it."
+    datasets = ", ".join(map(_shown, _listed(facts.dataset))) or "one dataset"
     return text + (
-        f"The figures are of {_shown(facts.dataset)} alone; texts of another kind, length or language were not tried. "
+        f"The figures are of {datasets} alone; texts of another kind, length or language were not tried. "
         "On rare classes and long texts a small model tends to lose more than the mean says."
     )
 
@@ -190,11 +251,11 @@ def _rows_sentence(facts: CardFacts) -> str:
 def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
     if facts.comparison is None:
         return None
-    name = _shown(facts.dataset)
+    name = ", ".join(map(_shown, _listed(facts.dataset))) or "a dataset"
     return [
         EvalResult(
-            task_type=facts.task,
-            dataset_type=facts.dataset if _is_hub_name(facts.dataset) else name,
+            task_type=next(iter(_listed(facts.task)), "other"),
+            dataset_type=next(iter(_dataset_tags(facts)), name),
             dataset_name=name,
             dataset_split=facts.comparison.split,
             metric_type=metric,
@@ -205,13 +266,46 @@ def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
     ]
 
 
-def _is_hub_name(name: str) -> bool:
+def _base_model(facts: CardFacts) -> str | None:
+    """The one model on the Hub that the student comes from, where that is known."""
+    if facts.base_model is not None:
+        return facts.base_model if _may_be_on_hub(facts.base_model) else None
+    teachers = _listed(facts.teacher)
+    return teachers[0] if len(teachers) == 1 and _is_hub_name(teachers[0]) else None
+
+
+def _dataset_tags(facts: CardFacts) -> list[str]:
+    return [name for name in _listed(facts.dataset_tags) if _may_be_on_hub(name)] or [
+        name for name in _listed(facts.dataset) if _is_hub_name(name)
+    ]
+
+
+def _on_dataset(facts: CardFacts) -> str:
+    part = f" ({_quoted(facts.dataset_args)})" if _listed(facts.dataset_args) else ""
+    return f" on {_quoted(facts.dataset)}{part}" if _listed(facts.dataset) else ""
+
+
+def _listed(given: str | Sequence[str] | None) -> list[str]:
+    """One or several, without the empty."""
+    return [one for one in ([given] if isinstance(given, str) else given or ()) if one]
+
+
+def _quoted(names: str | Sequence[str]) -> str:
+    return ", ".join(f"`{_shown(name)}`" for name in _listed(names))
+
+
+def _may_be_on_hub(name: str) -> bool:
     """Whether this may be a repository's name: a local folder's path is not for the world to read."""
     try:
         validate_repo_id(name)
     except HFValidationError:
         return False
-    return "/" in name and not os.path.exists(name)
+    return not os.path.exists(name)
+
+
+def _is_hub_name(name: str) -> bool:
+    """Likewise for what may be a word as well: without its owner a name is not taken for a repository's."""
+    return "/" in name and _may_be_on_hub(name)
 
 
 def _shown(name: str) -> str:

@@ -44,6 +44,7 @@ class Objective(nn.Module):
         terms: For each name a weight, a number or a `Schedule`, and a `Term`.
 
     Raises:
+        TypeError: for anything but a weight and a `Term` under a name.
         ValueError: when no term has a weight but 0, or a weight is negative or not a finite number.
 
     Example:
@@ -55,6 +56,7 @@ class Objective(nn.Module):
 
     def __init__(self, terms: Mapping[str, tuple[Weight, Term]]) -> None:
         super().__init__()
+        _check_terms(terms)
         self.weights = {name: _checked_weight(name, weight) for name, (weight, _) in terms.items()}
         if all(weight == 0 for weight in self.weights.values()):
             raise ValueError(
@@ -219,14 +221,21 @@ class Objective(nn.Module):
         return cls({name: (weight, TERMS[name].from_args(args, problem_type)) for name, weight in weights.items()})
 
 
-def parse_terms(words: Iterable[str]) -> dict[str, float]:
-    """Reads `["labels:0.3", "soft_targets"]`, where a missing weight is 1.
+def term_words(terms: str | Mapping[str, float] | Iterable[str]) -> list[str]:
+    """Terms as `name:weight` words, from words, from one text of them, or from weights by name."""
+    if isinstance(terms, Mapping):
+        return [f"{name}:{weight}" for name, weight in terms.items()]
+    return terms.split() if isinstance(terms, str) else list(terms)
+
+
+def parse_terms(words: str | Mapping[str, float] | Iterable[str]) -> dict[str, float]:
+    """Reads `["labels:0.3", "soft_targets"]`, where a missing weight is 1; see `term_words`.
 
     Raises:
         ValueError: for an unknown or repeated term, listing those there are, or a weight that is not a number.
     """
     weights: dict[str, float] = {}
-    for word in words:
+    for word in term_words(words):
         name, _, weight = word.partition(":")
         if name not in TERMS:
             listing = "\n".join(f"  {term.name}: {_first_line(term)}" for term in TERMS.values())
@@ -251,6 +260,16 @@ def _first_line(term: type[Term]) -> str:
 def _log_name(name: str, term: Term) -> str:
     # Only under the term's own name: two terms of one class would share their place in the logs.
     return term.log_name if term.log_name and name == term.name else f"{name}_loss"
+
+
+def _check_terms(terms: object) -> None:
+    given = terms.values() if isinstance(terms, Mapping) else [terms]
+    for one in given:
+        if not (isinstance(one, (tuple, list)) and len(one) == 2 and isinstance(one[1], Term)):
+            raise TypeError(
+                f"an Objective takes a weight and a Term under each name, as in {{'labels': (0.3, Labels())}}, got "
+                f"{terms!r}; words such as labels:0.3 are for the training arguments' terms."
+            )
 
 
 def _checked_weight(name: str, weight: Weight) -> Weight:

@@ -7,14 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset, IterableDataset
+from datasets import ClassLabel, Dataset, IterableDataset
 from torch import Tensor
 from transformers.utils import logging
 
-from hfdistill.teachers import PREFIX, SOFT_TARGETS, ModelTeacher, Teacher
+from hfdistill.teachers import PREFIX, SOFT_TARGETS, TEACHER_LABEL, ModelTeacher, Teacher
 from hfdistill.token_reader import TokenReader
 
 logger = logging.get_logger(__name__)
+
+NO_HOLES = (
+    "where a row has no label write -100, as in dataset.map(lambda row: {{'{column}': -100 if row['{column}'] is None "
+    "else row['{column}']}})"
+)
 
 
 def add_teacher_columns(dataset: Any, teacher: Teacher | None) -> Any:
@@ -23,7 +28,8 @@ def add_teacher_columns(dataset: Any, teacher: Teacher | None) -> Any:
     Rows that carry soft targets already are left as they are.
 
     Raises:
-        ValueError: when some rows have soft targets and others do not, or the teacher's text columns are missing.
+        ValueError: when some rows have soft targets or a label and others have none, or the teacher's text columns are
+            missing.
     """
     if isinstance(dataset, dict):
         return type(dataset)({name: add_teacher_columns(split, teacher) for name, split in dataset.items()})
@@ -80,20 +86,51 @@ def warn_of_cut_rows(cut: int, rows: int, max_length: int) -> None:
 
 
 def _check_columns(dataset: Any, columns: Sequence[str], teacher: Teacher | None) -> None:
-    known = {*SOFT_TARGETS, *(teacher.columns if teacher else ())}
+    known = {*SOFT_TARGETS, TEACHER_LABEL, *(teacher.columns if teacher else ())}
     for column in columns:
         # transformers' heads swallow unknown arguments, so a misnamed column would be passed over in silence.
         if column.startswith(PREFIX) and column not in known and difflib.get_close_matches(column, known):
             close = difflib.get_close_matches(column, known)[0]
             logger.warning("The column %s is not read by the teacher; is %s meant?", column, close)
-    for column in set(SOFT_TARGETS) & set(columns) if isinstance(dataset, Dataset) else ():
-        missing = dataset.select_columns(column).with_format("arrow")[:][column].is_null()
-        empty = [row for row, is_missing in enumerate(missing.to_pylist()) if is_missing]
-        if empty:
-            raise ValueError(
-                f"row {empty[0]} and {len(empty) - 1} more have no {column} while others do: run soft_targets over the "
-                "whole dataset after putting its parts together."
-            )
+    if isinstance(dataset, Dataset):
+        for column in set(SOFT_TARGETS) & set(columns):
+            _refuse_empty(dataset, column, "run soft_targets over the whole dataset after putting its parts together")
+        # In tensors a hole is NaN, which counts for no label; of lists of rows nobody could make a batch.
+        for column in {"label", "labels"} & set(columns) if dataset.format["type"] is None else ():
+            _refuse_empty(dataset, column, NO_HOLES.format(column=column))
+
+
+def _refuse_empty(dataset: Dataset, column: str, way_out: str) -> None:
+    missing = dataset.select_columns(column).with_format("arrow")[:][column].is_null()
+    empty = [row for row, is_missing in enumerate(missing.to_pylist()) if is_missing]
+    if empty:
+        raise ValueError(f"row {empty[0]} and {len(empty) - 1} more have no {column} while others do: {way_out}.")
+
+
+def stored_label_names(*datasets: Any) -> list[str] | None:
+    """The order of labels in which the soft targets of these datasets, or dicts of them, stand; `None` if not known.
+
+    Raises:
+        ValueError: when they stand in different orders.
+    """
+    flat = [split for one in datasets for split in (one.values() if isinstance(one, dict) else [one])]
+    known = [split.features or {} for split in flat if isinstance(split, (Dataset, IterableDataset))]
+    answered = [features for features in known if set(SOFT_TARGETS) & set(features)]
+    kinds = [features[TEACHER_LABEL] for features in answered if TEACHER_LABEL in features]
+    orders = [list(kind.names) for kind in kinds if isinstance(kind, ClassLabel)]
+    if len(orders) < len(kinds):
+        logger.warning(
+            "The column %s has lost its names, as in JSON and CSV, so the soft targets are taken to be in the "
+            "student's order; tell theirs with dataset.cast_column(%r, ClassLabel(names=[...])).",
+            TEACHER_LABEL,
+            TEACHER_LABEL,
+        )
+    if any(order != orders[0] for order in orders):
+        raise ValueError(
+            "the soft targets of the datasets stand in different orders of labels, as their columns teacher_label say: "
+            "make them with the same label_names=[...]."
+        )
+    return orders[0] if orders else None
 
 
 class TeacherCollator:

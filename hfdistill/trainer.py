@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,14 +17,15 @@ from transformers.utils import logging
 
 from hfdistill.captures import ask
 from hfdistill.evaluation import EvaluationSums
+from hfdistill.label_spaces import label_names
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
-from hfdistill.model_card import CardFacts, model_card, told_arguments
+from hfdistill.model_card import CardFacts, evaluation_of, model_card, task_of, told_arguments
 from hfdistill.objective import Loss, Objective
 from hfdistill.objective_state import average_gradients
 from hfdistill.objective_trainer import ObjectiveTrainer
-from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
+from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns, stored_label_names
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite, is_ensemble
-from hfdistill.trainer_checks import check_problem_types, check_signal, refuse_what_cannot_work
+from hfdistill.trainer_checks import check_class_names, check_problem_types, check_signal, refuse_what_cannot_work
 from hfdistill.training_args import DistillationTrainingArguments
 from hfdistill.transfer_sets import labeled_share_sampler
 from hfdistill.vocabularies import check_vocabularies
@@ -35,7 +37,8 @@ class DistillationTrainer(ObjectiveTrainer):
     """A `transformers.Trainer` whose student learns from a teacher as well as from labels.
 
     Where the rows carry `teacher_logits` (made once by `soft_targets`), these are the teacher's answer, unless a term
-    needs more than logits; otherwise the teacher is asked in every step.
+    needs more than logits; otherwise the teacher is asked in every step. The stored logits are put into the student's
+    order of labels where the rows name theirs (`teacher_label`).
 
     The gradient does not depend on how a batch is cut into micro-batches, ranks or padding: each term is a sum over
     its items divided by their number in the whole optimizer step.
@@ -54,8 +57,10 @@ class DistillationTrainer(ObjectiveTrainer):
     `eval_loss` is the objective where the teacher is consulted, and the labels' loss where it is not.
 
     Raises:
-        ValueError: when teacher and student answer different questions or read different vocabularies, several GPUs
-            are used without a launcher, or an argument cannot be honoured.
+        ValueError: when teacher and student answer different questions or read different vocabularies, the rows number
+            their labels otherwise than the student, several GPUs are used without a launcher, or an argument cannot be
+            honoured.
+        TypeError: when `args` are those of another trainer.
     """
 
     # Our loss is a sum over the items of a micro-batch divided by their number in the whole step: `Trainer` must not
@@ -74,7 +79,7 @@ class DistillationTrainer(ObjectiveTrainer):
         **kwargs: Any,
     ) -> None:
         args = DistillationTrainingArguments("tmp_trainer") if args is None else args
-        refuse_what_cannot_work(model, args, teacher, kwargs)
+        refuse_what_cannot_work(model, args, teacher, {**kwargs, "objective": objective})
         self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype, args.combination)
         self._stored = StoredTeacher(args.combination)
         # An ensemble that was made elsewhere brings its own combination.
@@ -83,6 +88,9 @@ class DistillationTrainer(ObjectiveTrainer):
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
+        for name, dataset in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
+            check_class_names(name, dataset, label_names(self._student_config))
+        self._stored.names = stored_label_names(self.train_dataset, self.eval_dataset)
         self._stored.align(self._student_config)
         if self.teacher is not None:
             self.teacher.align(self._student_config)
@@ -314,17 +322,39 @@ class DistillationTrainer(ObjectiveTrainer):
 
     # ---- The card ----
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Writes the student's card into the output folder: teacher, objective, figures from `card_facts`."""
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Writes the student's card into the output folder: teacher, objective, figures.
+
+        The figures are those of `card_facts`, or of the last evaluation. The arguments mean what they do in `Trainer`,
+        and go before what `card_facts` says.
+        """
         if not self.is_world_process_zero():
             return
-        name = Path(self.hub_model_id or self.args.output_dir or "student").name
-        facts = self.card_facts or CardFacts(teacher=self._teacher_name(), dataset="")
+        dataset = dataset_tags if dataset is None else dataset
+        told: dict[str, Any] = {"language": language, "licence": license, "tags": tags, "base_model": finetuned_from}
+        told |= {"task": tasks, "dataset_tags": dataset_tags, "dataset": dataset, "dataset_args": dataset_args}
+        facts = self.card_facts or self._known_facts()
+        told["evaluation"] = facts.evaluation or evaluation_of(self.state, self.args.load_best_model_at_end)
+        facts = dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})
+        name = model_name or Path(self.hub_model_id or self.args.output_dir or "student").name
         card = model_card(name, self.stages.describe(), told_arguments(self.args), facts)
         card.save(Path(str(self.args.output_dir)) / "README.md")
 
-    def _teacher_name(self) -> str:
-        return (self.teacher.name if self.teacher else "") or "a teacher"
+    def _known_facts(self) -> CardFacts:
+        names = [member.name for member in self.teacher.members if member.name] if self.teacher else []
+        task = task_of(self.accelerator.unwrap_model(self.model))
+        return CardFacts(teacher=names or "a teacher", dataset="", task=task)
 
     # ---- Evaluation ----
 
@@ -352,20 +382,29 @@ class DistillationTrainer(ObjectiveTrainer):
         if self._evaluation is None:
             self._evaluation = EvaluationSums(self.current_objective, self._problem_type, self.accelerator)
         self._evaluation.add(student, teacher, batch)
+        loss = None
+        if "loss" in self.args.include_for_metrics:  # only then: reading it out makes an accelerator wait
+            loss = torch.tensor(self._evaluation.loss_of_last_batch(), device=self.args.device)
         if prediction_loss_only:
-            return None, None, None
-        return None, self._answers(student), inputs.get("labels")
+            return loss, None, None
+        return loss, self._answers(student), inputs.get("labels")
 
     def _answers(self, student: Any) -> Any:
         """What an evaluation gathers of the student's output, for its metrics."""
         return student.logits.detach()
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
         """`Trainer`'s loop, with each term's exact mean and the agreement with the teacher in its metrics."""
         self._evaluation = None
-        output = super().evaluation_loop(*args, **kwargs)
-        prefix = kwargs.get("metric_key_prefix", "eval")
-        metrics = {f"{prefix}_{name}": value for name, value in self._take_means().items()}
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._take_means().items()}
         return output._replace(metrics={**(output.metrics or {}), **metrics})
 
     def _take_means(self) -> dict[str, float]:

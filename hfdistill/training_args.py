@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, PROJECTION_INITS, TERMS
 from hfdistill.losses.layer_maps import parse_layer_map
-from hfdistill.objective import parse_terms
+from hfdistill.objective import parse_terms, term_words
 from hfdistill.schedules import SHAPES, Schedule
 from hfdistill.stages import parse_stages
 from hfdistill.teachers import COMBINATIONS, Combination
@@ -45,7 +45,7 @@ class DistillationTrainingArguments(TrainingArguments):
         divergence: D: `forward_kl`, `reverse_kl`, `js`, `ce`, `mse` (on logits, no temperature) or `tv`.
         js_beta: The teacher's share of the mixture in `js`, in (0, 1).
         standardize_logits: Compare z-scores of the logits (Sun et al. 2024); needs three classes or more.
-        terms: The whole objective as `name:weight` words, in place of alpha and the weights.
+        terms: The whole objective as `name:weight` words, or weights by name, in place of alpha and the weights.
         stages: Several objectives, one after the other, such as `"hidden_states:1 minilm:1 epochs=2"` and
             `"labels:0.5 soft_targets:0.5 epochs=3"`: each with its length in epochs or in steps, a learning-rate
             schedule and an optimizer of its own, and `learning_rate=...` where it is another one. They replace
@@ -133,7 +133,10 @@ class DistillationTrainingArguments(TrainingArguments):
         # A search casts a trial's value to the type of the default: an int here would turn 2.7 into 2.
         for name in ("temperature", "alpha", "js_beta"):
             setattr(self, name, float(getattr(self, name)))
+        self.terms = None if self.terms is None else term_words(self.terms)
+        self.stages = [self.stages] if isinstance(self.stages, str) else self.stages
         self.check_ranges()
+        self._check_best_model()
         self._fit_to_stages()
 
     def check_ranges(self) -> None:
@@ -178,14 +181,26 @@ class DistillationTrainingArguments(TrainingArguments):
         if value is not None and not allowed(value):
             raise ValueError(f"{name} must be {range_}; got {value}.")
 
+    def _check_best_model(self) -> None:
+        """Refuses to choose the best model by losses that mean something else at each point of training."""
+        if not (self.load_best_model_at_end and self.metric_for_best_model in ("loss", "eval_loss")):
+            return
+        weighs_by_alpha = not (self.stages or self.terms)
+        changing = {
+            "stages": len(parse_stages(self.stages or [])) > 1,
+            "temperatures": self.temperature_end is not None,
+            "alphas": self.alpha_end is not None and weighs_by_alpha,
+        }
+        if any(changing.values()):
+            told = " or ".join(name for name, changes in changing.items() if changes)
+            raise ValueError(
+                f"the losses of two {told} cannot be compared: set metric_for_best_model to a metric of the task, such "
+                "as accuracy, or leave load_best_model_at_end off."
+            )
+
     def _fit_to_stages(self) -> None:
         """Lets the run be as long as its stages."""
         stages = parse_stages(self.stages or [])
-        if len(stages) > 1 and self.load_best_model_at_end and self.metric_for_best_model in ("loss", "eval_loss"):
-            raise ValueError(
-                "the losses of two stages cannot be compared: set metric_for_best_model to a metric of the task, such "
-                "as accuracy, or leave load_best_model_at_end off."
-            )
         total = sum(stage.length for stage in stages)
         if stages and stages[0].unit == "epochs":
             self.num_train_epochs = total
@@ -236,7 +251,7 @@ class DistillationTrainingArguments(TrainingArguments):
     @property
     def objective_settings(self) -> tuple[object, ...]:
         """All that an objective is built from: when it is another, so is the objective."""
-        weights = (*(self.terms or ()), *self.response_weights.items(), self.label_smoothing_factor)
+        weights = (*term_words(self.terms or ()), *self.response_weights.items(), self.label_smoothing_factor)
         hidden_states = (*self.layer_map, self.hidden_state_loss, self.projection_init)
         layers = (*(self.stages or ()), *hidden_states, self.relation_heads)
         return weights, layers, self.temperature_over_time, self.divergence, self.js_beta, self.standardize_logits

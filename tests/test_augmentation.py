@@ -201,3 +201,15 @@ def test_columns_of_the_old_text_are_refused(text_dataset, tiny_bert, tokenizer)
         augment(text_dataset, [NGrams()], ["sentence"], "label", copies=0)
     with pytest.raises(ValueError, match="needs an augmenter"):
         augment(text_dataset, [], ["sentence"], "label")
+
+
+@pytest.mark.parametrize("augmenters", [["masking"], "masking", Masking("[MASK]")], ids=str)
+def test_names_of_augmenters_are_refused(text_dataset, augmenters):
+    """The recipes take names, so that one tries them here; the way from a name to an augmenter is told."""
+    with pytest.raises(TypeError, match="takes a list of augmenters, got .*by their names with load_augmenter"):
+        augment(text_dataset, augmenters, ["sentence"], "label")
+
+
+def test_one_column_is_a_name(text_dataset):
+    """Its letters are no columns."""
+    assert len(augment(text_dataset, [Shout()], "sentence", "label")) == 60

@@ -47,7 +47,12 @@ def test_soft_targets_are_kept_beside_every_column(home, capsys):
     """The file is a dataset to train on: its rows, in their order, with the teacher's answer to each."""
     main(["soft-targets", "teacher", "test.tsv", "soft.parquet"])
     rows = Dataset.from_parquet("soft.parquet")
-    assert rows["sentence"][:] == TEXTS and rows.column_names == ["sentence", "label", "teacher_logits"]
+    assert rows["sentence"][:] == TEXTS and rows.column_names == [
+        "sentence",
+        "label",
+        "teacher_logits",
+        "teacher_label",
+    ]
     assert np.shape(rows["teacher_logits"][:]) == (30, 2) and "30 rows with teacher_logits" in capsys.readouterr().out
 
 

@@ -4,10 +4,11 @@ import logging
 
 import pytest
 import torch
+from datasets import ClassLabel, Features, Value
 from transformers import BertConfig
 from transformers.utils import logging as transformers_logging
 
-from hfdistill.label_spaces import label_names, label_order
+from hfdistill.label_spaces import class_column, label_names, label_order, same_labels
 
 
 def order(teacher, student):
@@ -89,3 +90,29 @@ def test_without_names_the_order_is_taken_to_be_the_same_and_said_so(teacher, st
         transformers_logging.disable_propagation()
     said = "Only one of teacher and student names its labels (no, yes)" in caplog.text
     assert said == (teacher is not None or student is not None)
+
+
+@pytest.mark.parametrize("column", ["label", "labels"])
+def test_the_classes_of_a_dataset_are_those_of_its_label_column(column):
+    """The languages of the rows would be taken for the answers to them."""
+    language, classes = ClassLabel(names=["en", "de"]), ClassLabel(names=["no", "yes"])
+    assert class_column(Features({"lang": language, column: classes})) == (column, ["no", "yes"])
+    assert class_column(Features({"lang": language})) is None
+    assert class_column(Features({"lang": language, column: Value("int64")})) is None
+    assert class_column(Features({"label": classes, "labels": classes})) is None
+    assert class_column(None) is None
+
+
+def test_numbers_are_no_names_of_classes():
+    """`class_encode_column` makes names of numbers, which would differ from every model's."""
+    assert class_column(Features({"label": ClassLabel(num_classes=2)})) is None
+    assert class_column(Features({"label": ClassLabel(names=["1", "0"])})) == ("label", ["1", "0"])
+
+
+def test_the_same_labels_in_the_same_order():
+    """Names that differ in case only are the same ones, unless both cases are there."""
+    assert same_labels(["NO", "Yes"], ["no", "yes"])
+    assert not same_labels(["yes", "no"], ["no", "yes"])
+    assert same_labels(["yes", "no"], ["No", "yes"], in_order=False)
+    assert not same_labels(["A", "a"], ["a", "A"])
+    assert not same_labels(["no"], ["no", "yes"], in_order=False)

@@ -6,11 +6,21 @@ import re
 
 import pytest
 from huggingface_hub import ModelCard
-from tiny import make_args, make_model, make_rows, make_trainer
+from tiny import accuracy, make_args, make_model, make_rows, make_trainer
+from tiny_seq2seq import FAMILIES, make_pairs, make_seq2seq, make_seq2seq_trainer
+from transformers import BertConfig, BertForTokenClassification, TrainerState
 
 from hfdistill import Objective, Schedule
 from hfdistill.losses import Labels, SoftTargets
-from hfdistill.model_card import CardFacts, measured_emissions, model_card, teacher_licence, told_arguments
+from hfdistill.model_card import (
+    CardFacts,
+    evaluation_of,
+    measured_emissions,
+    model_card,
+    task_of,
+    teacher_licence,
+    told_arguments,
+)
 from hfdistill.report import Comparison, ModelFigures
 
 HUB = {"teacher": "somebody/bert-large", "dataset": "stanfordnlp/sst2"}
@@ -234,3 +244,104 @@ def test_limits_are_told(comparison):
     """With figures or without, a reader learns what they do not say."""
     assert "## Limits" in card_of(CardFacts("t", "d", comparison=comparison)).text
     assert "Nothing was measured yet" in card_of(CardFacts("t", "d")).text
+
+
+# ---- What the trainer knows, and what it is told ----
+
+
+def card_in(folder):
+    return ModelCard.load(folder / "README.md")
+
+
+def test_the_last_evaluation_is_told_where_nothing_was_compared(tmp_path):
+    """A pushed student with figures in its logs would be shown as one that nobody has measured."""
+    rows = make_rows(8)
+    given = {"eval_dataset": rows, "compute_metrics": accuracy}
+    trainer = make_trainer(tmp_path, make_model(1), rows, teacher=make_model(2), given=given)
+    trainer.train()
+    metrics = trainer.evaluate()
+    trainer.create_model_card()
+    header, *table = table_below(card_in(tmp_path), "On the evaluation set")
+    assert header == ["figure", "student"]
+    names = ["loss", "label_loss", "soft_target_loss", "agreement", "accuracy"]
+    told = {name: f"{metrics[f'eval_{name}']:.4g}" for name in names}
+    assert dict(table) == {"step": "2", **told}
+    assert "Nothing was measured yet" not in card_in(tmp_path).text
+
+
+def test_the_figures_are_those_of_the_model_that_is_there():
+    """The last evaluation in training is not that of the best model, which took the last one's place at its end."""
+    logs = [
+        {"step": 2, "loss": 1.0},
+        {"step": 2, "eval_a_loss": 0.5, "eval_a_runtime": 9.0},
+        {"step": 2, "eval_b_loss": 0.6, "eval_b_samples_per_second": 9.0},
+        {"step": 4, "eval_a_loss": 0.8},
+        {"step": 4, "train_runtime": 1.0},
+    ]
+    state = TrainerState(log_history=logs, best_global_step=2)
+    assert evaluation_of(state, best_is_loaded=True) == {"step": 2, "a_loss": 0.5, "b_loss": 0.6}
+    assert evaluation_of(state, best_is_loaded=False) == {"step": 4, "a_loss": 0.8}
+    state.log_history.append({"step": 4, "eval_a_loss": 0.4})
+    assert evaluation_of(state, best_is_loaded=True) == {"step": 4, "a_loss": 0.4}
+    assert evaluation_of(TrainerState(), best_is_loaded=True) == {}
+
+
+def test_a_dataset_without_a_name_is_not_named(tmp_path):
+    """An empty name in code marks is a hole in the first sentence."""
+    teacher = make_model(2)
+    make_trainer(tmp_path, make_model(1), make_rows(4), teacher=teacher).create_model_card()
+    assert "A student distilled from `a teacher`. It is" in card_in(tmp_path).text
+    teacher.config.name_or_path = "somebody/bert-large"
+    make_trainer(tmp_path, make_model(1), make_rows(4), teacher=teacher).create_model_card()
+    assert "A student distilled from `somebody/bert-large`. It is" in card_in(tmp_path).text
+    assert card_in(tmp_path).data.base_model == "somebody/bert-large"
+
+
+def test_each_of_several_teachers_is_named(tmp_path):
+    """Names in one text would be shown as one path, of which the last part is left."""
+    teachers = [make_model(2), make_model(3)]
+    for teacher, name in zip(teachers, ("somebody/bert", "somebody/other"), strict=True):
+        teacher.config.name_or_path = name
+    make_trainer(tmp_path, make_model(1), make_rows(4), teacher=teachers).create_model_card()
+    assert "distilled from `somebody/bert`, `somebody/other`. It is" in card_in(tmp_path).text
+    assert card_in(tmp_path).data.base_model is None
+
+
+@pytest.mark.parametrize("facts", [None, CardFacts("a word", "other/words", licence="apache-2.0")])
+def test_what_push_to_hub_is_told_stands_in_the_card(tmp_path, facts):
+    """`Trainer` passes it on to the card: a licence or a language that is dropped is missing in every search."""
+    trainer = make_trainer(tmp_path, make_model(1), make_rows(4), teacher=make_model(2))
+    trainer.card_facts = facts
+    told = {"license": "mit", "tags": "tiny", "model_name": "Foo", "finetuned_from": "bert-base-uncased"}
+    told |= {"tasks": ["token-classification", "fill-mask"], "dataset": "GLUE SST-2", "dataset_tags": "glue"}
+    trainer.create_model_card("en", **told, dataset_args="sst2")
+    card = card_in(tmp_path)
+    data = card.data
+    assert (data.language, data.license, data.datasets) == (["en"], "mit", ["glue"])
+    assert (data.base_model, data.pipeline_tag) == ("bert-base-uncased", "token-classification")
+    assert data.tags == ["distillation", "hfdistill", "tiny", "fill-mask"]
+    assert "# Foo\n" in card.text and "on `GLUE SST-2` (`sst2`). It is" in card.text
+    trainer.create_model_card(dataset=["somebody/one", "somebody/two"], finetuned_from=str(tmp_path))
+    assert card_in(tmp_path).data.datasets == ["somebody/one", "somebody/two"]
+    assert "on `somebody/one`, `somebody/two`. It is" in card_in(tmp_path).text
+    assert str(tmp_path) not in str(card_in(tmp_path))
+
+
+def test_the_task_is_that_of_the_models_class():
+    """A pipeline takes its task from the card: that of a classifier of texts fails for one of tokens."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+
+    class Own(BertForTokenClassification):
+        pass
+
+    assert task_of(make_model()) == "text-classification"
+    assert task_of(Own(BertConfig(vocab_size=40, **sizes))) == "token-classification"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_encoder_decoder_is_no_classifier(tmp_path, family):
+    """Whether it translates or summarizes is known to who trained it: no task is better than a wrong one."""
+    make_seq2seq_trainer(
+        tmp_path, make_seq2seq(family), make_pairs(4, family), teacher=make_seq2seq(family, 1)
+    ).create_model_card()
+    assert "pipeline_tag" not in card_in(tmp_path).data.to_dict()

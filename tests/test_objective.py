@@ -199,6 +199,15 @@ def test_refuses_to_learn_from_nothing(terms):
         Objective(terms)
 
 
+@pytest.mark.parametrize(
+    "terms", [{"labels": 0.3}, {"labels": Labels()}, {"labels": (Labels(), 0.3)}, ["labels:0.3"], "labels:0.3"], ids=str
+)
+def test_says_what_it_takes(terms):
+    """The weights by name, or the words of the training arguments, are the first things that one tries."""
+    with pytest.raises(TypeError, match="takes a weight and a Term under each name, as in {'labels': "):
+        Objective(terms)
+
+
 # ---- Each row, for evaluation ----
 
 
@@ -318,6 +327,12 @@ def test_arguments_reach_their_terms(tmp_path):
 def test_parse_terms():
     assert parse_terms(["labels:0.3", "soft_targets"]) == {"labels": 0.3, "soft_targets": 1.0}
     assert list(parse_terms(["decoupled:1e-2", "labels:0"])) == ["decoupled", "labels"]
+
+
+@pytest.mark.parametrize("terms", [{"labels": 0.3, "soft_targets": 1}, "labels:0.3 soft_targets"], ids=str)
+def test_terms_are_weights_by_name_or_one_text_as_well(terms):
+    """A mapping that is read as its names alone weighs each of them 1."""
+    assert parse_terms(terms) == {"labels": 0.3, "soft_targets": 1.0}
 
 
 def test_unknown_term_lists_those_there_are():

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from datasets import ClassLabel, DatasetDict, concatenate_datasets
 from tiny import (
     distance,
+    logs_of,
     make_args,
     make_model,
     make_rows,
+    make_tokenizer,
     make_trainer,
     stored,
     weights,
 )
+from transformers import TrainingArguments
 
-from hfdistill import DistillationTrainer, ModelTeacher
+from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets, trainer_checks
+from hfdistill.losses import Labels
 
 # ---- What is refused ----
 
@@ -48,6 +55,34 @@ def test_data_parallel_is_refused(tmp_path):
     args._n_gpu = 2
     with pytest.raises(ValueError, match="2 GPUs.*accelerate launch"):
         DistillationTrainer(model=make_model(1), args=args, train_dataset=make_rows())
+
+
+def test_arguments_of_another_trainer_are_refused(tmp_path):
+    """The first that they lack would be named, as an attribute, in place of what they are."""
+    with pytest.raises(TypeError, match="must be DistillationTrainingArguments here, got TrainingArguments"):
+        DistillationTrainer(make_model(1), TrainingArguments(str(tmp_path), report_to="none"))
+
+
+def test_label_smoothing_beside_an_objective_is_refused(tmp_path):
+    """The objective's own label term does not know of it, and would learn from hard labels."""
+    given = {"objective": Objective({"labels": (1.0, Labels())})}
+    with pytest.raises(ValueError, match=r"label_smoothing_factor would be ignored.*Labels\(label_smoothing=0.1\)"):
+        make_trainer(tmp_path, make_model(1), make_rows(), given=given, label_smoothing_factor=0.1)
+    given = {"objective": Objective({"labels": (1.0, Labels(label_smoothing=0.1))})}
+    make_trainer(tmp_path, make_model(1), make_rows(), given=given, label_smoothing_factor=0.1)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "ClassLabel"])
+def test_rows_without_a_label_say_so_by_a_number(tmp_path, kind):
+    """Holes in the column, as of parts put together, end in a collator's complaint about nesting."""
+    labelled = make_rows(4)
+    labelled = labelled if kind == "numbers" else labelled.cast_column("labels", ClassLabel(names=["a", "b", "c"]))
+    rows = concatenate_datasets([labelled, make_rows(4, seed=1).remove_columns("labels")])
+    with pytest.raises(ValueError, match="row 4 and 3 more have no labels while others do: .* write -100, as in "):
+        make_trainer(tmp_path, make_model(1), rows, teacher=make_model(2))
+    # What the error says to do:
+    rows = rows.map(lambda row: {"labels": -100 if row["labels"] is None else row["labels"]})
+    make_trainer(tmp_path, make_model(1), rows, teacher=make_model(2), max_steps=1).train()
 
 
 def test_values_set_after_the_arguments_were_checked_are_checked_again(tmp_path):
@@ -92,3 +127,109 @@ def test_labels_of_other_names_are_refused(tmp_path):
     teacher = named(make_model(2), {0: "red", 1: "green", 2: "blue"})
     with pytest.raises(ValueError, match="red.*against.*cold"):
         make_trainer(tmp_path, named(make_model(1), ABC), make_rows(), teacher=teacher)
+
+
+CAB = {0: "hot", 1: "cold", 2: "mild"}
+WAY_OUT = "the student cold, mild, hot: bring them into the student's order with dataset.align_labels_with_mapping"
+
+
+def in_order(rows, id2label, column="labels"):
+    """The rows with their labels as classes of these names."""
+    rows = rows if column == "labels" else rows.rename_column("labels", column)
+    return rows.cast_column(column, ClassLabel(names=list(id2label.values())))
+
+
+@pytest.mark.parametrize("column", ["label", "labels"])
+def test_rows_that_number_their_labels_otherwise_are_refused(tmp_path, column):
+    """Label 0 of the rows is not the student's: the labels would say the opposite of the teacher."""
+    rows, student = in_order(make_rows(), BCA, column), named(make_model(1), ABC)
+    teacher, plain = named(make_model(2), ABC), make_rows()
+    with pytest.raises(ValueError, match=f"train_dataset numbers its labels mild, hot, cold and {WAY_OUT}"):
+        make_trainer(tmp_path, student, rows, teacher=teacher)
+    for split, where in [
+        (rows, ""),
+        (DatasetDict(one=plain, two=rows), r"\['two'\]"),
+        (rows.to_iterable_dataset(), ""),
+    ]:
+        with pytest.raises(ValueError, match=f"eval_dataset{where} numbers its labels mild, hot, cold and {WAY_OUT}"):
+            make_trainer(tmp_path, student, plain, teacher=teacher, given={"eval_dataset": split})
+    aligned = rows.align_labels_with_mapping(student.config.label2id, column)
+    make_trainer(tmp_path, student, aligned, teacher=teacher, given={"eval_dataset": aligned})
+
+
+def test_rows_of_other_labels_are_refused(tmp_path):
+    """Their numbers would fit."""
+    rows = in_order(make_rows(), {0: "red", 1: "mild", 2: "cold"})
+    with pytest.raises(ValueError, match="labels red, mild, cold and the student cold, mild, hot: where they mean the"):
+        make_trainer(tmp_path, named(make_model(1), ABC), rows)
+    renamed = rows.cast_column("labels", ClassLabel(names=["Cold", "MILD", "hot"]))
+    make_trainer(tmp_path, named(make_model(1), ABC), renamed)
+
+
+def test_rows_whose_labels_are_called_otherwise_altogether_are_taken_with_a_warning(tmp_path, monkeypatch):
+    """Many datasets say neg and pos where the model says NEGATIVE and POSITIVE."""
+    said = []
+    monkeypatch.setattr(trainer_checks.logger, "warning", lambda text, *words: said.append(text % words))
+    make_trainer(tmp_path, named(make_model(1), ABC), in_order(make_rows(), {0: "frost", 1: "fair", 2: "heat"}))
+    assert said == [
+        "train_dataset numbers its labels frost, fair, heat and the student cold, mild, hot: they are taken to mean "
+        "the same in this order."
+    ]
+
+
+def test_a_student_without_names_takes_any_rows(tmp_path):
+    """A model that was never told what its labels are called could be trained on no dataset of classes."""
+    make_trainer(tmp_path, make_model(1), in_order(make_rows(), CAB))
+    numbers = {0: "0", 1: "1", 2: "2"}  # as class_encode_column calls them
+    make_trainer(tmp_path, named(make_model(1), ABC), in_order(make_rows(), numbers))
+
+
+def with_labels_of(order, teacher):
+    """A student that answers as the teacher does, its labels in another order."""
+    student = named(copy.deepcopy(teacher), order)
+    theirs = [list(teacher.config.id2label.values()).index(name) for name in order.values()]
+    with torch.no_grad():
+        for parameter in (student.classifier.weight, student.classifier.bias):
+            parameter.copy_(parameter[theirs].clone())
+    return student
+
+
+@pytest.mark.parametrize("when", ["no classes", "aligned before", "aligned after"])
+@pytest.mark.parametrize("order", [ABC, CAB])
+def test_stored_soft_targets_are_put_into_the_students_order(tmp_path, when, order):
+    """No teacher is there to compare with: in the order of teacher or rows, the student learns other labels."""
+    teacher, rows, tokenizer = named(make_model(2), ABC), make_rows(), make_tokenizer()
+    student = with_labels_of(order, teacher)
+    if when == "no classes":
+        collected = soft_targets(teacher, rows, tokenizer)
+    elif when == "aligned before":
+        rows = in_order(rows, BCA).align_labels_with_mapping(student.config.label2id, "labels")
+        collected = soft_targets(teacher, rows, tokenizer)
+    else:
+        collected = soft_targets(teacher, in_order(rows, BCA), tokenizer)
+        collected = collected.align_labels_with_mapping(student.config.label2id, "labels")
+    trainer = make_trainer(tmp_path, student, collected, given={"eval_dataset": collected}, alpha=1.0)
+    figures = trainer.evaluate()
+    assert figures["eval_agreement"] == 1.0
+    assert figures["eval_soft_target_loss"] == pytest.approx(0, abs=1e-6)
+    trainer.train()
+    assert logs_of(trainer, "soft_target_loss")[0][0] == pytest.approx(0, abs=1e-6)
+
+
+def test_stored_soft_targets_of_other_labels_are_refused(tmp_path):
+    """Emotions for temperatures, and no teacher to compare with."""
+    collected = soft_targets(named(make_model(2), ABC), make_rows(), make_tokenizer())
+    with pytest.raises(ValueError, match="cold, mild, hot against red, green, blue"):
+        make_trainer(tmp_path, named(make_model(1), {0: "red", 1: "green", 2: "blue"}), collected)
+    # Without the answers their names say nothing.
+    bare = collected.remove_columns("teacher_logits")
+    make_trainer(tmp_path, named(make_model(1), {0: "red", 1: "green", 2: "blue"}), bare)
+
+
+def test_soft_targets_in_two_orders_are_refused(tmp_path):
+    """Only one of the two could be put into the student's order."""
+    teacher = named(make_model(2), ABC)
+    orders = [list(names.values()) for names in (ABC, BCA)]
+    one, other = (soft_targets(teacher, make_rows(), make_tokenizer(), label_names=names) for names in orders)
+    with pytest.raises(ValueError, match="in different orders of labels.*the same label_names"):
+        make_trainer(tmp_path, named(make_model(1), ABC), one, given={"eval_dataset": {"a": one, "b": other}})

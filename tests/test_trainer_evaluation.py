@@ -91,6 +91,28 @@ def test_rows_without_labels_are_evaluated_on_the_teacher(tmp_path):
     assert {"eval_soft_target_loss", "eval_agreement"} <= metrics.keys()
 
 
+@pytest.mark.parametrize("without", [lambda rows: unlabel(rows, range(16)), lambda rows: rows.remove_columns("labels")])
+def test_without_labels_the_loss_is_the_rest_of_the_objective(tmp_path, without):
+    """A run that chooses its best model by this loss would end after its first epoch, for there would be none."""
+    student, rows, teacher, settings = live()
+    given = {"eval_dataset": without(rows)}
+    best = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
+    trainer = make_trainer(tmp_path, student, rows, teacher=teacher, given=given, **settings, **best)
+    metrics = trainer.evaluate()
+    expected = naive_soft_target_loss(logits_of(student, rows), logits_of(teacher, rows), 2.0)
+    assert metrics["eval_loss"] == pytest.approx(0.4 * expected, rel=1e-5)
+    trainer.train()
+    assert trainer.state.best_metric is not None
+
+
+def test_where_nothing_is_measured_there_is_no_loss(tmp_path):
+    """A 0 would be the best loss that there can be."""
+    student, rows, teacher, settings = live()
+    given = {"eval_dataset": unlabel(rows, range(16))}
+    trainer = make_trainer(tmp_path, student, rows, teacher=teacher, given=given, teacher_at_eval=False, **settings)
+    assert "eval_loss" not in trainer.evaluate()
+
+
 @pytest.mark.parametrize("kind", [MULTI, REGRESSION])
 def test_agreement_is_of_decisions(tmp_path, kind):
     """Many labels are as many decisions, by sigmoid; a regression makes none."""
@@ -134,6 +156,29 @@ def test_predict_returns_the_students_logits_in_order(tmp_path):
     np.testing.assert_allclose(output.predictions, logits_of(student, rows).numpy(), atol=1e-5)
     assert output.label_ids.tolist() == rows["labels"]
     assert {"final_loss", "final_label_loss", "final_agreement", "final_accuracy"} <= output.metrics.keys()
+
+
+def test_a_prefix_may_be_given_by_its_place(tmp_path):
+    """As `Trainer` takes it; half of the figures would stand under another name."""
+    student, rows, _, settings = stored()
+    trainer = make_trainer(tmp_path, student, rows, given={"compute_metrics": accuracy}, **settings)
+    output = trainer.evaluation_loop(trainer.get_test_dataloader(rows), "", None, None, "final")
+    assert {"final_loss", "final_agreement", "final_accuracy"} <= output.metrics.keys()
+    assert not [name for name in output.metrics if name.startswith("eval_")]
+
+
+def test_metrics_can_ask_for_the_losses(tmp_path):
+    """`include_for_metrics` as in `Trainer`: each batch's loss for each of its rows; `eval_loss` is still exact."""
+    student, rows, teacher, settings = live(12)
+    seen = []
+    given = {"eval_dataset": rows, "compute_metrics": lambda prediction: seen.append(prediction.losses) or {}}
+    changes = {**settings, "include_for_metrics": ["loss"], "per_device_eval_batch_size": 8}
+    metrics = make_trainer(tmp_path, student, rows, teacher=teacher, given=given, **changes).evaluate()
+    batches = [rows.select(range(8)), rows.select(range(8, 12))]
+    first, last = (naive(student, batch, logits_of(teacher, batch), 0.4, 2.0)[0] for batch in batches)
+    assert seen[0][:8].tolist() == pytest.approx([first] * 8, rel=1e-5)
+    assert seen[0][8:12].tolist() == pytest.approx([last] * 4, rel=1e-5)
+    assert metrics["eval_loss"] == pytest.approx(naive(student, rows, logits_of(teacher, rows), 0.4, 2.0)[0], rel=1e-5)
 
 
 def test_compute_metrics_receives_plain_logits(tmp_path):

@@ -84,6 +84,15 @@ def test_mixed_precision_ends_with_the_training(tmp_path):
             assert torch.equal(trainer.model.eval()(**batch).logits, saved.eval()(**batch).logits)
 
 
+def test_a_compiled_student_has_a_teacher(tmp_path, monkeypatch):
+    """Accelerate compiles the teacher as well, and the run would end before its first step."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")  # the arguments leave it there for every later run
+    plain = run_case(tmp_path, "live")[0]
+    compiled = run_case(tmp_path, "live", torch_compile=True, torch_compile_backend="eager")[0]
+    names = ("loss", "label_loss", "soft_target_loss")
+    np.testing.assert_allclose(logs_of(compiled, *names), logs_of(plain, *names), rtol=1e-4)
+
+
 # ---- model_init, and problem types that nobody wrote down ----
 
 

@@ -103,6 +103,23 @@ def test_refuses_what_no_formula_allows(make_args, settings, message):
         make_args(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature_end": 1.0, "temperature_schedule": "linear"}, "the losses of two temperatures cannot be"),
+        ({"alpha_end": 0.1, "alpha_schedule": "linear"}, "the losses of two alphas cannot be compared"),
+    ],
+    ids=str,
+)
+def test_the_best_model_is_not_told_by_the_losses_of_a_schedule(make_args, settings, message):
+    """The lowest loss may be that of the mildest temperature, and the model one of the first steps."""
+    best = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
+    with pytest.raises(ValueError, match=f"{message}.*: set metric_for_best_model to a metric of the task"):
+        make_args(**settings, **best)
+    make_args(**settings, metric_for_best_model="accuracy", **best)
+    make_args(**best)
+
+
 def test_values_set_later_are_checked_when_asked(make_args):
     """A search writes past the constructor."""
     args = make_args()
@@ -130,6 +147,22 @@ def test_allows_the_ends(make_args, settings):
 
 
 # ---- What it makes of them ----
+
+
+@pytest.mark.parametrize("terms", [{"labels": 0.3, "soft_targets": 0.7}, "labels:0.3 soft_targets:0.7"], ids=str)
+def test_terms_become_words(make_args, terms):
+    """The names of a mapping alone would each weigh 1, without a word."""
+    args = make_args(terms=terms)
+    assert args.terms == ["labels:0.3", "soft_targets:0.7"]
+    later = make_args(terms=["labels:1"])
+    before, later.terms = later.objective_settings, terms
+    assert later.objective_settings == args.objective_settings != before
+    assert Objective.from_args(later).weights == {"labels": 0.3, "soft_targets": 0.7}
+
+
+def test_one_stage_is_one_text(make_args):
+    """Read letter by letter, it would be many stages of unknown terms."""
+    assert make_args(stages="labels:0.5 soft_targets epochs=2").stages == ["labels:0.5 soft_targets epochs=2"]
 
 
 @pytest.mark.parametrize("name", ["temperature", "alpha"])

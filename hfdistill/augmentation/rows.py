@@ -21,7 +21,7 @@ SOURCE = "augmented_from"
 def augment(
     dataset: Dataset,
     augmenters: Sequence[Augmenter],
-    text_columns: Sequence[str],
+    text_columns: str | Sequence[str],
     label_column: str | None = "labels",
     copies: int = 1,
     seed: int = 0,
@@ -42,15 +42,17 @@ def augment(
         The dataset, with a column `augmented_from`: the number of the row a text was made of, -1 in the old ones.
 
     Raises:
+        TypeError: for anything but a list of augmenters, such as their names.
         ValueError: for no augmenter or no copy, or columns that belong to the old text.
     """
+    text_columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns)
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}: how many texts to make of each row.")
     _check_augmentable(dataset, augmenters, text_columns, label_column)
     parts = []
     for copy in range(copies):
         made = dataset.map(
-            _Made(augmenters[copy % len(augmenters)], tuple(text_columns), label_column, f"{seed} {copy}"),
+            _Made(augmenters[copy % len(augmenters)], text_columns, label_column, f"{seed} {copy}"),
             batched=True,
             with_indices=True,
             features=Features({**dataset.features, SOURCE: Value("int64")}),
@@ -87,6 +89,11 @@ class _Made:
 def _check_augmentable(
     dataset: Dataset, augmenters: Sequence[Augmenter], text_columns: Sequence[str], label_column: str | None
 ) -> None:
+    if isinstance(augmenters, (str, Augmenter)) or not all(map(callable, augmenters)):
+        raise TypeError(
+            f"augment takes a list of augmenters, got {augmenters!r}: make them by Masking(...) and the like, or by "
+            "their names with load_augmenter(...)."
+        )
     if not augmenters:
         raise ValueError("augment needs an augmenter, such as Masking or NGrams.")
     missing = [column for column in text_columns if column not in dataset.column_names]

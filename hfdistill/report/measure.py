@@ -35,7 +35,7 @@ def compare(
     compute_metrics: Callable[[EvalPrediction], dict[str, float]],
     baseline: PreTrainedModel | None = None,
     others: Mapping[str, Classifier] | None = None,
-    text_columns: Sequence[str] = (),
+    text_columns: str | Sequence[str] = (),
     teacher_processing_class: PreTrainedTokenizerBase | None = None,
     split: str = "test",
 ) -> Comparison:
@@ -57,10 +57,15 @@ def compare(
         split: What to call the rows.
 
     Raises:
-        ValueError: when the rows have no labels, or teacher and student answer different questions.
+        TypeError: for a name or path in place of a model.
+        ValueError: when there are no rows, they have no labels or nothing to read, or teacher and student answer
+            different questions.
     """
-    labels = _labels(dataset)
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
+    _check_models(trained)
+    text_columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns)
+    _check_rows(dataset, text_columns)
+    labels = _labels(dataset)
     tokenizers = dict.fromkeys(trained, processing_class) | {"teacher": teacher_processing_class or processing_class}
     asked = {
         role: Asked(model, tokenizers[role], token_rows(model, tokenizers[role], dataset, text_columns))
@@ -97,6 +102,27 @@ def compare(
         disagreements=answers.disagreements(names, _texts(dataset, text_columns)),
         label_names=names,
     )
+
+
+def _check_models(models: Mapping[str, object]) -> None:
+    for role, model in models.items():
+        if not isinstance(model, PreTrainedModel):
+            raise TypeError(
+                f"compare measures transformers models, and as {role} it got {type(model).__name__}: load "
+                "it first, such as by AutoModelForSequenceClassification.from_pretrained(...)."
+            )
+
+
+def _check_rows(dataset: Dataset, text_columns: Sequence[str]) -> None:
+    if len(dataset) == 0:
+        raise ValueError("compare needs rows to measure on, and the dataset has none.")
+    missing = [name for name in text_columns or ("input_ids",) if name not in dataset.column_names]
+    if missing:
+        way_out = "name the columns of raw text" if text_columns else "tokenize them, or name their text"
+        raise ValueError(
+            f"compare found no column {', '.join(missing)}; the rows have {', '.join(dataset.column_names)}: {way_out} "
+            "with text_columns=[...]."
+        )
 
 
 def _labels(dataset: Dataset) -> np.ndarray:

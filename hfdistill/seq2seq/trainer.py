@@ -176,7 +176,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         step = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         if prediction_loss_only or not self.args.predict_with_generate:
             return step
-        return None, self._generate(self._prepare_inputs(inputs), gen_kwargs), step[2]
+        return step[0], self._generate(self._prepare_inputs(inputs), gen_kwargs), step[2]
 
     @torch.no_grad()
     def _generate(self, inputs: Mapping[str, Any], gen_kwargs: dict[str, Any]) -> Tensor:

@@ -10,14 +10,15 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
 from transformers import PreTrainedTokenizerBase
 
+from hfdistill.label_spaces import class_column, label_order
 from hfdistill.label_spaces import label_names as names_of
-from hfdistill.label_spaces import label_order
 from hfdistill.soft_targets.maker import SoftTargetMaker
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.teacher_columns import check_source_columns
 from hfdistill.teachers import (
     ENSEMBLE_LOGITS,
     SOFT_TARGETS,
+    TEACHER_LABEL,
     TEACHER_LOGITS,
     MediaTeacher,
     ModelTeacher,
@@ -47,6 +48,10 @@ def soft_targets(
     in the column `ensemble_logits`. The trainer takes their mean at the temperature it trains at. Each has a store of
     its own, so that another teacher costs one pass.
 
+    Where the labels have names, a column `teacher_label` holds the likeliest one (of several teachers, by their mean
+    logits). It is a `ClassLabel`, whose names are the order in which the logits stand: by them the trainer puts the
+    logits into the student's order. JSON and CSV keep no such names; `save_to_disk`, parquet and the Hub do.
+
     Rows go through the teacher sorted by length, each distinct text once; under `accelerate launch` all processes
     share the work. The logits are kept on disk under what they depend on (the teacher's weights, the tokenization,
     the text), so that a second call computes only what is new, and a killed call goes on where it was. The result is
@@ -60,7 +65,7 @@ def soft_targets(
         text_columns: The columns of raw text, one or a pair, for the teacher's tokenizer to read. Without them the
             rows must have `input_ids` that were made with the teacher's vocabulary. Of several, those without.
         label_names: The student's labels in their order; the teacher's are put into it by name. Default: the names
-            of the dataset's `ClassLabel` column, otherwise the (first) teacher's own order.
+            of the dataset's `ClassLabel` column `label` or `labels`, otherwise the (first) teacher's own order.
         batch_size: Rows a process gives the teacher at once.
         dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
         store: The folder to keep the logits in; of several teachers, each in a folder of its own within it. Default:
@@ -110,36 +115,55 @@ def _readable(
 def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: Sequence[str] | None) -> Any:
     if isinstance(dataset, dict):
         return type(dataset)({name: _over_splits(makers, split, label_names) for name, split in dataset.items()})
-    names = label_names or _class_names(dataset) or names_of(makers[0].teacher.model.config)
+    named = class_column(dataset.features)
+    names = label_names or (named and named[1]) or names_of(makers[0].teacher.model.config)
     orders = [_order(maker.teacher, names) for maker in makers]
     if isinstance(dataset, IterableDataset):
-        return _over_stream(makers, orders, dataset)
+        return _over_stream(makers, orders, dataset, names)
     for maker in makers:
         check_source_columns(maker.teacher, dataset.column_names)
     logits = [maker.of_dataset(dataset)[:, order] for maker, order in zip(makers, orders, strict=True)]
-    return _with_column(dataset, logits)
+    features = _features(len(logits), logits[0].shape[1], names)
+    dataset = dataset.remove_columns(_earlier(dataset))
+    for column, values in _columns(logits, features).items():
+        rows: list[Any] = [list(row) if values.ndim > 2 else row for row in values]
+        dataset = dataset.add_column(column, rows, feature=features[column])
+    return dataset
 
 
-def _over_stream(makers: Sequence[SoftTargetMaker], orders: Sequence[Any], dataset: IterableDataset) -> IterableDataset:
-    def answers(rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
-        logits = [maker.of_window(rows)[:, order] for maker, order in zip(makers, orders, strict=True)]
-        return {column: logits[0] if len(logits) == 1 else np.stack(logits, axis=1)}
-
+def _over_stream(
+    makers: Sequence[SoftTargetMaker], orders: Sequence[Any], dataset: IterableDataset, names: Sequence[str] | None
+) -> IterableDataset:
     config: Any = makers[0].teacher.model.config
-    column, feature = _column(len(makers), config.num_labels)
-    features = dataset.features and Features({**dataset.features, column: feature})
-    return dataset.map(answers, batched=True, batch_size=STREAM_WINDOW, features=features)
+    added = _features(len(makers), config.num_labels, names)
+
+    def answers(rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+        return _columns([maker.of_window(rows)[:, order] for maker, order in zip(makers, orders, strict=True)], added)
+
+    earlier = _earlier(dataset)
+    kept = {name: feature for name, feature in (dataset.features or {}).items() if name not in earlier}
+    features = dataset.features and Features({**kept, **added})
+    return dataset.map(answers, batched=True, batch_size=STREAM_WINDOW, features=features, remove_columns=earlier)
 
 
-def _column(teachers: int, labels: int) -> tuple[str, List]:
-    """The name and the type of the column that holds the answers of this many teachers."""
+def _features(teachers: int, labels: int, names: Sequence[str] | None) -> Features:
+    """The columns that hold the answers of this many teachers, and their types."""
     one = List(Value("float32"), length=labels)
-    return (TEACHER_LOGITS, one) if teachers == 1 else (ENSEMBLE_LOGITS, List(one, length=teachers))
+    answers = {TEACHER_LOGITS: one} if teachers == 1 else {ENSEMBLE_LOGITS: List(one, length=teachers)}
+    named = {TEACHER_LABEL: ClassLabel(names=list(names))} if names and labels > 1 else {}
+    return Features({**answers, **named})
 
 
-def _class_names(dataset: Any) -> list[str] | None:
-    named = [feature for feature in (dataset.features or {}).values() if isinstance(feature, ClassLabel)]
-    return list(named[0].names) if len(named) == 1 else None
+def _columns(logits: Sequence[np.ndarray], features: Features) -> dict[str, np.ndarray]:
+    """What is in these columns, of each teacher's logits of shape `(rows, classes)`."""
+    several = np.stack(logits, axis=1)
+    columns = {TEACHER_LOGITS: logits[0], ENSEMBLE_LOGITS: several, TEACHER_LABEL: several.mean(1).argmax(1)}
+    return {name: values for name, values in columns.items() if name in features}
+
+
+def _earlier(dataset: Any) -> list[str]:
+    """The columns of earlier answers, of all kinds: left beside the new ones, they would be another teacher's."""
+    return [column for column in (*SOFT_TARGETS, TEACHER_LABEL) if column in (dataset.column_names or ())]
 
 
 def _order(teacher: ModelTeacher, label_names: Sequence[str] | None) -> slice | list[int]:
@@ -148,11 +172,3 @@ def _order(teacher: ModelTeacher, label_names: Sequence[str] | None) -> slice | 
         return slice(None)
     order = label_order(names_of(config), label_names, config.num_labels, len(label_names))
     return slice(None) if order is None else order
-
-
-def _with_column(dataset: Dataset, logits: Sequence[np.ndarray]) -> Dataset:
-    # Of both kinds, or the answers of another teacher would be left beside these.
-    dataset = dataset.remove_columns([column for column in SOFT_TARGETS if column in dataset.column_names])
-    column, feature = _column(len(logits), logits[0].shape[1])
-    rows: list[Any] = list(logits[0]) if len(logits) == 1 else [list(row) for row in np.stack(logits, axis=1)]
-    return dataset.add_column(column, rows, feature=feature)

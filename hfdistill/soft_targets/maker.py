@@ -20,6 +20,7 @@ from hfdistill.inference import answer
 from hfdistill.soft_targets.store import SoftTargetStore, default_folder, describe_teacher, row_key
 from hfdistill.teacher_columns import check_source_columns, warn_of_cut_rows
 from hfdistill.teachers import ModelTeacher
+from hfdistill.teachers.model import without_logits
 
 #: How often finished rows are written down: what a killed run has to do again.
 SECONDS_A_PART = 20.0
@@ -136,8 +137,24 @@ class SoftTargetMaker:
             self._save(unsaved)
 
     def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> Sequence[Any] | np.ndarray:
-        """The teacher's answers to some rows, in their order."""
-        logits = self.logits(model, tokens, rows)
+        """The teacher's answers to some rows, in their order.
+
+        Raises:
+            ValueError: when it answers something else than one finite decision for each row.
+        """
+        try:
+            logits = self.logits(model, tokens, rows)
+        except AttributeError as error:
+            if error.name != "logits":
+                raise
+            raise without_logits(model) from None
+        labels: Any = model.config.num_labels
+        if logits.shape != (len(rows), labels):
+            raise ValueError(
+                "soft_targets keeps one answer for a row, logits of shape (rows, labels), and a "
+                f"{type(model).__name__} of {labels} labels answers {logits.shape} to {len(rows)} rows: take a "
+                "sequence classifier."
+            )
         broken = ~np.isfinite(logits).all(axis=-1)
         if broken.any():
             row = int(broken.argmax())

@@ -21,6 +21,8 @@ PREFIX = "teacher_"
 TEACHER_LOGITS = "teacher_logits"
 ENSEMBLE_LOGITS = "ensemble_logits"
 TEACHER_TOKENS = "teacher_tokens"
+#: The likeliest label of a stored answer; the names of this column are the order of the logits.
+TEACHER_LABEL = "teacher_label"
 #: The columns that hold what was answered earlier.
 SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS, TEACHER_TOKENS)
 
@@ -101,7 +103,7 @@ class Teacher(ABC):
     def prepare(self, accelerator: Accelerator) -> None:  # noqa: B027 (not every teacher has anything to move)
         """Moves to the accelerator's device and precision; called again whenever the accelerator is a new one."""
 
-    def align(self, student_config: Any) -> None:  # noqa: B027 (stored logits are in order already)
+    def align(self, student_config: Any) -> None:  # noqa: B027 (not every answer is about named labels)
         """Puts the teacher's labels into the student's order, by name.
 
         Raises:

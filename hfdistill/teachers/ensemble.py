@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
 from hfdistill.teachers.combination import Combination
-from hfdistill.teachers.model import ModelTeacher
+from hfdistill.teachers.model import ModelTeacher, one_teacher
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -23,17 +23,18 @@ class EnsembleTeacher(Teacher):
     others read the student's token ids.
 
     Args:
-        teachers: Two or more teachers, or an ensemble among them, whose members join.
+        teachers: Two or more teachers, models, names or paths; the members of an ensemble among them join.
         combination: How their answers become one; the mean of their probabilities by default.
 
     Raises:
         ValueError: for fewer than two teachers, another number of weights, or teachers of different problem types.
+        TypeError: for what is no teacher.
 
     References: Hinton et al. 2015, section 3, https://huggingface.co/papers/1503.02531.
     """
 
-    def __init__(self, teachers: Sequence[Teacher], combination: Combination | None = None) -> None:
-        self._members = tuple(member for teacher in teachers for member in teacher.members)
+    def __init__(self, teachers: Sequence[Any], combination: Combination | None = None) -> None:
+        self._members = tuple(member for teacher in teachers for member in one_teacher(teacher).members)
         self.combination = combination or Combination()
         if len(self._members) < 2:
             raise ValueError(f"an ensemble needs two teachers or more, got {len(self._members)}.")

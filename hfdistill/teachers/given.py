@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
-
-from transformers import PreTrainedModel
 
 from hfdistill.teachers.base import Teacher
 from hfdistill.teachers.combination import Combination
 from hfdistill.teachers.ensemble import EnsembleTeacher
-from hfdistill.teachers.model import ModelTeacher
+from hfdistill.teachers.model import one_teacher
 
 
 def as_teacher(teacher: Any, dtype: str | None = None, combination: Combination | None = None) -> Teacher | None:
@@ -25,27 +22,12 @@ def as_teacher(teacher: Any, dtype: str | None = None, combination: Combination 
         TypeError: for anything else.
     """
     if is_ensemble(teacher):
-        return EnsembleTeacher([_one_teacher(one, dtype) for one in teacher], combination)
+        return EnsembleTeacher([one_teacher(one, dtype) for one in teacher], combination)
     if isinstance(teacher, (list, tuple)) and teacher:
         return as_teacher(teacher[0], dtype)
-    return None if teacher is None else _one_teacher(teacher, dtype)
+    return None if teacher is None else one_teacher(teacher, dtype)
 
 
 def is_ensemble(teacher: Any) -> bool:
     """Whether a user named several teachers, whose combination is the trainer's to choose."""
     return isinstance(teacher, (list, tuple)) and len(teacher) > 1
-
-
-def _one_teacher(teacher: Any, dtype: str | None) -> Teacher:
-    if isinstance(teacher, Teacher):
-        for member in teacher.members:
-            if isinstance(member, ModelTeacher):
-                member.cast(dtype)
-        return teacher
-    if isinstance(teacher, PreTrainedModel):
-        return ModelTeacher(teacher, dtype=dtype)
-    if isinstance(teacher, (str, os.PathLike)):
-        return ModelTeacher.from_pretrained(teacher, dtype=dtype)
-    raise TypeError(
-        f"teacher must be a model, a name or path, a Teacher, a list of these or None, got {type(teacher).__name__}."
-    )

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging
 
 from hfdistill.captures import ask
+from hfdistill.data import hub_errors
 from hfdistill.label_spaces import label_names, label_order
 from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
 from hfdistill.token_reader import TokenReader, max_positions, token_inputs
@@ -93,9 +94,16 @@ class ModelTeacher(Teacher):
     def from_pretrained(
         cls, name_or_path: str | os.PathLike[str], text_columns: Sequence[str] | None = None, dtype: str | None = None
     ) -> ModelTeacher:
-        """Loads a model of `auto_class` (here a sequence classifier) and its tokenizer from the Hub or a folder."""
-        model = cls.auto_class.from_pretrained(name_or_path, dtype=dtype or "auto")
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+        """Loads a model of `auto_class` (here a sequence classifier) and its tokenizer from the Hub or a folder.
+
+        Raises:
+            HubUnreachableError: when the Hub is asked and does not answer.
+            OSError: when there is no such model.
+            ValueError: when what is there is no such model.
+        """
+        with hub_errors(os.fspath(name_or_path)):
+            model = cls.auto_class.from_pretrained(name_or_path, dtype=dtype or "auto")
+            tokenizer = AutoTokenizer.from_pretrained(name_or_path)
         # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
         known = len(tokenizer) > len(tokenizer.all_special_ids)
         return cls(model, tokenizer if known else None, text_columns)
@@ -114,8 +122,10 @@ class ModelTeacher(Teacher):
         model = _unprepared(self.model)
         # Explicitly to the device: under FSDP and DeepSpeed Accelerate leaves placement to the wrapper, and a frozen
         # teacher has none, it is replicated.
+        others = len(accelerator._models)
         self.model = accelerator.prepare_model(model.to(accelerator.device), evaluation_mode=True)
-        accelerator._models.remove(self.model)  # or accelerator.save_state would save it
+        # Or accelerator.save_state would save it; not by its name, as what is kept there may be under torch.compile.
+        del accelerator._models[others:]
         self._accelerator = accelerator
 
     def align(self, student_config: Any) -> None:
@@ -140,6 +150,8 @@ class ModelTeacher(Teacher):
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
         with torch.no_grad():
             answer = ask(self.model.eval(), self._read(batch), outputs)
+        if getattr(answer, "logits", None) is None:
+            raise without_logits(self.model)
         logits = answer.logits if self._order is None else answer.logits[..., self._order]
         return TeacherSignal(logits=logits, **{name: getattr(answer, name) for name in outputs})
 
@@ -172,6 +184,35 @@ class ModelTeacher(Teacher):
                 self.max_length,
                 cut,
             )
+
+
+def one_teacher(teacher: Any, dtype: str | None = None) -> Teacher:
+    """A `Teacher` from a `Teacher`, a model, or a name or path; it runs in `dtype`, `None` keeps its own.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(teacher, Teacher):
+        for member in teacher.members:
+            if isinstance(member, ModelTeacher):
+                member.cast(dtype)
+        return teacher
+    if isinstance(teacher, PreTrainedModel):
+        return ModelTeacher(teacher, dtype=dtype)
+    if isinstance(teacher, (str, os.PathLike)):
+        return ModelTeacher.from_pretrained(teacher, dtype=dtype)
+    raise TypeError(
+        f"teacher must be a model, a name or path, a Teacher, a list of these or None, got {type(teacher).__name__}."
+    )
+
+
+def without_logits(model: Any) -> ValueError:
+    """What to raise where a model gives no logits."""
+    name = type(extract_model_from_parallel(model, keep_torch_compile=False)).__name__
+    return ValueError(
+        f"a {name} answers without logits, so nothing can be learnt from it: load the teacher with the head that it "
+        "was trained with, such as by AutoModelForSequenceClassification."
+    )
 
 
 def _unprepared(model: PreTrainedModel) -> PreTrainedModel:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hfdistill.label_spaces import label_names, label_order
 from hfdistill.sparse_distributions import SparseDistribution
 from hfdistill.teachers.base import (
     ENSEMBLE_LOGITS,
     SOFT_TARGETS,
+    TEACHER_LABEL,
     TEACHER_LOGITS,
     TEACHER_TOKENS,
     Teacher,
@@ -21,7 +23,8 @@ class StoredTeacher(Teacher):
     """Reads the soft targets of a row: one teacher's in `teacher_logits`, or several teachers' in `ensemble_logits`.
 
     What one teacher said of each target token is in `teacher_tokens`. Several teachers' answers are kept apart, so that
-    their mean can be taken at whatever temperature is asked for.
+    their mean can be taken at whatever temperature is asked for. Which of the answers is about which label is told by
+    `names`; where they are known the answers are put into the student's order.
 
     Args:
         combination: How those of several become one.
@@ -29,23 +32,31 @@ class StoredTeacher(Teacher):
 
     def __init__(self, combination: Combination | None = None) -> None:
         self.combination = combination or Combination()
+        #: The labels in the order of the answers, `None` where it is not known.
+        self.names: Sequence[str] | None = None
         self._student_config: Any = None
+        self._order: list[int] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return SOFT_TARGETS
+        return (*SOFT_TARGETS, TEACHER_LABEL)
 
     def answers(self, batch: Mapping[str, Any]) -> bool:
         """Whether the rows of the batch carry soft targets."""
-        return any(column in batch for column in self.columns)
+        return any(column in batch for column in SOFT_TARGETS)
 
     def align(self, student_config: Any) -> None:
         self._student_config = student_config
+        if self.names is not None:
+            num_labels = len(self.names), student_config.num_labels
+            self._order = label_order(self.names, label_names(student_config), *num_labels)
 
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
-        if TEACHER_LOGITS in batch:
-            return TeacherSignal(logits=batch[TEACHER_LOGITS])
-        if TEACHER_TOKENS in batch:
+        if TEACHER_LOGITS not in batch and TEACHER_TOKENS in batch:
             return TeacherSignal(sparse=SparseDistribution.of_batch(batch[TEACHER_TOKENS]))
+        column = TEACHER_LOGITS if TEACHER_LOGITS in batch else ENSEMBLE_LOGITS
+        answers = batch[column] if self._order is None else batch[column][..., self._order]
+        if column == TEACHER_LOGITS:
+            return TeacherSignal(logits=answers)
         problem_type = getattr(self._student_config, "problem_type", None)
-        return self.combination(batch[ENSEMBLE_LOGITS].movedim(1, 0), problem_type, self.step)
+        return self.combination(answers.movedim(1, 0), problem_type, self.step)

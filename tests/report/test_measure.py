@@ -192,7 +192,26 @@ def test_texts_beyond_a_models_positions_are_cut(classifier, tokenizer, text_dat
     assert comparison.rows == len(rows)
 
 
+def test_one_column_may_be_named_by_its_name(classifier, tokenizer, text_dataset):
+    """Its letters are no columns."""
+    comparison = measured(classifier(1), classifier(2), text_dataset, tokenizer, text_columns="sentence")
+    assert comparison.rows == len(text_dataset) and comparison.disagreements[0].text in text_dataset["sentence"]
+
+
 # ---- What is refused ----
+
+
+def test_what_cannot_be_read_is_refused(classifier, tokenizer, text_dataset):
+    """A user would meet a KeyError, or an error of numpy, far from what was wrong."""
+    teacher, student = classifier(1), classifier(2)
+    with pytest.raises(TypeError, match="measures transformers models, and as teacher it got str: load it first"):
+        measured("somebody/bert", student, text_dataset, tokenizer)
+    with pytest.raises(ValueError, match="found no column input_ids; the rows have sentence, label: tokenize them"):
+        measured(teacher, student, text_dataset, tokenizer, text_columns=())
+    with pytest.raises(ValueError, match="found no column text; the rows have sentence, label: name the columns"):
+        measured(teacher, student, text_dataset, tokenizer, text_columns=["text"])
+    with pytest.raises(ValueError, match="needs rows to measure on, and the dataset has none"):
+        measured(teacher, student, text_dataset.select([]), tokenizer)
 
 
 def test_rows_without_labels_are_refused(classifier, tokenizer, text_dataset):

@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_from_disk
-from transformers import RobertaConfig, RobertaForSequenceClassification
+from transformers import (
+    BertForMaskedLM,
+    BertForTokenClassification,
+    BertModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from hfdistill import (
     DistillationTrainer,
@@ -67,7 +73,8 @@ def test_every_row_gets_its_own_logits(teacher, tokenizer, text_dataset, batch_s
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
     assert_same(result, expected)
     assert np.unique(expected.round(3), axis=0).shape == expected.shape  # a canary: no two rows look alike
-    assert result.remove_columns("teacher_logits")[:] == text_dataset[:]
+    assert result["teacher_label"] == expected.argmax(1).tolist()
+    assert result.remove_columns(["teacher_logits", "teacher_label"])[:] == text_dataset[:]
 
 
 def test_a_pair_of_texts(teacher, tokenizer, text_dataset):
@@ -150,7 +157,7 @@ def test_a_streamed_dataset(teacher, tokenizer, text_dataset, window, monkeypatc
     asked = count_rows(teacher)
     stream = soft_targets(teacher, text_dataset.to_iterable_dataset(), tokenizer, **TEXT, batch_size=4)
     assert not asked  # nothing before a row is taken
-    assert list(stream.features) == ["sentence", "label", "teacher_logits"]
+    assert list(stream.features) == ["sentence", "label", "teacher_logits", "teacher_label"]
     for _ in range(2):  # the second epoch asks nothing
         rows = list(stream)
         assert_same({"teacher_logits": [row["teacher_logits"] for row in rows]}, expected)
@@ -304,6 +311,52 @@ def test_the_result_is_a_plain_dataset(teacher, tokenizer, text_dataset, tmp_pat
         assert again[:] == result[:]
 
 
+def test_rows_say_in_which_order_their_soft_targets_stand(teacher, tokenizer, text_dataset, tmp_path):
+    """Later nobody knows, and a student of another order would learn other labels."""
+    named(teacher, "good", "bad", "fair")
+    rows = text_dataset.remove_columns("label")
+    result = soft_targets(teacher, rows, tokenizer, **TEXT, label_names=["fair", "good", "bad"])
+    expected = plain_logits(teacher, tokenizer, rows["sentence"])
+    likeliest = [["good", "bad", "fair"][label] for label in expected.argmax(1)]
+    changed = result.shuffle(seed=1).filter(lambda row: len(row["sentence"]) % 2).map(lambda row: row)
+    changed.to_parquet(tmp_path / "kept.parquet")
+    for again in (result, changed, Dataset.from_parquet(str(tmp_path / "kept.parquet"))):
+        kind = again.features["teacher_label"]
+        assert kind == ClassLabel(names=["fair", "good", "bad"]) and again.num_rows > 5
+        for row in again:
+            assert kind.int2str(row["teacher_label"]) == likeliest[rows["sentence"][:].index(row["sentence"])]
+    unnamed = soft_targets(named(teacher, "LABEL_0", "LABEL_1", "LABEL_2"), result, tokenizer, **TEXT)
+    assert "teacher_label" not in unnamed.column_names
+
+
+def test_several_teachers_likeliest_label_is_that_of_their_mean(teacher, tiny_bert, tokenizer, text_dataset):
+    """One of them would speak for all, or each for itself."""
+    both = [teacher, tiny_bert(seed=1)]
+    expected = np.mean([plain_logits(one, tokenizer, text_dataset["sentence"]) for one in both], axis=0).argmax(1)
+    for dataset in (text_dataset, text_dataset.to_iterable_dataset()):
+        rows = list(soft_targets(both, dataset, tokenizer, **TEXT))
+        assert [row["teacher_label"] for row in rows] == expected.tolist()
+
+
+def test_names_that_a_file_lost_are_asked_for(teacher, tiny_bert, tokenizer, tokenized, tmp_path, caplog):
+    """JSON keeps the numbers of classes alone: that nothing is compared would be seen by nobody."""
+    unlabelled = tokenized.remove_columns("label")
+
+    def first_loss(teacher, rows):
+        student = named(tiny_bert(seed=1), "bad", "fair", "good")
+        return train(student, teacher, rows, tokenizer, tmp_path, max_steps=1)[0][0]
+
+    soft_targets(named(teacher, "good", "bad", "fair"), unlabelled, tokenizer).to_json(tmp_path / "rows.jsonl")
+    again = Dataset.from_json(str(tmp_path / "rows.jsonl"))
+    taken_to_be_in_order = first_loss(None, again)
+    assert "The column teacher_label has lost its names" in caplog.text
+    caplog.clear()
+    told = again.cast_column("teacher_label", ClassLabel(names=["good", "bad", "fair"]))  # as it says to do
+    expected = first_loss(teacher, unlabelled)
+    assert first_loss(None, told) == pytest.approx(expected, rel=1e-4) != taken_to_be_in_order
+    assert "lost its names" not in caplog.text
+
+
 def test_a_second_teacher_replaces_the_column(teacher, tiny_bert, tokenizer, text_dataset):
     """The first teacher's column would be kept, or refused as a duplicate."""
     second = tiny_bert(seed=5)
@@ -348,6 +401,8 @@ def test_other_labels_are_refused(teacher, tokenizer, text_dataset):
     named(teacher, "joy", "anger", "fear")
     with pytest.raises(ValueError, match="joy, anger, fear against bad, fair, good"):
         soft_targets(teacher, text_dataset, tokenizer, **TEXT)
+    bilingual = text_dataset.rename_column("label", "language").cast_column("language", ClassLabel(num_classes=4))
+    soft_targets(teacher, bilingual, tokenizer, **TEXT)  # what is no label names none
     two = text_dataset.cast_column("label", ClassLabel(names=["bad", "fair", "good", "best"]))
     with pytest.raises(ValueError, match="3 labels and the student 4"):
         soft_targets(teacher, two, tokenizer, **TEXT)
@@ -366,6 +421,24 @@ def test_an_answer_that_is_not_finite_names_row_and_text(teacher, tokenizer, tex
     with pytest.raises(ValueError, match=rf"row {row} \('her second novel [a-z ]+'\) are not finite: \[nan"):
         soft_targets(teacher, text_dataset, tokenizer, **TEXT, store=tmp_path)
     assert not list(tmp_path.glob("part-*"))
+
+
+@pytest.mark.parametrize("head", [BertForTokenClassification, BertForMaskedLM])
+def test_another_kind_of_answer_is_refused_at_once(teacher, head, tokenizer, tokenized):
+    """The whole set would be asked about before a column of such answers cannot be made."""
+    model = head(teacher.config).eval()
+    asked = count_rows(model)
+    with pytest.raises(
+        ValueError, match=rf"logits of shape \(rows, labels\), and a {head.__name__} of 3 labels answer"
+    ):
+        soft_targets(model, tokenized, tokenizer, batch_size=4)
+    assert asked == [4]
+
+
+def test_a_model_without_a_head_is_refused(teacher, tokenizer, tokenized):
+    """A missing attribute would not say that the teacher was loaded without what it decides with."""
+    with pytest.raises(ValueError, match="a BertModel answers without logits"):
+        soft_targets(BertModel(teacher.config), tokenized, tokenizer)
 
 
 def test_what_is_missing_is_named(teacher, tokenizer, text_dataset):

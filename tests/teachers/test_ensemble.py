@@ -80,7 +80,18 @@ def test_the_trainer_takes_a_list(tmp_path, three_models, student):
     trainer.train()
     log = next(log for log in trainer.state.log_history if "soft_target_loss" in log)
     assert log["soft_target_loss"] == pytest.approx(9 * (p * (p / q).log()).sum(-1).mean().item(), rel=1e-5)
-    assert trainer._teacher_name() == "a teacher"
+
+
+def test_members_are_named_as_a_teacher_is(tmp_path, three_models, student):
+    """Models, as in a list given to the trainer, would fail as objects without members."""
+    three_models[2].save_pretrained(tmp_path / "third")
+    teacher = EnsembleTeacher([three_models[0], ModelTeacher(three_models[1]), str(tmp_path / "third")])
+    teacher.align(student.config)
+    rows = make_rows()
+    mixed = teacher(padded(rows)).logits.double().softmax(-1)
+    torch.testing.assert_close(mixed, mean_probabilities(three_models, rows), atol=1e-6, rtol=1e-5)
+    with pytest.raises(TypeError, match="teacher must be a model, a name or path, .* got int"):
+        EnsembleTeacher([three_models[0], 3])
 
 
 @pytest.mark.parametrize("method", ["probabilities", "logits", "confidence", "sample"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from transformers import T5Config, T5ForSequenceClassification
+from transformers import BertModel, T5Config, T5ForSequenceClassification
 
 from hfdistill import ModelTeacher
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
@@ -91,6 +91,22 @@ def test_it_is_in_no_checkpoint(tiny_bert, make_accelerator, tmp_path):
     assert accelerator._models == [student]
     accelerator.save_state(tmp_path)
     assert [path.name for path in tmp_path.glob("model*")] == ["model.safetensors"]
+
+
+def test_a_compiled_teacher_is_in_no_checkpoint_either(tiny_bert, batch, tmp_path):
+    """Accelerate keeps the model itself and returns the compiled one, which is not found among those to forget."""
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(cpu=True, dynamo_backend="eager")
+    try:
+        student = accelerator.prepare_model(tiny_bert(hidden_size=8))
+        kept = list(accelerator._models)
+        teacher = ModelTeacher(tiny_bert())
+        expected = teacher(batch).logits
+        teacher.prepare(accelerator)
+        assert accelerator._models == kept and isinstance(student, torch._dynamo.OptimizedModule)
+        torch.testing.assert_close(teacher(batch).logits, expected)
+    finally:
+        AcceleratorState._reset_state()
 
 
 def test_a_new_accelerator_prepares_it_again(tiny_bert, batch, make_accelerator):
@@ -177,6 +193,12 @@ def test_a_batch_without_its_columns_is_named(tiny_bert, tokenizer, batch):
         ModelTeacher(tiny_bert(), tokenizer, ["text"])(batch)
 
 
+def test_a_model_without_a_head_is_named(tiny_bert, batch):
+    """A missing attribute would not say that the teacher was loaded without what it decides with."""
+    with pytest.raises(ValueError, match="a BertModel answers without logits.*AutoModelForSequenceClassification"):
+        ModelTeacher(BertModel(tiny_bert().config))(batch)
+
+
 def test_text_columns_are_one_or_a_pair(tiny_bert, tokenizer):
     """A string would be taken apart into letters; the tokenizer takes a third text for a translation's target."""
     assert ModelTeacher(tiny_bert(), tokenizer, "sentence").text_columns == ("sentence",)
@@ -231,6 +253,12 @@ def test_from_a_folder(tiny_bert, tokenizer, batch, tmp_path):
         assert teacher.processing_class.get_vocab() == tokenizer.get_vocab()
         torch.testing.assert_close(teacher(batch).logits, ModelTeacher(model)(batch).logits)
     assert ModelTeacher.from_pretrained(tmp_path, ["sentence"], "float32").model.dtype == torch.float32
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    """A mistyped path would be taken for a name on the Hub, and complained of as one."""
+    with pytest.raises(FileNotFoundError, match="There is no folder '.*nothing'.*check its spelling"):
+        as_teacher(str(tmp_path / "nothing"))
 
 
 def test_what_is_a_teacher_and_what_is_not(tiny_bert):

@@ -47,6 +47,26 @@ def test_it_teaches_what_it_is_at_the_time(tmp_path):
     assert min(losses[2:]) > 1e-4
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """The arguments of a compiled run, which leave what they ask for in the environment of every later one."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")
+    return {"torch_compile": True, "torch_compile_backend": "eager"}
+
+
+def test_compiled_it_follows_and_is_kept_as_without(tmp_path, compiled):
+    """A compiled model calls its weights otherwise: none would be found to follow, or in a checkpoint."""
+    plain = follow(tmp_path / "plain")
+    plain.train()
+    whole = follow(tmp_path / "whole", **compiled, save_strategy="epoch")
+    whole.train()
+    kept = load_file(tmp_path / "whole" / "checkpoint-9" / "moving_average_teacher.safetensors")
+    assert distance(kept, dict(plain.teacher.model.named_parameters())) < 1e-5
+    resumed = follow(tmp_path / "resumed", **compiled)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-6"))
+    assert distance(weights(resumed.model), weights(whole.model)) < 1e-6
+
+
 def test_it_never_changes_the_student(tmp_path):
     """A teacher that shares a tensor with the student would be dragged along, or drag it."""
     student = make_model(1)
