@@ -155,7 +155,9 @@ class DistillationTrainingArguments(TrainingArguments):
             self._check(
                 name, lambda value: 0 <= value <= 1, "in [0, 1]; label_weight and soft_target_weight need not be"
             )
-        for name in ("label_weight", "soft_target_weight"):
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            self._check(name, lambda value: value >= 1, "a whole number of at least 1")
+        for name in ("learning_rate", "label_weight", "soft_target_weight"):
             self._check(name, lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
         self._check("labeled_share", lambda value: 0 < value < 1, "strictly between 0 and 1")
         self._check("js_beta", lambda value: 0 < value < 1, "strictly between 0 and 1; the ends are the two KLs")

@@ -73,8 +73,12 @@ def parser():
         ({"alpha_end": 1.1, "alpha_schedule": "linear"}, r"alpha_end must be in \[0, 1\].*got 1.1"),
         *[
             ({name: value}, f"{name} must be a finite number of at least 0; got {value}")
-            for name in ("label_weight", "soft_target_weight")
+            for name in ("label_weight", "soft_target_weight", "learning_rate")
             for value in (-1.0, math.inf, math.nan)
+        ],
+        *[
+            ({name: 0}, f"{name} must be a whole number of at least 1; got 0")
+            for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
         ],
         *[({"js_beta": value}, "js_beta must be strictly between 0 and 1") for value in (0, 1, -0.5, math.nan)],
         ({"divergence": "kl"}, f"divergence must be one of {', '.join(DIVERGENCES)}; got kl"),
