@@ -88,10 +88,8 @@ class DistillationTrainer(ObjectiveTrainer):
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
-        for name, dataset in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
-            check_class_names(name, dataset, label_names(self._student_config))
-        self._stored.names = stored_label_names(self.train_dataset, self.eval_dataset)
-        self._stored.align(self._student_config)
+        self._compare_labels("train_dataset", self.train_dataset)
+        self._compare_labels("eval_dataset", self.eval_dataset)
         if self.teacher is not None:
             self.teacher.align(self._student_config)
             check_problem_types(self._teacher_problem_type, self._problem_type)
@@ -120,6 +118,12 @@ class DistillationTrainer(ObjectiveTrainer):
         output = super().train(*args, **kwargs)
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         return output
+
+    def _compare_labels(self, name: str, dataset: Any) -> None:
+        """Refuses rows whose labels are not the student's; sees in which order their stored answers stand."""
+        check_class_names(name, dataset, label_names(self._student_config))
+        self._stored.names = stored_label_names(self.train_dataset, self.eval_dataset, dataset)
+        self._stored.align(self._student_config)
 
     # ---- The objective and its inputs ----
 
@@ -362,10 +366,12 @@ class DistillationTrainer(ObjectiveTrainer):
         """As in `Trainer`; a dataset given here, and not when the trainer was made, gets its teacher columns first."""
         if isinstance(eval_dataset, str):
             return super().get_eval_dataloader(eval_dataset)
+        self._compare_labels("eval_dataset", eval_dataset)
         return super().get_eval_dataloader(add_teacher_columns(eval_dataset, self.teacher))
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """As in `Trainer`, with the columns that the teacher reads."""
+        self._compare_labels("test_dataset", test_dataset)
         return super().get_test_dataloader(add_teacher_columns(test_dataset, self.teacher))
 
     def prediction_step(

@@ -153,6 +153,11 @@ def test_rows_that_number_their_labels_otherwise_are_refused(tmp_path, column):
     ]:
         with pytest.raises(ValueError, match=f"eval_dataset{where} numbers its labels mild, hot, cold and {WAY_OUT}"):
             make_trainer(tmp_path, student, plain, teacher=teacher, given={"eval_dataset": split})
+    later = make_trainer(tmp_path, student, plain, teacher=teacher)
+    with pytest.raises(ValueError, match=f"eval_dataset numbers its labels mild, hot, cold and {WAY_OUT}"):
+        later.evaluate(rows)
+    with pytest.raises(ValueError, match=f"test_dataset numbers its labels mild, hot, cold and {WAY_OUT}"):
+        later.predict(rows)
     aligned = rows.align_labels_with_mapping(student.config.label2id, column)
     make_trainer(tmp_path, student, aligned, teacher=teacher, given={"eval_dataset": aligned})
 
@@ -214,6 +219,8 @@ def test_stored_soft_targets_are_put_into_the_students_order(tmp_path, when, ord
     assert figures["eval_soft_target_loss"] == pytest.approx(0, abs=1e-6)
     trainer.train()
     assert logs_of(trainer, "soft_target_loss")[0][0] == pytest.approx(0, abs=1e-6)
+    later = make_trainer(tmp_path, with_labels_of(order, teacher), make_rows(), alpha=0.0)
+    assert later.evaluate(collected)["eval_agreement"] == 1.0
 
 
 def test_stored_soft_targets_of_other_labels_are_refused(tmp_path):
