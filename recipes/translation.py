@@ -135,6 +135,7 @@ def read_texts(recipe: Recipe) -> TranslationData:
         source=recipe.source_lang,
         target=recipe.target_lang,
         unlabeled_file=recipe.unlabeled_file,
+        skip_empty=recipe.skip_empty,
     )
 
 
@@ -173,11 +174,11 @@ def let_translate(
         tokenizer,
         source_column=data.source,
         num_beams=recipe.num_beams,
-        num_candidates=recipe.num_beams if recipe.interpolate else 1,
+        num_candidates=recipe.num_beams if recipe.interpolate else recipe.n_best or 1,
         max_length=recipe.max_length,
         dtype=dtype,
     )
-    choice = "closest" if recipe.interpolate else "best"
+    choice = "closest" if recipe.interpolate else "all" if recipe.n_best else "best"
     train_split, report = transfer_set(translated, data.source, data.target, choice)
     return DatasetDict({**data.dataset, "train": train_split}), report
 

@@ -36,6 +36,7 @@ LEAST = {
     "student_vocab_size": 10,
     "max_length": 2,
     "num_beams": 1,
+    "n_best": 1,
 }
 
 
@@ -88,6 +89,9 @@ class Recipe:
     interpolate: bool = field(
         default=False, metadata={"help": "sequence: the candidate closest to people's translation, not the likeliest."}
     )
+    n_best: int | None = field(
+        default=None, metadata={"help": "sequence: as many of the teacher's candidates, each a pair to learn from."}
+    )
     dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Parallel set on the Hub."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
     train_file: str | None = field(default=None, metadata={"help": "Your pairs: json lines, csv, tsv or parquet."})
@@ -95,6 +99,9 @@ class Recipe:
     test_file: str | None = field(default=None, metadata={"help": "The figures are measured here, else on validation."})
     unlabeled_file: str | None = field(
         default=None, metadata={"help": "More source texts, for the teacher to translate."}
+    )
+    skip_empty: bool = field(
+        default=True, metadata={"help": "Pairs with an empty side are skipped and counted; false refuses them."}
     )
     source_lang: str = field(default="en", metadata={"help": "Column of the source texts, or their language."})
     target_lang: str = field(default="de", metadata={"help": "Column of the target texts, or their language."})
@@ -123,7 +130,7 @@ class Recipe:
                 "--student_vocab_size gives the student words of its own, about which the teacher has no answers and "
                 "no weights: it goes with --methods sequence alone."
             )
-        self.check_interpolation()
+        self.check_candidates()
         if self.unlabeled_file and "sequence" not in self.methods:
             raise ValueError("--unlabeled_file is for the teacher to translate: it goes with --methods sequence.")
         if self.soft_targets and "word" not in self.methods:
@@ -140,11 +147,16 @@ class Recipe:
                 "width."
             )
 
-    def check_interpolation(self) -> None:
+    def check_candidates(self) -> None:
+        chosen = [name for name in ("interpolate", "n_best") if getattr(self, name)]
+        if chosen and "sequence" not in self.methods:
+            raise ValueError(f"--{chosen[0]} is of the teacher's translations: it goes with --methods sequence.")
+        if len(chosen) == 2:
+            raise ValueError("--interpolate takes one of the teacher's candidates and --n_best several: choose.")
+        if self.n_best and self.n_best > self.num_beams:
+            raise ValueError(f"--n_best {self.n_best} are more candidates than --num_beams {self.num_beams} has.")
         if not self.interpolate:
             return
-        if "sequence" not in self.methods:
-            raise ValueError("--interpolate chooses among the teacher's translations: it goes with --methods sequence.")
         if self.num_beams == 1:
             raise ValueError("--interpolate has nothing to choose from with --num_beams 1.")
         if self.unlabeled_file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -274,6 +275,9 @@ REFUSED = {
     "texts of one's own in the demo": (("--demo",), "--train_file does nothing with --demo"),
     "answers to no words": (("--soft_targets", "top_k", "--methods", "sequence"), "go with --methods word"),
     "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
+    "several of nothing": (("--n_best", "2", "--methods", "word"), "--n_best is of the teacher's translations"),
+    "one and several": (("--interpolate", "--n_best", "2"), "takes one of the teacher's candidates and --n_best"),
+    "more than the beam": (("--n_best", "3"), "--n_best 3 are more candidates than --num_beams 2 has"),
     "close to what is not there": (("--interpolate", "--unlabeled_file", "x.csv"), "--unlabeled_file has none"),
     "no beam": (("--num_beams", "0"), "--num_beams must be at least 1, got 0"),
     "a size of a named teacher": (("--teacher_size", "3", "3", "256"), "--teacher_size is of a new teacher"),
@@ -348,6 +352,20 @@ def test_empty_lines_are_skipped_and_counted(recipe, capfd):
     with Path("train.jsonl").open("a", encoding="utf-8") as file:
         file.write("\n" + "\n".join(json.dumps({"translation": {"en": text, "de": ""}}) for text in "ab"))
     assert "27 training pairs" in recipe(*OWN, "--methods", "word")
+
+
+def test_empty_lines_are_refused_where_that_is_asked_for(refusal):
+    with Path("train.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps({"translation": {"en": "a", "de": ""}}))
+    assert "Line 31 of train.jsonl: a side of the pair is empty" in refusal(*OWN, "--skip_empty", "false")
+
+
+def test_several_candidates_are_several_pairs(recipe):
+    """The likeliest alone is what is learnt from otherwise."""
+    words = ("--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1")
+    printed = [recipe(*OWN[:-1], name, *words, *more) for name, more in (("one", ()), ("two", ("--n_best", "2")))]
+    one, two = (int(re.search(r"translations: (\d+) pairs from 27 translated texts", text)[1]) for text in printed)
+    assert one < two <= 54
 
 
 def test_a_teacher_of_many_languages_is_told_which(home, refusal, monkeypatch):
