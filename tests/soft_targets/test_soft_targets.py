@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_from_disk
+from plain_answers import TEXT, assert_same, count_rows, plain_logits
 from transformers import (
     BertForMaskedLM,
     BertForTokenClassification,
@@ -30,8 +26,6 @@ from hfdistill import (
     soft_targets,
 )
 
-TEXT = {"text_columns": ["sentence"]}
-
 
 @pytest.fixture
 def teacher(tiny_bert):
@@ -43,24 +37,6 @@ def teacher(tiny_bert):
 def tokenized(text_dataset, tokenizer):
     """The text dataset with the teacher's token ids."""
     return text_dataset.map(lambda rows: tokenizer(rows["sentence"]), batched=True)
-
-
-def plain_logits(model, tokenizer, *texts, **settings):
-    """The reference: each text on its own, through nothing but the tokenizer and the model."""
-    with torch.no_grad():
-        rows = [model(**tokenizer(*row, return_tensors="pt", **settings)).logits[0] for row in zip(*texts, strict=True)]
-    return torch.stack(rows).float().numpy()
-
-
-def assert_same(dataset, expected):
-    np.testing.assert_allclose(np.array(list(dataset["teacher_logits"]), dtype=np.float32), expected, atol=1e-5)
-
-
-def count_rows(model):
-    """A list that grows by the size of each batch that the model is asked about."""
-    asked = []
-    model.register_forward_pre_hook(lambda _, args, inputs: asked.append(len(inputs["input_ids"])), with_kwargs=True)
-    return asked
 
 
 # ---- The right answer for every row ----
@@ -478,57 +454,3 @@ def test_no_autocast_of_an_earlier_training_stays(teacher, tiny_bert, tokenizer,
     expected = plain_logits(teacher, tokenizer, tokenized["sentence"])
     train(tiny_bert(seed=1), teacher, tokenized, tokenizer, tmp_path, bf16=True, max_steps=1)
     assert_same(soft_targets(teacher, tokenized, tokenizer), expected)
-
-
-# ---- Several processes, and killed ones ----
-
-
-SCRIPT = Path(__file__).parents[1] / "scripts" / "make_soft_targets.py"
-
-
-def start(*command, **environment):
-    return subprocess.Popen([sys.executable, *map(str, command)], env={**os.environ, **environment})
-
-
-@pytest.fixture
-def saved_teacher(teacher, tokenizer, text_dataset, tmp_path):
-    """A folder with a teacher, its tokenizer and a dataset, for other processes to read."""
-    folder = tmp_path / "teacher"
-    teacher.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    text_dataset.save_to_disk(folder / "dataset")
-    return folder
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_bits(saved_teacher, text_dataset, tmp_path):
-    """A run killed half-way would begin again, skip a row, or end with slightly other numbers."""
-    folder = tmp_path / "store"
-    killed = start(SCRIPT, saved_teacher, folder, tmp_path / "none.npz", "--seconds-a-batch=0.3")
-    while len(list(folder.glob("part-*.npz"))) < 4:
-        assert killed.poll() is None
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    kept = 2 * len(list(folder.glob("part-*.npz")))
-    assert 8 <= kept < 30 and not (tmp_path / "none.npz").exists()
-
-    teacher = ModelTeacher.from_pretrained(saved_teacher, **TEXT)
-    asked = count_rows(teacher.model)
-    resumed = soft_targets(teacher, text_dataset, batch_size=2, store=folder)
-    assert sum(asked) == 30 - kept
-    whole = soft_targets(teacher, text_dataset, batch_size=2, store=tmp_path / "whole")
-    np.testing.assert_array_equal(resumed["teacher_logits"][:], whole["teacher_logits"][:])
-
-
-@pytest.mark.slow
-def test_two_processes_share_the_work(saved_teacher, teacher, tokenizer, text_dataset, tmp_path):
-    """Each would do all of it, or return only its own half."""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    processes = start(*launch, SCRIPT, saved_teacher, tmp_path / "store", tmp_path / "out.npz", OMP_NUM_THREADS="1")
-    assert processes.wait() == 0
-    ranks = [np.load(tmp_path / name) for name in ("out.npz", "out.rank1.npz")]
-    asked = [rank["asked"].sum() for rank in ranks]
-    assert sum(asked) == 30 and min(asked) > 5  # split by the rows' keys: even on average, not to the row
-    np.testing.assert_array_equal(ranks[0]["logits"], ranks[1]["logits"])
-    assert_same({"teacher_logits": ranks[0]["logits"]}, plain_logits(teacher, tokenizer, text_dataset["sentence"]))
