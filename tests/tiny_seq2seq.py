@@ -125,10 +125,10 @@ def make_pairs(count=16, family="marian", seed=0):
     )
 
 
-def compute_few_at_once(monkeypatch):
-    """Projects three target tokens at once, and takes the loss of two of them."""
-    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", 3 * VOCABULARY)
-    monkeypatch.setattr(large_vocabulary, "LOSSES_AT_ONCE_ON_CPU", 2 * VOCABULARY)
+def compute_few_at_once(monkeypatch, projected=3, losses=2, classes=VOCABULARY):
+    """Projects so many target tokens at once, and takes the loss of so many of them."""
+    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", int(projected * classes))
+    monkeypatch.setattr(large_vocabulary, "LOSSES_AT_ONCE_ON_CPU", int(losses * classes))
 
 
 def make_seq2seq_args(out, **changes):

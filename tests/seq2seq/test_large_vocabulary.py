@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_seq2seq import FAMILIES, make_seq2seq
+from tiny_seq2seq import FAMILIES, compute_few_at_once, make_seq2seq
 
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, Labels, SoftTargets
-from hfdistill.seq2seq import large_vocabulary
 from hfdistill.seq2seq.large_vocabulary import Logits, Projection, logits_held_back, loss_in_parts
 
 TOKENS, CLASSES = 23, 37
@@ -41,22 +40,11 @@ def whole(objective, student, teacher, labels, counts):
     return objective(Logits(student.logits()), signal, {"labels": labels}, counts)
 
 
-@pytest.fixture
-def sizes(monkeypatch):
-    """Sets how many tokens are projected at once, and of how many of them the loss is taken."""
-
-    def set_sizes(projected, losses):
-        monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", int(projected * CLASSES))
-        monkeypatch.setattr(large_vocabulary, "LOSSES_AT_ONCE_ON_CPU", int(losses * CLASSES))
-
-    return set_sizes
-
-
 @pytest.mark.parametrize("at_once", [(0.1, 9), (1, 1), (5, 2), (7.9, 3), (7, 7), (10**7, 4), (10**7, 10**7)])
 @pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_value_and_gradient_at_odd_sizes(divergence, at_once, sizes):
+def test_value_and_gradient_at_odd_sizes(monkeypatch, divergence, at_once):
     """23 tokens by 1, 5, 7 and all: a last part that is left out, or counted for a whole one, shows."""
-    sizes(*at_once)
+    compute_few_at_once(monkeypatch, *at_once, CLASSES)
     terms = {"labels": (0.3, Labels(label_smoothing=0.1)), "soft_targets": (0.7, SoftTargets(3.0, divergence))}
     terms["decoupled"] = (0.2, DecoupledSoftTargets(2.0))
     objective, counts = Objective(terms), torch.tensor([50, 61, 50])
@@ -86,9 +74,9 @@ def test_no_token_that_counts():
     assert loss.total == 0 and student.weight.grad.abs().max() == 0
 
 
-def test_frozen_weights_cost_no_gradient(sizes):
+def test_frozen_weights_cost_no_gradient(monkeypatch):
     """A frozen output embedding must not get one."""
-    sizes(5, 2)
+    compute_few_at_once(monkeypatch, 5, 2, CLASSES)
     student, teacher, labels = problem()
     student.hidden.requires_grad_(True)
     loss = loss_in_parts(Objective({"labels": (1.0, Labels())}), student, None, labels, torch.tensor([TOKENS]))
@@ -96,9 +84,9 @@ def test_frozen_weights_cost_no_gradient(sizes):
     assert student.weight.grad is None and student.hidden.grad.abs().max() > 0
 
 
-def test_half_precision_weights_give_a_float32_loss(sizes):
+def test_half_precision_weights_give_a_float32_loss(monkeypatch):
     """The softmax over a large vocabulary is not summed in bfloat16."""
-    sizes(5, 2)
+    compute_few_at_once(monkeypatch, 5, 2, CLASSES)
     objective, counts = Objective({"soft_targets": (1.0, SoftTargets())}), torch.tensor([TOKENS])
     student, teacher, labels = problem(torch.bfloat16)
     loss = loss_in_parts(objective, learnt(student), teacher, labels, counts)
