@@ -106,7 +106,7 @@ def compare(
 
 def _check_models(models: Mapping[str, object]) -> None:
     for role, model in models.items():
-        if not isinstance(model, PreTrainedModel):
+        if not hasattr(model, "config"):  # what wraps a model, such as torch.compile, has it, too
             raise TypeError(
                 f"compare measures transformers models, and as {role} it got {type(model).__name__}: load "
                 "it first, such as by AutoModelForSequenceClassification.from_pretrained(...)."
