@@ -130,6 +130,11 @@ def stored_label_names(*datasets: Any) -> list[str] | None:
             "the soft targets of the datasets stand in different orders of labels, as their columns teacher_label say: "
             "make them with the same label_names=[...]."
         )
+    if orders and len(orders) < len(answered):
+        raise ValueError(
+            "the soft targets of some datasets name their labels in a column teacher_label and those of others do not, "
+            "so these may stand in another order: make them all with soft_targets, or remove that column from all."
+        )
     return orders[0] if orders else None
 
 

@@ -121,12 +121,21 @@ class Recipe:
             )
         if self.learn_teacher_weights and len(self.teacher_name_or_path) * self.num_teachers == 1:
             raise ValueError("--learn_teacher_weights weighs several teachers, and there is one.")
-        if self.search_trials and self.online:
-            raise ValueError("--search_trials looks for how to learn from a teacher, and --online has none: take one.")
+        if self.online:
+            self.check_online()
         parse_count(self.max_parameters)
         check_export(self.export or [])
         if self.search_trials:
             check_search()
+
+    def check_online(self) -> None:
+        """Refuses what is about a teacher where there is none."""
+        if self.search_trials:
+            raise ValueError("--search_trials looks for how to learn from a teacher, and --online has none: take one.")
+        if self.train_teacher and not self.demo:
+            raise ValueError("--train_teacher does nothing with --online, where there is no teacher: give one of them.")
+        if self.student_name_or_path and not_default(self, ["teacher_name_or_path"]):
+            raise ValueError("--teacher_name_or_path does nothing with --online and a --student_name_or_path: drop it.")
 
     @property
     def learns_labels(self) -> bool:

@@ -221,6 +221,8 @@ def test_stored_soft_targets_are_put_into_the_students_order(tmp_path, when, ord
     assert logs_of(trainer, "soft_target_loss")[0][0] == pytest.approx(0, abs=1e-6)
     later = make_trainer(tmp_path, with_labels_of(order, teacher), make_rows(), alpha=0.0)
     assert later.evaluate(collected)["eval_agreement"] == 1.0
+    own = soft_targets(student, make_rows(), tokenizer).remove_columns("teacher_label")  # in the student's order
+    assert later.evaluate(own)["eval_agreement"] == 1.0
 
 
 def test_stored_soft_targets_of_other_labels_are_refused(tmp_path):
@@ -231,6 +233,14 @@ def test_stored_soft_targets_of_other_labels_are_refused(tmp_path):
     # Without the answers their names say nothing.
     bare = collected.remove_columns("teacher_logits")
     make_trainer(tmp_path, named(make_model(1), {0: "red", 1: "green", 2: "blue"}), bare)
+
+
+def test_soft_targets_of_which_some_have_names_are_refused(tmp_path):
+    """Those without would be put into an order with those that have them."""
+    named_ones = soft_targets(named(make_model(2), BCA), make_rows(), make_tokenizer())
+    others = {"eval_dataset": named_ones.remove_columns("teacher_label")}
+    with pytest.raises(ValueError, match="of some datasets name their labels.*make them all with soft_targets"):
+        make_trainer(tmp_path, named(make_model(1), ABC), named_ones, given=others)
 
 
 def test_soft_targets_in_two_orders_are_refused(tmp_path):

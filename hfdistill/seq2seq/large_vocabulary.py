@@ -29,7 +29,7 @@ from hfdistill.teachers import TeacherSignal
 
 #: How many logits of a model there are at once.
 LOGITS_AT_ONCE = 3_500_000
-#: Of how many of them the loss is taken at once: a CPU's caches like few, an accelerator's kernels want more to do.
+#: Of how many of them the loss is taken at once. Few save memory; an accelerator pays for each with launches.
 LOSSES_AT_ONCE_ON_CPU = 500_000
 LOSSES_AT_ONCE_ELSEWHERE = 1_200_000
 

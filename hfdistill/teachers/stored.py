@@ -47,6 +47,7 @@ class StoredTeacher(Teacher):
 
     def align(self, student_config: Any) -> None:
         self._student_config = student_config
+        self._order = None
         if self.names is not None:
             num_labels = len(self.names), student_config.num_labels
             self._order = label_order(self.names, label_names(student_config), *num_labels)

@@ -124,5 +124,8 @@ def test_what_it_cannot_do_is_refused(refusal):
         *OWN, "--augment", "typos"
     )
     assert "with --train_teacher" in refusal(*OWN, "--num_teachers", "2")
+    assert "--train_teacher does nothing with --online" in refusal(*OWN, "--online", "mutual", "--train_teacher")
+    named = ("--online", "mutual", "--student_name_or_path", "teacher")
+    assert "--teacher_name_or_path does nothing with --online" in refusal(*OWN, *named)
     assert "invalid choice: 'two'" in refusal(*OWN, "--online", "two")
     assert "label_fraction must be in (0, 1]" in refusal(*OWN, "--label_fraction", "3")
