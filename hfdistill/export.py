@@ -26,6 +26,7 @@ from torch.export import Dim
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.inference import predict_logits, token_rows
+from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.onnx_model import OnnxModel
 from hfdistill.report.quality import agreement
 
@@ -121,7 +122,8 @@ def export_onnx(
     rows = token_rows(model, processing_class, dataset, text_columns)
     # A copy: the model may be on another device, in another dtype, and must not keep what tracing puts around it; nor
     # must the graph hold the mixed precision that a `Trainer` leaves around what it trained.
-    plain = extract_model_from_parallel(copy.deepcopy(model), keep_fp32_wrapper=False).cpu().float().eval()
+    copied = extract_model_from_parallel(copy.deepcopy(model), keep_torch_compile=False)
+    plain = without_autocast(copied).cpu().float().eval()
     expected = predict_logits(plain, processing_class, rows, description="Asking the model")
     graph = _trace(plain, processing_class, rows)
     exported = {}

@@ -20,6 +20,7 @@ from hfdistill.evaluation import EvaluationSums
 from hfdistill.label_spaces import label_names
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.model_card import CardFacts, evaluation_of, model_card, task_of, told_arguments
+from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.objective import Loss, Objective
 from hfdistill.objective_state import average_gradients
 from hfdistill.objective_trainer import ObjectiveTrainer
@@ -110,14 +111,15 @@ class DistillationTrainer(ObjectiveTrainer):
         return _in_dtype(super().call_model_init(trial), self.args.student_dtype)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As `Trainer.train`; each call, as each trial of a search, has logs of its own.
-
-        Mixed precision ends with it: what is measured, exported or saved then is one and the same student.
-        """
-        self._logged, self._logged_steps = {}, {}
+        """As `Trainer.train`; mixed precision ends with it: what is measured, exported or saved then is one student."""
         output = super().train(*args, **kwargs)
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        without_autocast(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
         return output
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        # Each call of `train`, trial of a search, and new attempt of `auto_find_batch_size` has logs of its own.
+        self._logged, self._logged_steps = {}, {}
+        return super()._inner_training_loop(*args, **kwargs)
 
     def _compare_labels(self, name: str, dataset: Any) -> None:
         """Refuses rows whose labels are not the student's; sees in which order their stored answers stand."""
@@ -410,8 +412,11 @@ class DistillationTrainer(ObjectiveTrainer):
         """`Trainer`'s loop, with each term's exact mean and the agreement with the teacher in its metrics."""
         self._evaluation = None
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._take_means().items()}
-        return output._replace(metrics={**(output.metrics or {}), **metrics})
+        means = {f"{metric_key_prefix}_{name}": value for name, value in self._take_means().items()}
+        theirs = dict(output.metrics or {})  # of `compute_metrics`, whose names go before ours
+        if "loss" in self.args.include_for_metrics:  # only then `Trainer` has losses, and takes the mean over batches
+            theirs.pop(f"{metric_key_prefix}_loss", None)
+        return output._replace(metrics={**means, **theirs})
 
     def _take_means(self) -> dict[str, float]:
         evaluation, self._evaluation = self._evaluation, None
