@@ -42,7 +42,7 @@ class DistillationTrainer(ObjectiveTrainer):
     order of labels where the rows name theirs (`teacher_label`).
 
     The gradient does not depend on how a batch is cut into micro-batches, ranks or padding: each term is a sum over
-    its items divided by their number in the whole optimizer step.
+    its items divided by their number in the whole optimizer step, whatever `average_tokens_across_devices` says.
 
     Args:
         model: The student. Trained in float32 unless `args.student_dtype` says otherwise.
@@ -55,7 +55,10 @@ class DistillationTrainer(ObjectiveTrainer):
 
     Evaluation reports, beside the task metrics, each term's mean over the evaluation set (`eval_label_loss`,
     `eval_soft_target_loss`), and `eval_agreement`, the share of decisions in which student and teacher agree.
-    `eval_loss` is the objective where the teacher is consulted, and the labels' loss where it is not.
+    `eval_loss` is the objective where the teacher is consulted, and the labels' loss where it is not. These means are
+    over all rows or tokens, where `Trainer` takes one over batches. A metric that `compute_metrics` returns under the
+    same name takes the place of ours. Of the student's output an evaluation hands over the logits alone, whatever
+    `ignore_keys` says.
 
     Raises:
         ValueError: when teacher and student answer different questions or read different vocabularies, the rows number
@@ -104,6 +107,7 @@ class DistillationTrainer(ObjectiveTrainer):
         self._logged: dict[str, Tensor] = {}
         self._logged_steps: dict[str, set[int]] = {}
         self._logged_objective: Objective
+        self._seen_datasets: dict[str, Any] = {"train_dataset": self.train_dataset, "eval_dataset": self.eval_dataset}
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """A fresh student from `model_init`, in the dtype that is asked for; its objective starts afresh as well."""
@@ -120,6 +124,14 @@ class DistillationTrainer(ObjectiveTrainer):
         # Each call of `train`, trial of a search, and new attempt of `auto_find_batch_size` has logs of its own.
         self._logged, self._logged_steps = {}, {}
         return super()._inner_training_loop(*args, **kwargs)
+
+    def _see_replaced_datasets(self) -> None:
+        """Looks at datasets that have taken the places of the first ones as at those: `trainer.train_dataset = ...`."""
+        for name, seen in self._seen_datasets.items():
+            if getattr(self, name) is not seen:
+                self._compare_labels(name, getattr(self, name))
+                self._seen_datasets[name] = add_teacher_columns(getattr(self, name), self.teacher)
+                setattr(self, name, self._seen_datasets[name])
 
     def _compare_labels(self, name: str, dataset: Any) -> None:
         """Refuses rows whose labels are not the student's; sees in which order their stored answers stand."""
@@ -151,6 +163,11 @@ class DistillationTrainer(ObjectiveTrainer):
             super()._set_signature_columns_if_needed()
             columns: Any = self._signature_columns
             columns += [*self._stored.columns, *(self.teacher.columns if self.teacher else ())]
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As in `Trainer`; a dataset that took the place of the first one is checked as that was."""
+        self._see_replaced_datasets()
+        return super().get_train_dataloader()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -366,10 +383,13 @@ class DistillationTrainer(ObjectiveTrainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """As in `Trainer`; a dataset given here, and not when the trainer was made, gets its teacher columns first."""
+        self._see_replaced_datasets()
         if isinstance(eval_dataset, str):
             return super().get_eval_dataloader(eval_dataset)
         self._compare_labels("eval_dataset", eval_dataset)
-        return super().get_eval_dataloader(add_teacher_columns(eval_dataset, self.teacher))
+        if eval_dataset is not self.eval_dataset:
+            eval_dataset = add_teacher_columns(eval_dataset, self.teacher)
+        return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """As in `Trainer`, with the columns that the teacher reads."""

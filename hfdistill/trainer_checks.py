@@ -107,6 +107,11 @@ def refuse_what_cannot_work(
             f"{launched} processes were started and each would train a student of its own: on a machine without an "
             "accelerator they find each other with use_cpu=True (--use_cpu true)."
         )
+    if cut := [name for name in ("cp_size", "sp_size") if _parallelism(args, name) > 1]:
+        raise ValueError(
+            f"{' and '.join(cut)} above 1 cuts a text over processes, and a teacher answers to a whole one: leave "
+            f"{'them' if len(cut) > 1 else 'it'} at 1 (parallelism_config, or the configuration of accelerate launch)."
+        )
     if kwargs.get("compute_loss_func") is not None:
         raise ValueError("compute_loss_func would be ignored: give its formula as a term of objective=Objective(...).")
     objective: Any = kwargs.get("objective")
@@ -121,6 +126,14 @@ def refuse_what_cannot_work(
     asked = [member for one in given for member in (one.members if isinstance(one, Teacher) else [one])]
     if model is not None and any(model is one or model is getattr(one, "model", None) for one in asked):
         raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")
+
+
+def _parallelism(args: DistillationTrainingArguments, name: str) -> int:
+    """A size of `parallelism_config`, as given, or as `accelerate launch` says."""
+    if args.parallelism_config is not None:
+        return int(getattr(args.parallelism_config, name, 1))
+    launched = os.environ.get("ACCELERATE_USE_PARALLELISM_CONFIG", "false").lower() == "true"
+    return int(os.environ.get(f"PARALLELISM_CONFIG_{name.upper()}", 1)) if launched else 1
 
 
 def _smooths(objective: Objective) -> bool:

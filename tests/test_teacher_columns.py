@@ -183,3 +183,17 @@ def test_a_dataset_given_at_evaluation_gets_its_columns(teacher, tiny_bert, toke
     assert trainer.evaluate(tokenized)["eval_soft_target_loss"] == pytest.approx(expected)
     assert trainer.evaluate({"own": tokenized})["eval_own_soft_target_loss"] == pytest.approx(expected)
     assert trainer.predict(tokenized).metrics["test_soft_target_loss"] == pytest.approx(expected)
+
+
+def test_datasets_that_take_the_places_of_others_get_their_columns(tmp_path, teacher, tokenized, tiny_bert, tokenizer):
+    """A trainer's rows may be replaced between two trainings; each set is tokenized once."""
+    one, two = tokenized.select(range(8)), tokenized.select(range(8, 16))
+    trainer = make_trainer(tiny_bert(), teacher, tokenizer, tmp_path, one, eval_dataset={"a": one})
+    trainer.train_dataset = trainer.eval_dataset = two
+    trainer.train()
+    assert "eval_agreement" in trainer.evaluate()
+    for dataset in (trainer.train_dataset, trainer.eval_dataset):
+        assert set(COLUMNS) <= set(dataset.column_names) and dataset["sentence"][:] == two["sentence"][:]
+    kept = trainer.eval_dataset
+    trainer.evaluate()
+    assert trainer.eval_dataset is kept

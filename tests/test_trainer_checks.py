@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from accelerate import ParallelismConfig
 from datasets import ClassLabel, DatasetDict, concatenate_datasets
 from tiny import (
     distance,
@@ -55,6 +56,17 @@ def test_data_parallel_is_refused(tmp_path):
     args._n_gpu = 2
     with pytest.raises(ValueError, match="2 GPUs.*accelerate launch"):
         DistillationTrainer(model=make_model(1), args=args, train_dataset=make_rows())
+
+
+@pytest.mark.parametrize("name", ["cp_size", "sp_size"])
+@pytest.mark.parametrize("launched", [True, False])
+def test_texts_cut_over_processes_are_refused(tmp_path, monkeypatch, name, launched):
+    given = {} if launched else {"parallelism_config": ParallelismConfig(**{name: 2})}
+    if launched:
+        monkeypatch.setenv("ACCELERATE_USE_PARALLELISM_CONFIG", "true")
+        monkeypatch.setenv(f"PARALLELISM_CONFIG_{name.upper()}", "2")
+    with pytest.raises(ValueError, match=f"{name} above 1 cuts a text"):
+        make_trainer(tmp_path, make_model(), make_rows(), **given)
 
 
 def test_arguments_of_another_trainer_are_refused(tmp_path):
@@ -153,6 +165,11 @@ def test_rows_that_number_their_labels_otherwise_are_refused(tmp_path, column):
     ]:
         with pytest.raises(ValueError, match=f"eval_dataset{where} numbers its labels mild, hot, cold and {WAY_OUT}"):
             make_trainer(tmp_path, student, plain, teacher=teacher, given={"eval_dataset": split})
+    for name, ask in [("train_dataset", DistillationTrainer.train), ("eval_dataset", DistillationTrainer.evaluate)]:
+        replaced = make_trainer(tmp_path, student, plain, teacher=teacher)
+        setattr(replaced, name, rows)
+        with pytest.raises(ValueError, match=f"{name} numbers its labels mild, hot, cold and {WAY_OUT}"):
+            ask(replaced)
     later = make_trainer(tmp_path, student, plain, teacher=teacher)
     with pytest.raises(ValueError, match=f"eval_dataset numbers its labels mild, hot, cold and {WAY_OUT}"):
         later.evaluate(rows)

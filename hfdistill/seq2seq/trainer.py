@@ -173,6 +173,12 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         **gen_kwargs: Any,
     ) -> tuple[Any, Tensor | None, Tensor | None]:
         """The losses of a batch, and the student's answer: its translations with `predict_with_generate`."""
+        if self.args.predict_with_generate and inputs.get("labels") is None:  # texts to translate, and no reference
+            return (
+                None,
+                None if prediction_loss_only else self._generate(self._prepare_inputs(inputs), gen_kwargs),
+                None,
+            )
         step = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         if prediction_loss_only or not self.args.predict_with_generate:
             return step

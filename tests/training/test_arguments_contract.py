@@ -80,7 +80,6 @@ ARGUMENTS = {
     "accelerator_config": {"accelerator_config": {"split_batches": True, "use_seedable_sampler": False}},
     "remove_unused_columns": {"remove_unused_columns": False},
     "auto_find_batch_size": {"auto_find_batch_size": True},
-    "debug": {"debug": "underflow_overflow"},
     "skip_memory_metrics": {"skip_memory_metrics": False},
 }
 

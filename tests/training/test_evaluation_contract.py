@@ -80,7 +80,8 @@ def test_the_best_model_is_told_by_one_of_several_sets(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "strategy, metric, greater", [("steps", "accuracy", True), ("steps", "loss", None), ("best", "eval_accuracy", False)]
+    "strategy, metric, greater",
+    [("steps", "accuracy", True), ("steps", "loss", None), ("best", "eval_accuracy", False)],
 )
 def test_the_best_model_is_the_same(tmp_path, strategy, metric, greater):
     best = {"load_best_model_at_end": True, "metric_for_best_model": metric, "greater_is_better": greater}
