@@ -188,7 +188,10 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     def _generate(self, inputs: Mapping[str, Any], gen_kwargs: dict[str, Any]) -> Tensor:
         given = gen_kwargs or getattr(self, "_gen_kwargs", {})
         given = {name: value for name, value in given.items() if value is not None}
-        source = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+        source, labels = self._student_inputs(inputs), inputs.get("labels")
+        begun = source.get("decoder_input_ids")
+        if begun is not None and labels is not None and begun.shape == labels.shape:  # made of the labels
+            source = {name: source[name] for name in source if not name.startswith("decoder_")}
         with self.compute_loss_context_manager():
             return self.accelerator.unwrap_model(self.model).generate(**source, **given)
 

@@ -3,9 +3,17 @@
 import numpy
 import pytest
 from both_trainers import assert_same_run, assert_says_as_much, both, figures, train_both
+from datasets import Dataset
 from tiny import make_tokenizer
 from tiny_seq2seq import make_pairs, make_seq2seq
-from transformers import DataCollatorForSeq2Seq, DataCollatorWithPadding, GenerationConfig
+from transformers import (
+    DataCollatorForSeq2Seq,
+    DataCollatorWithPadding,
+    GenerationConfig,
+    LEDConfig,
+    LEDForConditionalGeneration,
+    set_seed,
+)
 
 EVALUATED = {"eval_strategy": "steps", "eval_steps": 3}
 ARGUMENTS = {
@@ -83,7 +91,10 @@ def test_metrics_read_translations(tmp_path):
     def length(prediction):
         return {"tokens": float(sum(map(len, shape_of_text(prediction.predictions))))}
 
-    trainers = both(tmp_path, seq2seq=True, predict_with_generate=True, compute_metrics=length)
+    # It makes the decoder's inputs of the labels, which generation must not begin with.
+    collator = DataCollatorForSeq2Seq(make_tokenizer(), model=make_seq2seq())
+    given = {"compute_metrics": length, "data_collator": collator}
+    trainers = both(tmp_path, seq2seq=True, predict_with_generate=True, **given)
     rows = make_pairs(4, seed=4)
     stock, ours = (trainer.evaluate(rows, metric_key_prefix="held_out", num_beams=2) for trainer in trainers)
     assert_says_as_much(stock, ours)
@@ -111,6 +122,26 @@ def test_rows_without_targets_are_translated(tmp_path):
     # That of translations hands over labels that are not there, of which the stock trainer asks for a loss.
     usual = both(tmp_path, seq2seq=True, predict_with_generate=True)[1].predict(rows)
     assert shape_of_text(usual.predictions) == shape_of_text(ours.predictions)
+
+
+def test_all_that_a_model_reads_is_read_where_it_translates(tmp_path):
+    """LED looks from some tokens at the whole text: a translation that forgot them would be another one."""
+    settings = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 40, "attention_window": 4}
+    settings |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_encoder_position_embeddings": 32}
+    settings |= {"pad_token_id": 0, "eos_token_id": 3, "bos_token_id": 2, "decoder_start_token_id": 2, "init_std": 1.0}
+
+    def model():
+        set_seed(1)
+        led = LEDForConditionalGeneration(LEDConfig(**settings))
+        led.generation_config.update(max_length=8)
+        return led
+
+    rows = Dataset.from_dict({"input_ids": [[*range(5, 15), 3]] * 4, "labels": [[7, 8, 3]] * 4})
+    looks = rows.add_column("global_attention_mask", [[index % 2] * 11 for index in range(4)])
+    trainers = both(tmp_path, seq2seq=True, model=model, predict_with_generate=True)
+    stock, ours = (shape_of_text(trainer.predict(looks).predictions) for trainer in trainers)
+    assert stock == ours
+    assert ours[0] != ours[1]
 
 
 def test_a_model_is_told_by_a_metric_of_its_translations(tmp_path):
