@@ -175,6 +175,14 @@ def test_a_problem_type_that_is_found_out_leaves_the_projection_in_the_optimizer
     assert distance(before, weights(trainer.stages)) > 1e-3
 
 
+@pytest.mark.parametrize("sharded", ["is_fsdp_enabled", "is_deepspeed_enabled"])
+def test_what_is_sharded_cannot_learn_projections(tmp_path, sharded):
+    trainer = make_trainer(tmp_path, make_model(1), make_rows(), teacher=wide_teacher(), terms=["hidden_states:1"])
+    setattr(trainer, sharded, True)
+    with pytest.raises(ValueError, match="cannot be trained under FSDP or DeepSpeed"):
+        trainer.create_optimizer()
+
+
 def test_a_given_objective_learns_likewise(tmp_path):
     student, rows, teacher, settings = LAYER_CASES["hidden_states"]()
     objective = Objective({"labels": (0.5, Labels()), "hidden_states": (1.0, HiddenStates())})
