@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
@@ -15,7 +16,10 @@ import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
+from hfdistill.losses.ranges import shortened
+
 SETTINGS_FILES = (".yaml", ".yml", ".json")
+_NO_OPTIONS = "it holds no options; write one `name: value` a line."
 
 
 def parse_arguments(
@@ -27,7 +31,7 @@ def parse_arguments(
     """Reads the command line into dataclasses.
 
     The first word may be a YAML or JSON file of options. Its values are read as those on the command line are, which
-    override them: `5e-5`, that YAML takes for a text, is a number, and `yes` is true.
+    override them: `5e-5`, that YAML takes for a text, is a number, `yes` is true, and `no` a text where one is meant.
 
     Args:
         classes: The dataclasses, such as the recipe's own and its training arguments.
@@ -46,6 +50,8 @@ def parse_arguments(
     try:
         if words and words[0].endswith(SETTINGS_FILES):
             words = [*_words(Path(words[0])), *words[1:]]
+        for word in words:
+            _check_text(word)
         *parsed, unknown = parser.parse_args_into_dataclasses(
             words, return_remaining_strings=True, look_for_args_file=False
         )
@@ -58,23 +64,6 @@ def parse_arguments(
         close = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1)
         parser.error(f"unknown option {unknown[0]}" + (f"; did you mean {close[0]}?" if close else "."))
     return tuple(parsed)
-
-
-def check_least(options: Any, least: Mapping[str, int]) -> None:
-    """Refuses numbers so small that a run would end in an error of somebody else, or take them for nothing.
-
-    Args:
-        options: The recipe's dataclass; what is `None` there is not given.
-        least: By name of an option, the least it may be; a list's least counts.
-
-    Raises:
-        ValueError: naming option, bound and value.
-    """
-    for name, bound in least.items():
-        value = getattr(options, name)
-        smallest = min(value) if isinstance(value, list) else value
-        if smallest is not None and smallest < bound:
-            raise ValueError(f"--{name} must be at least {bound}, got {smallest}.")
 
 
 def not_default(options: Any, names: Iterable[str]) -> list[str]:
@@ -132,19 +121,84 @@ def _raised_by(error: BaseException) -> str:
     return "" if step is None else str(step.tb_frame.f_globals["__name__"]).partition(".")[0]
 
 
+def _check_text(word: str) -> None:
+    """Refuses what could neither be printed nor written into a file, or names no file.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    if "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
+        raise ValueError(f"{shortened(word)} holds NUL, half an emoji or bytes that are not UTF-8: spell it otherwise.")
+
+
 def _words(path: Path) -> list[str]:
     """A file of options as the words of a command line."""
-    text = path.read_text(encoding="utf-8")
     try:
-        settings = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} holds no options; write one `name: value` a line.")
+        settings = (_json_settings if path.suffix == ".json" else _yaml_settings)(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError(f"{path} cannot be read: it is nested too deeply.") from None
+    except OSError:
+        raise
+    except Exception as error:  # of a `!!timestamp` that is none PyYAML says AttributeError, and so on
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     words: list[str] = []
-    for name, value in settings.items():
+    for name, value in settings:
         if isinstance(value, list):
-            words += [f"--{name}", *map(str, value)]
+            words += [f"--{name}", *(_item(path, name, item) for item in value)]
         elif value is not None:
             words.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return words
+
+
+def _item(path: Path, name: str, item: object) -> str:
+    """An entry of a list as a word that is no option."""
+    if item is None or isinstance(item, (list, dict)) or str(item).startswith("--"):
+        raise ValueError(f"{path}: {name} lists {shortened(item)}; write a text or a number.")
+    return str(item)
+
+
+def _json_settings(text: str) -> list[tuple[str, Any]]:
+    # As pairs, or of two values of one option the first would be lost without a word.
+    settings = json.loads(text, object_pairs_hook=_named_once)
+    if not isinstance(settings, dict):
+        raise ValueError(_NO_OPTIONS)
+    return list(settings.items())
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{shortened(repeated[0])} is there twice.")
+    return dict(pairs)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, a few of which can stand for more text than fits into memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it has an alias (*name): write what it stands for.")
+        return super().compose_node(parent, index)
+
+
+def _yaml_settings(text: str) -> list[tuple[str, Any]]:
+    """The options as they are written: YAML would make `no` of Norwegian false, and a date of a name."""
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise ValueError(_NO_OPTIONS)
+        written = [(str(_written(loader, name)), _written(loader, value)) for name, value in root.value]
+    finally:
+        loader.dispose()
+    return list(_named_once(written).items())
+
+
+def _written(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):  # of arguments for somebody else, who wants them typed
+        value = loader.construct_document(node)
+        json.dumps(value)  # refuses dates
+        return value
+    if isinstance(node, yaml.SequenceNode):
+        return [_written(loader, item) for item in node.value]
+    return None if node.tag == "tag:yaml.org,2002:null" else node.value
