@@ -16,7 +16,7 @@ import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
-from hfdistill.losses.ranges import shortened
+from hfdistill.data.messages import shortened
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 _NO_OPTIONS = "it holds no options; write one `name: value` a line."

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hfdistill.losses import COUNTED_ROWS, TERMS, Batch, StudentOutput, Term
-from hfdistill.losses.ranges import WEIGHT, check_number
 from hfdistill.schedules import Schedule, value_at
+from hfdistill.training.ranges import WEIGHT, check_number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

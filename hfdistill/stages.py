@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
-from hfdistill.losses.ranges import Range
 from hfdistill.objective import Objective, parse_terms
+from hfdistill.training.ranges import Range
 
 if TYPE_CHECKING:
     from hfdistill.training_args import DistillationTrainingArguments

@@ -10,11 +10,11 @@ from typing_extensions import Self
 
 from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, PROJECTION_INITS, TERMS
 from hfdistill.losses.layer_maps import parse_layer_map
-from hfdistill.losses.ranges import COUNT, TEMPERATURE, WEIGHT, Range, check_numbers
 from hfdistill.objective import parse_terms, term_words
 from hfdistill.schedules import SHAPES, Schedule
 from hfdistill.stages import STAGE_LEARNING_RATE, parse_stages
 from hfdistill.teachers import COMBINATIONS, Combination
+from hfdistill.training.ranges import COUNT, TEMPERATURE, WEIGHT, Range, check_numbers
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 

@@ -9,8 +9,8 @@ from hfdistill.augmentation import AUGMENTERS
 from hfdistill.command_line import check_demo, not_default, parse_arguments
 from hfdistill.demo import DEMO
 from hfdistill.export import check_export
-from hfdistill.losses.ranges import COUNT, Range, check_numbers
 from hfdistill.search import Budget, check_search, parse_count
+from hfdistill.training.ranges import COUNT, Range, check_numbers
 
 DESCRIPTION = "Distil a text classifier: a fine-tuned teacher goes in, a small student and a report come out."
 HUB_TEACHER = "textattack/bert-base-uncased-SST-2"

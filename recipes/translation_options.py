@@ -8,7 +8,7 @@ from hfdistill import Seq2SeqDistillationTrainingArguments
 from hfdistill.command_line import check_demo, parse_arguments
 from hfdistill.demo_translation import DEMO
 from hfdistill.losses import OF_A_PART
-from hfdistill.losses.ranges import COUNT, Range, check_numbers
+from hfdistill.training.ranges import COUNT, Range, check_numbers
 
 DESCRIPTION = "Distil a translation model: a trained teacher goes in, a small fast student and a report come out."
 HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"

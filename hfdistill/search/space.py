@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
-from hfdistill.losses.ranges import Range, check_numbers
+from hfdistill.training.ranges import Range, check_numbers
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

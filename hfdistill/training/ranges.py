@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+from hfdistill.data.messages import shortened
+
 #: Where a whole number without an end of its own ends: beyond it, other libraries overflow.
 LARGEST = 2**31 - 1
 
@@ -90,12 +92,3 @@ def check_numbers(options: Any, ranges: Mapping[str, Range], prefix: str = "") -
         value = getattr(options, field.name)
         if field.name in ranges and not (value is None and field.default is None):
             check_number(f"{prefix}{field.name}", value, ranges[field.name])
-
-
-def shortened(value: object, length: int = 60) -> str:
-    """A value as it is told in a message, whose line it must not fill."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no whole number of more than some thousand digits
-        text = f"a {type(value).__name__} of thousands of digits"
-    return text if len(text) <= length else f"{text[: length - 20]}… ({len(text)} characters)"
