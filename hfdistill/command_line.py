@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
-from hfdistill.data.messages import shortened
+from hfdistill.data.messages import cut, shortened
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 _NO_OPTIONS = "it holds no options; write one `name: value` a line."
@@ -44,7 +44,7 @@ def parse_arguments(
     """
     # Without an abbreviation "--eval" would quietly stand for whichever option is alone in beginning so.
     usage = "%(prog)s [settings.yaml] [--option value ...], where --help lists the options"
-    parser = HfArgumentParser(classes, description=description, usage=usage, allow_abbrev=False)
+    parser = _Parser(classes, description=description, usage=usage, allow_abbrev=False)
     parser.set_defaults(**(defaults or {}))
     words = sys.argv[1:]
     try:
@@ -58,12 +58,34 @@ def parse_arguments(
         if check is not None and not unknown:
             check(*parsed)
     except (OSError, ValueError) as error:
-        parser.error(str(error))
+        parser.refuse(error)
+    except Exception as error:  # transformers says so of some values that are of the wrong kind
+        if _raised_by(error) != "transformers":
+            raise
+        parser.error(f"an option has a value of another kind than it should: {error}")
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
         close = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1)
-        parser.error(f"unknown option {unknown[0]}" + (f"; did you mean {close[0]}?" if close else "."))
+        parser.error(f"unknown option {cut(unknown[0])}" + (f"; did you mean {close[0]}?" if close else "."))
     return tuple(parsed)
+
+
+class _Parser(HfArgumentParser):
+    """One that answers in one line, whatever was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(cut(" ".join(message.split()), 1000))
+
+    def refuse(self, error: Exception) -> NoReturn:
+        """Ends the program as `error` does; a list of what there is stays a list."""
+        if _raised_by(error) == "hfdistill":
+            super().error(_one_line(error))
+        self.error(str(error))
+
+
+def _one_line(error: Exception) -> str:
+    """What this package says of an error: a line, or a list of what there is, whatever text of the user is in it."""
+    return "\n".join(cut(line, 1000) for line in str(error).splitlines())
 
 
 def not_default(options: Any, names: Iterable[str]) -> list[str]:
@@ -97,7 +119,7 @@ def plain_errors() -> Iterator[None]:
         yield
     except (ImportError, OSError, ValueError) as error:
         if isinstance(error, OSError) or _raised_by(error) in ("hfdistill", "__main__"):
-            sys.exit(f"error: {error}")
+            sys.exit(f"error: {_one_line(error)}")
         raise
 
 
