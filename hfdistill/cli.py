@@ -84,6 +84,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     check_export(options.formats)
+    texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
     tokenizer, model = load_classifier(options.model)
     folder = Path(options.output_dir or options.model)
     if options.output_dir:
@@ -91,7 +92,6 @@ def _export(options: argparse.Namespace) -> None:
         tokenizer.save_pretrained(folder)
     elif not folder.is_dir():
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
-    texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
     exported = export_onnx(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
     for name, one in exported.items():
         print(f"{name}: {one.path}, {one.path.stat().st_size / 1e6:.1f} MB")  # noqa: T201

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +22,7 @@ from transformers import HfArgumentParser
 from hfdistill.data.messages import cut, shortened
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _NO_OPTIONS = "it holds no options; write one `name: value` a line."
 
 
@@ -107,20 +111,71 @@ def check_demo(options: Any, names: Iterable[str]) -> None:
         raise ValueError(f"--{own[0]} does nothing with --demo, which generates what it needs: leave one of them out.")
 
 
+#: What is put away when a command does not come to its end.
+_LEFT_BEHIND: list[Callable[[], None]] = []
+
+
+def put_away_unfinished(action: Callable[[], None]) -> None:
+    """Has `plain_errors` do this if the command ends by an error or an interruption."""
+    _LEFT_BEHIND.append(action)
+
+
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_errors(go_on: str = "run it again") -> Iterator[None]:
     """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
 
     An `OSError` is about files or the network, and a `ValueError` or an `ImportError` that a recipe or this package
     raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from deep within
-    torch, passes as it is.
+    torch, passes as it is. Ctrl-C, and the SIGTERM by which launchers and clusters end a process, end it with a line
+    too, on one process, and with 128 + the signal's number as exit code.
+
+    Args:
+        go_on: What the user does after an interruption.
     """
+    _LEFT_BEHIND.clear()
+    with _signals_raise() as arrived:
+        try:
+            yield
+        except BaseException as error:
+            for action in _LEFT_BEHIND:
+                action()
+            # Where a signal has come, whatever else ends the program follows from it, such as a lost peer.
+            if arrived or isinstance(error, KeyboardInterrupt):
+                _end_interrupted((arrived or [signal.SIGINT])[0], go_on)
+            mendable = isinstance(error, (ImportError, ValueError)) and _raised_by(error) in ("hfdistill", "__main__")
+            if isinstance(error, Exception) and (mendable or isinstance(error, OSError)):
+                sys.exit(f"error: {_one_line(error)}")
+            raise
+
+
+@contextmanager
+def _signals_raise() -> Iterator[list[int]]:
+    """The signals that end a program raise `KeyboardInterrupt`; those that came, in their order."""
+    arrived: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        arrived.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield arrived
+        return
+    before = {number: signal.signal(number, interrupt) for number in _ENDING}
     try:
-        yield
-    except (ImportError, OSError, ValueError) as error:
-        if isinstance(error, OSError) or _raised_by(error) in ("hfdistill", "__main__"):
-            sys.exit(f"error: {_one_line(error)}")
-        raise
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_interrupted(number: int, go_on: str) -> NoReturn:
+    # A launcher sends its workers a second signal at once.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    for one in _ENDING if in_main_thread else ():
+        signal.signal(one, signal.SIG_IGN)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"\ninterrupted: {go_on}.", file=sys.stderr, flush=True)  # noqa: T201 (below a progress bar)
+    sys.exit(128 + number)
 
 
 def own_command(script: str) -> list[str]:

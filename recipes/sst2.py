@@ -423,5 +423,5 @@ def card_facts(
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    with plain_errors("the same command with --resume_from_checkpoint true goes on where it stopped"):
         main()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from hfdistill.command_line import parse_arguments, plain_errors
+from hfdistill.command_line import parse_arguments, plain_errors, put_away_unfinished
 
 
 @dataclass
@@ -167,12 +168,29 @@ def test_a_bug_keeps_its_traceback():
         np.concatenate([])
 
 
-def test_ending_otherwise_is_not_touched():
-    """Neither a clean end nor the user's own interruption is an error."""
+def test_a_clean_end_is_not_touched():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with plain_errors():
         pass
-    with pytest.raises(KeyboardInterrupt), plain_errors():
-        raise KeyboardInterrupt
+    with pytest.raises(SystemExit, match="3"), plain_errors():
+        sys.exit(3)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_an_interruption_is_one_line_on_one_process(monkeypatch, capsys, number, rank):
+    """Two pages of traceback hide that nothing is lost; and of many processes one speaks."""
+    monkeypatch.setenv("RANK", rank)
+    put_away = []
+    with pytest.raises(SystemExit) as ended, plain_errors("go on so"):
+        put_away_unfinished(lambda: put_away.append(1))
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise RuntimeError("the peer is gone") from None
+    assert ended.value.code == 128 + number and put_away == [1]
+    assert capsys.readouterr().err.split("\n") == (["", "interrupted: go on so.", ""] if rank == "0" else [""])
 
 
 def raise_from(module, error):
