@@ -99,6 +99,9 @@ class Recipe:
     max_parameters: str | None = field(default=None, metadata={"help": "Of a student that is searched, such as 5M."})
     max_latency_ms: float | None = field(default=None, metadata={"help": "Of a student that is searched; one text."})
     export: list[str] | None = field(default=None, metadata={"help": "Also write the student as: onnx int8."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run code that comes with a named model; read it first."}
+    )
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
     def __post_init__(self) -> None:

@@ -110,6 +110,9 @@ class Recipe:
     export: str | None = field(
         default=None, metadata={"help": "Also write the student for CTranslate2, in int8.", "choices": ["ctranslate2"]}
     )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run code that comes with a named model; read it first."}
+    )
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
     def __post_init__(self) -> None:
