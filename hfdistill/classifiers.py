@@ -9,20 +9,24 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from hfdistill.data import hub_errors, load_tokenizer
 
 
-def load_classifier(name: str, **head: Any) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def load_classifier(
+    name: str, trust_remote_code: bool = False, **head: Any
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """A classifier and its tokenizer.
 
     Args:
         name: A folder, or a name on the Hub.
+        trust_remote_code: Whether code that is kept there is run.
         **head: What it is to answer, such as `TextClassificationData.head`, when it is going to be trained: it comes
             in float32 then, and gets a new head where its own does not fit. Without it, it comes as it was saved.
 
     Raises:
         HubUnreachableError: when the Hub is asked and does not answer.
         OSError: when there is no such model.
-        ValueError: when what is there is no classifier, or has no tokenizer.
+        ValueError: when what is there is no classifier, has no tokenizer, or needs code that is not trusted.
     """
     trainable = {"dtype": "float32", "ignore_mismatched_sizes": True} if head else {"dtype": "auto"}
-    tokenizer = load_tokenizer(name)
+    tokenizer = load_tokenizer(name, trust_remote_code)
+    how = {**trainable, "trust_remote_code": trust_remote_code}
     with hub_errors(name):
-        return tokenizer, AutoModelForSequenceClassification.from_pretrained(name, **trainable, **head)
+        return tokenizer, AutoModelForSequenceClassification.from_pretrained(name, **how, **head)

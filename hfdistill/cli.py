@@ -67,6 +67,9 @@ def command_parser() -> argparse.ArgumentParser:
 def _command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     command.set_defaults(run=run)
+    command.add_argument(
+        "--trust_remote_code", action="store_true", help="run code that comes with a named model; read it first"
+    )
     columns = command.add_argument_group("columns of FILE", "found by their names where they are not given")
     columns.add_argument("--text_column", metavar="NAME", help="the text")
     columns.add_argument("--text_pair_column", metavar="NAME", help="the second text of a pair")
@@ -84,14 +87,14 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     check_export(options.formats)
-    tokenizer, model = load_classifier(options.model)
+    texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
+    tokenizer, model = load_classifier(options.model, options.trust_remote_code)
     folder = Path(options.output_dir or options.model)
     if options.output_dir:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     elif not folder.is_dir():
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
-    texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
     exported = export_onnx(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
     for name, one in exported.items():
         print(f"{name}: {one.path}, {one.path.stat().st_size / 1e6:.1f} MB")  # noqa: T201
@@ -101,7 +104,7 @@ def _soft_targets(options: argparse.Namespace) -> None:
     if Path(options.output).suffix != ".parquet":
         raise ValueError(f"{options.output} should end in .parquet.")
     texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
-    tokenizer, teacher = load_classifier(options.teacher)
+    tokenizer, teacher = load_classifier(options.teacher, options.trust_remote_code)
     rows = soft_targets(teacher, texts, tokenizer, text_columns=columns)
     rows.to_parquet(options.output)
     print(f"{len(rows):,} rows with teacher_logits: {options.output}")  # noqa: T201
@@ -121,9 +124,9 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, TextClassificationData]:
-    tokenizer, student = load_classifier(options.student)
+    tokenizer, student = load_classifier(options.student, options.trust_remote_code)
     id2label: Any = student.config.id2label
-    teacher_tokenizer, teacher = load_classifier(options.teacher)
+    teacher_tokenizer, teacher = load_classifier(options.teacher, options.trust_remote_code)
     data = labelled_texts(
         options.file,
         text_column=options.text_column,
@@ -139,7 +142,7 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
         processing_class=tokenizer,
         teacher_processing_class=teacher_tokenizer,
         compute_metrics=classification_metrics(problem_type=data.problem_type),
-        baseline=load_classifier(baseline)[1] if baseline else None,
+        baseline=load_classifier(baseline, options.trust_remote_code)[1] if baseline else None,
         text_columns=data.text_columns,
     )
     return comparison, data

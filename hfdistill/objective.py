@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from hfdistill.losses import COUNTED_ROWS, TERMS, Batch, StudentOutput, Term
 from hfdistill.schedules import Schedule, value_at
+from hfdistill.training.ranges import WEIGHT, check_number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -246,6 +246,7 @@ def parse_terms(words: str | Mapping[str, float] | Iterable[str]) -> dict[str, f
             weights[name] = float(weight or 1)
         except ValueError:
             raise ValueError(f"--terms: {word!r} should read {name}:WEIGHT with a number, as in {name}:0.5.") from None
+        check_number(f"the weight of {name!r}", weights[name], WEIGHT)
     return weights
 
 
@@ -274,8 +275,8 @@ def _check_terms(terms: object) -> None:
 
 def _checked_weight(name: str, weight: Weight) -> Weight:
     numbers = (weight.start, weight.end) if isinstance(weight, Schedule) else (weight,)
-    if any(not math.isfinite(number) or number < 0 for number in numbers):
-        raise ValueError(f"the weight of {name!r} must be a finite number of at least 0, got {weight}.")
+    for number in numbers:
+        check_number(f"the weight of {name!r}", number, WEIGHT)
     return weight
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers import Trainer, TrainingArguments, set_seed
 
+from hfdistill.command_line import put_away_unfinished
 from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
 from hfdistill.report.rendering import findings
@@ -30,19 +33,37 @@ def claim_folder(output_dir: str | os.PathLike[str], resume: bool) -> Path:
         ValueError: when it cannot be written to, or holds something and `resume` is false.
     """
     folder = Path(output_dir)
-    if folder.is_dir() and any(folder.iterdir()) and not resume:
+    if not resume and _holds_files(folder):
         raise ValueError(
             f"{folder} already holds {'a finished run' if (folder / RESULTS).exists() else 'something'}: choose "
             "another --output_dir, or continue the run in it with --resume_from_checkpoint true."
         )
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
+        _remove_empty(missing)
         raise ValueError(f"{folder} cannot be written to ({error.strerror}): choose another --output_dir.") from error
+    put_away_unfinished(lambda: _remove_empty(missing))
     return folder
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether there is more in it than the empty folders of a run that was interrupted as it began."""
+    return any(path.is_symlink() or not path.is_dir() for path in folder.rglob("*"))
+
+
+def _remove_empty(made: Sequence[Path]) -> None:
+    """Removes folders that a run has made, and those in them, unless they hold files.
+
+    Args:
+        made: The folders, inner ones first.
+    """
+    for folder in made:
+        if folder.is_dir() and not _holds_files(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def begin_run(args: TrainingArguments) -> tuple[Path, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,14 @@ from torch import nn
 from transformers import get_scheduler
 
 from hfdistill.objective import Objective, parse_terms
+from hfdistill.training.ranges import Range
 
 if TYPE_CHECKING:
     from hfdistill.training_args import DistillationTrainingArguments
+
+#: The schedules of the stages are multiples of one learning rate, which therefore cannot be 0.
+STAGE_LEARNING_RATE = Range(1e-30, 1e6)
+_RANGES = {"epochs": Range(1e-6, 1e6), "steps": Range(1, whole=True), "learning_rate": STAGE_LEARNING_RATE}
 
 
 @dataclass(frozen=True)
@@ -50,27 +56,28 @@ def parse_stages(lines: Iterable[str]) -> list[Stage]:
 
 def _parse_stage(line: str) -> Stage:
     words = line.split()
-    settings = dict(word.split("=", 1) for word in words if "=" in word)
+    given = [word.split("=", 1) for word in words if "=" in word]
+    settings = dict(given)
     terms = tuple(word for word in words if "=" not in word)
     parse_terms(terms)
     units = [name for name in ("epochs", "steps") if name in settings]
     unknown = settings.keys() - {"epochs", "steps", "learning_rate"}
-    if unknown or len(units) != 1 or not terms:
+    if unknown or len(units) != 1 or len(settings) != len(given) or not terms:
         raise ValueError(
             f"--stages: {line!r} should read TERM:WEIGHT ... epochs=N (or steps=N), and learning_rate=RATE if it has "
             "one of its own, as in 'hidden_states:1 minilm:1 epochs=2 learning_rate=1e-3'."
         )
-    numbers = {name: _positive(line, name, value) for name, value in settings.items()}
+    numbers = {name: _number_of(line, name, value) for name, value in settings.items()}
     return Stage(terms, numbers[units[0]], units[0], numbers.get("learning_rate"))
 
 
-def _positive(line: str, name: str, value: str) -> float:
+def _number_of(line: str, name: str, value: str) -> float:
     try:
-        number = float(value)
+        number = int(value) if _RANGES[name].whole else float(value)
     except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise ValueError(f"--stages: {name}={value} in {line!r} must be a number greater than 0.")
+        number = math.nan
+    if number not in _RANGES[name]:
+        raise ValueError(f"--stages: {name}={value} in {line!r} must be {_RANGES[name]}.")
     return number
 
 

@@ -12,10 +12,41 @@ from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, PROJECTION_INITS,
 from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.objective import parse_terms, term_words
 from hfdistill.schedules import SHAPES, Schedule
-from hfdistill.stages import parse_stages
+from hfdistill.stages import STAGE_LEARNING_RATE, parse_stages
 from hfdistill.teachers import COMBINATIONS, Combination
+from hfdistill.training.ranges import COUNT, TEMPERATURE, WEIGHT, Range, check_numbers
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+#: Every numeric argument, inherited ones too, and which numbers it may be.
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(("temperature", "temperature_end"), TEMPERATURE),
+    **dict.fromkeys(("alpha", "alpha_end"), Range(0, 1, advice="; label_weight and soft_target_weight need not be")),
+    **dict.fromkeys(("label_weight", "soft_target_weight"), WEIGHT),
+    "js_beta": Range(0, 1, "()", advice="; the ends are the two KLs"),
+    "relation_heads": COUNT,
+    "teacher_weights": Range(0, 1e6, "(]"),
+    "labeled_share": Range(0, 1, "()"),
+    # Of `TrainingArguments`.
+    "learning_rate": Range(0, 1e6),
+    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), COUNT),
+    "gradient_accumulation_steps": COUNT,
+    "num_train_epochs": Range(0, 1e6),
+    "max_steps": Range(-1, whole=True, advice=" (-1: as long as num_train_epochs says)"),
+    "warmup_steps": Range(0, 1e9, advice=" (below 1 it is a share of all steps)"),
+    "weight_decay": Range(0, 1e6),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), Range(0, 1, "[)")),
+    # At 0 a weight without a gradient, such as the embedding of a token that no batch has, becomes NaN.
+    "adam_epsilon": Range(1e-30, 1),
+    "max_grad_norm": Range(0, advice=" (0 clips nothing)"),
+    "label_smoothing_factor": Range(0, 1, "[)"),
+    "neftune_noise_alpha": Range(0, 1e6),
+    **dict.fromkeys(("logging_steps", "save_steps", "eval_steps", "eval_delay"), Range(0, 1e9)),
+    "save_total_limit": Range(-1, whole=True, advice=" (0 keeps all)"),
+    **dict.fromkeys(("seed", "data_seed", "dataloader_num_workers"), Range(0, whole=True)),
+    **dict.fromkeys(("eval_accumulation_steps", "torch_empty_cache_steps", "dataloader_prefetch_factor"), COUNT),
+    **dict.fromkeys(("ddp_bucket_cap_mb", "ddp_timeout", "generation_max_length", "generation_num_beams"), COUNT),
+}
 
 
 def _help(text: str, choices: list[str] | None = None) -> dict[str, object]:
@@ -30,8 +61,8 @@ class DistillationTrainingArguments(TrainingArguments):
     `TrainingArguments` is changed.
 
     Args:
-        temperature: T > 0 of the softmax; higher is softer. 2 was the best of 1, 2, 5, 10 in Hinton et al. 2015,
-            table 1.
+        temperature: T of the softmax, from 0.001 to 1000; higher is softer. 2 was the best of 1, 2, 5, 10 in Hinton et
+            al. 2015, table 1.
         temperature_end: T at the last step, when `temperature_schedule` is not constant.
         temperature_schedule: `constant`, `linear` or `cosine`, from `temperature` to `temperature_end`.
         alpha: The weight of the soft targets, in [0, 1]; the labels get 1 − alpha. Half and half as in Hinton et al.
@@ -73,7 +104,7 @@ class DistillationTrainingArguments(TrainingArguments):
     """
 
     # The soft targets
-    temperature: float = field(default=2.0, metadata=_help("Temperature T > 0 of the softmax; higher is softer."))
+    temperature: float = field(default=2.0, metadata=_help("Temperature T of the softmax, 0.001 to 1000."))
     temperature_end: float | None = field(default=None, metadata=_help("Temperature at the last step."))
     temperature_schedule: str = field(
         default="constant", metadata=_help("How temperature goes to temperature_end.", list(SHAPES))
@@ -129,6 +160,7 @@ class DistillationTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        check_numbers(self, RANGES)  # first: transformers would meet them before `check_ranges` does
         super().__post_init__()
         # A search casts a trial's value to the type of the default: an int here would turn 2.7 into 2.
         for name in ("temperature", "alpha", "js_beta"):
@@ -145,22 +177,7 @@ class DistillationTrainingArguments(TrainingArguments):
         Raises:
             ValueError: naming the argument, its value and its range.
         """
-        for name in ("temperature", "temperature_end"):
-            self._check(
-                name,
-                lambda value: 0 < value < float("inf"),
-                "a finite number greater than 0 (1 leaves the teacher's answer as it is)",
-            )
-        for name in ("alpha", "alpha_end"):
-            self._check(
-                name, lambda value: 0 <= value <= 1, "in [0, 1]; label_weight and soft_target_weight need not be"
-            )
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-            self._check(name, lambda value: value >= 1, "a whole number of at least 1")
-        for name in ("learning_rate", "label_weight", "soft_target_weight"):
-            self._check(name, lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
-        self._check("labeled_share", lambda value: 0 < value < 1, "strictly between 0 and 1")
-        self._check("js_beta", lambda value: 0 < value < 1, "strictly between 0 and 1; the ends are the two KLs")
+        check_numbers(self, RANGES)
         self._check("divergence", DIVERGENCES.__contains__, f"one of {', '.join(DIVERGENCES)}")
         for name in ("teacher_dtype", "student_dtype"):
             self._check(name, DTYPES.__contains__, f"one of {', '.join(DTYPES)}")
@@ -170,9 +187,10 @@ class DistillationTrainingArguments(TrainingArguments):
         parse_layer_map(self.layer_map)
         self._check("hidden_state_loss", HIDDEN_STATE_LOSSES.__contains__, f"one of {', '.join(HIDDEN_STATE_LOSSES)}")
         self._check("projection_init", PROJECTION_INITS.__contains__, f"one of {', '.join(PROJECTION_INITS)}")
-        self._check("relation_heads", lambda value: value >= 1, "a whole number of at least 1")
         if self.stages:
             parse_stages(self.stages)
+            if self.learning_rate not in STAGE_LEARNING_RATE:
+                raise ValueError(f"with stages learning_rate must be {STAGE_LEARNING_RATE}; got {self.learning_rate}.")
         elif self.terms:
             parse_terms(self.terms)
         elif all(weight == 0 for weight in self.response_weights.values()):

@@ -140,7 +140,9 @@ def read_files(recipe: Recipe) -> TextClassificationData:
     names, problem_type = None, None
     if not recipe.learns_labels:
         with hub_errors(recipe.teacher_name_or_path[0]):
-            config = AutoConfig.from_pretrained(recipe.teacher_name_or_path[0])
+            config = AutoConfig.from_pretrained(
+                recipe.teacher_name_or_path[0], trust_remote_code=recipe.trust_remote_code
+            )
         problem_type = "regression" if config.num_labels == 1 else "single_label_classification"
         # A teacher without names for its labels is taken to number them as the Hub's dataset does; a file that names
         # its labels does not say in which order, so there LABEL_0, LABEL_1, ... must stand in it, or their numbers.
@@ -163,10 +165,9 @@ def read_files(recipe: Recipe) -> TextClassificationData:
 def more_texts(recipe: Recipe, data: TextClassificationData, tokenizer: PreTrainedTokenizerBase, seed: int) -> Dataset:
     """The training rows and the texts made of them, for the teacher to label."""
     models = recipe.augment_model, recipe.back_translation_models
-    with hub_errors(", ".join([models[0], *models[1]])):
-        augmenters = [
-            load_augmenter(name, tokenizer.mask_token, *models, device=PartialState().device) for name in recipe.augment
-        ]
+    augmenters = [
+        load_augmenter(name, tokenizer.mask_token, *models, device=PartialState().device) for name in recipe.augment
+    ]
     copies = recipe.augment_copies * len(augmenters)
     with PartialState().main_process_first():
         return augment(data.dataset["train"], augmenters, data.text_columns, data.label_column, copies, seed)
@@ -187,7 +188,7 @@ def load_teacher(
     name: str, recipe: Recipe, data: TextClassificationData
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     # Whatever it answered before, one that is fine-tuned gets a new head for these labels.
-    tokenizer, teacher = load_classifier(name, **(data.head if recipe.learns_labels else {}))
+    tokenizer, teacher = load_classifier(name, recipe.trust_remote_code, **(data.head if recipe.learns_labels else {}))
     if teacher.num_labels != data.num_labels:
         raise ValueError(
             f"{name} answers with {teacher.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
@@ -272,11 +273,11 @@ def prepare_student(
     name, depth, width = recipe.student_name_or_path, recipe.student_num_hidden_layers, recipe.student_hidden_size
     same_labels = {key: getattr(teacher.config, key) for key in ("id2label", "label2id", "problem_type")}
     if name is not None:
-        tokenizer = load_tokenizer(name)
+        tokenizer = load_tokenizer(name, recipe.trust_remote_code)
 
     def cut_or_load(shape: Mapping[str, Any]) -> PreTrainedModel:
         if name is not None:
-            return load_classifier(name, **same_labels)[1]
+            return load_classifier(name, recipe.trust_remote_code, **same_labels)[1]
         own = {"num_hidden_layers": depth or default_depth(teacher), "hidden_size": width, **shape}
         own["embedding_size"] = recipe.student_embedding_size
         sample = None if own["hidden_size"] is None else data.sample(tokenizer, recipe.max_length)
@@ -423,5 +424,5 @@ def card_facts(
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    with plain_errors("the same command with --resume_from_checkpoint true goes on where it stopped"):
         main()

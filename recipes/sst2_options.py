@@ -6,10 +6,11 @@ import torch
 
 from hfdistill import DistillationTrainingArguments
 from hfdistill.augmentation import AUGMENTERS
-from hfdistill.command_line import check_demo, check_least, not_default, parse_arguments
+from hfdistill.command_line import check_demo, not_default, parse_arguments
 from hfdistill.demo import DEMO
 from hfdistill.export import check_export
-from hfdistill.search import check_search, parse_count
+from hfdistill.search import Budget, check_search, parse_count
+from hfdistill.training.ranges import COUNT, Range, check_numbers
 
 DESCRIPTION = "Distil a text classifier: a fine-tuned teacher goes in, a small student and a report come out."
 HUB_TEACHER = "textattack/bert-base-uncased-SST-2"
@@ -26,15 +27,13 @@ NEEDED = {
 NOT_GENERATED = ("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name")
 NOT_GENERATED += ("text_column", "text_pair_column", "label_column", "teacher_name_or_path", "student_name_or_path")
 
-#: The least that numbers may be.
-LEAST = {
-    "num_teachers": 1,
-    "student_num_hidden_layers": 1,
-    "student_hidden_size": 1,
-    "student_embedding_size": 2,
-    "augment_copies": 1,
-    "max_length": 3,  # a word between the tokens that begin and end a text
-    "search_trials": 0,
+#: Which numbers these may be.
+RANGES = {
+    **dict.fromkeys(("num_teachers", "augment_copies", "student_num_hidden_layers", "student_hidden_size"), COUNT),
+    **dict.fromkeys(("num_students", "student_embedding_size"), Range(2, whole=True)),
+    "label_fraction": Range(0, 1, "(]"),
+    "max_length": Range(3, whole=True, advice=": a word between the tokens that begin and end a text"),
+    "search_trials": Range(0, whole=True),
 }
 
 
@@ -100,10 +99,13 @@ class Recipe:
     max_parameters: str | None = field(default=None, metadata={"help": "Of a student that is searched, such as 5M."})
     max_latency_ms: float | None = field(default=None, metadata={"help": "Of a student that is searched; one text."})
     export: list[str] | None = field(default=None, metadata={"help": "Also write the student as: onnx int8."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run code that comes with a named model; read it first."}
+    )
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
     def __post_init__(self) -> None:
-        check_least(self, LEAST)
+        check_numbers(self, RANGES, "--")
         for needed, names in NEEDED.items():
             idle = not_default(self, names)
             if idle and not getattr(self, needed):
@@ -123,7 +125,7 @@ class Recipe:
             raise ValueError("--learn_teacher_weights weighs several teachers, and there is one.")
         if self.online:
             self.check_online()
-        parse_count(self.max_parameters)
+        Budget(parse_count(self.max_parameters), self.max_latency_ms)
         check_export(self.export or [])
         if self.search_trials:
             check_search()

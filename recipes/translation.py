@@ -196,9 +196,9 @@ def prepare_tokenizer(
 
 
 def load_translator(recipe: Recipe, name: str, dtype: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    tokenizer = load_tokenizer(name)
+    tokenizer = load_tokenizer(name, recipe.trust_remote_code)
     with hub_errors(name):
-        model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=dtype)
+        model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=dtype, trust_remote_code=recipe.trust_remote_code)
     if recipe.source_tag and recipe.target_tag:
         set_languages(model, tokenizer, recipe.source_tag, recipe.target_tag)
     elif not languages_agree(model, tokenizer):
@@ -357,5 +357,5 @@ def card_facts(recipe: Recipe, data: TranslationData, comparison, notes: list[st
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    with plain_errors("the same command with --resume_from_checkpoint true goes on where it stopped"):
         main()

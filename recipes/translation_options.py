@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 import torch
 
 from hfdistill import Seq2SeqDistillationTrainingArguments
-from hfdistill.command_line import check_demo, check_least, parse_arguments
+from hfdistill.command_line import check_demo, parse_arguments
 from hfdistill.demo_translation import DEMO
 from hfdistill.losses import OF_A_PART
+from hfdistill.training.ranges import COUNT, Range, check_numbers
 
 DESCRIPTION = "Distil a translation model: a trained teacher goes in, a small fast student and a report come out."
 HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
@@ -26,17 +27,13 @@ OF_WORDS += ("layer_map", "decoder_layer_map", "hidden_state_loss", "projection_
 #: What a teacher that is made here is like, where nothing else is said.
 NEW_TEACHER = {"teacher_size": [3, 3, 256], "teacher_dropout": 0.1, "vocab_size": 8000}
 
-#: The least that numbers may be.
-LEAST = {
-    "teacher_size": 1,
-    "vocab_size": 10,
-    "student_num_encoder_layers": 1,
-    "student_num_decoder_layers": 1,
-    "student_hidden_size": 1,
-    "student_vocab_size": 10,
-    "max_length": 2,
-    "num_beams": 1,
-    "n_best": 1,
+#: Which numbers these may be.
+RANGES = {
+    **dict.fromkeys(("teacher_size", "student_num_encoder_layers", "student_num_decoder_layers"), COUNT),
+    **dict.fromkeys(("student_hidden_size", "num_beams", "n_best"), COUNT),
+    "teacher_dropout": Range(0, 1, "[)"),
+    **dict.fromkeys(("vocab_size", "student_vocab_size"), Range(10, whole=True)),
+    "max_length": Range(2, whole=True),
 }
 
 
@@ -113,11 +110,14 @@ class Recipe:
     export: str | None = field(
         default=None, metadata={"help": "Also write the student for CTranslate2, in int8.", "choices": ["ctranslate2"]}
     )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run code that comes with a named model; read it first."}
+    )
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
     def __post_init__(self) -> None:
         self.describe_new_teacher()
-        check_least(self, LEAST)
+        check_numbers(self, RANGES, "--")
         check_demo(self, NOT_GENERATED)
         if (self.source_tag is None) != (self.target_tag is None):
             raise ValueError("--source_tag and --target_tag go together: a teacher of many languages needs both.")
@@ -181,8 +181,6 @@ class Recipe:
             raise ValueError(
                 f"--teacher_size takes three numbers, encoder layers, decoder layers, width; got {self.teacher_size}."
             )
-        if not 0 <= self.teacher_dropout < 1:
-            raise ValueError(f"--teacher_dropout is a share from 0 to below 1, got {self.teacher_dropout}.")
 
 
 @dataclass

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from hfdistill.command_line import parse_arguments, plain_errors
+from hfdistill.command_line import parse_arguments, plain_errors, put_away_unfinished
 
 
 @dataclass
@@ -57,6 +58,15 @@ def test_quoted_words_and_objects_in_a_file(tmp_path, parse):
     assert (options.name, options.loud, options.settings) == ("-1e-3", False, '{"a": 1}')
 
 
+def test_a_file_is_read_as_it_is_written(tmp_path, parse):
+    """In YAML the country NO is false, a time of day is a number of seconds, and 010 is 8."""
+    (tmp_path / "o.yaml").write_bytes(
+        b"\xef\xbb\xbfname: no\nrate: 010\nwords: [12:30, 2024-01-01, null_and_void, 'null']\n"
+    )
+    words = ["12:30", "2024-01-01", "null_and_void", "null"]
+    assert parse(str(tmp_path / "o.yaml")) == Options(name="no", rate=10.0, words=words)
+
+
 def test_the_command_line_overrides_the_file_and_the_file_the_defaults(tmp_path, parse):
     """In any other order, what is typed would be quietly ignored."""
     (tmp_path / "o.yaml").write_text("name: file\n")
@@ -77,8 +87,25 @@ def test_the_command_line_overrides_the_file_and_the_file_the_defaults(tmp_path,
         (["none.yaml"], "none.yaml"),
         (["broken.yaml"], "broken.yaml cannot be read: "),
         (["broken.json"], "broken.json cannot be read: "),
-        (["list.yaml"], "list.yaml holds no options; write one `name: value` a line."),
+        (["list.yaml"], "list.yaml cannot be read: it holds no options; write one `name: value` a line."),
         (["typo.yaml"], "unknown option --raet=1; did you mean --rate?"),
+        (["date.yaml"], "argument --rate: invalid float value: '2024-01-01'"),
+        (["inner_date.yaml"], "inner_date.yaml cannot be read: Object of type date is not JSON serializable"),
+        (["deep.yaml"], "deep.yaml cannot be read: it is nested too deeply."),
+        (["deep.json"], "deep.json cannot be read: it is nested too deeply."),
+        (["listed.yaml"], "listed.yaml: words lists ['a']; write a text or a number."),
+        (["hidden.yaml"], "hidden.yaml: words lists '--loud'; write a text or a number."),
+        (["twice.yaml"], "twice.yaml cannot be read: 'rate' is there twice."),
+        (["twice.json"], "twice.json cannot be read: 'rate' is there twice."),
+        (["laughs.yaml"], "laughs.yaml cannot be read: it has an alias (*name): write what it stands for."),
+        (["digits.json"], "digits.json cannot be read: Exceeds the limit"),
+        (["half.yaml"], "'--name=\\ud83d' holds NUL, half an emoji or bytes that are not UTF-8"),
+        (["half.json"], "'--name=\\ud83d' holds NUL, half an emoji"),
+        (["nul.yaml"], "'--name=a\\x00b' holds NUL"),
+        (["--name", "caf\udce9"], "'caf\\udce9' holds NUL, half an emoji or bytes that are not UTF-8"),
+        (["latin.yaml"], "latin.yaml cannot be read: 'utf-8' codec can't decode byte 0xe9"),
+        (["control.yaml"], "control.yaml cannot be read: unacceptable character"),
+        (["stamp.yaml"], "stamp.yaml cannot be read: "),
     ],
 )
 def test_bad_options_end_with_one_line(tmp_path, monkeypatch, parse, capsys, words, sentence):
@@ -89,9 +116,25 @@ def test_bad_options_end_with_one_line(tmp_path, monkeypatch, parse, capsys, wor
         "broken.json": "{'rate': 1}",
         "list.yaml": "- rate",
         "typo.yaml": "raet: 1",
+        "date.yaml": "rate: 2024-01-01",
+        "inner_date.yaml": "settings: {a: 2024-01-01}",
+        "deep.yaml": "words: " + "[" * 5000 + "]" * 5000,
+        "deep.json": '{"words": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        "listed.yaml": "words: [[a]]",
+        "hidden.yaml": "words: [a, --loud]",
+        "twice.yaml": "rate: 1\nname: a\nrate: 2\n",
+        "twice.json": '{"rate": 1, "rate": 2}',
+        "laughs.yaml": "settings: {a: &a [1], b: *a}",
+        "digits.json": '{"rate": ' + "1" * 5000 + "}",
+        "half.yaml": 'name: "\\ud83d"',
+        "half.json": '{"name": "\\ud83d"}',
+        "nul.yaml": 'name: "a\\0b"',
+        "latin.yaml": "name: caf\udce9",
+        "control.yaml": "name: a\x01b",
+        "stamp.yaml": "settings: {a: !!timestamp soon}",
     }
     for name, text in contents.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, errors="surrogateescape")
     with pytest.raises(SystemExit) as ended:
         parse(*words)
     usage, *lines = capsys.readouterr().err.splitlines()
@@ -125,12 +168,29 @@ def test_a_bug_keeps_its_traceback():
         np.concatenate([])
 
 
-def test_ending_otherwise_is_not_touched():
-    """Neither a clean end nor the user's own interruption is an error."""
+def test_a_clean_end_is_not_touched():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with plain_errors():
         pass
-    with pytest.raises(KeyboardInterrupt), plain_errors():
-        raise KeyboardInterrupt
+    with pytest.raises(SystemExit, match="3"), plain_errors():
+        sys.exit(3)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_an_interruption_is_one_line_on_one_process(monkeypatch, capsys, number, rank):
+    """Two pages of traceback hide that nothing is lost; and of many processes one speaks."""
+    monkeypatch.setenv("RANK", rank)
+    put_away = []
+    with pytest.raises(SystemExit) as ended, plain_errors("go on so"):
+        put_away_unfinished(lambda: put_away.append(1))
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise RuntimeError("the peer is gone") from None
+    assert ended.value.code == 128 + number and put_away == [1]
+    assert capsys.readouterr().err.split("\n") == (["", "interrupted: go on so.", ""] if rank == "0" else [""])
 
 
 def raise_from(module, error):

@@ -189,7 +189,7 @@ def test_without_schedules_there_is_nothing_to_log():
 
 @pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf, Schedule(1.0, -1.0), Schedule(math.nan, 1.0)])
 def test_refuses_weights_that_train_away_from_the_target(weight):
-    with pytest.raises(ValueError, match="the weight of 'labels' must be a finite number of at least 0, got"):
+    with pytest.raises(ValueError, match="the weight of 'labels' must be a number in .*; got"):
         Objective({"labels": (weight, Labels())})
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from hfdistill.command_line import plain_errors
 from hfdistill.report import Comparison, ModelFigures
 from hfdistill.run_folder import claim_folder, last_checkpoint, write_report
 
@@ -40,6 +41,37 @@ def test_a_folder_in_use_is_refused(tmp_path, name, word):
     assert everything_in(tmp_path) == [name]
     assert claim_folder(tmp_path, resume=True) == tmp_path
     assert everything_in(tmp_path) == [name]
+
+
+def test_empty_folders_are_no_run(tmp_path):
+    """They are what a run leaves that is killed as it begins."""
+    (tmp_path / "_teacher" / "deep").mkdir(parents=True)
+    assert claim_folder(tmp_path, resume=False) == tmp_path
+    (tmp_path / "_teacher" / "deep" / "checkpoint").symlink_to("elsewhere")
+    with pytest.raises(ValueError, match="already holds something"):
+        claim_folder(tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("mine", ["", "a", "a/b/c"])
+def test_a_refused_run_leaves_no_empty_folder(tmp_path, mine):
+    """Of what it has made: a folder that was there, and any with a file in it, stay."""
+    (tmp_path / mine).mkdir(parents=True, exist_ok=True)
+    before = everything_in(tmp_path)
+    for refusal in (ValueError("no such column"), KeyboardInterrupt()):
+        with pytest.raises(SystemExit), plain_errors():
+            (claim_folder(tmp_path / "a" / "b" / "c", resume=False) / "_teacher").mkdir(exist_ok=True)
+            raise_from("hfdistill.data", refusal)
+        assert everything_in(tmp_path) in (before, [*before, "a/b/c/_teacher"])
+    with pytest.raises(SystemExit), plain_errors():
+        (claim_folder(tmp_path / "d", resume=False) / "checkpoint").touch()
+        raise_from("hfdistill.data", ValueError("no such column"))
+    assert "d/checkpoint" in everything_in(tmp_path)
+
+
+def raise_from(module, error):
+    """Raises it in code that belongs to a module of that name."""
+    exec("def fail(error): raise error", space := {"__name__": module})
+    space["fail"](error)
 
 
 @pytest.mark.parametrize("below", ["", "student", "deep/down/student"])

@@ -102,7 +102,7 @@ def test_values_set_after_the_arguments_were_checked_are_checked_again(tmp_path)
     student, rows, _, settings = stored()
     trainer = make_trainer(tmp_path, student, rows, **settings)
     trainer.args.temperature = -1.0
-    with pytest.raises(ValueError, match="temperature must be .*greater than 0.*got -1.0"):
+    with pytest.raises(ValueError, match="temperature must be .*got -1.0"):
         trainer.train()
 
 

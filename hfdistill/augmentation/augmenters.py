@@ -12,11 +12,11 @@ import torch
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from hfdistill.data import hub_errors, load_tokenizer
 from hfdistill.token_reader import max_positions
 
 #: What `load_augmenter` knows.
@@ -227,14 +227,16 @@ def load_augmenter(
             raise ValueError("masking needs a teacher whose tokenizer has a mask token; take n_grams.")
         return Masking(mask_token)
     if name == "word_replacement":
-        model = AutoModelForMaskedLM.from_pretrained(masked_model).to(device)
-        return WordReplacement(model, AutoTokenizer.from_pretrained(masked_model))
+        return WordReplacement(*_loaded(AutoModelForMaskedLM, masked_model, device))
     if name != "back_translation":
         raise ValueError(f"the augmentation {name!r} is unknown; choose from {', '.join(AUGMENTERS)}.")
     if len(translators) != 2:
         raise ValueError(f"back_translation needs two models, there and back, got {len(translators)}.")
-    there, back = (
-        (AutoModelForSeq2SeqLM.from_pretrained(one).to(device), AutoTokenizer.from_pretrained(one))
-        for one in translators
-    )
+    there, back = (_loaded(AutoModelForSeq2SeqLM, one, device) for one in translators)
     return BackTranslation(there, back)
+
+
+def _loaded(kind: Any, name: str, device: str | torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    with hub_errors(name):
+        model = kind.from_pretrained(name, trust_remote_code=False).to(device)
+    return model, load_tokenizer(name)

@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers.utils import logging
 
+from hfdistill.data.messages import shortened
 from hfdistill.data.tables import Table
 
 logger = logging.get_logger(__name__)
@@ -24,7 +25,7 @@ TEXT_PAIRS: tuple[tuple[str, ...], ...] = (
     ("question", "sentence"),
     ("text1", "text2"),
 )
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def texts_of(table: Table, name: str) -> Sequence[str]:
     values = _require(table, name)
     for row, value in enumerate(values):
         if not isinstance(value, str):
-            found = "nothing" if value is None else repr(value)
+            found = "nothing" if value is None else shortened(value)
             raise ValueError(f"{table.where(row)}: column {name!r} holds {found}; expected text.")
     return values
 
@@ -185,6 +186,8 @@ def _as_written(value: Any, classes: Sequence[str] | None, where: str) -> str:
     if not isinstance(value, (int, float, str)):
         raise ValueError(f"{where}: label {value!r} is a {type(value).__name__}; expected one name or number.")
     if classes is not None:
+        if int(value) >= len(classes):
+            raise ValueError(f"{where}: label {value} is none of the {len(classes)} classes of the column.")
         return classes[int(value)] if int(value) >= 0 else ""
     return str(value).strip()
 
@@ -201,6 +204,8 @@ def _whole_number(text: str, where: str) -> int:
             f"{where}: label {text} is not an integer; number the classes from 0, or ask for a regression "
             "with problem_type."
         )
+    if abs(float(text)) >= 2**63:
+        raise ValueError(f"{where}: label {shortened(text)} is beyond 64 bits; number the classes from 0.")
     return int(float(text))
 
 

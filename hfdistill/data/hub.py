@@ -32,8 +32,12 @@ def load_hub_dataset(name: str, config: str | None = None) -> DatasetDict:
     return splits
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """A tokenizer, from a folder or the Hub.
+
+    Args:
+        name: The folder, or the name on the Hub.
+        trust_remote_code: Whether code that is kept there is run.
 
     Raises:
         HubUnreachableError: when the Hub is asked and does not answer.
@@ -41,7 +45,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ValueError: when what is there has no tokenizer.
     """
     with hub_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ValueError(f"{name!r} has no tokenizer: save the one of the model there, tokenizer.save_pretrained(...).")
@@ -61,7 +65,8 @@ def hub_errors(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
+        _refuse_code(name, error)
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"{name!r} holds no model, tokenizer or dataset of the kind that is needed: {reason}"
@@ -80,6 +85,23 @@ def hub_errors(name: str) -> Iterator[None]:
         raise HubUnreachableError(
             f"{name!r} is neither here nor in the local cache, and the Hugging Face Hub cannot be reached ({reason}); "
             "connect, give a folder or files of your own (--train_file), or use --demo, which needs no network."
+        ) from None
+
+
+def _refuse_code(name: str, error: Exception) -> None:
+    """Says of code that somebody keeps with a model or dataset what `transformers` asks on standard input.
+
+    Raises:
+        ValueError: if the error is about that; of other errors than ours, a `RuntimeError` passes as it is.
+    """
+    if "Dataset scripts are no longer supported" in str(error):
+        raise ValueError(f"{name!r} is a program that makes a dataset, which is not run: give files.") from None
+    if isinstance(error, RuntimeError):
+        raise error
+    if "trust_remote_code" in str(error):
+        raise ValueError(
+            f"{name!r} comes with code of its own, which is not run unless you ask for it: read it, and then say "
+            "--trust_remote_code true (from Python, load the model yourself with trust_remote_code=True)."
         ) from None
 
 

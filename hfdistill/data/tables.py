@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset
+
+from hfdistill.data.messages import cut, shortened
+
+#: How deep lists and objects of a JSON value may lie in one another: Arrow takes little more.
+MOST_NESTED = 50
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Table:
         return f"{number} of {self.source}"
 
     def names(self) -> str:
-        return ", ".join(map(repr, self.columns))
+        return cut(", ".join(map(repr, self.columns)))
 
 
 def read_table(path: str | Path) -> Dataset:
@@ -54,7 +60,8 @@ def read_table(path: str | Path) -> Dataset:
     if extension == "parquet":
         return _read_parquet(path)
     table = _TEXT_READERS[extension](path)
-    return Dataset(pa.table({name: _arrow_column(table, name) for name in table.columns}))
+    columns = {name: _arrow_column(table, name) for name in table.columns}
+    return _as_dataset(path, pa.table(columns))
 
 
 def _recognized(path: str | Path) -> tuple[Path, str]:
@@ -86,15 +93,39 @@ def _table_of(dataset: Dataset, source: str) -> Table:
 
 def _read_parquet(path: Path) -> Dataset:
     try:
-        return Dataset(pq.read_table(path))
+        with pq.ParquetFile(path) as file:
+            _check_names(path, file.schema_arrow.names)
+            table = file.read()
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            _check_column(path, name, column)
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise ValueError(f"{path} is not a whole Parquet file: {_reason(error)}") from None
+    return _as_dataset(path, table)
+
+
+def _check_column(path: Path, name: str, column: pa.ChunkedArray) -> None:
+    """Refuses what Arrow takes on trust, such as a text that is not UTF-8."""
+    try:
+        column.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a whole Parquet file: {error}") from None
+        raise ValueError(f"Column {name!r} of {path} is damaged: {_reason(error)}") from None
+
+
+def _as_dataset(path: Path, table: pa.Table) -> Dataset:
+    try:
+        return Dataset(table)
+    except Exception as error:  # of features that are told wrongly, or of a kind that `datasets` does not know
+        raise ValueError(f"{path} is no table that datasets can hold: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    return cut(str(error).partition("\n")[0] or type(error).__name__)
 
 
 def _arrow_column(table: Table, name: str) -> pa.Array:
     try:
         return pa.array(table.columns[name])
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowException, OverflowError, TypeError):
         kinds = Counter(type(value).__name__ for value in table.columns[name])
         found = ", ".join(f"{kind} {count} times" for kind, count in kinds.most_common())
         raise ValueError(f"Column {name!r} of {table.source} mixes types: {found}; write one type.") from None
@@ -105,6 +136,8 @@ def _decoded_lines(path: Path) -> Iterator[str]:
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
+                if number == 1 and b"\r" in line.rstrip(b"\r") and not line.endswith(b"\n"):
+                    raise ValueError(f"{path} ends its lines with a carriage return alone; save it with line feeds.")
                 yield _decoded(line, number, path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file: {error}") from None
@@ -144,21 +177,30 @@ def _table_of_rows(path: Path, rows: Iterator[tuple[int, list[str]]], advice: st
     _, header = next(rows, (0, []))
     if not header:
         raise ValueError(f"{path} is empty; expected a header line with the names of the columns.")
-    repeated = [name for name, count in Counter(header).items() if count > 1]
-    if repeated:
-        raise ValueError(f"The header of {path} has the column {repeated[0]!r} twice; rename one.")
+    _check_names(path, header)
     lines, cells = [], []
     for number, row in rows:
         if len(row) != len(header):
             raise ValueError(
                 f"Line {number} of {path} has {len(row)} columns, expected {len(header)} as in the header "
-                f"({', '.join(header)}); {advice}."
+                f"({cut(', '.join(header))}); {advice}."
             )
         lines.append(number)
         cells.append(row)
     if not cells:
         raise ValueError(f"{path} has a header but no rows.")
     return Table(dict(zip(header, zip(*cells, strict=True), strict=True)), str(path), lines)
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"The header of {path} has the column {shortened(repeated[0])} twice; rename one.")
+    broken = [number for number, name in enumerate(names, start=1) if "\0" in name]
+    if broken:
+        raise ValueError(
+            f"The header of {path} has NUL in the name of column {broken[0]}, as UTF-16 has it; save the file as UTF-8."
+        )
 
 
 def _read_csv(path: Path) -> Table:
@@ -182,9 +224,33 @@ def _read_json(path: Path) -> Table:
 
 def _parsed(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    except RecursionError:
+        raise ValueError(f"{what} is nested too deeply.") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{what} is not JSON: {error}; write one object a line.") from None
+    except _NoValue as error:
+        raise ValueError(f"{what} {error}") from None
+    except ValueError:  # Python's own limit
+        raise ValueError(f"{what} holds a number of thousands of digits; write it in quotes.") from None
+
+
+class _NoValue(ValueError):
+    """JSON that Python would read, and a table cannot hold."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise _NoValue(f"has {shortened(repeated)} twice in one object; keep one.")
+    return names
+
+
+def _constant(name: str) -> float:
+    if name == "NaN":  # as other writers say that there is nothing
+        return math.nan
+    raise _NoValue(f"holds {name}, which is no number.")
 
 
 def _table_of_objects(path: Path, lines: Sequence[int | None], rows: Sequence[Any]) -> Table:
@@ -196,8 +262,28 @@ def _table_of_objects(path: Path, lines: Sequence[int | None], rows: Sequence[An
         if not isinstance(row, dict):
             found = type(row).__name__
             raise ValueError(f"{table.where(index)} holds a {found}; expected a JSON object.")
+        for name, value in row.items():
+            if fault := _fault(name) or _fault(value):
+                raise ValueError(f"{table.where(index)}: column {shortened(name)} {fault}.")
     names = dict.fromkeys(name for row in rows for name in row)
+    _check_names(path, list(names))
     return Table({name: [row.get(name) for row in rows] for name in names}, table.source, table.lines)
+
+
+def _fault(value: Any, depth: int = 0) -> str:
+    """Why JSON's value is none of a table's; empty when it is one."""
+    if isinstance(value, str):
+        if value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value):
+            return ""
+        return f"holds half of a character, such as an emoji cut in two: {shortened(value)}"
+    if isinstance(value, int):
+        return "" if -(2**63) <= value < 2**63 else f"holds {shortened(value)}, a number beyond 64 bits"
+    if isinstance(value, (dict, list)):
+        if depth == MOST_NESTED:
+            return f"is nested more than {MOST_NESTED} deep"
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        return next(filter(None, (_fault(one, depth + 1) for one in inner)), "")
+    return ""
 
 
 _TEXT_READERS: dict[str, Callable[[Path], Table]] = {

@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict
 from transformers.utils import logging
 
 from hfdistill.data.classification import split_validation
+from hfdistill.data.messages import cut, shortened
 from hfdistill.data.tables import Table, open_table
 
 logger = logging.get_logger(__name__)
@@ -130,15 +131,17 @@ def _texts(table: Table, name: str) -> list[str]:
         values = [_text_of(pair, name, table.where(row)) for row, pair in enumerate(table.columns[PAIR_COLUMN][:])]
     for row, value in enumerate(values):
         if value is not None and not isinstance(value, str):
-            raise ValueError(f"{table.where(row)}: {name!r} holds {value!r}; expected text.")
+            raise ValueError(f"{table.where(row)}: {name!r} holds {shortened(value)}; expected text.")
     return [value or "" for value in values]
 
 
 def _text_of(pair: Any, language: str, where: str) -> Any:
     if not isinstance(pair, dict):
-        raise ValueError(f"{where}: {PAIR_COLUMN!r} holds {pair!r}; expected an object of a text for each language.")
+        raise ValueError(
+            f"{where}: {PAIR_COLUMN!r} holds {shortened(pair)}; expected an object of a text for each language."
+        )
     if language not in pair:
-        raise ValueError(f"{where}: {PAIR_COLUMN!r} has the languages {', '.join(pair)} and not {language!r}.")
+        raise ValueError(f"{where}: {PAIR_COLUMN!r} has the languages {cut(', '.join(pair))} and not {language!r}.")
     return pair[language]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
+
+from hfdistill.training.ranges import Range, check_numbers
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -22,10 +25,16 @@ class Budget:
     Args:
         max_parameters: Its parameters, embeddings included.
         max_latency_ms: Median milliseconds for one text, on this machine.
+
+    Raises:
+        ValueError: for a cost that is not a finite number greater than 0.
     """
 
     max_parameters: float | None = None
     max_latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        check_numbers(self, dict.fromkeys(("max_parameters", "max_latency_ms"), Range(0, ends="(]")))
 
     def excess(self, parameters: int, latency_ms: float) -> str:
         """What exceeds the budget, in words; empty when nothing does."""
@@ -71,8 +80,7 @@ def parse_count(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    factors = {"K": 1e3, "M": 1e6, "B": 1e9}
-    try:
-        return float(text.rstrip("KMBkmb")) * factors.get(text[-1:].upper(), 1.0)
-    except ValueError:
-        raise ValueError(f"max_parameters: {text!r} should be a number, such as 5M or 500K.") from None
+    read = re.fullmatch(r"(\d+\.?\d*(?:e\+?\d+)?)([KMB]?)", text, re.IGNORECASE | re.ASCII)
+    if read is None:
+        raise ValueError(f"max_parameters: {text!r} should be a number, such as 5M or 500K.")
+    return float(read[1]) * {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9}[read[2].upper()]

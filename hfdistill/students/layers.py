@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hfdistill.architectures import layer_stack, no_layer_stack
+from hfdistill.data import hub_errors
 from hfdistill.students.low_rank_embeddings import with_low_rank_embeddings
 from hfdistill.students.widths import Widths, choose_widths, narrow_weights, set_widths
 
@@ -207,7 +208,8 @@ def _check_list(num_teacher_layers: int, num_student_layers: int | None, indices
 
 def _as_model(teacher: PreTrainedModel | str | os.PathLike[str]) -> PreTrainedModel:
     if isinstance(teacher, (str, os.PathLike)):
-        return AutoModelForSequenceClassification.from_pretrained(teacher)
+        with hub_errors(os.fspath(teacher)):
+            return AutoModelForSequenceClassification.from_pretrained(teacher, trust_remote_code=False)
     if not isinstance(teacher, PreTrainedModel):
         raise TypeError(
             f"teacher is a {type(teacher).__name__}, not a transformers PreTrainedModel or a name or path: "

@@ -99,11 +99,11 @@ class ModelTeacher(Teacher):
         Raises:
             HubUnreachableError: when the Hub is asked and does not answer.
             OSError: when there is no such model.
-            ValueError: when what is there is no such model.
+            ValueError: when what is there is no such model, or comes with code of its own.
         """
         with hub_errors(os.fspath(name_or_path)):
-            model = cls.auto_class.from_pretrained(name_or_path, dtype=dtype or "auto")
-            tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            model = cls.auto_class.from_pretrained(name_or_path, dtype=dtype or "auto", trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
         # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
         known = len(tokenizer) > len(tokenizer.all_special_ids)
         return cls(model, tokenizer if known else None, text_columns)

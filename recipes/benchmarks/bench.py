@@ -34,7 +34,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.tokenizer = AutoTokenizer.from_pretrained(options.model)
+        self.tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=False)
         data = text_classification_dataset(options.train_file, options.validation_file, options.test_file)
         self.head, self.text_columns = data.head, data.text_columns
         splits = data.dataset.rename_column(data.label_column, "labels")
@@ -54,7 +54,7 @@ class Bench:
     def new_model(self, seed: int, layers: int | None = None) -> PreTrainedModel:
         """The pretrained model with a head of this seed; or some of its layers."""
         set_seed(seed)
-        given = {**self.head, "dtype": "float32", "ignore_mismatched_sizes": True}
+        given = {**self.head, "dtype": "float32", "ignore_mismatched_sizes": True, "trust_remote_code": False}
         model = new_head(AutoModelForSequenceClassification.from_pretrained(self.options.model, **given))
         return make_student(model, num_hidden_layers=layers) if layers else model
 
@@ -110,7 +110,7 @@ class Bench:
             unfinished = kept.with_suffix(".unfinished")
             model.save_pretrained(unfinished)
             unfinished.rename(kept)
-        return AutoModelForSequenceClassification.from_pretrained(kept)
+        return AutoModelForSequenceClassification.from_pretrained(kept, trust_remote_code=False)
 
     def accuracy(self, model: PreTrainedModel) -> float:
         """On the test texts."""

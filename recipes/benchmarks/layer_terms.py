@@ -65,8 +65,10 @@ OF_LAST_LAYER = {"labels", "logits", "minilm", "rkd", "similarity", "exemplars",
 def main() -> None:
     options = parse_options()
     shapes = {shape: parse_shape(shape) for shape in options.students}
-    tokenizer = AutoTokenizer.from_pretrained(options.teacher)
-    teacher = AutoModelForSequenceClassification.from_pretrained(options.teacher, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(options.teacher, trust_remote_code=False)
+    teacher = AutoModelForSequenceClassification.from_pretrained(
+        options.teacher, dtype=torch.float32, trust_remote_code=False
+    )
     texts = read(options, teacher, tokenizer)
     lines = options.output.read_text().splitlines() if options.output.exists() else []
     done = {(row["student"], row["objective"], row["seed"]): row for row in map(json.loads, lines)}

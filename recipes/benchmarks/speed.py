@@ -51,8 +51,10 @@ class Work:
     def __init__(self, options: argparse.Namespace) -> None:
         set_seed(options.seed)
         self.epochs = options.epochs
-        self.tokenizer = AutoTokenizer.from_pretrained(options.teacher)
-        self.teacher = AutoModelForSequenceClassification.from_pretrained(options.teacher, dtype=torch.float32)
+        self.tokenizer = AutoTokenizer.from_pretrained(options.teacher, trust_remote_code=False)
+        self.teacher = AutoModelForSequenceClassification.from_pretrained(
+            options.teacher, dtype=torch.float32, trust_remote_code=False
+        )
         self.student = make_student(self.teacher, num_hidden_layers=options.student_num_hidden_layers)
         names = list(self.teacher.config.id2label.values())
         data = text_classification_dataset(options.train_file, options.test_file, options.test_file, label_names=names)

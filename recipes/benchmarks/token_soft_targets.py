@@ -37,8 +37,8 @@ KINDS = [
 def main() -> None:
     options = arguments()
     disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(options.teacher)
-    teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher)
+    tokenizer = AutoTokenizer.from_pretrained(options.teacher, trust_remote_code=False)
+    teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher, trust_remote_code=False)
     data = translation_dataset(options.train_file, None, None)
     texts = data.dataset["train"].select(range(options.rows))
     cut = {"truncation": True, "max_length": min(128, tokenizer.model_max_length)}

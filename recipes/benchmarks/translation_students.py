@@ -52,8 +52,8 @@ class Students:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.tokenizer = AutoTokenizer.from_pretrained(options.teacher)
-        self.teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher, dtype="float32")
+        self.tokenizer = AutoTokenizer.from_pretrained(options.teacher, trust_remote_code=False)
+        self.teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher, dtype="float32", trust_remote_code=False)
         names = {"source": options.source_lang, "target": options.target_lang}
         self.data = translation_dataset(options.train_file, options.validation_file, options.test_file, **names)
 

@@ -1,11 +1,19 @@
 """Tables are read as they are written, whatever the format, or refused by file and line."""
 
+import contextlib
 import json
+import time
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from hfdistill.data import read_table
+from hfdistill.data import read_table, text_classification_dataset, translation_dataset
+
+#: A row like others, before the one that is at fault.
+OK = '{"x": "a"}\n'
 
 
 def test_tsv_has_no_quoting_and_no_missing_values(write):
@@ -91,11 +99,96 @@ def test_gzip(write, name, content):
         ("a.parquet", "text", r"a\.parquet is not a whole Parquet file"),
         ("a.txt", "text", r"Cannot read .*a\.txt: its ending must be one of \.csv, \.tsv, \.json, \.jsonl, \.parquet"),
         ("a.parquet.gz", "text", r"Cannot read .*a\.parquet\.gz: its ending"),
+        *[
+            (name, content, r"The header of .*a\.\w+ has NUL in the name of column 2, as UTF-16 has it; save the file")
+            for name, content in (
+                ("a.csv", "text,la\0bel\na,1\n"),
+                ("a.tsv", "text\tla\0bel\na\t1\n"),
+                ("a.jsonl", '{"text": "a", "la\\u0000bel": 1}'),
+            )
+        ],
+        ("a.csv", "text,label\na,1\n".encode("utf-16"), r"Line 1 of .*a\.csv is not UTF-8 \(byte 0xff\)"),
+        ("a.csv", "text,label\na,1\n".encode("utf-16-le"), r"The header of .*a\.csv has NUL in the name of column 1"),
+        *[
+            (name, "text\rlabel\r", rf"{name} ends its lines with a carriage return alone; save it with line feeds")
+            for name in ("a.csv", "a.tsv", "a.jsonl")
+        ],
+        ("a.jsonl", OK + '{"x": "cut \\ud83d"}', r"Line 2 of .*: column 'x' holds half of a character.*'cut \\ud83d'"),
+        ("a.json", '[{"x": "a"}, {"x": "\\udc00"}]', r"Row 2 of .*a\.json: column 'x' holds half of a character"),
+        ("a.jsonl", OK + '{"x": {"y": ["\\udc00"]}}', r"Line 2 of .*: column 'x' holds half of a character"),
+        ("a.jsonl", OK + '{"x\\ud83d": 1}', r"Line 2 of .*: column 'x\\ud83d' holds half of a character"),
+        ("a.jsonl", OK + f'{{"x": {2**63}}}', rf"Line 2 of .*: column 'x' holds {2**63}, a number beyond 64 bits"),
+        ("a.jsonl", OK + f'{{"x": [{-(2**63) - 1}]}}', r"Line 2 of .*: column 'x' holds -9\d+, a number beyond 64"),
+        (
+            "a.jsonl",
+            OK + f'{{"x": {"1" * 1000}}}',
+            r"Line 2 of .*: column 'x' holds 1+… \(1000 characters\), a number",
+        ),
+        ("a.jsonl", OK + f'{{"x": {"1" * 5000}}}', r"Line 2 of .*a\.jsonl holds a number of thousands of digits"),
+        ("a.jsonl", OK + f'{{"x": {"[" * 99999}{"]" * 99999}}}', r"Line 2 of .*a\.jsonl is nested too deeply"),
+        ("a.jsonl", OK + f'{{"x": {"[" * 99}{"]" * 99}}}', r"Line 2 of .*: column 'x' is nested more than 50 deep"),
+        ("a.jsonl", OK + '{"x": 1, "x": 2}', r"Line 2 of .*a\.jsonl has 'x' twice in one object; keep one"),
+        ("a.jsonl", OK + '{"x": -Infinity}', r"Line 2 of .*a\.jsonl holds -Infinity, which is no number"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_unreadable_files(write, name, content, message):
-    with pytest.raises(ValueError, match=message):
-        read_table(write(name, content))
+    """Each in one line that says where to look, from whichever reader."""
+    path = write(name, content)
+    # Of a column that it does not use, the reader of a task does not ask what kind it is.
+    tasks = () if "mixes types" in message else (text_classification_dataset, translation_dataset)
+    for read in (read_table, *tasks):
+        with pytest.raises(ValueError, match=message) as refused:
+            read(path)
+        assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+
+
+def test_nan_is_nothing_and_other_characters_stay(write):
+    """Whole emojis, escaped as two halves, and NUL in a text are texts like others."""
+    path = write("a.jsonl", '{"x": "\\ud83d\\ude00", "y": NaN}\n{"x": "a\\u0000", "y": -9223372036854775808.0}')
+    assert read_table(path)["x"][:] == ["😀", "a\0"]
+
+
+def parquet(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_damaged_parquet_is_refused_by_column(tmp_path):
+    """Arrow takes lengths and encodings on trust: the error would come from whoever reads the text."""
+    offsets, letters = np.array([0, 1, 2], "int32"), b"a\xff"
+    text = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(offsets), pa.py_buffer(letters)])
+    with pytest.raises(ValueError, match=r"Column 'text' of .*a\.parquet is damaged: .*UTF8"):
+        read_table(parquet(tmp_path / "a.parquet", label=pa.array([0, 1]), text=text))
+    whole = parquet(tmp_path / "b.parquet", text=pa.array(["a"] * 99)).read_bytes()
+    for content in (whole[:-9], whole[:9] + whole[99:], b"PAR1" * 99, b""):
+        (tmp_path / "b.parquet").write_bytes(content)
+        with pytest.raises(ValueError, match=r"b\.parquet is not a whole Parquet file: "):
+            read_table(tmp_path / "b.parquet")
+
+
+def test_parquet_that_datasets_does_not_know_is_refused_by_file(tmp_path):
+    """Features told wrongly, kinds of columns it has no name for, and two columns of one name."""
+    kind = pa.map_(pa.string(), pa.int64())
+    with pytest.raises(ValueError, match=r"a\.parquet is no table that datasets can hold: Arrow type map<"):
+        read_table(parquet(tmp_path / "a.parquet", x=pa.array([[("a", 1)]], kind)))
+    told = pa.table({"x": ["a"]}).replace_schema_metadata({"huggingface": "{"})
+    pq.write_table(told, tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"b\.parquet is no table that datasets can hold: Expecting"):
+        read_table(tmp_path / "b.parquet")
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 2, ["x", "x"]), tmp_path / "c.parquet")
+    with pytest.raises(ValueError, match=r"The header of .*c\.parquet has the column 'x' twice; rename one"):
+        read_table(tmp_path / "c.parquet")
+
+
+@pytest.mark.parametrize("label", ["1" * 60_000 + "x", "1" * 5000, "9223372036854775808"])
+def test_long_numbers_are_read_at_once_or_refused(write, label):
+    """A pattern that tries every way to cut a row of digits takes minutes; a class for each number all memory."""
+    path = write("a.csv", f"text,label\na joy,{label}\na bore,0\n")
+    began = time.monotonic()
+    with contextlib.suppress(ValueError):
+        text_classification_dataset(path, validation_share=0.5)
+    assert time.monotonic() - began < 5
 
 
 def test_missing_and_cut_files(tmp_path, write):

@@ -76,7 +76,7 @@ def refusal(home, recipe, capfd):
             recipe(*words)
         line = last_line(ended, capfd)
         assert "\n" not in line or "the terms are" in line  # these are listed
-        assert not [path for path in (home / "out").rglob("*") if path.is_file()]
+        assert not (home / "out").exists()
         return line
 
     return run

@@ -128,4 +128,4 @@ def test_what_it_cannot_do_is_refused(refusal):
     named = ("--online", "mutual", "--student_name_or_path", "teacher")
     assert "--teacher_name_or_path does nothing with --online" in refusal(*OWN, *named)
     assert "invalid choice: 'two'" in refusal(*OWN, "--online", "two")
-    assert "label_fraction must be in (0, 1]" in refusal(*OWN, "--label_fraction", "3")
+    assert "--label_fraction must be a number in (0, 1]; got 3.0" in refusal(*OWN, "--label_fraction", "3")

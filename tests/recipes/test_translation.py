@@ -279,7 +279,7 @@ REFUSED = {
     "one and several": (("--interpolate", "--n_best", "2"), "takes one of the teacher's candidates and --n_best"),
     "more than the beam": (("--n_best", "3"), "--n_best 3 are more candidates than --num_beams 2 has"),
     "close to what is not there": (("--interpolate", "--unlabeled_file", "x.csv"), "--unlabeled_file has none"),
-    "no beam": (("--num_beams", "0"), "--num_beams must be at least 1, got 0"),
+    "no beam": (("--num_beams", "0"), "--num_beams must be a whole number of at least 1; got 0"),
     "a size of a named teacher": (("--teacher_size", "3", "3", "256"), "--teacher_size is of a new teacher"),
     "a dropout of a named teacher": (("--teacher_dropout", "0"), "--teacher_dropout is of a new teacher"),
     "words of a named teacher": (("--train_teacher", "--vocab_size", "80"), "--vocab_size is of a new teacher"),
@@ -305,9 +305,9 @@ REFUSED = {
     ("words", "sentence"),
     [
         (("--teacher_size", "3", "256"), "--teacher_size takes three numbers"),
-        (("--teacher_size", "3", "0", "256"), "--teacher_size must be at least 1, got 0"),
+        (("--teacher_size", "3", "0", "256"), "--teacher_size must be a whole number of at least 1; got 0"),
         (("--source_tag", "en", "--target_tag", "de"), "are of a teacher of many languages"),
-        (("--teacher_dropout", "1"), "--teacher_dropout is a share from 0 to below 1, got 1.0"),
+        (("--teacher_dropout", "1"), "--teacher_dropout must be a number in [0, 1); got 1.0"),
     ],
 )
 def test_no_teacher_can_be_made_so(refusal, words, sentence):

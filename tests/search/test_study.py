@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -208,9 +209,18 @@ def test_counts_are_read_with_their_letter(text, number):
     assert parse_count(text) == number
 
 
-def test_a_count_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="max_parameters: 'few' should be a number, such as 5M"):
-        parse_count("few")
+@pytest.mark.parametrize("text", ["few", "", "nan", "inf", "-5M", "5MM", "5 M", "1e400x", "٣M"])
+def test_a_count_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match="max_parameters: .* should be a number, such as 5M"):
+        parse_count(text)
+
+
+@pytest.mark.parametrize("cost", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["max_parameters", "max_latency_ms"])
+def test_a_budget_of_nothing_or_of_everything_is_none(name, cost):
+    """With NaN no student would ever be over it."""
+    with pytest.raises(ValueError, match=f"{name} must be a finite number greater than 0; got {cost}"):
+        Budget(**{name: cost})
 
 
 # ---- One search, whatever happens ----

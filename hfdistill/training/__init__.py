@@ -1,0 +1,1 @@
+"""Training: which values its options may have."""

@@ -1,0 +1,94 @@
+"""Which numbers an option may be: intervals, and what is said of a number outside of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+from hfdistill.data.messages import shortened
+
+#: Where a whole number without an end of its own ends: beyond it, other libraries overflow.
+LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval of finite numbers; `True` and `False` are none.
+
+    Args:
+        low: Its lower end.
+        high: Its upper end.
+        ends: Which ends belong to it, as in mathematics: `[]`, `[)`, `(]` or `()`.
+        whole: Whether it has whole numbers only.
+        advice: What else there is to say to whoever is outside.
+    """
+
+    low: float = 0
+    high: float = math.inf
+    ends: str = "[]"
+    whole: bool = False
+    advice: str = ""
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
+            return False
+        above = self.low <= value if self.ends[0] == "[" else self.low < value
+        below = value <= self._high if self.ends[1] == "]" else value < self._high
+        return above and below and value != math.inf  # NaN is neither above nor below
+
+    @property
+    def _high(self) -> float:
+        return min(self.high, LARGEST) if self.whole else self.high
+
+    def __str__(self) -> str:
+        low, high = _told(self.low), _told(self.high)
+        kind = "a whole number" if self.whole else "a finite number"
+        if self.high == math.inf:
+            text = f"{kind} {'of at least' if self.ends[0] == '[' else 'greater than'} {low}"
+        else:
+            text = f"{'a whole number' if self.whole else 'a number'} in {self.ends[0]}{low}, {high}{self.ends[1]}"
+        return text + self.advice
+
+
+def _told(number: float) -> str:
+    return str(int(number)) if number == int(min(number, LARGEST)) else f"{number:g}"
+
+
+#: In float32 a loss at T = 1000 is right to some thousandths; far above it is rounding, far below T² leaves nothing.
+TEMPERATURE = Range(1e-3, 1e3, advice=" (1 leaves the teacher's answer as it is; --divergence mse is as if infinite)")
+#: Of a term, or of a teacher among several.
+WEIGHT = Range(0, 1e6)
+COUNT = Range(1, whole=True)
+#: A part of something, none and all included.
+SHARE = Range(0, 1)
+
+
+def check_number(name: str, value: object, allowed: Range) -> None:
+    """Refuses a number outside of its range; of a list, each.
+
+    Raises:
+        ValueError: naming option, range and value.
+    """
+    for number in value if isinstance(value, (list, tuple)) else (value,):
+        if number not in allowed:
+            raise ValueError(f"{name} must be {allowed}; got {shortened(number)}.")
+
+
+def check_numbers(options: Any, ranges: Mapping[str, Range], prefix: str = "") -> None:
+    """Refuses the numbers of a dataclass that are outside of their ranges; `None` is one where it is the default.
+
+    Args:
+        options: The dataclass.
+        ranges: By name of a field; what is no field of it is passed over.
+        prefix: What a field's name has before it in a message, such as `--`.
+
+    Raises:
+        ValueError: as `check_number`.
+    """
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name in ranges and not (value is None and field.default is None):
+            check_number(f"{prefix}{field.name}", value, ranges[field.name])
