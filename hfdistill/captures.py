@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hfdistill.architectures import PROJECTIONS, attention_projections, side_of
+from hfdistill.models.wrappers import config_of, unwrapped
 
 #: What a model can be asked for beside its logits; an encoder-decoder for `encoder_hidden_states`, `decoder_keys`, ...
 OUTPUTS = ("hidden_states", "attentions", *PROJECTIONS)
@@ -37,7 +37,12 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
     caught = sorted(name for name in outputs if side_of(name)[1] in PROJECTIONS)
     flags = {f"output_{side_of(name)[1]}": True for name in outputs.difference(caught)}
     with ExitStack() as stack:
-        inner: Any = extract_model_from_parallel(model, keep_torch_compile=False) if outputs else model
+        inner: Any = unwrapped(model) if outputs else model
+        if outputs and config_of(inner) is None:
+            raise ValueError(
+                f"a {type(inner).__name__} is no transformers model, and {', '.join(sorted(outputs))} are looked for "
+                "where those keep them: leave terms on layers out."
+            )
         taken = stack.enter_context(_watched(inner, caught))
         if "attentions" in outputs:
             stack.enter_context(_eager(inner))

@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.token_reader import TokenReader, max_positions, token_inputs
+from hfdistill.models.wrappers import device_of, token_table_size
+from hfdistill.token_reader import TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
 
 
 class Classifier(Protocol):
@@ -38,7 +40,8 @@ def token_rows(
 ) -> list[dict[str, list[int]]]:
     """What a model reads of each row, without padding: its tokens of the text columns, or the row's own tokens."""
     limit = max_positions(model, processing_class)
-    columns = TokenReader(processing_class, tuple(text_columns), token_inputs(model), limit)(dataset[:])
+    reader = TokenReader(processing_class, tuple(text_columns), token_inputs(model), limit)
+    columns = reader(dataset.with_format(None)[:])
     names = [name for name in columns if name != "cut"]
     return [dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)]
 
@@ -52,6 +55,8 @@ def predict_logits(
 ) -> np.ndarray:
     """The logits of every row in their order, shape `(rows, classes)`, float32; the model is left in eval mode."""
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]), reverse=True)
+    table = token_table_size(model) if isinstance(model, torch.nn.Module) else None
+    check_token_ids([row["input_ids"] for row in rows], table, "model", range(len(rows)))
     answers: dict[int, np.ndarray] = {}
     with tqdm(total=len(rows), desc=description, unit=" examples", leave=False) as bar:
         for start in range(0, len(order), batch_size):
@@ -65,6 +70,6 @@ def answer(
     model: Classifier, processing_class: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]]
 ) -> np.ndarray:
     """The logits of one batch of rows, shape `(rows, classes)`, float32."""
-    inputs = processing_class.pad(list(rows), return_tensors="pt").to(model.device)
+    inputs = send_to_device(pad_rows(processing_class, rows), device_of(model))
     with torch.inference_mode():
         return model.eval()(**inputs).logits.float().cpu().numpy()

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig, Trainer
 from transformers.trainer_utils import default_compute_objective
 
+from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.objective import Objective
 from hfdistill.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.stages import Stages, staged_scheduler
@@ -29,6 +30,8 @@ class ObjectiveTrainer(Trainer):
     _given_objective: Objective | None = None
     _stages: Stages | None = None
     _built_from: object = None
+    #: What a plain module, which has no config, would say of its labels.
+    _stand_in: PreTrainedConfig | None = None
 
     @property
     def current_objective(self) -> Objective:
@@ -56,7 +59,7 @@ class ObjectiveTrainer(Trainer):
             stages = Stages.from_args(self.args, self._problem_type)
         teacher = getattr(self.teacher, "model", None)
         if self.teacher is not None and teacher is not None:
-            student = self.accelerator.unwrap_model(self.model)
+            student = unwrapped(self.model)
             with torch.random.fork_rng(devices=[]):  # the same on each rank, and no draw less for what follows
                 torch.default_generator.manual_seed(self.args.seed)
                 for objective in stages:
@@ -65,9 +68,9 @@ class ObjectiveTrainer(Trainer):
 
     @property
     def _student_config(self) -> PreTrainedConfig:
-        # Read in every step, and to look for wrappers takes milliseconds.
-        model: Any = self.model
-        return (model if hasattr(model, "config") else self.accelerator.unwrap_model(model)).config
+        config = self._stand_in or config_of(self.model)
+        assert config is not None
+        return config
 
     @property
     def _problem_type(self) -> str | None:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import ClassLabel, Dataset, IterableDataset
+from datasets import ClassLabel, Dataset, IterableDataset, List
 from torch import Tensor
+from transformers import PreTrainedConfig
 from transformers.utils import logging
 
-from hfdistill.teachers import PREFIX, SOFT_TARGETS, TEACHER_LABEL, ModelTeacher, Teacher
-from hfdistill.token_reader import TokenReader
+from hfdistill.label_spaces import class_column
+from hfdistill.models.wrappers import config_of, token_table_size
+from hfdistill.teachers import PREFIX, SOFT_TARGETS, TEACHER_LABEL, TEACHER_LOGITS, ModelTeacher, Teacher
+from hfdistill.token_reader import TokenReader, check_token_ids, pad_columns, padded_by, token_inputs
 
 logger = logging.get_logger(__name__)
 
@@ -138,6 +141,35 @@ def stored_label_names(*datasets: Any) -> list[str] | None:
     return orders[0] if orders else None
 
 
+def stand_in_config(teacher: Teacher | None, *datasets: Any) -> PreTrainedConfig:
+    """What a student that has no config would say of its labels: the rows' names of them, or the teacher's.
+
+    Args:
+        teacher: The teacher, if there is one.
+        *datasets: Those to train and evaluate on, or dicts of them.
+    """
+    flat = [split for one in datasets for split in (one.values() if isinstance(one, dict) else [one])]
+    features: list[Any] = [split.features or {} for split in flat if isinstance(split, (Dataset, IterableDataset))]
+    configs = [config_of(one.model) for one in (teacher.members if teacher else ()) if isinstance(one, ModelTeacher)]
+    names = [named[1] for named in map(class_column, features) if named] + [stored_label_names(*datasets)]
+    found = next((list(one) for one in names if one), None)
+    config = PreTrainedConfig(num_labels=_number_of_labels(features))
+    if configs:
+        config = PreTrainedConfig(id2label=configs[0].id2label, problem_type=getattr(configs[0], "problem_type", None))
+    if found:
+        config.id2label = dict(enumerate(found))
+    return config
+
+
+def _number_of_labels(features: Sequence[Mapping[str, Any]]) -> int:
+    """As far as columns tell: of stored logits their width, 1 for labels that are fractions; otherwise 2, for many."""
+    for one in features:
+        if isinstance(one.get(TEACHER_LOGITS), List) and one[TEACHER_LOGITS].length > 0:
+            return int(one[TEACHER_LOGITS].length)
+    kinds = [getattr(one.get(column), "dtype", "") for one in features for column in ("label", "labels")]
+    return 1 if any(str(kind).startswith("float") for kind in kinds) else 2
+
+
 class TeacherCollator:
     """Pads the teacher's own columns with its tokenizer, and leaves the rest to the student's collator."""
 
@@ -152,3 +184,63 @@ class TeacherCollator:
         if own & set(features[0]):
             batch.update(self.teacher.pad(features))
         return batch
+
+
+class SharedCollator:
+    """A collator that also pads what the student's own would pass over or fail on, and looks at the token ids.
+
+    The collators of `transformers` know the columns that the tokenizer's `pad` knows, and a collator of the user's what
+    its student reads: a `global_attention_mask`, or a column that the teacher alone reads, is padded here.
+
+    Args:
+        collator: The student's.
+        processing_class: The student's tokenizer.
+        student: The columns that the student reads.
+        teacher: The teacher that reads the student's token ids, or `None`.
+        tables: How many token ids each who reads them has embeddings for, by name.
+    """
+
+    def __init__(
+        self,
+        collator: Callable[[list[dict[str, Any]]], Any],
+        processing_class: Any,
+        student: Sequence[str],
+        teacher: Teacher | None,
+        tables: Sequence[tuple[str, int | None]],
+    ) -> None:
+        self.collator = collator
+        self.padding_side = getattr(processing_class, "padding_side", "right")
+        shared = teacher.shared_columns if teacher else ()
+        # Those of `transformers` fail on what the tokenizer does not know, and others may know it.
+        plain = str(getattr(collator, "__module__", "")).startswith("transformers.")
+        self.withheld = (set(student) | set(shared)) - padded_by(processing_class) if plain else set()
+        self.teachers_alone = set(shared) - set(student)
+        self.tables = tables
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        if not isinstance(features[0], Mapping) or "input_ids" not in features[0]:
+            return self.collator(features)
+        held = [name for name in features[0] if name in self.withheld]
+        rest = [{name: value for name, value in feature.items() if name not in held} for feature in features]
+        batch = dict(self.collator(rest))
+        ids = batch.get("input_ids")
+        missing = held + [name for name in features[0] if name in self.teachers_alone and name not in {*batch, *held}]
+        if missing and not (isinstance(ids, Tensor) and len(ids) == len(features)):
+            raise ValueError(
+                f"the data_collator leaves out {', '.join(missing)}, which the teacher reads: let it keep that column."
+            )
+        if missing:
+            batch.update(pad_columns(missing, features, ids.shape[1], self.padding_side))
+        if isinstance(ids, Tensor) and ids.device.type == "cpu":  # an accelerator would have to wait
+            for who, table in self.tables:
+                check_token_ids(ids, table, who)
+        return batch
+
+
+def shared_collator(collator: Any, processing_class: Any, student: Any, teacher: Teacher | None) -> SharedCollator:
+    """The collator for a student and a teacher that may read the same token ids."""
+    sharing = [
+        one for one in (teacher.members if teacher else ()) if isinstance(one, ModelTeacher) and one.shares_tokens
+    ]
+    tables = [("student", token_table_size(student)), *(("teacher", one.table_size) for one in sharing)]
+    return SharedCollator(collator, processing_class, token_inputs(student), teacher, tables)

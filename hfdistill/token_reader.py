@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-#: The columns of a tokenized row that a model reads; anything else (labels, ids, text) is not for the teacher.
-TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
+from hfdistill.models.wrappers import config_of, forward_parameters, unwrapped
+
+#: What the `pad` of every tokenizer knows.
+TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
+
+#: What a `forward` takes that is not for a row to say: the answer, a cache, and how to answer.
+_NOT_OF_A_ROW = ("start_positions", "end_positions", "inputs_embeds", "past_key_values", "encoder_outputs")
+_OPTIONS = ("output_", "return_", "use_")
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class TokenReader:
     Args:
         processing_class: The model's tokenizer.
         text_columns: The columns of raw text to tokenize; when empty the rows bring `input_ids` of its vocabulary.
-        inputs: The token columns that the model takes.
+        inputs: The columns that the model takes: those of tokens, and whatever else the rows may have for it.
         max_length: The most tokens it can read.
     """
 
@@ -51,40 +58,151 @@ class TokenReader:
     def _shared(self, rows: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], list[bool]]:
         has_mask = "attention_mask" in rows
         masks = rows["attention_mask"] if has_mask else [[1] * len(ids) for ids in rows["input_ids"]]
-        columns = {
-            name: [list(itertools.compress(row, mask)) for row, mask in zip(rows[name], masks, strict=True)]
-            for name in self._names(rows)
-        }
+        columns = {name: list(rows[name]) for name in self._names(rows)}
+        of_tokens = [name for name, values in columns.items() if is_of_tokens(name, values, masks)]
+        if "input_ids" not in of_tokens:
+            raise ValueError("the attention_mask of some row is not as long as its input_ids: tokenize the rows again.")
+        for name in of_tokens:
+            columns[name] = [list(itertools.compress(row, mask)) for row, mask in zip(rows[name], masks, strict=True)]
         cut = [len(ids) > self.max_length for ids in columns["input_ids"]]
         # The last token closes a text ([SEP]) for the models that have one: it stays.
-        shortened = {
-            name: [
-                row[: self.max_length - 1] + row[-1:] if long else row for row, long in zip(values, cut, strict=True)
+        for name in of_tokens:
+            columns[name] = [
+                row[: self.max_length - 1] + row[-1:] if long else row
+                for row, long in zip(columns[name], cut, strict=True)
             ]
-            for name, values in columns.items()
-        }
-        return shortened, cut
+        return columns, cut
 
     def _names(self, rows: Mapping[str, Any]) -> list[str]:
         # No attention mask: without padding it says nothing, and the tokenizer's `pad` makes it.
         return [name for name in self.inputs if name != "attention_mask" and name in rows]
 
 
-def token_inputs(model: PreTrainedModel) -> tuple[str, ...]:
-    """The token columns that a model's `forward` takes."""
-    return taken_inputs(model, TOKEN_COLUMNS)
+def token_inputs(model: Any) -> tuple[str, ...]:
+    """The columns of a row that a model's `forward` takes, the token ids first: all but labels, caches and options.
+
+    A model made of others says so itself, in an attribute `reads`.
+    """
+    names = getattr(unwrapped(model), "reads", None) or forward_parameters(model) or TOKEN_COLUMNS[:-1]
+    read = [name for name in names if not (name in _NOT_OF_A_ROW or name.startswith(_OPTIONS) or "label" in name)]
+    return tuple(sorted(read, key=lambda name: name != "input_ids"))
 
 
-def taken_inputs(model: PreTrainedModel, names: Sequence[str]) -> tuple[str, ...]:
+def taken_inputs(model: Any, names: Sequence[str]) -> tuple[str, ...]:
     """Those of `names` that a model's `forward` takes."""
-    return tuple(name for name in names if name in inspect.signature(model.forward).parameters)
+    taken = forward_parameters(model)
+    return tuple(names) if taken is None else tuple(name for name in names if name in taken)
 
 
-def max_positions(model: PreTrainedModel, processing_class: PreTrainedTokenizerBase | None = None) -> int:
+def is_of_tokens(name: str, values: Sequence[Any], tokens: Sequence[Sequence[Any]]) -> bool:
+    """Whether a column has one entry for each of the source's tokens in every row."""
+    if name.startswith("decoder_"):  # of another text, whose length may be the same by accident
+        return False
+    return all(
+        isinstance(value, (list, tuple, np.ndarray, Tensor)) and np.ndim(value) and len(value) == len(row)
+        for value, row in zip(values, tokens, strict=True)
+    )
+
+
+def pad_rows(
+    processing_class: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]], **settings: Any
+) -> dict[str, Tensor]:
+    """A batch of rows, also of what a tokenizer's `pad` does not know, such as `global_attention_mask`.
+
+    Args:
+        processing_class: The tokenizer.
+        rows: What a model reads of each, `input_ids` among it.
+        **settings: As for the tokenizer's `pad`.
+
+    Raises:
+        ValueError: for a column that cannot be padded.
+    """
+    others = [name for name in rows[0] if name not in padded_by(processing_class)]
+    known = [{name: value for name, value in row.items() if name not in others} for row in rows]
+    batch = dict(processing_class.pad(known, return_tensors="pt", **settings))
+    side = settings.get("padding_side") or processing_class.padding_side
+    return batch | pad_columns(others, rows, batch["input_ids"].shape[1], side)
+
+
+def padded_by(processing_class: Any) -> frozenset[str]:
+    """The columns that a tokenizer's `pad` makes one length."""
+    return frozenset({*TOKEN_COLUMNS, *getattr(processing_class, "model_input_names", ())})
+
+
+def pad_columns(
+    names: Sequence[str], rows: Sequence[Mapping[str, Any]], width: int, padding_side: str
+) -> dict[str, Tensor]:
+    """Tensors of columns: with zeros at the padding where there is an entry for each token, otherwise as they are.
+
+    Zero is no global attention, the first position or language, an empty box; the attention mask hides it.
+
+    Args:
+        names: The columns.
+        rows: The rows of a batch, with `input_ids`.
+        width: The tokens of each row with its padding.
+        padding_side: `right` or `left`.
+
+    Raises:
+        ValueError: for a column of text, or of unequal lengths that are not those of the texts, naming it.
+    """
+    return {name: _padded_column(name, rows, width, padding_side) for name in names}
+
+
+def _padded_column(name: str, rows: Sequence[Mapping[str, Any]], width: int, padding_side: str) -> Tensor:
+    values = [row[name] for row in rows]
+    try:
+        if is_of_tokens(name, values, [row["input_ids"] for row in rows]):
+            # Of an empty text nothing is known but that there is padding.
+            arrays = [np.asarray(value) for value in values]
+            shape = next((array.shape[1:] for array in arrays if len(array)), ())
+            padded = np.zeros((len(rows), width, *shape), np.result_type(*(array for array in arrays if len(array))))
+            for place, array in zip(padded, arrays, strict=True):
+                if len(array):
+                    place[slice(0, len(array)) if padding_side == "right" else slice(-len(array), None)] = array
+            return torch.from_numpy(padded)
+        return torch.from_numpy(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the column {name}, which the model reads, cannot be padded to a batch: it needs one number for each of a "
+            "row's input_ids, or as many numbers in every row; bring it so, pad it in a data_collator of your own, or "
+            "remove the column."
+        ) from error
+
+
+def check_token_ids(
+    ids: Tensor | Sequence[Any], table: int | None, who: str, rows: Sequence[int] | None = None
+) -> None:
+    """Refuses token ids that a model has no embedding for; torch would end in an `IndexError` without row or id.
+
+    Args:
+        ids: Token ids of some rows, padded or not, not on an accelerator, which would have to wait.
+        table: How many ids the model knows; `None` takes any.
+        who: Whose table it is, such as `teacher`.
+        rows: The numbers of the rows in their dataset; those in the batch when left out.
+
+    Raises:
+        ValueError: naming the row and the id.
+    """
+    if table is None:
+        return
+    if isinstance(ids, Tensor) and (not ids.numel() or (int(ids.max()) < table and int(ids.min()) >= 0)):
+        return
+    for number, row in enumerate(ids):
+        if len(row) and not (0 <= min(row) and max(row) < table):
+            token = next(int(one) for one in row if not 0 <= one < table)
+            where = f"row {number} of the batch" if rows is None else f"row {rows[number]}"
+            raise ValueError(
+                f"{where} has the token id {token}, and the {who} has embeddings for the ids 0 to {table - 1}: "
+                f"tokenize the rows with the {who}'s own tokenizer, or widen the {who} with resize_token_embeddings where its "
+                "training has known these tokens."
+            )
+
+
+def max_positions(model: Any, processing_class: PreTrainedTokenizerBase | None = None) -> int:
     """How many tokens of a text a model can read: its positions, or what its tokenizer allows if that is less."""
     limits = [
         sys.maxsize,
-        getattr(model.config, "max_position_embeddings", None),
+        getattr(config_of(model), "max_position_embeddings", None),
         getattr(processing_class, "model_max_length", None),
     ]
     for name, module in model.named_modules():

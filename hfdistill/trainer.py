@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -21,11 +22,19 @@ from hfdistill.label_spaces import label_names
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.model_card import CardFacts, evaluation_of, model_card, task_of, told_arguments
 from hfdistill.models.mixed_precision import without_autocast
+from hfdistill.models.wrappers import is_plain_module, unwrapped, without_adapters
 from hfdistill.objective import Loss, Objective
 from hfdistill.objective_state import average_gradients
 from hfdistill.objective_trainer import ObjectiveTrainer
-from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns, stored_label_names
+from hfdistill.teacher_columns import (
+    TeacherCollator,
+    add_teacher_columns,
+    shared_collator,
+    stand_in_config,
+    stored_label_names,
+)
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite, is_ensemble
+from hfdistill.token_reader import taken_inputs, token_inputs
 from hfdistill.trainer_checks import check_class_names, check_problem_types, check_signal, refuse_what_cannot_work
 from hfdistill.training_args import DistillationTrainingArguments
 from hfdistill.transfer_sets import labeled_share_sampler
@@ -45,7 +54,9 @@ class DistillationTrainer(ObjectiveTrainer):
     its items divided by their number in the whole optimizer step, whatever `average_tokens_across_devices` says.
 
     Args:
-        model: The student. Trained in float32 unless `args.student_dtype` says otherwise.
+        model: The student. Trained in float32 unless `args.student_dtype` says otherwise. It may be a plain torch
+            module whose `forward` returns an output with `logits`: its labels are taken to be the rows' or the
+            teacher's, and what is saved is what `Trainer` saves of such a module.
         args: `DistillationTrainingArguments`.
         teacher: A model, a name or path, any `Teacher`, a list of these (`args.teacher_combination` says how they are
             combined), or `None` when the rows carry `teacher_logits` or `ensemble_logits`, or nothing in the objective
@@ -91,7 +102,15 @@ class DistillationTrainer(ObjectiveTrainer):
         self._given_objective = objective
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
-        super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
+        super().__init__(model=_in_dtype(_alone(model), args.student_dtype), args=args, **kwargs)
+        if is_plain_module(self.model):
+            self._stand_in = stand_in_config(self.teacher, self.train_dataset, self.eval_dataset)
+        if self.args.label_names is None and not self.label_names:
+            self.label_names = ["labels"]  # which `Trainer` looks for in the signature of a model's class
+        # Read once: what trains a model may replace its `forward`.
+        self._student_reads = token_inputs(self.model)
+        self._student_lacks = self._not_for_the_student()
+        self.data_collator = shared_collator(self.data_collator, self.processing_class, self.model, self.teacher)
         self._compare_labels("train_dataset", self.train_dataset)
         self._compare_labels("eval_dataset", self.eval_dataset)
         if self.teacher is not None:
@@ -162,7 +181,8 @@ class DistillationTrainer(ObjectiveTrainer):
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
             columns: Any = self._signature_columns
-            columns += [*self._stored.columns, *(self.teacher.columns if self.teacher else ())]
+            columns += ["labels", *self._student_reads, *self._stored.columns]
+            columns += (*self.teacher.columns, *self.teacher.shared_columns) if self.teacher else ()
 
     def get_train_dataloader(self) -> DataLoader:
         """As in `Trainer`; a dataset that took the place of the first one is checked as that was."""
@@ -194,7 +214,7 @@ class DistillationTrainer(ObjectiveTrainer):
         objective = self.current_objective
         if not (objective.starts_from_data and batches):
             return
-        sums, model = [], self.accelerator.unwrap_model(self.model).eval()  # nothing is learnt here, and no rank waits
+        sums, model = [], unwrapped(self.model).eval()  # nothing is learnt here, and no rank waits
         for inputs in map(self._prepare_inputs, batches):
             with torch.no_grad(), self.compute_loss_context_manager():
                 student = ask(model, self._student_inputs(inputs), objective.outputs)
@@ -289,6 +309,11 @@ class DistillationTrainer(ObjectiveTrainer):
         self._settle_problem_type(inputs)
         objective = self.current_objective
         student = ask(model, self._student_inputs(inputs), objective.outputs)
+        if getattr(student, "logits", None) is None:
+            raise ValueError(
+                f"the student, a {type(unwrapped(model)).__name__}, answers without logits: its forward must return an "
+                "output that has them, such as SequenceClassifierOutput(logits=...)."
+            )
         teacher = self._ask_teacher(model.training, inputs)
         if teacher is not None and teacher.logits is not None and self._can_look(teacher.logits):
             check_finite(teacher.logits)
@@ -296,8 +321,15 @@ class DistillationTrainer(ObjectiveTrainer):
 
     def _student_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
-        reserved = {"labels", COUNTED_ROWS, *self._stored.columns, *(self.teacher.columns if self.teacher else ())}
-        return {name: value for name, value in inputs.items() if name not in reserved}
+        return {name: value for name, value in inputs.items() if name not in self._student_lacks}
+
+    def _not_for_the_student(self) -> frozenset[str]:
+        """The columns of a batch that the student is not given."""
+        reserved = {"labels", COUNTED_ROWS, *self._stored.columns}
+        if self.teacher is not None:
+            shared = self.teacher.shared_columns
+            reserved |= {*self.teacher.columns, *(set(shared) - set(taken_inputs(self.model, shared)))}
+        return frozenset(reserved)
 
     def _can_look(self, tensor: Tensor) -> bool:
         # On an accelerator a look at every answer would make it wait, so there only the first step is looked at.
@@ -364,6 +396,11 @@ class DistillationTrainer(ObjectiveTrainer):
         """
         if not self.is_world_process_zero():
             return
+        if is_plain_module(self.model):  # nothing on the Hub loads it, so the card is the one that `Trainer` writes
+            super().create_model_card(
+                language, license, tags, model_name, finetuned_from, tasks, dataset_tags, dataset, dataset_args
+            )
+            return
         dataset = dataset_tags if dataset is None else dataset
         told: dict[str, Any] = {"language": language, "licence": license, "tags": tags, "base_model": finetuned_from}
         told |= {"task": tasks, "dataset_tags": dataset_tags, "dataset": dataset, "dataset_args": dataset_args}
@@ -376,7 +413,7 @@ class DistillationTrainer(ObjectiveTrainer):
 
     def _known_facts(self) -> CardFacts:
         names = [member.name for member in self.teacher.members if member.name] if self.teacher else []
-        task = task_of(self.accelerator.unwrap_model(self.model))
+        task = task_of(without_adapters(self.model))
         return CardFacts(teacher=names or "a teacher", dataset="", task=task)
 
     # ---- Evaluation ----
@@ -441,6 +478,11 @@ class DistillationTrainer(ObjectiveTrainer):
     def _take_means(self) -> dict[str, float]:
         evaluation, self._evaluation = self._evaluation, None
         return evaluation.means() if evaluation else {}
+
+
+def _alone(model: Any) -> Any:
+    """A student without what spreads it over devices, which is for the trainer to do."""
+    return extract_model_from_parallel(model) if isinstance(model, nn.Module) else model
 
 
 def _task_output(student: Any) -> SequenceClassifierOutput:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset, IterableDataset
+from torch import nn
 from transformers.utils import logging
 
 from hfdistill.label_spaces import class_column, same_labels, some_names
+from hfdistill.models.wrappers import without_adapters
 from hfdistill.objective import Objective
 from hfdistill.teachers import Teacher, TeacherSignal
 from hfdistill.training_args import DistillationTrainingArguments
@@ -124,7 +126,9 @@ def refuse_what_cannot_work(
         raise ValueError("labeled_share mixes the rows of a Dataset, and this is a stream, whose order is its own.")
     given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
     asked = [member for one in given for member in (one.members if isinstance(one, Teacher) else [one])]
-    if model is not None and any(model is one or model is getattr(one, "model", None) for one in asked):
+    models = [getattr(one, "model", None) if isinstance(one, Teacher) else one for one in asked]
+    inner = [without_adapters(one) for one in (model, *models) if isinstance(one, nn.Module)]
+    if isinstance(model, nn.Module) and any(inner[0] is one for one in inner[1:]):
         raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")
 
 

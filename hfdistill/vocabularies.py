@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from hfdistill.models.shared_tokens import check_shared_tokens
 from hfdistill.soft_targets.store import hash_of
 from hfdistill.teachers import ModelTeacher, Teacher
 
@@ -20,31 +21,15 @@ _WAY_OUT = (
 def check_vocabularies(teacher: Teacher, student: Any, processing_class: Any) -> None:
     """Refuses a teacher that would read the student's token ids with another vocabulary.
 
-    Tokenizers are compared by name where both are known; otherwise the sizes of the two models' vocabularies.
+    Tokenizers are compared token by token: those that are given, and otherwise those found by the models' names or
+    paths. Where there is none, the sizes of the two models' vocabularies must be equal.
 
     Raises:
         ValueError: when they differ.
     """
     for member in teacher.members:
         if isinstance(member, ModelTeacher) and member.shares_tokens:
-            _check_one(member, student, processing_class)
-
-
-def _check_one(teacher: ModelTeacher, student: Any, processing_class: Any) -> None:
-    if isinstance(teacher.processing_class, PreTrainedTokenizerBase) and isinstance(
-        processing_class, PreTrainedTokenizerBase
-    ):
-        if teacher.processing_class.get_vocab() != processing_class.get_vocab():
-            raise ValueError(f"teacher and student have different vocabularies and share token ids; {_WAY_OUT}")
-        return
-    sizes: list[Any] = [getattr(model.config, "vocab_size", None) for model in (teacher.model, student)]
-    # A vocabulary may be padded to a round number: what counts is that every id the tokenizer gives is known to both.
-    known = len(processing_class) if isinstance(processing_class, PreTrainedTokenizerBase) else None
-    if None not in sizes and sizes[0] != sizes[1] and (known is None or min(sizes) < known):
-        raise ValueError(
-            f"the teacher's vocabulary has {sizes[0]} entries and the student's {sizes[1]}, and they share token ids; "
-            + _WAY_OUT
-        )
+            check_shared_tokens(member.model, member.processing_class, student, processing_class, _WAY_OUT)
 
 
 def vocabulary_key(processing_class: PreTrainedTokenizerBase) -> bytes:

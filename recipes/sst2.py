@@ -189,10 +189,17 @@ def load_teacher(
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     # Whatever it answered before, one that is fine-tuned gets a new head for these labels.
     tokenizer, teacher = load_classifier(name, recipe.trust_remote_code, **(data.head if recipe.learns_labels else {}))
-    if teacher.num_labels != data.num_labels:
+    config = teacher.config  # not every model repeats what stands in it
+    if config.num_labels != data.num_labels:
         raise ValueError(
-            f"{name} answers with {teacher.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
+            f"{name} answers with {config.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
             "these labels, or fine-tune it on them first with --train_teacher true."
+        )
+    if config.problem_type not in (None, data.problem_type):
+        raise ValueError(
+            f"{name} answers for {config.problem_type} (problem_type in its config.json) and the texts are for "
+            f"{data.problem_type}: take a teacher of one label a text, fine-tune it on them first with --train_teacher "
+            "true, or correct its config."
         )
     return tokenizer, teacher
 

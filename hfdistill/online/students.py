@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +51,8 @@ class OnlineStudents(nn.Module, ABC):
         self.students = nn.ModuleList(students)
         # Read once: Accelerate replaces `forward` by one whose signature says nothing.
         self._inputs = [token_inputs(student) for student in students]
+        #: What any of them reads of a row.
+        self.reads = tuple(dict.fromkeys(name for names in self._inputs for name in names))
 
     @property
     def each(self) -> list[PreTrainedModel]:
@@ -72,16 +74,14 @@ class OnlineStudents(nn.Module, ABC):
         for student in self.each:
             student.gradient_checkpointing_enable(**kwargs)
 
-    def answer(self, number: int, inputs: dict[str, Tensor | None]) -> Tensor:
+    def answer(self, number: int, inputs: Mapping[str, Tensor | None]) -> Tensor:
         """The logits of one student, that is given what it reads."""
-        own = {name: inputs[name] for name in self._inputs[number] if inputs[name] is not None}
+        own = {name: inputs[name] for name in self._inputs[number] if inputs.get(name) is not None}
         logits: Tensor = self.students[number](**own).logits
         return logits
 
     @abstractmethod
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> OnlineOutput:
+    def forward(self, **inputs: Tensor | None) -> OnlineOutput:
         """Every student's answer to the batch."""
 
     @abstractmethod
@@ -107,10 +107,7 @@ class Peers(OnlineStudents):
         super().__init__(students)
         _refuse_equal(students)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> OnlineOutput:
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+    def forward(self, **inputs: Tensor | None) -> OnlineOutput:
         answers = tuple(self.answer(number, inputs) for number in range(len(self.students)))
         return OnlineOutput(logits=answers[0], peers=answers)
 
@@ -160,16 +157,13 @@ class Branches(OnlineStudents):
     def names(self) -> list[str]:
         return [*super().names, "ensemble"]
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> OnlineOutput:
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+    def forward(self, **inputs: Tensor | None) -> OnlineOutput:
         with _heard(self._shared) as outputs:
             first = self.answer(0, inputs)
         with _again(self._shared, outputs):
             others = [self.answer(number, inputs) for number in range(1, len(self.students))]
         answers = torch.stack([first, *others], dim=1)
-        ensemble = (self._gates(outputs[-1], attention_mask)[..., None] * answers).sum(1)
+        ensemble = (self._gates(outputs[-1], inputs.get("attention_mask"))[..., None] * answers).sum(1)
         return OnlineOutput(logits=first, peers=(first, *others), ensemble=ensemble)
 
     def _gates(self, shared: Any, attention_mask: Tensor | None) -> Tensor:

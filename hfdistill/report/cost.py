@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 import weakref
@@ -15,9 +16,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from hfdistill.inference import Classifier, answer
+from hfdistill.models.wrappers import device_of, unwrapped, weight_tensors
 
 LATENCY_TURNS = 6
 LATENCY_ROWS = 10
@@ -59,14 +61,63 @@ class Asked:
         return time.perf_counter() - began
 
 
-def size_of(model: PreTrainedModel) -> Size:
-    """A transformers model's size; a table that several modules share counts once."""
-    tables = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+def size_of(model: Any) -> Size:
+    """The size that a torch model really has, quantized or not; what several modules share counts once.
+
+    A quantized weight is as many parameters as it stands for, and as many bytes as it is kept in.
+    """
+    model = unwrapped(model)
+    counted: dict[Any, tuple[int, bool]] = {}
+    for module in model.modules():
+        embeds = hasattr(module, "num_embeddings")
+        for key, count in _weights_of(module):
+            counted[key] = (count, embeds or counted.get(key, (0, False))[1])
+    kept = {_identity(one): one for value in model.state_dict().values() for one in weight_tensors(value)}
     return Size(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        embedding_parameters=sum(table.numel() for table in tables),
-        megabytes=sum(weight.numel() * weight.element_size() for weight in model.parameters()) / 1e6,
+        parameters=sum(count for count, _ in counted.values()),
+        embedding_parameters=sum(count for count, embeds in counted.values() if embeds),
+        megabytes=sum(_bytes_of(tensor) for tensor in kept.values()) / 1e6,
     )
+
+
+def _weights_of(module: torch.nn.Module) -> list[tuple[Any, int]]:
+    """A module's own weights, each with what tells it from others and how many parameters it stands for."""
+    own = [(_identity(one), _stands_for(one)) for one in module._parameters.values() if one is not None]
+    if callable(getattr(module, "weight", None)):  # torch keeps quantized weights packed, and gives them to who asks
+        bias = getattr(module, "bias", None)
+        packed = [module.weight(), bias() if callable(bias) else bias]
+        return own + [((id(module), place), one.numel()) for place, one in enumerate(packed) if isinstance(one, Tensor)]
+    buffers = [one for one in module._buffers.values() if one is not None]
+    integers = any(not one.is_floating_point() and one.dim() == 2 for one in buffers)
+    if integers and hasattr(module, "in_features") and "weight" not in module._parameters:
+        return [*own, ((id(module), 0), module.in_features * module.out_features)]  # several of them in one integer
+    return own
+
+
+def _stands_for(tensor: Tensor) -> int:
+    # bitsandbytes keeps two of four bits in a byte, and the shape beside it.
+    shape = getattr(getattr(tensor, "quant_state", None), "shape", None)
+    return tensor.numel() if shape is None else math.prod(shape)
+
+
+def _identity(tensor: Tensor) -> Any:
+    """Equal for tensors that are the same place in memory."""
+    inner = weight_tensors(tensor)
+    if len(inner) != 1 or inner[0] is not tensor:
+        return tuple(_identity(one) for one in inner)
+    if tensor.is_quantized or tensor.device.type == "meta":
+        return id(tensor)
+    return tensor.device, tensor.data_ptr(), tensor.shape, tensor.dtype
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    own = tensor.numel() * tensor.element_size()
+    if tensor.is_quantized and tensor.qscheme() in (torch.per_channel_affine, torch.per_channel_affine_float_qparams):
+        own += sum(
+            one.numel() * one.element_size()
+            for one in (tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points())
+        )
+    return own
 
 
 def latencies_ms(asked: Mapping[str, Asked]) -> dict[str, tuple[float, float]]:
@@ -98,12 +149,12 @@ def megaflops(asked: Asked) -> float | None:
 
     `None` for an exported model, which does not show its inside.
     """
-    if not isinstance(asked.model, PreTrainedModel):
+    if not isinstance(asked.model, torch.nn.Module):
         return None
     by_length = sorted(asked.rows, key=lambda row: len(row["input_ids"]))
     # Attention as plain matrix products: not every fused kernel is known to the counter.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        answer(asked.model, asked.processing_class, [by_length[len(by_length) // 2]])
+        answer(unwrapped(asked.model), asked.processing_class, [by_length[len(by_length) // 2]])
     return counter.get_total_flops() / 1e6
 
 
@@ -113,16 +164,17 @@ def peak_megabytes(asked: Asked) -> float | None:
     On a GPU what PyTorch's allocator says; elsewhere the sum of the tensors alive, without what a kernel uses inside.
     `None` for an exported model.
     """
-    if not isinstance(asked.model, PreTrainedModel):
+    if not isinstance(asked.model, torch.nn.Module):
         return None
+    model, device = unwrapped(asked.model), device_of(asked.model)
     batch = [asked.rows[index % len(asked.rows)] for index in range(THROUGHPUT_BATCH)]
-    if asked.model.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(asked.model.device)
-        answer(asked.model, asked.processing_class, batch)
-        return torch.cuda.max_memory_allocated(asked.model.device) / 1e6
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        answer(model, asked.processing_class, batch)
+        return torch.cuda.max_memory_allocated(device) / 1e6
     with _LiveTensors() as live:
-        answer(asked.model, asked.processing_class, batch)
-    return size_of(asked.model).megabytes + live.peak / 1e6
+        answer(model, asked.processing_class, batch)
+    return size_of(model).megabytes + live.peak / 1e6
 
 
 class _LiveTensors(TorchDispatchMode):

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from torch import nn
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.data.rows import as_dataset
 from hfdistill.inference import Classifier, predict_logits, token_rows
 from hfdistill.label_spaces import label_names, label_order
+from hfdistill.models.shared_tokens import check_shared_tokens
+from hfdistill.models.wrappers import config_of, device_of
 from hfdistill.onnx_model import OnnxModel
 from hfdistill.report.answers import Answers
 from hfdistill.report.cost import (
@@ -24,6 +28,9 @@ from hfdistill.report.cost import (
     throughput,
 )
 from hfdistill.report.figures import Comparison, ModelFigures
+
+_GIVEN_AS = "teacher_processing_class=tokenizer"
+_OTHER_TOKENIZER = f"compare them on text (text_columns=[...]), with {_GIVEN_AS} for the teacher's own tokenizer."
 
 
 def compare(
@@ -59,13 +66,18 @@ def compare(
     Raises:
         TypeError: for a name or path in place of a model.
         ValueError: when there are no rows, they have no labels or nothing to read, or teacher and student answer
-            different questions.
+            different questions or read the same token ids with different vocabularies.
     """
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
-    _check_models(trained)
+    configs = _configs(trained)
+    dataset = as_dataset(dataset)
     text_columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns)
     _check_rows(dataset, text_columns)
     labels = _labels(dataset)
+    if not text_columns or teacher_processing_class is None:  # the teacher reads the student's token ids
+        check_shared_tokens(
+            teacher, teacher_processing_class, student, processing_class, _OTHER_TOKENIZER, given_as=_GIVEN_AS
+        )
     tokenizers = dict.fromkeys(trained, processing_class) | {"teacher": teacher_processing_class or processing_class}
     asked = {
         role: Asked(model, tokenizers[role], token_rows(model, tokenizers[role], dataset, text_columns))
@@ -76,8 +88,8 @@ def compare(
         role: predict_logits(one.model, one.processing_class, one.rows, description=f"Asking the {role}")
         for role, one in asked.items()
     }
-    logits["teacher"] = logits["teacher"][:, _order(teacher.config, student.config)]
-    answers = Answers(logits, labels, student.config.problem_type, compute_metrics)
+    logits["teacher"] = logits["teacher"][:, _order(configs["teacher"], configs["student"])]
+    answers = Answers(logits, labels, configs["student"].problem_type, compute_metrics)
     latency, per_second = latencies_ms(asked), throughput(asked)
     figures = {
         role: ModelFigures(
@@ -91,26 +103,29 @@ def compare(
         )
         for role, one in asked.items()
     }
-    id2label: Any = student.config.id2label
+    id2label: Any = configs["student"].id2label
     names = [str(id2label[index]) for index in sorted(id2label)]
     return Comparison(
         figures,
         len(labels),
         split,
-        device_name(student.device),
+        device_name(device_of(student)),
         **answers.differences(names, [len(row["input_ids"]) for row in asked["student"].rows]),
         disagreements=answers.disagreements(names, _texts(dataset, text_columns)),
         label_names=names,
     )
 
 
-def _check_models(models: Mapping[str, object]) -> None:
+def _configs(models: Mapping[str, Any]) -> dict[str, Any]:
+    """The configs of the models, whatever stands around them."""
+    configs = {role: config_of(model) if isinstance(model, nn.Module) else None for role, model in models.items()}
     for role, model in models.items():
-        if not hasattr(model, "config"):  # what wraps a model, such as torch.compile, has it, too
+        if configs[role] is None:
             raise TypeError(
                 f"compare measures transformers models, and as {role} it got {type(model).__name__}: load "
                 "it first, such as by AutoModelForSequenceClassification.from_pretrained(...)."
             )
+    return configs
 
 
 def _check_rows(dataset: Dataset, text_columns: Sequence[str]) -> None:
@@ -138,9 +153,9 @@ def _order(teacher: Any, student: Any) -> slice | list[int]:
 
 
 def _size(model: Classifier, student: Classifier) -> Size:
-    if isinstance(model, PreTrainedModel):
+    if isinstance(model, nn.Module):
         return size_of(model)
-    assert isinstance(model, OnnxModel) and isinstance(student, PreTrainedModel)
+    assert isinstance(model, OnnxModel)
     size = size_of(student)  # the same parameters, in another form
     return Size(size.parameters, size.embedding_parameters, model.path.stat().st_size / 1e6)
 

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from datasets import Dataset, DatasetDict, Value
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.data.rows import as_dataset
 from hfdistill.losses import IGNORED
 from hfdistill.losses.divergences import log_probabilities
 from hfdistill.seq2seq.encoder_decoders import Seq2SeqTeacher, as_seq2seq_teacher, decoder_inputs
@@ -22,7 +24,7 @@ from hfdistill.soft_targets.maker import SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore, row_key
 from hfdistill.sparse_distributions import METHODS, Entries
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS
-from hfdistill.token_reader import TokenReader, max_positions
+from hfdistill.token_reader import TokenReader, max_positions, pad_rows
 from hfdistill.vocabularies import same_tokens, vocabulary_key
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
@@ -96,6 +98,7 @@ def token_soft_targets(
 def _over_splits(maker: TokenTargetMaker, dataset: Any) -> Any:
     if isinstance(dataset, dict):
         return type(dataset)({name: _over_splits(maker, split) for name, split in dataset.items()})
+    dataset = as_dataset(dataset)
     if not isinstance(dataset, Dataset):
         raise ValueError(f"token_soft_targets takes a Dataset or a dict of them, not a {type(dataset).__name__}.")
     missing = [name for name in ("input_ids", "labels") if name not in dataset.column_names]
@@ -215,11 +218,12 @@ class TokenTargetMaker(SoftTargetMaker):
 
     def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> list[bytes]:
         columns = tokens.select(rows).remove_columns("cut").to_list()
+        self.check_token_ids(columns, rows)
         offsets = torch.cat([_offsets(row) for row in columns])
         labels = _padded([row.pop("labels") for row in columns]).to(model.device)
         # Padding on the left would shift the texts' positions, each by what else is in the batch.
-        padded = self.tokenizer.pad(columns, padding_side="right", return_tensors="pt")
-        inputs: dict[str, Any] = dict(padded.to(model.device))
+        padded = pad_rows(self.tokenizer, columns, padding_side="right")
+        inputs: dict[str, Any] = send_to_device(padded, model.device)
         inputs |= {"decoder_input_ids": decoder_inputs(model, labels), "use_cache": False}
         wanted = labels != IGNORED
         parts, done = [], 0

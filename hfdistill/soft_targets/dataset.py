@@ -10,8 +10,10 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
 from transformers import PreTrainedTokenizerBase
 
+from hfdistill.data.rows import as_dataset
 from hfdistill.label_spaces import class_column, label_order
 from hfdistill.label_spaces import label_names as names_of
+from hfdistill.models.shared_tokens import check_shared_tokens
 from hfdistill.soft_targets.maker import SoftTargetMaker
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.teacher_columns import check_source_columns
@@ -26,6 +28,8 @@ from hfdistill.teachers import (
 )
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
+
+_OTHER_TOKENIZER = "pass the tokenizer that the teacher was trained with, and let it read text (text_columns=[...])."
 
 #: Rows of a streamed dataset that are sorted by length together.
 STREAM_WINDOW = 1024
@@ -60,7 +64,8 @@ def soft_targets(
     Args:
         teacher: A model, a name or path, a `ModelTeacher`, a `MediaTeacher` of pictures or sound, or a list of them.
         dataset: Rows with the teacher's `input_ids`, with text, or with what a `MediaTeacher` looks at; a `Dataset`, a
-            dict of splits, or a streamed dataset, whose rows are asked about as they come.
+            dict of splits, or a streamed dataset, whose rows are asked about as they come. A list of rows or a torch
+            `Dataset` becomes a `Dataset`.
         processing_class: The teacher's tokenizer; a teacher given by name brings its own. Of several, those without.
         text_columns: The columns of raw text, one or a pair, for the teacher's tokenizer to read. Without them the
             rows must have `input_ids` that were made with the teacher's vocabulary. Of several, those without.
@@ -109,10 +114,12 @@ def _readable(
     tokenizer = tokenizers[0] or tokenizers[1]
     if tokenizer is None:
         raise ValueError("soft_targets needs the teacher's tokenizer: pass processing_class=tokenizer.")
+    check_shared_tokens(given.model, given.processing_class, None, tokenizer, _OTHER_TOKENIZER, "given tokenizer")
     return ModelTeacher(given.model, tokenizer, columns[0] or columns[1])
 
 
 def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: Sequence[str] | None) -> Any:
+    dataset = as_dataset(dataset)
     if isinstance(dataset, dict):
         return type(dataset)({name: _over_splits(makers, split, label_names) for name, split in dataset.items()})
     named = class_column(dataset.features)

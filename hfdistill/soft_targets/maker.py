@@ -17,10 +17,12 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.inference import answer
+from hfdistill.models.wrappers import config_of, placed
 from hfdistill.soft_targets.store import SoftTargetStore, default_folder, describe_teacher, row_key
 from hfdistill.teacher_columns import check_source_columns, warn_of_cut_rows
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.model import without_logits
+from hfdistill.token_reader import check_token_ids
 
 #: How often finished rows are written down: what a killed run has to do again.
 SECONDS_A_PART = 20.0
@@ -121,7 +123,7 @@ class SoftTargetMaker:
 
     def _ask(self, tokens: Dataset, keys: list[bytes], mine: list[int], total: int | None = None) -> None:
         """Asks the teacher about the rows `mine` and keeps the answers; `total` of all processes shows the progress."""
-        model = self.teacher.model.to(self.state.device).eval()
+        model = placed(self.teacher.model, self.state.device).eval()
         hidden = total is None or not self.state.is_main_process
         unsaved: dict[bytes, Any] = {}
         saved_at = time.monotonic()
@@ -148,7 +150,8 @@ class SoftTargetMaker:
             if error.name != "logits":
                 raise
             raise without_logits(model) from None
-        labels: Any = model.config.num_labels
+        config: Any = config_of(model)
+        labels = config.num_labels
         if logits.shape != (len(rows), labels):
             raise ValueError(
                 "soft_targets keeps one answer for a row, logits of shape (rows, labels), and a "
@@ -166,7 +169,13 @@ class SoftTargetMaker:
 
     def logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
         """Its logits for some rows, `(rows, classes)`."""
-        return answer(model, self.tokenizer, tokens.select(rows).remove_columns("cut").to_list())
+        columns = tokens.select(rows).remove_columns("cut").to_list()
+        self.check_token_ids(columns, rows)
+        return answer(model, self.tokenizer, columns)
+
+    def check_token_ids(self, columns: Sequence[Mapping[str, Any]], rows: Sequence[int]) -> None:
+        """Refuses token ids that the teacher has no embedding for, by their row in the dataset."""
+        check_token_ids([row["input_ids"] for row in columns], self.teacher.table_size, "teacher", rows)
 
     def told(self, tokens: Dataset, row: int) -> str:
         """How an error shows a row."""

@@ -21,8 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub.constants import HF_HOME
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
+
+from hfdistill.models.wrappers import config_of, unwrapped, weight_tensors, without_adapters
 
 logger = logging.get_logger(__name__)
 
@@ -139,8 +142,15 @@ def row_key(row: Mapping[str, Sequence[int]]) -> bytes:
     """The key of one row: a hash of what the teacher reads of it, padding aside."""
     digest = hashlib.blake2b(digest_size=KEY_BYTES)
     for name in sorted(row):
-        digest.update(name.encode() + b"\0" + np.asarray(row[name], dtype=np.int64).tobytes())
+        digest.update(name.encode() + b"\0" + _row_bytes(row[name]))
     return digest.digest()
+
+
+def _row_bytes(value: Any) -> bytes:
+    array = np.asarray(value)
+    if array.dtype.kind in "bui" or not array.size:
+        return array.astype(np.int64).tobytes()
+    return str(array.dtype).encode() + (array.tobytes() if array.dtype.kind == "f" else repr(value).encode())
 
 
 def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
@@ -154,23 +164,44 @@ def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
 
 def describe_model(model: PreTrainedModel) -> dict[str, Any]:
     """What a model's answers depend on beside what it reads."""
+    model = unwrapped(model)
     weights = hashlib.blake2b(digest_size=KEY_BYTES)
-    for name, tensor in sorted(model.state_dict().items()):
-        weights.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for name, value in sorted(model.state_dict().items()):
+        tensors = weight_tensors(value)
+        if not (isinstance(value, Tensor) and tensors == [value]):
+            weights.update(f"{name}{type(value).__name__}".encode())
+        for tensor in tensors:
+            weights.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            weights.update(_tensor_bytes(tensor.detach().cpu()))
     # The number of heads or the activation change answers and no weight; names and versions change neither.
-    config = {name: value for name, value in model.config.to_dict().items() if name not in _NAMES_IN_CONFIG}
+    config = {name: value for name, value in config_of(model).to_dict().items() if name not in _NAMES_IN_CONFIG}
+    adapters = getattr(model, "peft_config", None)  # their scale is no weight
+    active = {"teacher adapters": hash_of([adapters, model.active_adapters])} if adapters else {}
     return {
-        "teacher class": type(model).__name__,
+        **active,
+        "teacher class": type(without_adapters(model)).__name__,
         "teacher configuration": hash_of(config),
         "teacher weights": weights.hexdigest(),
         "teacher dtype": str(model.dtype),
     }
 
 
+def _tensor_bytes(tensor: Tensor) -> bytes:
+    if tensor.is_quantized:  # its integers alone say nothing without their scale
+        return _tensor_bytes(tensor.int_repr()) + _tensor_bytes(tensor.dequantize())
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
 def hash_of(value: Any) -> str:
     """A hash of what can be written as JSON, the same in every process."""
-    return hashlib.blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=KEY_BYTES).hexdigest()
+    written = json.dumps(value, sort_keys=True, default=_writable)
+    return hashlib.blake2b(written.encode(), digest_size=KEY_BYTES).hexdigest()
+
+
+def _writable(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def default_folder(manifest: Mapping[str, Any]) -> Path:

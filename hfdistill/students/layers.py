@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 
 from hfdistill.architectures import layer_stack, no_layer_stack
 from hfdistill.data import hub_errors
+from hfdistill.models.wrappers import is_quantized, unwrapped
 from hfdistill.students.low_rank_embeddings import with_low_rank_embeddings
 from hfdistill.students.widths import Widths, choose_widths, narrow_weights, set_widths
 
@@ -97,8 +98,9 @@ def make_student(
     of the one that `choose_layers` names, and a list that begins with another layer is refused.
 
     Args:
-        teacher: any `PreTrainedModel` that keeps its layers in one list, or an encoder-decoder that keeps them in two,
-            left as it is; or the name or path of a sequence classification model, which is then loaded.
+        teacher: any `PreTrainedModel`, compiled or not, that keeps its layers in one list, or an encoder-decoder that
+            keeps them in two, left as it is; or the name or path of a sequence classification model, which is then
+            loaded.
         num_hidden_layers: the student's number of layers, from 1 to the teacher's; may be left out when
             `layers` is a list.
         layers: which teacher layers the student takes: `"uniform"`, `"last"`, `"first"`, or a list of indices
@@ -210,10 +212,16 @@ def _as_model(teacher: PreTrainedModel | str | os.PathLike[str]) -> PreTrainedMo
     if isinstance(teacher, (str, os.PathLike)):
         with hub_errors(os.fspath(teacher)):
             return AutoModelForSequenceClassification.from_pretrained(teacher, trust_remote_code=False)
+    teacher = unwrapped(teacher)
     if not isinstance(teacher, PreTrainedModel):
         raise TypeError(
             f"teacher is a {type(teacher).__name__}, not a transformers PreTrainedModel or a name or path: "
-            "unwrap it, or merge its adapters, first."
+            "take what is within it, or merge its adapters, first."
+        )
+    if is_quantized(teacher):
+        raise ValueError(
+            f"the teacher is a quantized {type(teacher).__name__}, whose weights are integers that no student can be "
+            "trained from: load it as it was before (in float32 or bfloat16) and make the student of that."
         )
     return teacher
 

@@ -81,6 +81,11 @@ class Teacher(ABC):
         return ()
 
     @property
+    def shared_columns(self) -> tuple[str, ...]:
+        """The columns that it reads as the student does, as far as there are any; the student need not take all."""
+        return ()
+
+    @property
     def members(self) -> tuple[Teacher, ...]:
         """Those who are asked: several in an ensemble."""
         return (self,)

@@ -54,6 +54,10 @@ class EnsembleTeacher(Teacher):
         return tuple(dict.fromkeys(column for member in self._members for column in member.columns))
 
     @property
+    def shared_columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(column for member in self._members for column in member.shared_columns))
+
+    @property
     def name(self) -> str:
         return ", ".join(member.name for member in self._members if member.name)
 

@@ -38,15 +38,14 @@ class EnsembleModel(PreTrainedModel):
         self.models = nn.ModuleList(models)
         self.combination = combination or Combination()
         self._inputs = [token_inputs(model) for model in models]
+        #: What any of them reads of a row.
+        self.reads = tuple(dict.fromkeys(name for names in self._inputs for name in names))
         self._orders = [_order(model.config, first) for model in models]
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> SequenceClassifierOutput:
+    def forward(self, **inputs: Tensor | None) -> SequenceClassifierOutput:
         """The combined logits, at temperature 1."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         answers = [
-            model(**{name: inputs[name] for name in names if inputs[name] is not None}).logits[..., order]
+            model(**{name: inputs[name] for name in names if inputs.get(name) is not None}).logits[..., order]
             for model, names, order in zip(self.models, self._inputs, self._orders, strict=True)
         ]
         signal = self.combination(torch.stack(answers), self.config.problem_type)

@@ -7,16 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import extract_model_from_parallel
-from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.captures import ask
 from hfdistill.data import hub_errors
 from hfdistill.label_spaces import label_names, label_order
+from hfdistill.models.wrappers import (
+    config_of,
+    device_of,
+    is_quantized,
+    placed,
+    token_table_size,
+    unwrapped,
+    without_adapters,
+)
 from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
-from hfdistill.token_reader import TokenReader, max_positions, token_inputs
+from hfdistill.token_reader import TOKEN_COLUMNS, TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,14 +40,16 @@ class ModelTeacher(Teacher):
     cast if `dtype` says so.
 
     Args:
-        model: The teacher.
+        model: The teacher; what compiles it or spreads it over devices is left out, adapters are kept.
         processing_class: Its tokenizer. Needed when it differs from the student's.
         text_columns: The columns of raw text, one or a pair, for a teacher with a tokenizer of its own. Without them
             the teacher reads the student's token ids, which must mean the same to both.
         dtype: The dtype to run in; `None` or `"auto"` keeps the model's own.
 
     Raises:
-        ValueError: for `text_columns` without a tokenizer, or more than a pair of them.
+        TypeError: for a module without a `transformers` configuration.
+        ValueError: for `text_columns` without a tokenizer, more than a pair of them, or a `dtype` for a quantized
+            model.
     """
 
     #: What a name or path is loaded with.
@@ -46,13 +57,17 @@ class ModelTeacher(Teacher):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: nn.Module,
         processing_class: PreTrainedTokenizerBase | None = None,
         text_columns: Sequence[str] | None = None,
         dtype: str | None = None,
     ) -> None:
         if text_columns and processing_class is None:
             raise ValueError("a teacher that reads text_columns needs its tokenizer: pass processing_class.")
+        if config_of(model) is None:
+            raise TypeError(
+                f"a teacher is a transformers model, whose config names its labels; got {type(model).__name__}."
+            )
         self.model = _unprepared(model).requires_grad_(False)
         self.cast(dtype)
         self.processing_class = processing_class
@@ -61,16 +76,27 @@ class ModelTeacher(Teacher):
             raise ValueError(f"text_columns takes one column of text, or a pair; got {', '.join(self.text_columns)}.")
         # Read once: Accelerate replaces `forward` by one whose signature says nothing.
         self.inputs = token_inputs(model)
+        if self.text_columns:  # its tokenizer makes no more
+            made = {*TOKEN_COLUMNS, *getattr(processing_class, "model_input_names", ())}
+            self.inputs = tuple(name for name in self.inputs if name in made)
+        #: How many token ids it has embeddings for; `None` where it has no table of them.
+        self.table_size = token_table_size(model)
         #: What its columns begin with; an ensemble gives each member another.
         self.prefix = PREFIX
         self.max_length = max_positions(model, processing_class)
         self._order: list[int] | None = None
         self._accelerator: Accelerator | None = None
+        #: Where a model that cannot be moved is; `None` for one that is where the batch is.
+        self._device: torch.device | None = None
         self._warned = False
 
     @property
     def columns(self) -> tuple[str, ...]:
         return tuple(self.prefix + name for name in self.inputs) if self.text_columns else ()
+
+    @property
+    def shared_columns(self) -> tuple[str, ...]:
+        return self.inputs if self.shares_tokens else ()
 
     @property
     def source_columns(self) -> tuple[str, ...]:
@@ -113,6 +139,10 @@ class ModelTeacher(Teacher):
         if dtype not in (None, "auto"):
             if dtype not in ("float32", "float16", "bfloat16"):
                 raise ValueError(f"a teacher's dtype must be auto, float32, float16 or bfloat16, got {dtype!r}.")
+            if is_quantized(self.model):
+                raise ValueError(
+                    f"the teacher is quantized and cannot be cast to {dtype}: leave its dtype out ('auto')."
+                )
             model: Any = self.model
             model.to(dtype=getattr(torch, dtype))
 
@@ -120,10 +150,14 @@ class ModelTeacher(Teacher):
         if accelerator is self._accelerator:
             return
         model = _unprepared(self.model)
+        movable = not is_quantized(model)
         # Explicitly to the device: under FSDP and DeepSpeed Accelerate leaves placement to the wrapper, and a frozen
         # teacher has none, it is replicated.
         others = len(accelerator._models)
-        self.model = accelerator.prepare_model(model.to(accelerator.device), evaluation_mode=True)
+        self.model = accelerator.prepare_model(
+            placed(model, accelerator.device), device_placement=None if movable else False, evaluation_mode=True
+        )
+        self._device = None if movable else device_of(model)
         # Or accelerator.save_state would save it; not by its name, as what is kept there may be under torch.compile.
         del accelerator._models[others:]
         self._accelerator = accelerator
@@ -144,16 +178,24 @@ class ModelTeacher(Teacher):
         assert self.processing_class is not None
         columns = [name for name in self.columns if name in features[0]]
         own = [{name.removeprefix(self.prefix): feature[name] for name in columns} for feature in features]
-        padded = self.processing_class.pad(own, return_tensors="pt")
+        padded = pad_rows(self.processing_class, own)
+        check_token_ids(padded["input_ids"], self.table_size, "teacher")
         return {self.prefix + name: tensor for name, tensor in padded.items()}
 
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
         with torch.no_grad():
-            answer = ask(self.model.eval(), self._read(batch), outputs)
+            answer = ask(self.model.eval(), self._placed(self._read(batch)), outputs)
         if getattr(answer, "logits", None) is None:
             raise without_logits(self.model)
         logits = answer.logits if self._order is None else answer.logits[..., self._order]
-        return TeacherSignal(logits=logits, **{name: getattr(answer, name) for name in outputs})
+        signal = {"logits": logits, **{name: getattr(answer, name) for name in outputs}}
+        if self._device is not None:
+            home = next(tensor.device for tensor in batch.values() if isinstance(tensor, Tensor))
+            signal = send_to_device(signal, home)
+        return TeacherSignal(**signal)
+
+    def _placed(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs if self._device is None else send_to_device(inputs, self._device)
 
     def _read(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What the model is called with."""
@@ -173,7 +215,10 @@ class ModelTeacher(Teacher):
         tokens_first = mask.argsort(dim=1, descending=True, stable=True)
         last = tokens_first.gather(1, (lengths - 1).clamp_min(self.max_length - 1))
         kept = torch.cat([tokens_first[:, : self.max_length - 1], last], dim=1)
-        return {name: tensor.gather(1, kept) for name, tensor in inputs.items()}
+        width = inputs["input_ids"].shape[1]
+        return {
+            name: _taken(tensor, kept) if _of_tokens(name, tensor, width) else tensor for name, tensor in inputs.items()
+        }
 
     def _warn_of_cut(self, cut: int) -> None:
         if cut:
@@ -184,6 +229,16 @@ class ModelTeacher(Teacher):
                 self.max_length,
                 cut,
             )
+
+
+def _of_tokens(name: str, tensor: Any, width: int) -> bool:
+    # What a decoder reads may be as long by accident.
+    return isinstance(tensor, Tensor) and not name.startswith("decoder_") and tensor.shape[1:2] == (width,)
+
+
+def _taken(tensor: Tensor, kept: Tensor) -> Tensor:
+    """Of each row the columns `kept`, shape `(batch, tokens)`, with all that a token has."""
+    return tensor[torch.arange(len(tensor), device=tensor.device)[:, None], kept]
 
 
 def one_teacher(teacher: Any, dtype: str | None = None) -> Teacher:
@@ -197,7 +252,7 @@ def one_teacher(teacher: Any, dtype: str | None = None) -> Teacher:
             if isinstance(member, ModelTeacher):
                 member.cast(dtype)
         return teacher
-    if isinstance(teacher, PreTrainedModel):
+    if isinstance(teacher, nn.Module) and config_of(teacher) is not None:
         return ModelTeacher(teacher, dtype=dtype)
     if isinstance(teacher, (str, os.PathLike)):
         return ModelTeacher.from_pretrained(teacher, dtype=dtype)
@@ -208,16 +263,16 @@ def one_teacher(teacher: Any, dtype: str | None = None) -> Teacher:
 
 def without_logits(model: Any) -> ValueError:
     """What to raise where a model gives no logits."""
-    name = type(extract_model_from_parallel(model, keep_torch_compile=False)).__name__
+    name = type(without_adapters(model)).__name__
     return ValueError(
         f"a {name} answers without logits, so nothing can be learnt from it: load the teacher with the head that it "
         "was trained with, such as by AutoModelForSequenceClassification."
     )
 
 
-def _unprepared(model: PreTrainedModel) -> PreTrainedModel:
+def _unprepared(model: Any) -> Any:
     """The model without the autocast that an earlier accelerator has put around its `forward`."""
-    given: Any = extract_model_from_parallel(model, keep_torch_compile=False)
+    given = unwrapped(model)
     if "_original_forward" in vars(given):
         given.forward = vars(given).pop("_original_forward")
     given._is_accelerate_prepared = False

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import extract_model_from_parallel
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
+from hfdistill.models.wrappers import unwrapped
 from hfdistill.teachers.model import ModelTeacher
 
 STATE = "moving_average_teacher.safetensors"
@@ -52,8 +52,8 @@ class MovingAverageTeacher(ModelTeacher):
     def follow(self, student: nn.Module, step: int) -> None:
         """Takes in the student's weights after an optimizer step, counted from 1."""
         decay = min(self.decay, 1 - 1 / (step + 1))
-        theirs = _plain(student).state_dict()
-        for name, mine in _plain(self.model).state_dict().items():
+        theirs = unwrapped(student).state_dict()
+        for name, mine in unwrapped(self.model).state_dict().items():
             other = theirs[name].to(device=mine.device, dtype=mine.dtype)
             if mine.is_floating_point():
                 mine.lerp_(other, 1 - decay)
@@ -62,19 +62,13 @@ class MovingAverageTeacher(ModelTeacher):
 
     def save_state(self, checkpoint: Path) -> None:
         # One copy of each: what is tied shares its memory, which the format refuses.
-        save_file(dict(_plain(self.model).named_parameters()), checkpoint / STATE)
+        save_file(dict(unwrapped(self.model).named_parameters()), checkpoint / STATE)
 
     def load_state(self, checkpoint: Path) -> None:
         path = checkpoint / STATE
         if not path.exists():
             raise ValueError(f"{checkpoint} holds no {STATE}: it is of a run with another teacher; start a new one.")
-        _plain(self.model).load_state_dict(load_file(path), strict=False)
-
-
-def _plain(model: nn.Module) -> nn.Module:
-    """The model itself, whose parameters have their own names also where it is compiled."""
-    plain: nn.Module = extract_model_from_parallel(model, keep_torch_compile=False)
-    return plain
+        unwrapped(self.model).load_state_dict(load_file(path), strict=False)
 
 
 class _Follow(TrainerCallback):

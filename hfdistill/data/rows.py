@@ -1,0 +1,43 @@
+"""Rows in whatever they come in, as a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, IterableDataset
+from torch import Tensor
+
+
+def as_dataset(rows: Any) -> Any:
+    """The rows as a `Dataset`: those of a list or of a torch `Dataset` in their order, each a dict of columns.
+
+    A `Dataset`, an `IterableDataset` of `datasets`, or a dict of splits is returned as it is.
+
+    Raises:
+        ValueError: for rows that cannot be counted, that are not dicts, or whose columns differ, naming the row.
+    """
+    if isinstance(rows, (Dataset, IterableDataset, dict)):
+        return rows
+    if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")) or isinstance(rows, (str, bytes)):
+        raise ValueError(
+            f"rows are a datasets.Dataset, a torch Dataset with a length, or a list of dicts, not a "
+            f"{type(rows).__name__}: of a stream make an IterableDataset of `datasets`."
+        )
+    plain = []
+    for number in range(len(rows)):
+        row = rows[number]
+        if not isinstance(row, Mapping):
+            raise ValueError(f"row {number} is a {type(row).__name__}, not a dict of columns such as input_ids.")
+        if plain and row.keys() != plain[0].keys():
+            raise ValueError(
+                f"row {number} has the columns {', '.join(map(str, row))} and row 0 {', '.join(map(str, plain[0]))}: "
+                "all rows need the same."
+            )
+        plain.append({name: _plain(value) for name, value in row.items()})
+    return Dataset.from_list(plain)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value

@@ -1,0 +1,98 @@
+"""Whether token ids mean the same to two models, by their tokenizers: those given, or those found by a model's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from hfdistill.models.wrappers import config_of
+
+logger = logging.get_logger(__name__)
+
+
+def check_shared_tokens(
+    teacher: Any,
+    teacher_tokenizer: Any,
+    student: Any,
+    tokenizer: Any,
+    way_out: str,
+    who: str = "student",
+    given_as: str = "ModelTeacher(model, tokenizer)",
+) -> None:
+    """Refuses token ids that mean something else to a teacher than to the tokenizer that the rows were made with.
+
+    Args:
+        teacher: The model that is to read them.
+        teacher_tokenizer: Its tokenizer; looked for by the model's name where it is none.
+        student: The model whose rows they are, `None` where there is none.
+        tokenizer: That of the rows; looked for by the name of `student` where it is none.
+        way_out: What to do about it.
+        who: Whose rows they are.
+        given_as: How the teacher's tokenizer is given.
+
+    Raises:
+        ValueError: when a token has two ids, or nothing tells and the sizes differ.
+    """
+    rows = _known(tokenizer) or _by_name(student)
+    own = given = _known(teacher_tokenizer)
+    if rows is not None and own is None:
+        own = _by_name(teacher)
+    if rows is not None and own is not None:
+        differing = _differing(own.get_vocab(), rows.get_vocab(), exactly=given is not None)
+        if differing is None:
+            return
+        found = f"; the teacher's is taken to be the one at {own.name_or_path}: give another as {given_as}"
+        raise ValueError(
+            f"teacher and {who} have different vocabularies and share token ids, such as that of {differing!r}"
+            f"{'' if given else found}; {way_out}"
+        )
+    if student is None:  # rows of the teacher's tokenizer
+        return
+    sizes = [_size(teacher), _size(student) or (rows and len(rows))]
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise ValueError(
+            f"the teacher's vocabulary has {sizes[0]} entries and the {who}'s {sizes[1]}, they share token ids, and no "
+            f"tokenizer of the teacher tells whether these mean the same: where they do, give it as {given_as}; "
+            f"otherwise {way_out}"
+        )
+
+
+def _known(tokenizer: Any) -> PreTrainedTokenizerBase | None:
+    """The tokenizer, also of a processor; `None` for anything else, or one that was made up without a vocabulary."""
+    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    if not isinstance(inner, PreTrainedTokenizerBase) or len(inner) <= len(inner.all_special_ids):
+        return None
+    return inner
+
+
+def _by_name(model: Any) -> PreTrainedTokenizerBase | None:
+    """The tokenizer where a model was loaded from, if there is one to be had."""
+    name = getattr(config_of(model), "name_or_path", "")
+    for local in (True, False) if name and not Path(name).exists() else (True,) if name else ():
+        try:
+            return _known(AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False))
+        except Exception as error:  # a library that is missing, a format of its own, no network: nothing is known then
+            logger.debug("No tokenizer for %s: %s", name, error)
+    return None
+
+
+def _differing(teacher: Mapping[str, int], rows: Mapping[str, int], exactly: bool) -> str | None:
+    """A token of the rows that the teacher does not know by its id; `None` where there is none.
+
+    A tokenizer found by name may lack what was added to the one at hand since: there only what both know must agree.
+    """
+    if exactly:
+        return next((token for token, number in rows.items() if teacher.get(token) != number), None)
+    tokens = {number: token for token, number in teacher.items()}
+    for token, number in rows.items():
+        if teacher.get(token, number) != number or tokens.get(number, token) != token:
+            return token
+    return None
+
+
+def _size(model: Any) -> int | None:
+    return getattr(config_of(model), "vocab_size", None)
