@@ -8,13 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, Trainer
-from transformers.trainer_utils import default_compute_objective
+from transformers.trainer_utils import TrainOutput, default_compute_objective
+from transformers.utils import logging
 
 from hfdistill.objective import Objective
 from hfdistill.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.stages import Stages, staged_scheduler
 from hfdistill.teachers import Teacher
 from hfdistill.training_args import DistillationTrainingArguments
+from hfdistill.transfer_sets import settle_alpha
+
+logger = logging.get_logger(__name__)
 
 
 class ObjectiveTrainer(Trainer):
@@ -72,6 +76,16 @@ class ObjectiveTrainer(Trainer):
     @property
     def _problem_type(self) -> str | None:
         return getattr(self._student_config, "problem_type", None)
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As in `Trainer`; where alpha is not given it follows from the rows that there are to train on."""
+        told = self._settle_alpha()
+        if told and self.is_world_process_zero():
+            logger.warning(told)
+        return super().train(*args, **kwargs)
+
+    def _settle_alpha(self) -> str | None:
+        return settle_alpha(self.args, self.train_dataset) if self._given_objective is None else None
 
     def forget_objective(self) -> None:
         """The next objective starts afresh, with nothing learnt."""

@@ -88,6 +88,7 @@ class DistillationTrainer(ObjectiveTrainer):
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
+        self._settle_alpha()
         self._compare_labels("train_dataset", self.train_dataset)
         self._compare_labels("eval_dataset", self.eval_dataset)
         if self.teacher is not None:

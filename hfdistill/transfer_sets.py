@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from datasets import Dataset, concatenate_datasets
 from torch.utils.data import Sampler
 
+from hfdistill.models.labels import has_label
+
 if TYPE_CHECKING:
     from hfdistill.training_args import DistillationTrainingArguments
 
@@ -67,6 +69,48 @@ def labeled_rows(dataset: Dataset, label_column: str = "labels", length: int | N
         raise ValueError(f"no row has a label in {label_column}: there is nothing to learn from without a teacher.")
     count = len(labeled) if length is None else length
     return dataset.select([labeled[index % len(labeled)] for index in range(count)])
+
+
+def share_of_labels(dataset: Any, label_column: str | None = None) -> float | None:
+    """The share of rows that have a label, of many labels at once any; `None` where only reading all rows would tell.
+
+    Args:
+        dataset: The rows; of anything but a `Dataset` it is not known.
+        label_column: Their column; by default `labels` or `label`, without which no row has one.
+    """
+    if not isinstance(dataset, Dataset) or not len(dataset):
+        return None
+    column = label_column or next((name for name in ("labels", "label") if name in dataset.column_names), None)
+    if column is None:
+        return 0.0
+    values = dataset.select_columns(column).with_format("arrow")[:][column]
+    return sum(int(has_label(chunk).sum()) for chunk in values.chunks) / len(dataset)
+
+
+def settle_alpha(args: DistillationTrainingArguments, dataset: Any, label_column: str | None = None) -> str | None:
+    """Where `args.alpha` is not given: lets a label weigh as much as the soft targets of one row; says so if not 0.5.
+
+    Args:
+        args: Their `alpha` is set.
+        dataset: The rows to train on.
+        label_column: As in `share_of_labels`.
+    """
+    if args.alpha_is_given or not args.weighs_by_alpha:
+        return None
+    share = args.labeled_share or share_of_labels(dataset, label_column)
+    args.settle_alpha(1.0 if share is None else share)
+    if share is None:
+        return (
+            f"How many of these rows have a label is not known before they are read, so alpha is {args.alpha:g}: give "
+            "another where few have one, such as 0.9 for a tenth."
+        )
+    if share == 1:
+        return None
+    rows = "rows of a batch" if args.labeled_share else "training rows"
+    return (
+        f"{100 * share:.2g} % of the {rows} have a label, so alpha, which is not given, is {args.alpha:.3g}: one label "
+        "weighs as much as the soft targets of one row."
+    )
 
 
 def mix(labeled: Dataset, unlabeled: Dataset, label_column: str = "labels") -> Dataset:

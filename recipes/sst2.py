@@ -23,7 +23,7 @@
 Its options are in sst2_options.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ from hfdistill.report import Comparison, compare
 from hfdistill.run_folder import begin_run, train_and_save, write_report
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.teachers import EnsembleModel, learned_weights
-from hfdistill.transfer_sets import keep_labels, labeled_rows
+from hfdistill.transfer_sets import keep_labels, labeled_rows, settle_alpha
 
 Teachers = list[tuple[PreTrainedTokenizerBase, PreTrainedModel]]
 
@@ -78,8 +78,7 @@ def main() -> None:
     if recipe.augment:
         data = data.with_train(more_texts(recipe, data, teachers[0][0], args.seed))
     data, live = ask_teachers(recipe, args, data, teachers, tokenizer)
-    if not (recipe.online or recipe.search_trials):
-        tell_weight_of_labels(args, data.dataset["train"][data.label_column])
+    weight_of_labels = settle_alpha(args, data.dataset["train"], data.label_column)
     dataset = data.tokenized(tokenizer, recipe.max_length)
 
     def new_trainer(student: PreTrainedModel, args: RecipeTrainingArguments) -> DistillationTrainer:
@@ -113,6 +112,7 @@ def main() -> None:
 
     # ---- What was lost ----
     if trainer.is_world_process_zero():
+        notes += [weight_of_labels] if weight_of_labels and not recipe.search_trials else []
         report(recipe, args, data, teachers, tokenizer, metrics, trainers, others, notes)
     if args.push_to_hub:
         trainer.push_to_hub()
@@ -248,20 +248,6 @@ def ask_teachers(
     shared = args.teacher_outputs and student_tokenizer is teachers[0][0]
     columns = None if shared else data.text_columns
     return data, [ModelTeacher(teacher, own, columns, args.teacher_dtype) for own, teacher in teachers]
-
-
-def tell_weight_of_labels(args: RecipeTrainingArguments, labels: Sequence) -> None:
-    """Each term is a mean over the rows that have it, so that few labels weigh much, which is seldom meant."""
-    share = sum(label != -100 for label in labels) / len(labels)
-    weighed = (args.terms, args.stages, args.labeled_share, args.label_weight, args.soft_target_weight)
-    if not (share and args.alpha) or any(given is not None for given in weighed):
-        return
-    answers = (1 - args.alpha) / (args.alpha * share)
-    if answers > 4:
-        say(
-            f"{100 * share:.2g} % of the training texts have a label, so at --alpha {args.alpha:g} one label weighs as "
-            f"much as {answers:.0f} of the teacher's answers; --alpha 0.9 leaves more to the teacher."
-        )
 
 
 def prepare_student(

@@ -1,0 +1,1 @@
+"""What is known of `transformers` models, whatever they are trained for."""
