@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 
@@ -13,9 +12,9 @@ from hfdistill.classifiers import load_classifier
 from hfdistill.command_line import plain_errors
 from hfdistill.data import TextClassificationData, labelled_texts, plain_texts
 from hfdistill.export import FILES, check_export, export_onnx
-from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, model_card, teacher_licence
+from hfdistill.models.labels import names_of
 from hfdistill.report import Comparison, compare
 from hfdistill.run_folder import write_report
 from hfdistill.soft_targets import soft_targets
@@ -122,14 +121,13 @@ def _card(options: argparse.Namespace) -> None:
 
 def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, TextClassificationData]:
     tokenizer, student = load_classifier(options.student)
-    id2label: Any = student.config.id2label
     teacher_tokenizer, teacher = load_classifier(options.teacher)
     data = labelled_texts(
         options.file,
         text_column=options.text_column,
         text_pair_column=options.text_pair_column,
         label_column=options.label_column,
-        label_names=label_names(student.config) or list(id2label.values()),
+        label_names=names_of(student.config),
         problem_type="regression" if student.config.num_labels == 1 else "single_label_classification",
     )
     comparison = compare(

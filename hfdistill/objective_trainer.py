@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import nn
 from transformers import PreTrainedConfig, Trainer
 from transformers.trainer_utils import TrainOutput, default_compute_objective
 from transformers.utils import logging
 
+from hfdistill.models.labels import LabelSpace
 from hfdistill.objective import Objective
 from hfdistill.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.stages import Stages, staged_scheduler
@@ -85,7 +88,17 @@ class ObjectiveTrainer(Trainer):
         return super().train(*args, **kwargs)
 
     def _settle_alpha(self) -> str | None:
-        return settle_alpha(self.args, self.train_dataset) if self._given_objective is None else None
+        if self._given_objective is not None:
+            return None
+        return settle_alpha(self.args, self.train_dataset, missing=self._label_space.missing)
+
+    @property
+    def _label_space(self) -> LabelSpace:
+        """What the student's labels are, and which numbers are none."""
+        student = extract_model_from_parallel(self.model, keep_torch_compile=False)
+        of_teacher = None if self.teacher is None else self.teacher.problem_type
+        space = LabelSpace.of_model(student)
+        return dataclasses.replace(space, problem_type=space.problem_type or of_teacher)
 
     def forget_objective(self) -> None:
         """The next objective starts afresh, with nothing learnt."""

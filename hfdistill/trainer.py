@@ -17,7 +17,6 @@ from transformers.utils import logging
 
 from hfdistill.captures import ask
 from hfdistill.evaluation import EvaluationSums
-from hfdistill.label_spaces import label_names
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.model_card import CardFacts, evaluation_of, model_card, task_of, told_arguments
 from hfdistill.objective import Loss, Objective
@@ -25,7 +24,8 @@ from hfdistill.objective_state import average_gradients
 from hfdistill.objective_trainer import ObjectiveTrainer
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns, stored_label_names
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite, is_ensemble
-from hfdistill.trainer_checks import check_class_names, check_problem_types, check_signal, refuse_what_cannot_work
+from hfdistill.trainer_checks import check_problem_types, check_signal, refuse_what_cannot_work
+from hfdistill.training.label_columns import LabelCollator, check_labels
 from hfdistill.training_args import DistillationTrainingArguments
 from hfdistill.transfer_sets import labeled_share_sampler
 from hfdistill.vocabularies import check_vocabularies
@@ -89,6 +89,8 @@ class DistillationTrainer(ObjectiveTrainer):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
         self._settle_alpha()
+        if self._label_space.item is not None:
+            self.data_collator = LabelCollator(self.data_collator, self._label_space)
         self._compare_labels("train_dataset", self.train_dataset)
         self._compare_labels("eval_dataset", self.eval_dataset)
         if self.teacher is not None:
@@ -122,7 +124,7 @@ class DistillationTrainer(ObjectiveTrainer):
 
     def _compare_labels(self, name: str, dataset: Any) -> None:
         """Refuses rows whose labels are not the student's; sees in which order their stored answers stand."""
-        check_class_names(name, dataset, label_names(self._student_config))
+        check_labels(name, dataset, self._label_space)
         self._stored.names = stored_label_names(self.train_dataset, self.eval_dataset, dataset)
         self._stored.align(self._student_config)
 

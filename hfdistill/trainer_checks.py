@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from datasets import Dataset, IterableDataset
-from transformers.utils import logging
-
-from hfdistill.label_spaces import class_column, same_labels, some_names
 from hfdistill.objective import Objective
 from hfdistill.teachers import Teacher, TeacherSignal
 from hfdistill.training_args import DistillationTrainingArguments
-
-logger = logging.get_logger(__name__)
 
 
 def check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
@@ -47,39 +41,6 @@ def check_problem_types(teacher: str | None, student: str | None) -> None:
             f"the teacher's problem_type is {teacher} and the student's {student}: both must answer the same kind of "
             "question; correct config.problem_type, or take another teacher."
         )
-
-
-def check_class_names(name: str, dataset: Any, student_names: Sequence[str] | None) -> None:
-    """Refuses rows, or a dict of them, that number the student's labels otherwise.
-
-    Only where both have names, a `ClassLabel` column and `student_names`, and share some. Where they share none, as
-    `neg, pos` and `NEGATIVE, POSITIVE`, a warning says that they are taken to mean the same.
-
-    Raises:
-        ValueError: naming both orders.
-    """
-    if isinstance(dataset, dict):
-        for split, rows in dataset.items():
-            check_class_names(f"{name}[{split!r}]", rows, student_names)
-    found = class_column(dataset.features) if isinstance(dataset, (Dataset, IterableDataset)) else None
-    if found is None or student_names is None or same_labels(found[1], student_names):
-        return
-    column, names = found
-    told = f"{name} numbers its labels {some_names(names)} and the student {some_names(student_names)}"
-    if not {one.casefold() for one in names} & {one.casefold() for one in student_names}:
-        logger.warning("%s: they are taken to mean the same in this order.", told)
-        return
-    if same_labels(names, student_names, in_order=False):
-        way_out = (
-            "bring them into the student's order with dataset.align_labels_with_mapping(model.config.label2id, "
-            f"{column!r}), or give the student id2label in the order of the dataset"
-        )
-    else:
-        way_out = (
-            f"where they mean the same, rename the dataset's with dataset.cast_column({column!r}, "
-            "ClassLabel(names=[...])) in its order, or give the student its names as id2label"
-        )
-    raise ValueError(f"{told}: {way_out}.")
 
 
 def refuse_what_cannot_work(

@@ -46,9 +46,9 @@ from hfdistill.data import (
 )
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
 from hfdistill.export import export_onnx
-from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, measured_emissions, teacher_licence
+from hfdistill.models.labels import LabelSpace, names_of
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report import Comparison, compare
 from hfdistill.run_folder import begin_run, train_and_save, write_report
@@ -144,9 +144,9 @@ def read_files(recipe: Recipe) -> TextClassificationData:
         problem_type = "regression" if config.num_labels == 1 else "single_label_classification"
         # A teacher without names for its labels is taken to number them as the Hub's dataset does; a file that names
         # its labels does not say in which order, so there LABEL_0, LABEL_1, ... must stand in it, or their numbers.
-        names = label_names(config)
+        names = LabelSpace.of_config(config).names
         if names is None and recipe.train_file is not None and config.num_labels > 1:
-            names = list(config.id2label.values())
+            names = names_of(config)
     return text_classification_dataset(
         train_file,
         validation_file,
