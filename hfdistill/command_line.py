@@ -15,6 +15,8 @@ import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
+from hfdistill.data import HubUnreachableError
+
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 
 
@@ -97,18 +99,22 @@ def check_demo(options: Any, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_errors(offline: str = "") -> Iterator[None]:
     """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
 
     An `OSError` is about files or the network, and a `ValueError` or an `ImportError` that a recipe or this package
     raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from deep within
     torch, passes as it is.
+
+    Args:
+        offline: What else there is to do where the Hub cannot be reached, such as an option that needs no network.
     """
     try:
         yield
     except (ImportError, OSError, ValueError) as error:
         if isinstance(error, OSError) or _raised_by(error) in ("hfdistill", "__main__"):
-            sys.exit(f"error: {error}")
+            unreachable = isinstance(error, HubUnreachableError) and offline
+            sys.exit(f"error: {error}" + f" {offline}" * bool(unreachable))
         raise
 
 

@@ -24,10 +24,16 @@ from hfdistill.objective_state import average_gradients
 from hfdistill.objective_trainer import ObjectiveTrainer
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns, stored_label_names
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite, is_ensemble
-from hfdistill.trainer_checks import check_problem_types, check_signal, refuse_what_cannot_work
+from hfdistill.trainer_checks import (
+    check_problem_types,
+    check_signal,
+    check_tokens,
+    nothing_to_learn,
+    refuse_what_cannot_work,
+)
 from hfdistill.training.label_columns import LabelCollator, check_labels
 from hfdistill.training_args import DistillationTrainingArguments
-from hfdistill.transfer_sets import labeled_share_sampler
+from hfdistill.transfer_sets import labeled_share_sampler, share_of_labels
 from hfdistill.vocabularies import check_vocabularies
 
 logger = logging.get_logger(__name__)
@@ -86,6 +92,8 @@ class DistillationTrainer(ObjectiveTrainer):
         self._combined_by_args: list[Any] = [self._stored, *([self.teacher] if is_ensemble(teacher) else [])]
         self._given_objective = objective
         for name in ("train_dataset", "eval_dataset"):
+            if kwargs.get("data_collator") is None:
+                check_tokens(name, kwargs.get(name), model, kwargs.get("processing_class"))
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
         self._settle_alpha()
@@ -205,11 +213,15 @@ class DistillationTrainer(ObjectiveTrainer):
         counts = self.current_objective.counts(batch_samples).to(device)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
-        if self.is_world_process_zero() and self.is_in_train and self.state.global_step == self._initial_global_step:
+        if self.is_in_train and self.state.global_step == self._initial_global_step:
             self._warn_of_idle_terms(counts)
         return counts
 
     def _warn_of_idle_terms(self, counts: Tensor) -> None:
+        if not counts.any() and share_of_labels(self.train_dataset, missing=self._label_space.missing) == 0:
+            raise nothing_to_learn(self.train_dataset)
+        if not self.is_world_process_zero():
+            return
         for (name, _), count in zip(self.current_objective.named_terms(active_only=True), counts.tolist(), strict=True):
             if count == 0:
                 logger.warning(

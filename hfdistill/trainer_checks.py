@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pyarrow.compute as pc
+from datasets import Dataset, Value
+
 from hfdistill.objective import Objective
 from hfdistill.teachers import Teacher, TeacherSignal
 from hfdistill.training_args import DistillationTrainingArguments
@@ -41,6 +44,45 @@ def check_problem_types(teacher: str | None, student: str | None) -> None:
             f"the teacher's problem_type is {teacher} and the student's {student}: both must answer the same kind of "
             "question; correct config.problem_type, or take another teacher."
         )
+
+
+def check_tokens(name: str, dataset: Any, model: Any, tokenizer: Any) -> None:
+    """Refuses rows, or a dict of them, of which the usual collator could make no batch of tokens.
+
+    Raises:
+        ValueError: for rows without tokens, or of unequal lengths where there is no tokenizer to pad them.
+    """
+    if isinstance(dataset, dict):
+        for split, rows in dataset.items():
+            check_tokens(f"{name}[{split!r}]", rows, model, tokenizer)
+    reads_tokens = getattr(model, "main_input_name", None) == "input_ids"
+    if not (reads_tokens and isinstance(dataset, Dataset) and len(dataset)) or dataset.format["type"] == "custom":
+        return
+    columns = dataset.column_names
+    if not {"input_ids", "inputs_embeds"} & set(columns):
+        texts = [column for column in columns if dataset.features[column] == Value("string")]
+        raise ValueError(
+            f"{name} has no input_ids, only {', '.join(columns)}: tokenize it first, as in dataset.map(lambda rows: "
+            f"tokenizer(rows[{texts[0] if texts else 'text'!r}], truncation=True), batched=True)."
+        )
+    if tokenizer is None and "input_ids" in columns:
+        tokens = dataset.select_columns("input_ids").with_format("arrow")[:]["input_ids"]
+        lengths = pc.min_max(pc.list_value_length(tokens)).as_py()
+        if lengths["min"] != lengths["max"]:
+            raise ValueError(
+                f"the rows of {name} have {lengths['min']} to {lengths['max']} tokens, and there is nothing to pad "
+                "them: pass processing_class=tokenizer."
+            )
+
+
+def nothing_to_learn(dataset: Any) -> ValueError:
+    """What to raise where every term of the objective reads labels, and there are none."""
+    columns = getattr(dataset, "column_names", None) or []
+    found = f"no row of train_dataset has one, which has the columns {', '.join(columns)}" if columns else "none came"
+    return ValueError(
+        f"there is nothing to learn from: without a teacher all is learnt from labels, and {found}: give them in a "
+        "column labels (dataset.rename_column), or pass a teacher."
+    )
 
 
 def refuse_what_cannot_work(

@@ -357,5 +357,5 @@ def card_facts(recipe: Recipe, data: TranslationData, comparison, notes: list[st
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    with plain_errors("(--train_file reads files, and --demo needs no network.)"):
         main()

@@ -296,6 +296,13 @@ def names_of(config: Any) -> list[str]:
     return [str(id2label[key]) for key in sorted(id2label, key=int)]
 
 
+def name_classes(config: Any, names: Sequence[str] | None) -> None:
+    """Gives the classes of a model their names, where it has none and there are as many."""
+    if names and len(names) == config.num_labels > 1 and LabelSpace.of_config(config).names is None:
+        config.id2label = dict(enumerate(names))
+        config.label2id = {name: index for index, name in enumerate(names)}
+
+
 def has_label(column: pa.Array, missing: Sequence[int] | None = None) -> np.ndarray:
     """Which rows have a label, bool of shape `(rows,)`: one that is not empty, NaN or missing; of many, any is.
 

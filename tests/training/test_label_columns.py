@@ -5,8 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 from datasets import Dataset
-from tiny import MULTI, REGRESSION, SINGLE, distance, make_model, make_rows, make_trainer, weights
+from tiny import (
+    MULTI,
+    REGRESSION,
+    SINGLE,
+    distance,
+    make_args,
+    make_model,
+    make_rows,
+    make_tokenizer,
+    make_trainer,
+    unlabel,
+    weights,
+)
 from transformers import BertForTokenClassification
+
+from hfdistill import DistillationTrainer
 
 
 def with_labels(labels):
@@ -139,3 +153,28 @@ def test_ten_million_rows_are_checked_in_a_second(tmp_path):
     began = time.perf_counter()
     assert len(LabelSpace(3).read_column(rows, "labels", "rows")) == 1_000_000
     assert time.perf_counter() - began < 1
+
+
+# ---- What a script of a newcomer gets wrong ----
+
+
+def test_what_a_newcomers_script_forgets_is_said_in_a_sentence(tmp_path):
+    """Each ended in a traceback from elsewhere, or trained on nothing."""
+    texts = Dataset.from_dict({"review": ["a film", "no film"], "label": [0, 1]})
+    args = make_args(tmp_path, alpha=0.0)
+    with pytest.raises(ValueError, match=r"train_dataset has no input_ids, only review, label: .*rows\['review'\]"):
+        DistillationTrainer(make_model(), args, train_dataset=texts, processing_class=make_tokenizer())
+    with pytest.raises(
+        ValueError, match="rows of eval_dataset have 4 to 11 tokens, .*: pass processing_class=tokenizer"
+    ):
+        DistillationTrainer(make_model(), args, eval_dataset=make_rows())
+    even = make_rows().filter(lambda row: len(row["input_ids"]) == 8)
+    DistillationTrainer(make_model(), args, eval_dataset=even)  # need no padding
+    unlabeled = make_rows().rename_column("labels", "sentiment")
+    for rows in (unlabeled, unlabel(make_rows(), range(16))):
+        trainer = make_trainer(tmp_path, make_model(1), rows, alpha=0.0)
+        with pytest.raises(
+            ValueError, match="there is nothing to learn from: .* in a column labels .*, or pass a teacher"
+        ):
+            trainer.train()
+        assert distance(weights(trainer.model), weights(make_model(1))) == 0
