@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 
 from hfdistill.classifiers import load_classifier
 from hfdistill.command_line import plain_errors
-from hfdistill.data import TextClassificationData, labelled_texts, plain_texts
+from hfdistill.data import TextClassificationData, labelled_texts, plain_texts, read_class_names
 from hfdistill.export import FILES, check_export, export_onnx
-from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, model_card, teacher_licence
+from hfdistill.models.labels import name_classes, names_of
 from hfdistill.report import Comparison, compare
 from hfdistill.run_folder import write_report
 from hfdistill.soft_targets import soft_targets
@@ -75,6 +74,12 @@ def _command(commands: argparse._SubParsersAction, name: str, run: object, text:
     columns.add_argument("--text_pair_column", metavar="NAME", help="the second text of a pair")
     if name in ("compare", "card"):
         columns.add_argument("--label_column", metavar="NAME", help="the label")
+        columns.add_argument(
+            "--class_names",
+            metavar="NAME",
+            nargs="+",
+            help="of the numbered classes, or a file of one a line (default: labels.txt beside FILE)",
+        )
     return command
 
 
@@ -125,14 +130,17 @@ def _card(options: argparse.Namespace) -> None:
 
 def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, TextClassificationData]:
     tokenizer, student = load_classifier(options.student, options.trust_remote_code)
-    id2label: Any = student.config.id2label
     teacher_tokenizer, teacher = load_classifier(options.teacher, options.trust_remote_code)
+    class_names = read_class_names(options.class_names, options.file)
+    for model in (student, teacher):
+        name_classes(model.config, class_names)
     data = labelled_texts(
         options.file,
         text_column=options.text_column,
         text_pair_column=options.text_pair_column,
         label_column=options.label_column,
-        label_names=label_names(student.config) or list(id2label.values()),
+        label_names=names_of(student.config),
+        class_names=class_names,
         problem_type="regression" if student.config.num_labels == 1 else "single_label_classification",
     )
     comparison = compare(

@@ -19,6 +19,7 @@ import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
+from hfdistill.data import HubUnreachableError
 from hfdistill.data.messages import cut, shortened
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
@@ -121,7 +122,7 @@ def put_away_unfinished(action: Callable[[], None]) -> None:
 
 
 @contextmanager
-def plain_errors(go_on: str = "run it again") -> Iterator[None]:
+def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[None]:
     """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
 
     An `OSError` is about files or the network, and a `ValueError` or an `ImportError` that a recipe or this package
@@ -131,6 +132,7 @@ def plain_errors(go_on: str = "run it again") -> Iterator[None]:
 
     Args:
         go_on: What the user does after an interruption.
+        offline: What else there is to do where the Hub cannot be reached, such as an option that needs no network.
     """
     _LEFT_BEHIND.clear()
     with _signals_raise() as arrived:
@@ -144,7 +146,8 @@ def plain_errors(go_on: str = "run it again") -> Iterator[None]:
                 _end_interrupted((arrived or [signal.SIGINT])[0], go_on)
             mendable = isinstance(error, (ImportError, ValueError)) and _raised_by(error) in ("hfdistill", "__main__")
             if isinstance(error, Exception) and (mendable or isinstance(error, OSError)):
-                sys.exit(f"error: {_one_line(error)}")
+                unreachable = isinstance(error, HubUnreachableError) and offline
+                sys.exit(f"error: {_one_line(error)}" + f" {offline}" * bool(unreachable))
             raise
 
 

@@ -17,7 +17,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from transformers import EvalPrediction
 
-IGNORED = -100
+from hfdistill.models.labels import NO_CLASS, NO_LABEL
 
 
 class _LabelMetric(evaluate.Metric):
@@ -136,8 +136,9 @@ def classification_metrics(
 ) -> Callable[[EvalPrediction], dict[str, float]]:
     """Make a `compute_metrics` for `Trainer` out of metric names.
 
-    It takes logits and labels, leaves out the items (for many labels at once, the rows) that hold a -100, and
-    decides: the largest logit for a single label, logits above 0 for many labels, the output itself for
+    It takes logits and labels, leaves out the items (for many labels at once, the rows) that hold a -100 (among
+    classes also those of -1), and decides: the largest logit for a single label, logits above 0 for many labels, the
+    output itself for
     a regression.
 
     Args:
@@ -195,14 +196,21 @@ def _logits_and_labels(prediction: EvalPrediction) -> tuple[np.ndarray, np.ndarr
 def _single_label(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if logits.shape[:-1] != labels.shape or logits.shape[-1] < 2:
         raise ValueError(_misfit("single_label_classification", "(..., classes) and (...)", logits, labels))
-    labelled = labels != IGNORED
+    labelled = ~np.isin(labels, NO_CLASS)
+    beyond = labelled & ((labels < 0) | (labels >= logits.shape[-1]))
+    if beyond.any():
+        row = int(np.argwhere(beyond)[0][0])
+        raise ValueError(
+            f"The label of row {row} (counted from 0), {labels[beyond][0]}, is no class of the model, which has "
+            f"{logits.shape[-1]}, 0 to {logits.shape[-1] - 1}; number the rows as its id2label does."
+        )
     return logits.argmax(axis=-1)[labelled], labels[labelled]
 
 
 def _multi_label(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if logits.shape != labels.shape or logits.ndim != 2:
         raise ValueError(_misfit("multi_label_classification", "twice (rows, labels)", logits, labels))
-    labelled = (labels != IGNORED).all(axis=1)
+    labelled = (labels != NO_LABEL).all(axis=1)
     return (logits[labelled] > 0).astype(int), labels[labelled].astype(int)
 
 
@@ -210,7 +218,7 @@ def _regression(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
     if logits.size != labels.size:
         raise ValueError(_misfit("regression", "(rows, 1) and (rows,)", logits, labels))
     scores, targets = logits.reshape(-1), labels.reshape(-1)
-    labelled = (targets != IGNORED) & ~np.isnan(targets)
+    labelled = (targets != NO_LABEL) & ~np.isnan(targets)
     return scores[labelled], targets[labelled]
 
 

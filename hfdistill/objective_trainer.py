@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import nn
 from transformers import PreTrainedConfig, Trainer
-from transformers.trainer_utils import default_compute_objective
+from transformers.trainer_utils import TrainOutput, default_compute_objective
+from transformers.utils import logging
 
+from hfdistill.models.labels import LabelSpace
 from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.objective import Objective
 from hfdistill.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.stages import Stages, staged_scheduler
 from hfdistill.teachers import Teacher
 from hfdistill.training_args import DistillationTrainingArguments
+from hfdistill.transfer_sets import settle_alpha
+
+logger = logging.get_logger(__name__)
 
 
 class ObjectiveTrainer(Trainer):
@@ -75,6 +82,26 @@ class ObjectiveTrainer(Trainer):
     @property
     def _problem_type(self) -> str | None:
         return getattr(self._student_config, "problem_type", None)
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As in `Trainer`; where alpha is not given it follows from the rows that there are to train on."""
+        told = self._settle_alpha()
+        if told and self.is_world_process_zero():
+            logger.warning(told)
+        return super().train(*args, **kwargs)
+
+    def _settle_alpha(self) -> str | None:
+        if self._given_objective is not None:
+            return None
+        return settle_alpha(self.args, self.train_dataset, missing=self._label_space.missing)
+
+    @property
+    def _label_space(self) -> LabelSpace:
+        """What the student's labels are, and which numbers are none."""
+        student = extract_model_from_parallel(self.model, keep_torch_compile=False)
+        of_teacher = None if self.teacher is None else self.teacher.problem_type
+        space = LabelSpace.of_model(student, self._student_config)
+        return dataclasses.replace(space, problem_type=space.problem_type or of_teacher)
 
     def forget_objective(self) -> None:
         """The next objective starts afresh, with nothing learnt."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
-from hfdistill.label_spaces import class_column
+from hfdistill.models.labels import LabelSpace
 from hfdistill.models.wrappers import config_of, token_table_size
 from hfdistill.teachers import PREFIX, SOFT_TARGETS, TEACHER_LABEL, TEACHER_LOGITS, ModelTeacher, Teacher
 from hfdistill.token_reader import TokenReader, check_token_ids, pad_columns, padded_by, token_inputs
@@ -151,7 +151,9 @@ def stand_in_config(teacher: Teacher | None, *datasets: Any) -> PreTrainedConfig
     flat = [split for one in datasets for split in (one.values() if isinstance(one, dict) else [one])]
     features: list[Any] = [split.features or {} for split in flat if isinstance(split, (Dataset, IterableDataset))]
     configs = [config_of(one.model) for one in (teacher.members if teacher else ()) if isinstance(one, ModelTeacher)]
-    names = [named[1] for named in map(class_column, features) if named] + [stored_label_names(*datasets)]
+    names = [named[1].names for named in map(LabelSpace.of_features, features) if named] + [
+        stored_label_names(*datasets)
+    ]
     found = next((list(one) for one in names if one), None)
     config = PreTrainedConfig(num_labels=_number_of_labels(features))
     if configs:

@@ -18,7 +18,6 @@ from transformers.utils import logging
 
 from hfdistill.captures import ask
 from hfdistill.evaluation import EvaluationSums
-from hfdistill.label_spaces import label_names
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.model_card import CardFacts, evaluation_of, model_card, task_of, told_arguments
 from hfdistill.models.mixed_precision import without_autocast
@@ -35,9 +34,16 @@ from hfdistill.teacher_columns import (
 )
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite, is_ensemble
 from hfdistill.token_reader import taken_inputs, token_inputs
-from hfdistill.trainer_checks import check_class_names, check_problem_types, check_signal, refuse_what_cannot_work
+from hfdistill.trainer_checks import (
+    check_problem_types,
+    check_signal,
+    check_tokens,
+    nothing_to_learn,
+    refuse_what_cannot_work,
+)
+from hfdistill.training.label_columns import LabelCollator, check_labels
 from hfdistill.training_args import DistillationTrainingArguments
-from hfdistill.transfer_sets import labeled_share_sampler
+from hfdistill.transfer_sets import labeled_share_sampler, share_of_labels
 from hfdistill.vocabularies import check_vocabularies
 
 logger = logging.get_logger(__name__)
@@ -101,6 +107,8 @@ class DistillationTrainer(ObjectiveTrainer):
         self._combined_by_args: list[Any] = [self._stored, *([self.teacher] if is_ensemble(teacher) else [])]
         self._given_objective = objective
         for name in ("train_dataset", "eval_dataset"):
+            if kwargs.get("data_collator") is None:
+                check_tokens(name, kwargs.get(name), model, kwargs.get("processing_class"))
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(_alone(model), args.student_dtype), args=args, **kwargs)
         if is_plain_module(self.model):
@@ -111,6 +119,9 @@ class DistillationTrainer(ObjectiveTrainer):
         self._student_reads = token_inputs(self.model)
         self._student_lacks = self._not_for_the_student()
         self.data_collator = shared_collator(self.data_collator, self.processing_class, self.model, self.teacher)
+        self._settle_alpha()
+        if self._label_space.item is not None:
+            self.data_collator = LabelCollator(self.data_collator, self._label_space)
         self._compare_labels("train_dataset", self.train_dataset)
         self._compare_labels("eval_dataset", self.eval_dataset)
         if self.teacher is not None:
@@ -154,7 +165,7 @@ class DistillationTrainer(ObjectiveTrainer):
 
     def _compare_labels(self, name: str, dataset: Any) -> None:
         """Refuses rows whose labels are not the student's; sees in which order their stored answers stand."""
-        check_class_names(name, dataset, label_names(self._student_config))
+        check_labels(name, dataset, self._label_space)
         self._stored.names = stored_label_names(self.train_dataset, self.eval_dataset, dataset)
         self._stored.align(self._student_config)
 
@@ -241,11 +252,15 @@ class DistillationTrainer(ObjectiveTrainer):
         counts = self.current_objective.counts(batch_samples).to(device)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
-        if self.is_world_process_zero() and self.is_in_train and self.state.global_step == self._initial_global_step:
+        if self.is_in_train and self.state.global_step == self._initial_global_step:
             self._warn_of_idle_terms(counts)
         return counts
 
     def _warn_of_idle_terms(self, counts: Tensor) -> None:
+        if not counts.any() and share_of_labels(self.train_dataset, missing=self._label_space.missing) == 0:
+            raise nothing_to_learn(self.train_dataset)
+        if not self.is_world_process_zero():
+            return
         for (name, _), count in zip(self.current_objective.named_terms(active_only=True), counts.tolist(), strict=True):
             if count == 0:
                 logger.warning(

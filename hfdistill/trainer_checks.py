@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from datasets import Dataset, IterableDataset
+import pyarrow.compute as pc
+from datasets import Dataset, Value
 from torch import nn
-from transformers.utils import logging
 
-from hfdistill.label_spaces import class_column, same_labels, some_names
 from hfdistill.models.wrappers import without_adapters
 from hfdistill.objective import Objective
 from hfdistill.teachers import Teacher, TeacherSignal
 from hfdistill.training_args import DistillationTrainingArguments
-
-logger = logging.get_logger(__name__)
 
 
 def check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
@@ -51,37 +48,43 @@ def check_problem_types(teacher: str | None, student: str | None) -> None:
         )
 
 
-def check_class_names(name: str, dataset: Any, student_names: Sequence[str] | None) -> None:
-    """Refuses rows, or a dict of them, that number the student's labels otherwise.
-
-    Only where both have names, a `ClassLabel` column and `student_names`, and share some. Where they share none, as
-    `neg, pos` and `NEGATIVE, POSITIVE`, a warning says that they are taken to mean the same.
+def check_tokens(name: str, dataset: Any, model: Any, tokenizer: Any) -> None:
+    """Refuses rows, or a dict of them, of which the usual collator could make no batch of tokens.
 
     Raises:
-        ValueError: naming both orders.
+        ValueError: for rows without tokens, or of unequal lengths where there is no tokenizer to pad them.
     """
     if isinstance(dataset, dict):
         for split, rows in dataset.items():
-            check_class_names(f"{name}[{split!r}]", rows, student_names)
-    found = class_column(dataset.features) if isinstance(dataset, (Dataset, IterableDataset)) else None
-    if found is None or student_names is None or same_labels(found[1], student_names):
+            check_tokens(f"{name}[{split!r}]", rows, model, tokenizer)
+    reads_tokens = getattr(model, "main_input_name", None) == "input_ids"
+    if not (reads_tokens and isinstance(dataset, Dataset) and len(dataset)) or dataset.format["type"] == "custom":
         return
-    column, names = found
-    told = f"{name} numbers its labels {some_names(names)} and the student {some_names(student_names)}"
-    if not {one.casefold() for one in names} & {one.casefold() for one in student_names}:
-        logger.warning("%s: they are taken to mean the same in this order.", told)
-        return
-    if same_labels(names, student_names, in_order=False):
-        way_out = (
-            "bring them into the student's order with dataset.align_labels_with_mapping(model.config.label2id, "
-            f"{column!r}), or give the student id2label in the order of the dataset"
+    columns = dataset.column_names
+    if not {"input_ids", "inputs_embeds"} & set(columns):
+        texts = [column for column in columns if dataset.features[column] == Value("string")]
+        raise ValueError(
+            f"{name} has no input_ids, only {', '.join(columns)}: tokenize it first, as in dataset.map(lambda rows: "
+            f"tokenizer(rows[{texts[0] if texts else 'text'!r}], truncation=True), batched=True)."
         )
-    else:
-        way_out = (
-            f"where they mean the same, rename the dataset's with dataset.cast_column({column!r}, "
-            "ClassLabel(names=[...])) in its order, or give the student its names as id2label"
-        )
-    raise ValueError(f"{told}: {way_out}.")
+    if tokenizer is None and "input_ids" in columns:
+        tokens = dataset.select_columns("input_ids").with_format("arrow")[:]["input_ids"]
+        lengths = pc.min_max(pc.list_value_length(tokens)).as_py()
+        if lengths["min"] != lengths["max"]:
+            raise ValueError(
+                f"the rows of {name} have {lengths['min']} to {lengths['max']} tokens, and there is nothing to pad "
+                "them: pass processing_class=tokenizer."
+            )
+
+
+def nothing_to_learn(dataset: Any) -> ValueError:
+    """What to raise where every term of the objective reads labels, and there are none."""
+    columns = getattr(dataset, "column_names", None) or []
+    found = f"no row of train_dataset has one, which has the columns {', '.join(columns)}" if columns else "none came"
+    return ValueError(
+        f"there is nothing to learn from: without a teacher all is learnt from labels, and {found}: give them in a "
+        "column labels (dataset.rename_column), or pass a teacher."
+    )
 
 
 def refuse_what_cannot_work(

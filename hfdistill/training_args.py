@@ -18,6 +18,8 @@ from hfdistill.training.ranges import COUNT, TEMPERATURE, WEIGHT, Range, check_n
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
+#: alpha where all rows have a label.
+EQUAL_PARTS = 0.5
 #: Every numeric argument, inherited ones too, and which numbers it may be.
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("temperature", "temperature_end"), TEMPERATURE),
@@ -65,10 +67,11 @@ class DistillationTrainingArguments(TrainingArguments):
             al. 2015, table 1.
         temperature_end: T at the last step, when `temperature_schedule` is not constant.
         temperature_schedule: `constant`, `linear` or `cosine`, from `temperature` to `temperature_end`.
-        alpha: The weight of the soft targets, in [0, 1]; the labels get 1 − alpha. Half and half as in Hinton et al.
-            2015, table 1. With 0 no teacher is needed: plain fine-tuning on the same path. Each is a mean over the
-            rows that have it, so where a tenth has a label, at 0.5 one label weighs as much as ten soft targets: more
-            than 0.5 is better there.
+        alpha: The weight of the soft targets, in [0, 1]; the labels get 1 − alpha. With 0 no teacher is needed: plain
+            fine-tuning on the same path. Each is a mean over the rows that have it, so where it is not given it
+            depends on the share r of rows that have a label: 1 / (1 + r), by which one label weighs as much as the
+            soft targets of one row, as in the sum over cases of Hinton et al. 2015. That is 0.5 where all rows have a
+            label, and 0.91 where a tenth has. The trainer settles it when it knows its rows; read before, it is 0.5.
         alpha_end: alpha at the last step, when `alpha_schedule` is not constant.
         alpha_schedule: `constant`, `linear` or `cosine`, from `alpha` to `alpha_end`.
         label_weight: The labels' weight, in place of 1 − alpha.
@@ -109,7 +112,13 @@ class DistillationTrainingArguments(TrainingArguments):
     temperature_schedule: str = field(
         default="constant", metadata=_help("How temperature goes to temperature_end.", list(SHAPES))
     )
-    alpha: float = field(default=0.5, metadata=_help("Weight of the soft targets in [0, 1]; the labels get 1 - alpha."))
+    alpha: float | None = field(
+        default=None,
+        metadata=_help(
+            "Weight of the soft targets in [0, 1]; the labels get 1 - alpha (default: 1 / (1 + the share "
+            "of rows with a label), 0.5 where all have one)."
+        ),
+    )
     alpha_end: float | None = field(default=None, metadata=_help("Alpha at the last step."))
     alpha_schedule: str = field(default="constant", metadata=_help("How alpha goes to alpha_end.", list(SHAPES)))
     label_weight: float | None = field(default=None, metadata=_help("Weight of the labels, in place of 1 - alpha."))
@@ -163,13 +172,39 @@ class DistillationTrainingArguments(TrainingArguments):
         check_numbers(self, RANGES)  # first: transformers would meet them before `check_ranges` does
         super().__post_init__()
         # A search casts a trial's value to the type of the default: an int here would turn 2.7 into 2.
-        for name in ("temperature", "alpha", "js_beta"):
+        for name in ("temperature", "js_beta"):
             setattr(self, name, float(getattr(self, name)))
         self.terms = None if self.terms is None else term_words(self.terms)
         self.stages = [self.stages] if isinstance(self.stages, str) else self.stages
         self.check_ranges()
         self._check_best_model()
         self._fit_to_stages()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Whoever sets alpha, be it a search, gives it; it is a number all the same, to be read and cast by.
+        if name == "alpha":
+            vars(self)["_alpha_is_given"] = value is not None
+            value = EQUAL_PARTS if value is None else float(value)
+        super().__setattr__(name, value)
+
+    @property
+    def alpha_is_given(self) -> bool:
+        """Whether somebody chose alpha, or it follows from the share of rows that have a label."""
+        return vars(self).get("_alpha_is_given", True)
+
+    def settle_alpha(self, labeled: float) -> None:
+        """Where alpha is not given: makes one label weigh as much as the soft targets of one row.
+
+        Args:
+            labeled: The share of training rows that have a label, in [0, 1].
+        """
+        if not self.alpha_is_given:
+            vars(self)["alpha"] = round(1 / (1 + labeled), 12)
+
+    @property
+    def weighs_by_alpha(self) -> bool:
+        """Whether alpha says how much labels and soft targets weigh, and nothing else does."""
+        return not (self.stages or self.terms) and (self.label_weight, self.soft_target_weight) == (None, None)
 
     def check_ranges(self) -> None:
         """Refuses values that no formula allows; called again when training starts, for values set since.
@@ -311,6 +346,7 @@ class DistillationTrainingArguments(TrainingArguments):
     @property
     def response_weights(self) -> dict[str, float | Schedule]:
         """The weights of labels and soft targets, as alpha or the two weights give them."""
+        assert self.alpha is not None  # see __setattr__
         start, end, shape = self.alpha, self.alpha_end, self.alpha_schedule
         # Rounded, or the card of alpha 0.9 would speak of 0.09999999999999998.
         weights: dict[str, float | Schedule] = {"labels": round(1 - start, 12), "soft_targets": start}

@@ -1,6 +1,6 @@
 """Few labels and many texts: rows without a label that the teacher alone speaks about, and how they mix with the rest.
 
-A row whose label is -100 has none. It counts for the soft targets and not for the labels' loss.
+A row whose label is -100, or among classes -1, has none. It counts for the soft targets and not for the labels' loss.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from datasets import Dataset, concatenate_datasets
 from torch.utils.data import Sampler
 
+from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, has_label
+
 if TYPE_CHECKING:
     from hfdistill.training_args import DistillationTrainingArguments
-
-NO_LABEL = -100
 
 
 def keep_labels(dataset: Dataset, fraction: float, label_column: str = "labels", seed: int = 0) -> Dataset:
@@ -27,7 +28,7 @@ def keep_labels(dataset: Dataset, fraction: float, label_column: str = "labels",
     with the same seed keeps the labels of a smaller one, so that curves over fractions are of nested sets.
 
     Args:
-        dataset: Rows with one whole-number label each; rows of -100 stay without.
+        dataset: Rows with one whole-number label each; rows of -100 and -1 stay without.
         fraction: The share of labels to keep, in (0, 1].
         label_column: Their column.
         seed: Chooses them.
@@ -37,12 +38,12 @@ def keep_labels(dataset: Dataset, fraction: float, label_column: str = "labels",
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"label_fraction must be in (0, 1], got {fraction}.")
-    labels = list(dataset[label_column])
-    if any(not isinstance(label, int) for label in labels):
+    labels, has = list(dataset[label_column]), _labeled(dataset, label_column)
+    if not all(isinstance(label, int) for label, there in zip(labels, has, strict=True) if there):
         raise ValueError(f"label_fraction keeps a share of each class, and {label_column} holds no classes.")
     rows_of: dict[int, list[int]] = defaultdict(list)
     for row, label in enumerate(labels):
-        if label != NO_LABEL:
+        if has[row]:
             rows_of[label].append(row)
     kept: set[int] = set()
     for label, rows in sorted(rows_of.items()):
@@ -62,11 +63,60 @@ def labeled_rows(dataset: Dataset, label_column: str = "labels", length: int | N
     Raises:
         ValueError: when no row has a label.
     """
-    labeled = [row for row, label in enumerate(dataset[label_column]) if label != NO_LABEL]
+    labeled = np.flatnonzero(_labeled(dataset, label_column)).tolist()
     if not labeled:
         raise ValueError(f"no row has a label in {label_column}: there is nothing to learn from without a teacher.")
     count = len(labeled) if length is None else length
     return dataset.select([labeled[index % len(labeled)] for index in range(count)])
+
+
+def share_of_labels(
+    dataset: Any, label_column: str | None = None, missing: Sequence[int] | None = None
+) -> float | None:
+    """The share of rows that have a label, of many labels at once any; `None` where only reading all rows would tell.
+
+    Args:
+        dataset: The rows; of anything but a `Dataset` it is not known.
+        label_column: Their column; by default `labels` or `label`, without which no row has one.
+        missing: The numbers that are no label; see `has_label`.
+    """
+    if not isinstance(dataset, Dataset) or not len(dataset):
+        return None
+    column = label_column or next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
+    if column is None:
+        return 0.0
+    return float(_labeled(dataset, column, missing).mean())
+
+
+def settle_alpha(
+    args: DistillationTrainingArguments,
+    dataset: Any,
+    label_column: str | None = None,
+    missing: Sequence[int] | None = None,
+) -> str | None:
+    """Where `args.alpha` is not given: lets a label weigh as much as the soft targets of one row; says so if not 0.5.
+
+    Args:
+        args: Their `alpha` is set.
+        dataset: The rows to train on.
+        label_column: As in `share_of_labels`, as is `missing`.
+    """
+    if args.alpha_is_given or not args.weighs_by_alpha:
+        return None
+    share = args.labeled_share or share_of_labels(dataset, label_column, missing)
+    args.settle_alpha(1.0 if share is None else share)
+    if share is None:
+        return (
+            f"How many of these rows have a label is not known before they are read, so alpha is {args.alpha:g}: give "
+            "another where few have one, such as 0.9 for a tenth."
+        )
+    if share == 1:
+        return None
+    rows = "rows of a batch" if args.labeled_share else "training rows"
+    return (
+        f"{100 * share:.2g} % of the {rows} have a label, so alpha, which is not given, is {args.alpha:.3g}: one label "
+        "weighs as much as the soft targets of one row."
+    )
 
 
 def mix(labeled: Dataset, unlabeled: Dataset, label_column: str = "labels") -> Dataset:
@@ -141,15 +191,14 @@ def labeled_share_sampler(
     Raises:
         ValueError: for rows without a column of labels.
     """
-    column = next((name for name in ("labels", "label") if name in dataset.column_names), None)
+    column = next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
     if column is None:
         raise ValueError("labeled_share needs a column labels, -100 where there is none.")
     seed = args.seed if args.data_seed is None else args.data_seed
-    return LabeledShareSampler(list(map(_has_label, dataset[column])), args.labeled_share, seed, epoch)
+    return LabeledShareSampler(_labeled(dataset, column).tolist(), args.labeled_share, seed, epoch)
 
 
-def _has_label(label: Any) -> bool:
-    """Whether this is a label; of many labels at once, whether any is."""
-    if isinstance(label, (list, tuple)):
-        return any(map(_has_label, label))
-    return label is not None and label != NO_LABEL and label == label
+def _labeled(dataset: Dataset, column: str, missing: Sequence[int] | None = None) -> np.ndarray:
+    """Which rows have a label, of many labels at once any; see `has_label`."""
+    values = dataset.select_columns(column).with_format("arrow")[:][column]
+    return np.concatenate([np.zeros(0, dtype=bool), *(has_label(chunk, missing) for chunk in values.chunks)])

@@ -23,7 +23,7 @@
 Its options are in sst2_options.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from typing import Any
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from sst2_options import Recipe, RecipeTrainingArguments, arguments
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
 from hfdistill.augmentation import augment, augmentation_report, load_augmenter
@@ -42,19 +42,20 @@ from hfdistill.data import (
     hub_errors,
     load_hub_dataset,
     load_tokenizer,
+    read_class_names,
     text_classification_dataset,
 )
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
 from hfdistill.export import export_onnx
-from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, measured_emissions, teacher_licence
+from hfdistill.models.labels import LabelSpace, name_classes, names_of
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report import Comparison, compare
 from hfdistill.run_folder import begin_run, train_and_save, write_report
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.teachers import EnsembleModel, learned_weights
-from hfdistill.transfer_sets import keep_labels, labeled_rows
+from hfdistill.transfer_sets import keep_labels, labeled_rows, settle_alpha
 
 Teachers = list[tuple[PreTrainedTokenizerBase, PreTrainedModel]]
 
@@ -78,8 +79,7 @@ def main() -> None:
     if recipe.augment:
         data = data.with_train(more_texts(recipe, data, teachers[0][0], args.seed))
     data, live = ask_teachers(recipe, args, data, teachers, tokenizer)
-    if not (recipe.online or recipe.search_trials):
-        tell_weight_of_labels(args, data.dataset["train"][data.label_column])
+    weight_of_labels = settle_alpha(args, data.dataset["train"], data.label_column)
     dataset = data.tokenized(tokenizer, recipe.max_length)
 
     def new_trainer(student: PreTrainedModel, args: RecipeTrainingArguments) -> DistillationTrainer:
@@ -113,6 +113,7 @@ def main() -> None:
 
     # ---- What was lost ----
     if trainer.is_world_process_zero():
+        notes += [weight_of_labels] if weight_of_labels and not recipe.search_trials else []
         report(recipe, args, data, teachers, tokenizer, metrics, trainers, others, notes)
     if args.push_to_hub:
         trainer.push_to_hub()
@@ -138,18 +139,20 @@ def read_files(recipe: Recipe) -> TextClassificationData:
         # GLUE hides the labels of its test sets (-1), so its validation set is what can be measured on.
         train_file, validation_file = hub["train"], validation_file or hub.get("validation")
     names, problem_type = None, None
+    class_names = read_class_names(recipe.class_names, recipe.train_file)
     if not recipe.learns_labels:
         with hub_errors(recipe.teacher_name_or_path[0]):
             config = AutoConfig.from_pretrained(
                 recipe.teacher_name_or_path[0], trust_remote_code=recipe.trust_remote_code
             )
+        refuse_other_heads(recipe.teacher_name_or_path[0], config)
         problem_type = "regression" if config.num_labels == 1 else "single_label_classification"
         # A teacher without names for its labels is taken to number them as the Hub's dataset does; a file that names
         # its labels does not say in which order, so there LABEL_0, LABEL_1, ... must stand in it, or their numbers.
-        names = label_names(config)
-        if names is None and recipe.train_file is not None and config.num_labels > 1:
-            names = list(config.id2label.values())
-    return text_classification_dataset(
+        names = LabelSpace.of_config(config).names
+        if names is None and not class_names and recipe.train_file is not None and config.num_labels > 1:
+            names = names_of(config)
+    data = text_classification_dataset(
         train_file,
         validation_file,
         recipe.test_file,
@@ -158,8 +161,14 @@ def read_files(recipe: Recipe) -> TextClassificationData:
         text_pair_column=recipe.text_pair_column,
         label_column=recipe.label_column,
         label_names=names,
+        class_names=class_names,
         problem_type=problem_type,
     )
+    if data.problem_type != "regression" and (data.label_names or ("LABEL_0",))[0] == "LABEL_0":
+        say(
+            "The classes have no names, so the student will answer LABEL_0, LABEL_1, ...: name them with --class_names."
+        )
+    return data
 
 
 def more_texts(recipe: Recipe, data: TextClassificationData, tokenizer: PreTrainedTokenizerBase, seed: int) -> Dataset:
@@ -171,6 +180,22 @@ def more_texts(recipe: Recipe, data: TextClassificationData, tokenizer: PreTrain
     copies = recipe.augment_copies * len(augmenters)
     with PartialState().main_process_first():
         return augment(data.dataset["train"], augmenters, data.text_columns, data.label_column, copies, seed)
+
+
+def refuse_other_heads(name: str, config: PreTrainedConfig) -> None:
+    """Refuses a model that was never taught to give one label, before its made-up names are taken for the labels'."""
+    heads = config.architectures or ()
+    if heads and not any("Classification" in head for head in heads):
+        raise ValueError(
+            f"{name} is a {heads[0]}, which was not trained to classify: fine-tune it on the labels first with "
+            "--train_teacher true, or name a fine-tuned classifier."
+        )
+    if config.problem_type == "multi_label_classification":
+        raise ValueError(
+            f"{name} gives several labels at once (its problem_type is multi_label_classification), and these texts "
+            "have one each: name a teacher of one label, give it a new head with --train_teacher true, or train on "
+            "lists of zeros and ones with DistillationTrainer."
+        )
 
 
 def load_teachers(recipe: Recipe, data: TextClassificationData, seed: int) -> Teachers:
@@ -195,6 +220,7 @@ def load_teacher(
             f"{name} answers with {config.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
             "these labels, or fine-tune it on them first with --train_teacher true."
         )
+    name_classes(teacher.config, data.label_names)
     if config.problem_type not in (None, data.problem_type):
         raise ValueError(
             f"{name} answers for {config.problem_type} (problem_type in its config.json) and the texts are for "
@@ -256,20 +282,6 @@ def ask_teachers(
     shared = args.teacher_outputs and student_tokenizer is teachers[0][0]
     columns = None if shared else data.text_columns
     return data, [ModelTeacher(teacher, own, columns, args.teacher_dtype) for own, teacher in teachers]
-
-
-def tell_weight_of_labels(args: RecipeTrainingArguments, labels: Sequence) -> None:
-    """Each term is a mean over the rows that have it, so that few labels weigh much, which is seldom meant."""
-    share = sum(label != -100 for label in labels) / len(labels)
-    weighed = (args.terms, args.stages, args.labeled_share, args.label_weight, args.soft_target_weight)
-    if not (share and args.alpha) or any(given is not None for given in weighed):
-        return
-    answers = (1 - args.alpha) / (args.alpha * share)
-    if answers > 4:
-        say(
-            f"{100 * share:.2g} % of the training texts have a label, so at --alpha {args.alpha:g} one label weighs as "
-            f"much as {answers:.0f} of the teacher's answers; --alpha 0.9 leaves more to the teacher."
-        )
 
 
 def prepare_student(
@@ -431,5 +443,8 @@ def card_facts(
 
 
 if __name__ == "__main__":
-    with plain_errors("the same command with --resume_from_checkpoint true goes on where it stopped"):
+    with plain_errors(
+        "the same command with --resume_from_checkpoint true goes on where it stopped",
+        "(--train_file reads files, and --demo needs no network.)",
+    ):
         main()

@@ -25,7 +25,14 @@ NEEDED = {
 
 #: Options of which the demo, whose texts and models are generated, has no use.
 NOT_GENERATED = ("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name")
-NOT_GENERATED += ("text_column", "text_pair_column", "label_column", "teacher_name_or_path", "student_name_or_path")
+NOT_GENERATED += (
+    "class_names",
+    "text_column",
+    "text_pair_column",
+    "label_column",
+    "teacher_name_or_path",
+    "student_name_or_path",
+)
 
 #: Which numbers these may be.
 RANGES = {
@@ -88,6 +95,12 @@ class Recipe:
     text_column: str | None = field(default=None, metadata={"help": "Column of the text."})
     text_pair_column: str | None = field(default=None, metadata={"help": "Column of the second text of a pair."})
     label_column: str | None = field(default=None, metadata={"help": "Column of the label."})
+    class_names: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Names of the numbered classes, or a file of one a line (default: labels.txt beside the texts)."
+        },
+    )
     max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to for the student."})
     soft_targets: bool = field(default=True, metadata={"help": "Ask the teacher once; false asks it in every step."})
     baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
@@ -184,6 +197,14 @@ class RecipeTrainingArguments(DistillationTrainingArguments):
     report_to: str = "none"
     dataloader_pin_memory: bool = torch.accelerator.is_available()
     use_cpu: bool = not torch.accelerator.is_available()  # said, or the processes of torchrun do not find each other
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_names is not None:
+            raise ValueError(
+                "--label_names is what `Trainer` calls the columns of labels, and does nothing here: name the classes "
+                "with --class_names, the column with --label_column."
+            )
 
 
 def arguments() -> tuple[Recipe, RecipeTrainingArguments]:

@@ -357,5 +357,8 @@ def card_facts(recipe: Recipe, data: TranslationData, comparison, notes: list[st
 
 
 if __name__ == "__main__":
-    with plain_errors("the same command with --resume_from_checkpoint true goes on where it stopped"):
+    with plain_errors(
+        "the same command with --resume_from_checkpoint true goes on where it stopped",
+        "(--train_file reads files, and --demo needs no network.)",
+    ):
         main()

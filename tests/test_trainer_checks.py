@@ -21,8 +21,9 @@ from tiny import (
 )
 from transformers import TrainingArguments
 
-from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets, trainer_checks
+from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets
 from hfdistill.losses import Labels
+from hfdistill.models import labels
 
 # ---- What is refused ----
 
@@ -191,7 +192,7 @@ def test_rows_of_other_labels_are_refused(tmp_path):
 def test_rows_whose_labels_are_called_otherwise_altogether_are_taken_with_a_warning(tmp_path, monkeypatch):
     """Many datasets say neg and pos where the model says NEGATIVE and POSITIVE."""
     said = []
-    monkeypatch.setattr(trainer_checks.logger, "warning", lambda text, *words: said.append(text % words))
+    monkeypatch.setattr(labels.logger, "warning", lambda text, *words: said.append(text % words))
     make_trainer(tmp_path, named(make_model(1), ABC), in_order(make_rows(), {0: "frost", 1: "fair", 2: "heat"}))
     assert said == [
         "train_dataset numbers its labels frost, fair, heat and the student cold, mild, hot: they are taken to mean "

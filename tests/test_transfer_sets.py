@@ -7,10 +7,29 @@ from collections import Counter
 import pytest
 import torch
 from datasets import ClassLabel, Dataset
-from tiny import MULTI, distance, make_model, make_rows, make_trainer, unlabel, weights
+from tiny import (
+    MULTI,
+    distance,
+    logits_of,
+    make_args,
+    make_model,
+    make_rows,
+    make_trainer,
+    naive_label_loss,
+    naive_soft_target_loss,
+    unlabel,
+    weights,
+)
 from transformers import TrainerCallback
 
-from hfdistill.transfer_sets import LabeledShareSampler, keep_labels, labeled_rows, mix
+from hfdistill.transfer_sets import (
+    LabeledShareSampler,
+    keep_labels,
+    labeled_rows,
+    mix,
+    settle_alpha,
+    share_of_labels,
+)
 
 
 def kept(dataset, column="labels"):
@@ -190,3 +209,55 @@ def test_many_labels_at_once_have_a_label_when_any_has(tmp_path):
     trainer.train()
     assert watch.seen == [1] * 8
     assert torch.isfinite(next(model.parameters())).all()
+
+
+# ---- What a label weighs ----
+
+
+@pytest.mark.parametrize("labeled", [0, 3, 12])
+def test_the_default_weighs_a_label_as_one_row_among_all(tmp_path, labeled):
+    """Hinton's sum over cases: at half and half, 3 labels of 12 would weigh as much as 12 rows of soft targets."""
+    rows = unlabel(make_rows(12, teacher_logits=True), set(range(labeled, 12)))
+    student, logits = make_model(1), torch.tensor(rows["teacher_logits"])
+    answers = logits_of(student, rows)
+    trainer = make_trainer(tmp_path, student, rows, per_device_train_batch_size=12, num_train_epochs=1)
+    assert trainer.args.alpha == pytest.approx(1 / (1 + labeled / 12))
+    trainer.train()
+    soft = 12 * naive_soft_target_loss(answers, logits, trainer.args.temperature)
+    hard = labeled * naive_label_loss(answers, rows["labels"]) if labeled else 0.0
+    assert trainer.state.log_history[0]["loss"] == pytest.approx((soft + hard) / (12 + labeled), rel=1e-4)
+
+
+def test_a_given_alpha_is_kept_whatever_the_share(tmp_path):
+    """Also one that is the usual half, or set by a search; a copy of arguments that were not given any has none."""
+    rows = unlabel(make_rows(12, teacher_logits=True), set(range(3, 12)))
+    args = make_args(tmp_path, alpha=0.5)
+    assert settle_alpha(args, rows) is None and args.alpha == 0.5
+    args = make_args(tmp_path)
+    assert args.alpha == 0.5  # readable, and of the type that a search casts by
+    other = args.elsewhere("other")
+    assert "25 % of the training rows have a label, so alpha, which is not given, is 0.8" in settle_alpha(args, rows)
+    assert args.alpha == 0.8 and other.alpha == 0.5
+    assert settle_alpha(args, make_rows(12)) is None and args.alpha == 0.5  # another trainer, other rows
+    other.alpha = 0.5
+    assert settle_alpha(other, rows) is None and other.alpha == 0.5
+    copied = make_args(tmp_path).elsewhere("copied", alpha=0.5)
+    assert settle_alpha(copied, rows) is None and copied.alpha == 0.5
+    for changes in ({"label_weight": 1.0}, {"terms": ["labels", "soft_targets"]}, {"stages": ["soft_targets steps=1"]}):
+        assert settle_alpha(make_args(tmp_path, **changes), rows) is None
+    assert "of the rows of a batch" in settle_alpha(mixed := make_args(tmp_path, labeled_share=0.5), rows)
+    assert mixed.alpha == pytest.approx(2 / 3)
+
+
+def test_of_a_stream_the_share_is_not_known(tmp_path):
+    args, stream = make_args(tmp_path, max_steps=2), make_rows(12, teacher_logits=True).to_iterable_dataset()
+    assert "is not known before they are read, so alpha is 0.5" in settle_alpha(args, stream)
+
+
+def test_the_share_of_labels():
+    """Rows are counted by what they hold, and a hole among numbers is NaN."""
+    assert share_of_labels(unlabel(make_rows(8), {1, 2})) == 0.75
+    assert share_of_labels(unlabel(make_rows(8, MULTI), {1, 2})) == 0.75
+    assert share_of_labels(Dataset.from_dict({"label": [0.5, float("nan"), None, -100.0]})) == 0.25
+    assert share_of_labels(make_rows(8).remove_columns("labels")) == 0.0
+    assert share_of_labels(make_rows(8).select([1, 2]).with_format("torch")) == 1.0

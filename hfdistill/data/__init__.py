@@ -1,5 +1,6 @@
 """Reading a user's own files and the Hub's datasets. Every complaint names the file and the line."""
 
+from hfdistill.data.class_names import read_class_names
 from hfdistill.data.classification import (
     TextClassificationData,
     labelled_texts,
@@ -20,6 +21,7 @@ __all__ = [
     "load_hub_dataset",
     "load_tokenizer",
     "plain_texts",
+    "read_class_names",
     "read_table",
     "split_validation",
     "text_classification_dataset",

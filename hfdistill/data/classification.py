@@ -13,7 +13,15 @@ from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from hfdistill.data.columns import UNLABELLED, Columns, Labels, find_texts, texts_of
+from hfdistill.data.columns import (
+    UNLABELLED,
+    Columns,
+    Labels,
+    find_texts,
+    texts_of,
+    usable_class_names,
+    with_class_names,
+)
 from hfdistill.data.tables import Table, open_table, read_table
 
 logger = logging.get_logger(__name__)
@@ -79,6 +87,7 @@ def text_classification_dataset(
     text_pair_column: str | None = None,
     label_column: str | None = None,
     label_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     problem_type: str | None = None,
     validation_share: float = 0.1,
     seed: int = 42,
@@ -99,8 +108,10 @@ def text_classification_dataset(
         text_pair_column: The column with the second text of a pair.
         label_column: The column with the label; by default `label` or `labels`.
         label_names: The classes in the order of their ids, for instance the values of the teacher's `id2label`.
-            Labels that are all among these names are names; whole numbers are ids otherwise. By default the sorted
-            names found in `train`.
+            Labels that are all among these names are names; whole numbers are ids otherwise. By default `class_names`,
+            else the sorted names found in `train`.
+        class_names: What the files' numbers are the numbers of; a `ClassLabel` column says so itself. Where
+            `label_names` are the same in another order, the numbers are changed to theirs.
         problem_type: `single_label_classification` or `regression`. By default a regression when all labels of
             `train` are written with a decimal point and some have a fraction. An empty or missing label is
             unlabelled, and so are -1 and -100 unless they are scores or names.
@@ -115,7 +126,9 @@ def text_classification_dataset(
     tables = {split: open_table(file, split) for split, file in files.items() if file is not None}
     unlabeled = tables.pop("unlabeled", None)
     columns = Columns.find(tables["train"], text_column, text_pair_column, label_column)
-    labels = Labels.of(list(tables.values()), columns.label, label_names, problem_type)
+    names = usable_class_names(tables["train"], columns.label, class_names, label_names, problem_type)
+    tables = {split: with_class_names(table, columns.label, names) for split, table in tables.items()}
+    labels = Labels.of(list(tables.values()), columns.label, label_names or names, problem_type)
     splits = DatasetDict({split: _encoded(table, columns, labels) for split, table in tables.items()})
     measured = tables.get("test", tables.get("validation"))
     if measured is not None:
@@ -149,12 +162,15 @@ def labelled_texts(
     text_pair_column: str | None = None,
     label_column: str | None = None,
     label_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     problem_type: str | None = None,
 ) -> TextClassificationData:
     """Read one file of examples to measure on, as its only split `test`; otherwise as `text_classification_dataset`."""
     table = open_table(file, "test")
     columns = Columns.find(table, text_column, text_pair_column, label_column)
-    labels = Labels.of([table], columns.label, label_names, problem_type)
+    names = usable_class_names(table, columns.label, class_names, label_names, problem_type)
+    table = with_class_names(table, columns.label, names)
+    labels = Labels.of([table], columns.label, label_names or names, problem_type)
     split = DatasetDict({"test": _encoded(table, columns, labels)})
     return TextClassificationData(
         split, columns.texts, columns.label, labels.names, labels.num_labels, labels.problem_type

@@ -5,18 +5,21 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers.utils import logging
 
 from hfdistill.data.messages import shortened
 from hfdistill.data.tables import Table
+from hfdistill.models.labels import NO_CLASS, NO_LABEL, some_names
 
 logger = logging.get_logger(__name__)
 
-UNLABELLED = -100
+UNLABELLED = NO_LABEL
+#: A column of more labels may be one of ids or times, and is looked at as such.
+MOST_CLASSES = 1000
 # Column names that say by themselves that two texts belong together.
 TEXT_PAIRS: tuple[tuple[str, ...], ...] = (
     ("sentence1", "sentence2"),
@@ -118,10 +121,18 @@ class Labels:
         if not (written or known):
             raise ValueError(f"Column {column!r} of {table.source} holds no label; label some rows.")
         texts = set(written.values())
+        if not known:
+            _refuse_ids(table, column, written, len(texts))
         if texts <= set(known) or not all(map(_NUMBER.fullmatch, texts)):
             known = known or tuple(sorted(texts))
             return cls("single_label_classification", len(known), known, by_name=True)
         ids = [_whole_number(text, table.where(row)) for row, text in written.items()]
+        if not known and max(ids) >= MOST_CLASSES and max(ids) >= 10 * len(texts):
+            row = next(row for row, text in written.items() if float(text) == max(ids))
+            raise ValueError(
+                f"{table.where(row)}: label {max(ids)} would make {1 + max(ids):,} classes, and {len(texts):,} occur: "
+                f"is {column!r} a column of ids or times? Name the label's with label_column, or number classes from 0."
+            )
         return cls("single_label_classification", len(known) or 1 + max(ids), known or None)
 
     def encode(self, table: Table, column: str) -> list[float] | list[int]:
@@ -136,8 +147,9 @@ class Labels:
         return [numbers.get(row, UNLABELLED) for row in range(len(table.columns[column]))]
 
     def _score(self, text: str, where: str) -> float:
-        if not _NUMBER.fullmatch(text):
-            raise ValueError(f"{where}: label {text!r} is not a number; a regression learns scores.")
+        if not _NUMBER.fullmatch(text) or math.isinf(float(text)):
+            found = "finite" if _NUMBER.fullmatch(text) else "a number"
+            raise ValueError(f"{where}: label {text!r} is not {found}; a regression learns scores.")
         return float(text)
 
     def _id(self, text: str, where: str) -> int:
@@ -169,6 +181,43 @@ class Labels:
             )
 
 
+def usable_class_names(
+    table: Table,
+    column: str,
+    class_names: Sequence[str] | None,
+    label_names: Sequence[str] | None,
+    problem_type: str | None,
+) -> Sequence[str] | None:
+    """The names of the classes where the labels are classes, and share a name with what the labels are known by."""
+    if class_names is None or problem_type == "regression" or _are_scores(_labelled(table, column, ()).values()):
+        return None
+    if label_names and not {name.casefold() for name in class_names} & {name.casefold() for name in label_names}:
+        told = some_names(class_names), some_names(label_names)
+        logger.warning("The classes are called %s and here %s: they are taken to mean the same in this order.", *told)
+        return None
+    return class_names
+
+
+def with_class_names(table: Table, column: str, names: Sequence[str] | None) -> Table:
+    """The table with names for the classes that its label column numbers; as it is where it has names or scores."""
+    if names is None or column in table.class_names or column not in table.columns:
+        return table
+    texts = set(_labelled(table, column, ()).values())
+    if texts <= set(names) or not all(map(_is_whole, texts)):
+        return table
+    return replace(table, class_names={**table.class_names, column: list(names)})
+
+
+def _refuse_ids(table: Table, column: str, written: Mapping[int, str], different: int) -> None:
+    """Refuses a column in which nearly every row has a label of its own, such as an id or a time."""
+    if different >= MOST_CLASSES and different > len(written) / 2:
+        raise ValueError(
+            f"{table.source}: column {column!r} has {different:,} different labels in {len(written):,} rows, such as "
+            f"{next(iter(written.values()))!r}: is it a column of ids or times? Name the label's with label_column, or "
+            "the classes with class_names."
+        )
+
+
 def _labelled(table: Table, column: str, names: Sequence[str], scores: bool = False) -> dict[int, str]:
     """The labels as written, by row, without those of unlabelled rows: empty, or -1 or -100 by custom."""
     values = _require(table, column, "; check label_column")
@@ -181,15 +230,26 @@ def _labelled(table: Table, column: str, names: Sequence[str], scores: bool = Fa
 def _as_written(value: Any, classes: Sequence[str] | None, where: str) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        return _as_written(value[0], classes, where)
     if isinstance(value, bool):
         return str(int(value))
+    if isinstance(value, float) and math.isinf(value):
+        raise ValueError(f"{where}: label {value} is not a finite number, and nothing can be learnt from it.")
     if not isinstance(value, (int, float, str)):
         raise ValueError(f"{where}: label {value!r} is a {type(value).__name__}; expected one name or number.")
-    if classes is not None:
-        if int(value) >= len(classes):
-            raise ValueError(f"{where}: label {value} is none of the {len(classes)} classes of the column.")
-        return classes[int(value)] if int(value) >= 0 else ""
-    return str(value).strip()
+    text = str(value).strip()
+    if classes is None or not _is_whole(text):
+        return text
+    number = int(float(text))
+    if number in NO_CLASS:
+        return ""
+    if not 0 <= number < len(classes):
+        raise ValueError(
+            f"{where}: label {text} is out of range; {len(classes)} classes have names, 0 to {len(classes) - 1}: "
+            f"{listed(classes)}."
+        )
+    return classes[number]
 
 
 def _are_scores(labels: Collection[str]) -> bool:
@@ -198,8 +258,12 @@ def _are_scores(labels: Collection[str]) -> bool:
     return decimals and any(not float(label).is_integer() for label in labels)
 
 
+def _is_whole(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text)) and float(text).is_integer()
+
+
 def _whole_number(text: str, where: str) -> int:
-    if not _NUMBER.fullmatch(text) or not float(text).is_integer():
+    if not _is_whole(text):
         raise ValueError(
             f"{where}: label {text} is not an integer; number the classes from 0, or ask for a regression "
             "with problem_type."

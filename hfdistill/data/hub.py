@@ -27,7 +27,7 @@ def load_hub_dataset(name: str, config: str | None = None) -> DatasetDict:
     if "train" not in splits:
         raise ValueError(
             f"the dataset {name!r} has no split 'train' but {', '.join(splits)}: name one that has, or give files of "
-            "your own (--train_file)."
+            "your own."
         )
     return splits
 
@@ -84,7 +84,7 @@ def hub_errors(name: str) -> Iterator[None]:
         reason = str(causes[-1]).partition(". ")[0]
         raise HubUnreachableError(
             f"{name!r} is neither here nor in the local cache, and the Hugging Face Hub cannot be reached ({reason}); "
-            "connect, give a folder or files of your own (--train_file), or use --demo, which needs no network."
+            "connect, or give a folder or files of your own."
         ) from None
 
 

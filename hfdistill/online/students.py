@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from hfdistill.architectures import layer_stack
-from hfdistill.label_spaces import label_names, label_order
+from hfdistill.models.labels import LabelSpace
 from hfdistill.teachers import Combination, TeacherSignal
 from hfdistill.token_reader import token_inputs
 
@@ -241,8 +241,7 @@ def _check(students: Sequence[PreTrainedModel]) -> None:
         raise ValueError(f"students that teach one another must be two models or more, got {len(set(students))}.")
     first: Any = students[0].config
     for number, student in enumerate(students[1:], start=2):
-        config: Any = student.config
-        if label_order(label_names(config), label_names(first), config.num_labels, first.num_labels) is not None:
+        if LabelSpace.of_config(first).order_in(LabelSpace.of_config(student.config)) is not None:
             raise ValueError(
                 f"students 1 and {number} have their labels in different orders: give both the same id2label."
             )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hfdistill.models.labels import LabelSpace
 from hfdistill.objective import Loss, Objective
 from hfdistill.online.students import OnlineOutput, OnlineStudents
 from hfdistill.teachers import TeacherSignal
@@ -69,6 +70,10 @@ class OnlineTrainer(DistillationTrainer):
     def students(self) -> list[PreTrainedModel]:
         """The students, plain transformers models."""
         return self._together.each
+
+    @property
+    def _label_space(self) -> LabelSpace:
+        return LabelSpace.of_model(self.students[0])
 
     @property
     def _together(self) -> OnlineStudents:

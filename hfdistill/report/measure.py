@@ -12,7 +12,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 
 from hfdistill.data.rows import as_dataset
 from hfdistill.inference import Classifier, predict_logits, token_rows
-from hfdistill.label_spaces import label_names, label_order
+from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, LabelSpace, names_of
 from hfdistill.models.shared_tokens import check_shared_tokens
 from hfdistill.models.wrappers import config_of, device_of
 from hfdistill.onnx_model import OnnxModel
@@ -52,9 +52,11 @@ def compare(
     one of them.
 
     Args:
-        teacher: The teacher; its labels are put into the student's order by name.
+        teacher: The teacher; its labels, as those of the other models and of the rows, are put into the student's
+            order by name.
         student: The student.
-        dataset: Rows with `label` or `labels`, and text or the token columns that all models share.
+        dataset: Rows with `label` or `labels` (−100, and among classes −1, is none), and text or the token columns that
+            all models share.
         processing_class: The student's tokenizer.
         compute_metrics: As for `Trainer`.
         baseline: The same student trained without the teacher.
@@ -65,15 +67,16 @@ def compare(
 
     Raises:
         TypeError: for a name or path in place of a model.
-        ValueError: when there are no rows, they have no labels or nothing to read, or teacher and student answer
-            different questions or read the same token ids with different vocabularies.
+        ValueError: when there are no rows, they have no labels, none that fit the student or nothing to read, or the
+            models or the rows answer different questions or read the same token ids with different vocabularies.
     """
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
     configs = _configs(trained)
     dataset = as_dataset(dataset)
     text_columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns)
     _check_rows(dataset, text_columns)
-    labels = _labels(dataset)
+    space = LabelSpace.of_config(configs["student"])
+    labels = _labels(dataset, space)
     if not text_columns or teacher_processing_class is None:  # the teacher reads the student's token ids
         check_shared_tokens(
             teacher, teacher_processing_class, student, processing_class, _OTHER_TOKENIZER, given_as=_GIVEN_AS
@@ -88,7 +91,9 @@ def compare(
         role: predict_logits(one.model, one.processing_class, one.rows, description=f"Asking the {role}")
         for role, one in asked.items()
     }
-    logits["teacher"] = logits["teacher"][:, _order(configs["teacher"], configs["student"])]
+    for role, one in asked.items():
+        order = space.order_in(LabelSpace.of_config(config_of(one.model)), role)
+        logits[role] = logits[role] if order is None else logits[role][:, order]
     answers = Answers(logits, labels, configs["student"].problem_type, compute_metrics)
     latency, per_second = latencies_ms(asked), throughput(asked)
     figures = {
@@ -103,8 +108,7 @@ def compare(
         )
         for role, one in asked.items()
     }
-    id2label: Any = configs["student"].id2label
-    names = [str(id2label[index]) for index in sorted(id2label)]
+    names = names_of(configs["student"])
     return Comparison(
         figures,
         len(labels),
@@ -140,16 +144,16 @@ def _check_rows(dataset: Dataset, text_columns: Sequence[str]) -> None:
         )
 
 
-def _labels(dataset: Dataset) -> np.ndarray:
-    for column in ("labels", "label"):
+def _labels(dataset: Dataset, space: LabelSpace) -> np.ndarray:
+    """The rows' labels as the student numbers them, -100 where there is none."""
+    for column in LABEL_COLUMNS:
         if column in dataset.column_names:
-            return np.asarray(dataset[column])
+            labels = space.read_column(dataset, column, "the rows")
+            numbering = space.numbering_of({column: dataset.features[column]}, "the dataset")
+            if numbering is None:
+                return labels
+            return np.where(labels == NO_LABEL, NO_LABEL, np.asarray(numbering)[np.maximum(labels, 0)])
     raise ValueError(f"compare needs a column label or labels; the rows have {', '.join(dataset.column_names)}.")
-
-
-def _order(teacher: Any, student: Any) -> slice | list[int]:
-    order = label_order(label_names(teacher), label_names(student), teacher.num_labels, student.num_labels)
-    return slice(None) if order is None else order
 
 
 def _size(model: Classifier, student: Classifier) -> Size:

@@ -11,8 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from hfdistill.data.rows import as_dataset
-from hfdistill.label_spaces import class_column, label_order
-from hfdistill.label_spaces import label_names as names_of
+from hfdistill.models.labels import LabelSpace
 from hfdistill.models.shared_tokens import check_shared_tokens
 from hfdistill.soft_targets.maker import SoftTargetMaker
 from hfdistill.soft_targets.media import MediaTargetMaker
@@ -122,8 +121,9 @@ def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: S
     dataset = as_dataset(dataset)
     if isinstance(dataset, dict):
         return type(dataset)({name: _over_splits(makers, split, label_names) for name, split in dataset.items()})
-    named = class_column(dataset.features)
-    names = label_names or (named and named[1]) or names_of(makers[0].teacher.model.config)
+    named = LabelSpace.of_features(dataset.features)
+    own = LabelSpace.of_config(makers[0].teacher.model.config)
+    names = label_names or (named[1].names if named else own.names)
     orders = [_order(maker.teacher, names) for maker in makers]
     if isinstance(dataset, IterableDataset):
         return _over_stream(makers, orders, dataset, names)
@@ -174,8 +174,7 @@ def _earlier(dataset: Any) -> list[str]:
 
 
 def _order(teacher: ModelTeacher, label_names: Sequence[str] | None) -> slice | list[int]:
-    config: Any = teacher.model.config
     if label_names is None:
         return slice(None)
-    order = label_order(names_of(config), label_names, config.num_labels, len(label_names))
+    order = LabelSpace.of_names(label_names).order_in(LabelSpace.of_config(teacher.model.config))
     return slice(None) if order is None else order

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hfdistill.label_spaces import label_names, label_order
+from hfdistill.models.labels import LabelSpace
 from hfdistill.teachers.combination import Combination
 from hfdistill.token_reader import token_inputs
 
@@ -54,5 +54,5 @@ class EnsembleModel(PreTrainedModel):
 
 
 def _order(config: Any, first: Any) -> slice | list[int]:
-    order = label_order(label_names(config), label_names(first), config.num_labels, first.num_labels)
+    order = LabelSpace.of_config(first).order_in(LabelSpace.of_config(config))
     return slice(None) if order is None else order

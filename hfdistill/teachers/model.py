@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from hfdistill.captures import ask
 from hfdistill.data import hub_errors
-from hfdistill.label_spaces import label_names, label_order
+from hfdistill.models.labels import LabelSpace
 from hfdistill.models.wrappers import (
     config_of,
     device_of,
@@ -163,10 +163,7 @@ class ModelTeacher(Teacher):
         self._accelerator = accelerator
 
     def align(self, student_config: Any) -> None:
-        config: Any = self.model.config
-        self._order = label_order(
-            label_names(config), label_names(student_config), config.num_labels, student_config.num_labels
-        )
+        self._order = LabelSpace.of_config(student_config).order_in(LabelSpace.of_config(self.model.config))
 
     @property
     def reader(self) -> TokenReader:

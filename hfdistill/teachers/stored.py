@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hfdistill.label_spaces import label_names, label_order
+from hfdistill.models.labels import LabelSpace
 from hfdistill.sparse_distributions import SparseDistribution
 from hfdistill.teachers.base import (
     ENSEMBLE_LOGITS,
@@ -49,8 +49,7 @@ class StoredTeacher(Teacher):
         self._student_config = student_config
         self._order = None
         if self.names is not None:
-            num_labels = len(self.names), student_config.num_labels
-            self._order = label_order(self.names, label_names(student_config), *num_labels)
+            self._order = LabelSpace.of_config(student_config).order_in(LabelSpace.of_names(self.names))
 
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
         if TEACHER_LOGITS not in batch and TEACHER_TOKENS in batch:

@@ -1,1 +1,1 @@
-"""Training: which values its options may have."""
+"""The trainers, and what they are told."""

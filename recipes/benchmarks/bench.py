@@ -51,12 +51,12 @@ class Bench:
     def train_rows(self) -> Dataset:
         return self.splits["train"]
 
-    def new_model(self, seed: int, layers: int | None = None) -> PreTrainedModel:
-        """The pretrained model with a head of this seed; or some of its layers."""
+    def new_model(self, seed: int, layers: int | None = None, width: int | None = None) -> PreTrainedModel:
+        """The pretrained model with a head of this seed; or some of its layers, or of its dimensions."""
         set_seed(seed)
         given = {**self.head, "dtype": "float32", "ignore_mismatched_sizes": True, "trust_remote_code": False}
         model = new_head(AutoModelForSequenceClassification.from_pretrained(self.options.model, **given))
-        return make_student(model, num_hidden_layers=layers) if layers else model
+        return make_student(model, num_hidden_layers=layers, hidden_size=width) if layers or width else model
 
     def arguments(self, folder: str, seed: int, **changes: Any) -> DistillationTrainingArguments:
         options = self.options

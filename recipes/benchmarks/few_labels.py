@@ -7,6 +7,7 @@ For each share of the labels, the same student is trained on
 | hard | the share | none |
 | same texts | the share | of a teacher that saw all labels, on the texts of the share: Hinton's table |
 | all texts | the share | of that teacher, on all texts |
+| half and half | the share | as `all texts`, with alpha 0.5 instead of the default, which goes by the share |
 | practical | the share | of a teacher that saw the share alone, on all texts: what can be had with no more labels |
 
 and compared with the student on all labels. In Hinton's table 3 % of the texts with soft targets recover 87 % of what
@@ -22,11 +23,11 @@ from pathlib import Path
 
 from bench import Bench, Figures, draw, gain, parser, percent
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from hfdistill.transfer_sets import keep_labels, labeled_rows
 
-METHODS = ("hard", "same texts", "all texts", "practical")
+METHODS = ("hard", "same texts", "all texts", "half and half", "practical")
 
 
 class Curve:
@@ -36,7 +37,9 @@ class Curve:
         self.bench, self.figures, self.seed = bench, figures, seed
 
     def teacher(self, fraction: float) -> PreTrainedModel:
-        """One that saw this share of the labels."""
+        """One that saw this share of the labels; or the one that is given, which saw them all."""
+        if self.bench.options.teacher and fraction == 1.0:
+            return AutoModelForSequenceClassification.from_pretrained(self.bench.options.teacher)
         seed, name = 100 + self.seed, f"{fraction}-{self.seed}"
         teacher = self.bench.fine_tuned(name, seed, self.filled(self.few(fraction)))
         self.figures.get(f"teacher {fraction} {self.seed}", lambda: self.bench.accuracy(teacher))
@@ -58,13 +61,15 @@ class Curve:
         rows = self.few(fraction)
         options = self.bench.options
         settings = {"terms": ["labels"]} if method == "hard" else {"alpha": options.alpha}
+        if method == "half and half":
+            settings = {"alpha": 0.5}
         if method != "hard":
             rows = self.bench.answered([self.teacher(fraction if method == "practical" else 1.0)], rows)
         if method in ("hard", "same texts"):
             rows = self.filled(rows)
         elif fraction < 1:
             settings["labeled_share"] = options.labeled_share
-        student = self.bench.new_model(self.seed, options.student_num_hidden_layers)
+        student = self.bench.new_model(self.seed, options.student_num_hidden_layers, options.student_hidden_size)
         return self.bench.train(student, rows, self.seed, **settings)[1]["test_accuracy"]
 
 
@@ -121,7 +126,9 @@ def parse_options() -> argparse.Namespace:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3, 1.0])
     options.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    options.add_argument("--alpha", type=float, default=0.5, help="weight of the soft targets")
+    options.add_argument("--alpha", type=float, help="weight of the soft targets (default: goes by the share)")
+    options.add_argument("--teacher", help="a classifier that saw all labels, to be taken as it is")
+    options.add_argument("--student_hidden_size", type=int, help="hidden dimensions of the student (default: all)")
     options.add_argument("--labeled_share", type=float, help="share of every batch that has labels, where not all have")
     return options.parse_args()
 

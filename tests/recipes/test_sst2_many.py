@@ -61,7 +61,7 @@ def test_teachers_of_several_seeds_are_trained(home, recipe):
 def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):
     """The baseline learns from the few alone, for as many steps; the card says how many labels there were."""
     printed = recipe(*OWN, *SIZE, "--label_fraction", "0.2", "--labeled_share", "0.25", "--baseline")
-    assert "one label weighs" not in printed
+    assert "25 % of the rows of a batch have a label, so alpha, which is not given, is 0.8: one label weighs" in printed
     card = (home / "out" / "README.md").read_text()
     assert "6 rows with labels, and 21 without, labelled by the teacher alone" in card
     steps = [
@@ -72,12 +72,17 @@ def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):
     assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
 
 
-def test_few_labels_are_said_to_weigh_much(home, recipe):
-    """Each term is a mean over its rows: at alpha 0.5 a student of few labels hardly hears its teacher."""
-    few = (*OWN, *SIZE, "--label_fraction", "0.2", "--max_steps", "1")  # of 6 of 27 texts
-    printed = recipe(*few, "--alpha", "0.25")
-    assert "22 % of the training texts have a label, so at --alpha 0.25 one label weighs as much as 14 of " in printed
-    for folder, chosen in (("high", ("--alpha", "0.9")), ("own", ("--label_weight", "0.05"))):
+def test_the_default_alpha_goes_by_the_share_of_labels_and_says_so(home, recipe):
+    """A mean over few labels that weighs half makes a student that hardly hears its teacher."""
+    few = (*OWN, *SIZE, "--label_fraction", "0.2", "--max_steps", "1")  # 6 of 27 texts
+    sentence = (
+        "22 % of the training rows have a label, so alpha, which is not given, is 0.818: one label weighs as much"
+    )
+    printed = recipe(*few)
+    assert sentence in printed
+    card = (home / "out" / "README.md").read_text()
+    assert sentence in card and "0.818" in card.partition("## Objective")[2]
+    for folder, chosen in (("half", ("--alpha", "0.5")), ("own", ("--label_weight", "0.05"))):
         assert "one label weighs" not in recipe(*few, *chosen, "--output_dir", folder)
 
 

@@ -10,13 +10,19 @@ import pytest
 import torch
 import yaml
 from sst2_runs import (  # noqa: F401  (fixtures)
+    NAMES,
     OWN,
+    ROWS,
     SIZE,
     assert_complete,
     home,
     recipe,
     refusal,
+    save_model,
+    write_table,
 )
+from texts import make_tokenizer
+from transformers import AutoConfig, BertConfig, BertModel
 
 from hfdistill import demo
 
@@ -127,6 +133,7 @@ BAD_OPTIONS = {
     ),
     "no such format": (("--export", "onxx"), "no export format 'onxx'; the formats are onnx, int8"),
     "not a count": (("--search_trials", "1", "--max_parameters", "few"), "'few' should be a number, such as 5M"),
+    "names of classes as of a column": (("--label_names", "bad", "good"), "name the classes with --class_names"),
     "bad weight": (("--terms", "labels:much"), "'labels:much' should read labels:WEIGHT"),
 }
 
@@ -177,3 +184,29 @@ def test_a_bug_keeps_its_traceback(recipe, monkeypatch):
     monkeypatch.setattr("hfdistill.report.compare", lambda *args, **kwargs: np.concatenate([]))
     with pytest.raises(ValueError, match="need at least one array"):
         recipe(*OWN[:-1], "out2")
+
+
+def test_a_teacher_that_cannot_classify_is_answered_with_one_line(home, refusal):
+    """Its made-up LABEL_0 was taken for what the labels are called; many labels at once ended within torch."""
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(home / "base")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    BertModel(BertConfig(vocab_size=120, **sizes)).save_pretrained(home / "base")
+    save_model(home / "many", tokenizer, problem_type="multi_label_classification")
+    own = ("--train_file", "train.csv", "--output_dir", "out", "--teacher_name_or_path")
+    assert "base is a BertModel, which was not trained to classify: fine-tune it" in refusal(*own, "base")
+    assert "many gives several labels at once (its problem_type is multi_label" in refusal(*own, "many")
+
+
+def test_numbered_classes_are_called_as_a_file_beside_them_says(home, recipe):
+    """A student that answers LABEL_0 is of no use to whoever has not seen its training texts."""
+    save_model(home / "teacher", make_tokenizer(), names=["LABEL_0", "LABEL_1"])
+    write_table(home / "train.csv", [(text, NAMES.index(label)) for text, label in ROWS])
+    assert "The classes have no names, so the student will answer LABEL_0" in recipe(*OWN, *SIZE, "--max_steps", "1")
+    (home / "labels.txt").write_text("\n".join(NAMES) + "\n")
+    printed = recipe(*OWN, *SIZE, "--max_steps", "1", "--output_dir", "named")
+    assert "labels.txt says: bad, good." in printed and "have no names" not in printed
+    assert AutoConfig.from_pretrained(home / "named").id2label == {0: "bad", 1: "good"}
+    given = ("--class_names", "awful", "fine", "--output_dir", "given")
+    recipe(*OWN, *SIZE, "--max_steps", "1", *given)
+    assert AutoConfig.from_pretrained(home / "given").label2id == {"awful": 0, "fine": 1}

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from datasets import ClassLabel, Dataset, Features, Value
 from texts import TEXTS
 
 from hfdistill.metrics import classification_metrics
@@ -218,6 +219,44 @@ def test_rows_without_labels_are_refused(classifier, tokenizer, text_dataset):
     """There is nothing to measure."""
     with pytest.raises(ValueError, match="needs a column label or labels; the rows have sentence"):
         measured(classifier(1), classifier(2), text_dataset.remove_columns("label"), tokenizer)
+
+
+@pytest.mark.parametrize("order", [["bad", "fair", "good"], ["good", "bad", "fair"], ["Fair", "GOOD", "bad"]], ids=str)
+def test_the_labels_of_the_rows_are_found_by_name(classifier, tokenizer, text_dataset, order):
+    """Of a dataset that numbers its classes otherwise every figure would be another one."""
+    teacher, student, baseline = classifier(1), classifier(2), classifier(5, names=["good", "bad", "fair"])
+    folded = [name.casefold() for name in order]
+    numbers = [folded.index(NAMES[label]) for label in text_dataset["label"]]
+    numbers[3] = -1  # and there is none
+    features = Features({"sentence": Value("string"), "label": ClassLabel(names=order)})
+    rows = Dataset.from_dict({"sentence": text_dataset["sentence"][:], "label": numbers}, features=features)
+    comparison = measured(teacher, student, rows, tokenizer, baseline=baseline)
+    kept = [row for row in range(len(rows)) if row != 3]
+    truth = [NAMES[text_dataset["label"][row]] for row in kept]
+    texts = [text_dataset["sentence"][row] for row in kept]
+    for role, model in (
+        ("teacher", teacher),
+        ("student", student),
+        ("baseline", classifier(5, names=["good", "bad", "fair"])),
+    ):
+        accuracy = share_equal(naive_answers(model, tokenizer, texts), truth)
+        assert comparison.models[role].metrics["accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([0, 1, 7], "label of row 2 in column 'labels' of the rows, 7, is no class of the model, which has 3"),
+        (
+            ["bad", "bad", "fair"],
+            "column 'labels' of the rows holds texts, such as 'bad', where numbers are",
+        ),
+    ],
+)
+def test_labels_that_are_none_of_the_students_are_refused(classifier, tokenizer, labels, sentence):
+    rows = Dataset.from_dict({"sentence": TEXTS[:3], "labels": labels})
+    with pytest.raises(ValueError, match=sentence):
+        measured(classifier(1), classifier(2), rows, tokenizer)
 
 
 def test_models_of_different_questions_are_refused(classifier, tokenizer, text_dataset):
