@@ -202,17 +202,21 @@ class DistillationTrainer(ObjectiveTrainer):
         counts = self.current_objective.counts(batch_samples).to(device)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
-        if self.is_world_process_zero() and self.is_in_train and self.state.global_step == self._initial_global_step:
+        if self.is_world_process_zero() and self.is_in_train:
             self._warn_of_idle_terms(counts)
         return counts
 
     def _warn_of_idle_terms(self, counts: Tensor) -> None:
-        for (name, _), count in zip(self.current_objective.named_terms(active_only=True), counts.tolist(), strict=True):
-            if count == 0:
+        step = self.state.global_step
+        begun = max(s for s in (self._initial_global_step, *self.stages.starts(self.state.max_steps)) if s <= step)
+        for (name, term), count in zip(self.current_objective.named_terms(active_only=True), counts, strict=True):
+            # Looked at in one step alone: an accelerator would be waited for.
+            if step - begun == term.idle_steps and count == 0:
                 logger.warning(
-                    "The term %r found nothing to count in the first step: do the rows have what it needs, such as "
-                    "labels? Rows without it teach nothing here.",
+                    "The term %r found nothing to count in its first step: do the rows have what it needs, %s? Rows "
+                    "without it teach nothing here.",
                     name,
+                    term.needs,
                 )
 
     # ---- The loss ----
