@@ -113,6 +113,11 @@ class ObjectiveTrainer(Trainer):
         return super().hyperparameter_search(hp_space, compute_objective, *args, **kwargs)
 
     @property
+    def _asked(self) -> tuple[Teacher, ...]:
+        """The teachers that are asked: several in an ensemble, of which each may change and have a state."""
+        return self.teacher.members if self.teacher is not None else ()
+
+    @property
     def _objective_learns(self) -> bool:
         return next(self.stages.parameters(), None) is not None
 
@@ -129,14 +134,14 @@ class ObjectiveTrainer(Trainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             save_objective(self.stages, output_dir)
-            if self.teacher is not None:
-                self.teacher.save_state(Path(output_dir))
+            for teacher in self._asked:
+                teacher.save_state(Path(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             load_objective(self.stages, checkpoint)
-            if self.teacher is not None:
-                self.teacher.load_state(Path(checkpoint))
+            for teacher in self._asked:
+                teacher.load_state(Path(checkpoint))
         super()._load_optimizer_and_scheduler(checkpoint)
 
 

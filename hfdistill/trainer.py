@@ -95,8 +95,9 @@ class DistillationTrainer(ObjectiveTrainer):
             check_problem_types(self._teacher_problem_type, self._problem_type)
             check_vocabularies(self.teacher, self.model, self.processing_class)
             self.data_collator = TeacherCollator(self.data_collator, self.teacher)
-            if self.teacher.callback is not None:
-                self.add_callback(self.teacher.callback)
+            for member in self._asked:
+                if member.callback is not None:
+                    self.add_callback(member.callback)
         #: What the student's card says beside what this trainer knows; a recipe sets it once it has compared.
         self.card_facts: CardFacts | None = None
         self._evaluation: EvaluationSums | None = None

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from huggingface_hub.constants import HF_HOME
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
+
+from hfdistill.models.checked_tensors import hash_of_tensors
 
 logger = logging.get_logger(__name__)
 
@@ -154,16 +155,12 @@ def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
 
 def describe_model(model: PreTrainedModel) -> dict[str, Any]:
     """What a model's answers depend on beside what it reads."""
-    weights = hashlib.blake2b(digest_size=KEY_BYTES)
-    for name, tensor in sorted(model.state_dict().items()):
-        weights.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     # The number of heads or the activation change answers and no weight; names and versions change neither.
     config = {name: value for name, value in model.config.to_dict().items() if name not in _NAMES_IN_CONFIG}
     return {
         "teacher class": type(model).__name__,
         "teacher configuration": hash_of(config),
-        "teacher weights": weights.hexdigest(),
+        "teacher weights": hash_of_tensors(model.state_dict()),
         "teacher dtype": str(model.dtype),
     }
 
