@@ -8,13 +8,18 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, Trainer
-from transformers.trainer_utils import default_compute_objective
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, default_compute_objective
+from transformers.utils import logging
 
 from hfdistill.objective import Objective
 from hfdistill.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.stages import Stages, staged_scheduler
 from hfdistill.teachers import Teacher
+from hfdistill.training.checkpoints import begin_checkpoint, has_checkpoints, is_whole, last_checkpoint, settings_of
+from hfdistill.training.run_settings import differences, run_settings
 from hfdistill.training_args import DistillationTrainingArguments
+
+logger = logging.get_logger(__name__)
 
 
 class ObjectiveTrainer(Trainer):
@@ -29,6 +34,65 @@ class ObjectiveTrainer(Trainer):
     _given_objective: Objective | None = None
     _stages: Stages | None = None
     _built_from: object = None
+    _settings: dict[str, Any] | None = None
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As `Trainer.train`; what is resumed is whole, and goes on with the settings that it was begun with.
+
+        With `True` it is the newest checkpoint in the output folder that was written to its end; where a kill has left
+        none such, training begins anew.
+
+        Raises:
+            ValueError: when the checkpoint is not whole, or was made with other settings, saying which.
+        """
+        self._settings = None if self.model is None else self._run_settings()  # `Trainer`'s search makes it later
+        checkpoint = self._checkpoint_to_resume(resume_from_checkpoint)
+        return super().train(checkpoint, *args, **kwargs)
+
+    def _checkpoint_to_resume(self, given: str | bool | None) -> str | None:
+        where = (self.args.process_index, self.args.world_size)
+        if given is True:
+            folder = str(self.args.output_dir)
+            checkpoint = last_checkpoint(folder, *where)
+            if checkpoint is None and not has_checkpoints(folder):
+                raise ValueError(f"No valid checkpoint found in output directory ({folder})")
+            if checkpoint is None:
+                logger.warning("No checkpoint in %s was written to its end: training begins anew.", folder)
+        else:
+            checkpoint = str(given) if given else None
+            if checkpoint is not None and not is_whole(checkpoint, *where):
+                raise ValueError(
+                    f"{checkpoint} was not written to its end: resume_from_checkpoint=True takes the newest checkpoint "
+                    "of output_dir that was."
+                )
+        if checkpoint is not None:
+            self._check_settings(checkpoint)
+        return checkpoint
+
+    def _run_settings(self) -> dict[str, Any]:
+        student = self.accelerator.unwrap_model(self.model)
+        return run_settings(self.args, self.stages.describe(), student, self.train_dataset, self._asked)
+
+    def _check_settings(self, checkpoint: str) -> None:
+        there = settings_of(checkpoint)
+        if self._settings is None:
+            return
+        if there is None:
+            logger.warning("%s does not say with which settings it was made: they may be others than now.", checkpoint)
+            return
+        if differing := differences(there, self._settings):
+            raise ValueError(
+                f"{checkpoint} was made with other settings: {', '.join(differing)}. A run goes on with those it was "
+                "begun with: give these again, or choose another output_dir for a new run."
+            )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+            only_model = self.args.save_only_model
+            begin_checkpoint(folder, self._settings or {}, self.args.world_size, only_model, sharded)
+        super()._save_checkpoint(model, trial)
 
     @property
     def current_objective(self) -> Objective:

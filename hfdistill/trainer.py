@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
@@ -100,6 +101,8 @@ class DistillationTrainer(ObjectiveTrainer):
                     self.add_callback(member.callback)
         #: What the student's card says beside what this trainer knows; a recipe sets it once it has compared.
         self.card_facts: CardFacts | None = None
+        #: What the last training was on, whatever the arguments say since.
+        self._trained: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
         self._evaluation: EvaluationSums | None = None
         self._logged: dict[str, Tensor] = {}
         self._logged_steps: dict[str, set[int]] = {}
@@ -117,6 +120,7 @@ class DistillationTrainer(ObjectiveTrainer):
         """
         self._logged, self._logged_steps = {}, {}
         output = super().train(*args, **kwargs)
+        self._trained = self._told()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         return output
 
@@ -357,8 +361,14 @@ class DistillationTrainer(ObjectiveTrainer):
         told["evaluation"] = facts.evaluation or evaluation_of(self.state, self.args.load_best_model_at_end)
         facts = dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})
         name = model_name or Path(self.hub_model_id or self.args.output_dir or "student").name
-        card = model_card(name, self.stages.describe(), told_arguments(self.args), facts)
+        card = model_card(name, *(self._trained or self._told()), facts)
         card.save(Path(str(self.args.output_dir)) / "README.md")
+
+    def _told(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The terms and the arguments of a training, as a card has them."""
+        args = copy.copy(self.args)
+        args.per_device_train_batch_size = self._train_batch_size  # `auto_find_batch_size` may have found another
+        return self.stages.describe(), told_arguments(args)
 
     def _known_facts(self) -> CardFacts:
         names = [member.name for member in self.teacher.members if member.name] if self.teacher else []
