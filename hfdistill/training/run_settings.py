@@ -42,8 +42,10 @@ _OF_TEACHERS = ("teacher_dtype", "teacher_combination", "teacher_weights")
 _NO_SETTING = ("teacher_at_eval", *_OF_TEACHERS)
 
 #: Of a model's config: what says nothing of what it computes, or is settled when training begins.
-_NOISE = ("transformers_version", "dtype", "torch_dtype", "architectures", "problem_type", "label2id")
-_NOISE += ("use_cache", "output_hidden_states", "output_attentions", "return_dict", "attn_implementation")
+_NOISE = (
+    *("transformers_version", "dtype", "torch_dtype", "architectures", "problem_type", "label2id"),
+    *("use_cache", "output_hidden_states", "output_attentions", "return_dict", "attn_implementation"),
+)
 
 #: What is compared and says nothing to a reader.
 _TOLD_BY_NAME = ("the texts or labels of the training rows", "the teacher's weights", "the teacher's logits")
