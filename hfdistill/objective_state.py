@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from hfdistill.models.checked_tensors import load_into, save_checked
 
 #: The file of a checkpoint that holds what the objective has learnt.
 OBJECTIVE_FILE = "objective.safetensors"
@@ -40,29 +41,16 @@ def average_gradients(objective: nn.Module, average: Callable[[Tensor], Tensor])
 
 def save_objective(objective: nn.Module, folder: str | os.PathLike[str]) -> None:
     """Writes what the objective has learnt into a checkpoint; nothing where it has nothing to learn."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in objective.state_dict().items()}
-    if state:
-        save_file(state, Path(folder) / OBJECTIVE_FILE)
+    if state := objective.state_dict():
+        save_checked(state, Path(folder) / OBJECTIVE_FILE)
 
 
 def load_objective(objective: nn.Module, folder: str | os.PathLike[str]) -> None:
     """Restores, in place, what `save_objective` wrote.
 
     Raises:
-        ValueError: when the checkpoint holds nothing of this objective, or of another one.
+        ValueError: when the checkpoint holds nothing of this objective, or of another one, or is damaged.
     """
     state, file = objective.state_dict(), Path(folder) / OBJECTIVE_FILE
-    if not state and not file.exists():
-        return
-    saved = load_file(file) if file.exists() else {}
-    differ = {name for name in state.keys() | saved.keys() if _shape(state, name) != _shape(saved, name)}
-    if differ:
-        raise ValueError(
-            f"{file} does not fit the objective: they differ in {', '.join(sorted(differ))}; resume with the terms and "
-            "models that the run was started with, or start it anew."
-        )
-    objective.load_state_dict(saved)
-
-
-def _shape(state: dict[str, Tensor], name: str) -> torch.Size | None:
-    return state[name].shape if name in state else None
+    if state or file.exists():
+        load_into(state, file, "the objective")

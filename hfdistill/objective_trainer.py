@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
 from transformers import PreTrainedConfig, Trainer
-from transformers.trainer_utils import TrainOutput, default_compute_objective
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, default_compute_objective
 from transformers.utils import logging
 
 from hfdistill.models.labels import LabelSpace
@@ -19,6 +19,8 @@ from hfdistill.objective import Objective
 from hfdistill.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.stages import Stages, staged_scheduler
 from hfdistill.teachers import Teacher
+from hfdistill.training.checkpoints import begin_checkpoint, has_checkpoints, is_whole, last_checkpoint, settings_of
+from hfdistill.training.run_settings import differences, run_settings
 from hfdistill.training_args import DistillationTrainingArguments
 from hfdistill.transfer_sets import settle_alpha
 
@@ -39,6 +41,70 @@ class ObjectiveTrainer(Trainer):
     _built_from: object = None
     #: What a plain module, which has no config, would say of its labels.
     _stand_in: PreTrainedConfig | None = None
+    _settings: dict[str, Any] | None = None
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As `Trainer.train`; what is resumed is whole, and goes on with the settings that it was begun with.
+
+        Where alpha is not given it follows from the rows that there are to train on.
+
+        With `True` it is the newest checkpoint in the output folder that was written to its end; where a kill has left
+        none such, training begins anew.
+
+        Raises:
+            ValueError: when the checkpoint is not whole, or was made with other settings, saying which.
+        """
+        told = self._settle_alpha()
+        if told and self.is_world_process_zero():
+            logger.warning(told)
+        self._settings = None if self.model is None else self._run_settings()  # `Trainer`'s search makes it later
+        checkpoint = self._checkpoint_to_resume(resume_from_checkpoint)
+        return super().train(checkpoint, *args, **kwargs)
+
+    def _checkpoint_to_resume(self, given: str | bool | None) -> str | None:
+        where = (self.args.process_index, self.args.world_size)
+        if given is True:
+            folder = str(self.args.output_dir)
+            checkpoint = last_checkpoint(folder, *where)
+            if checkpoint is None and not has_checkpoints(folder):
+                raise ValueError(f"No valid checkpoint found in output directory ({folder})")
+            if checkpoint is None:
+                logger.warning("No checkpoint in %s was written to its end: training begins anew.", folder)
+        else:
+            checkpoint = str(given) if given else None
+            if checkpoint is not None and not is_whole(checkpoint, *where):
+                raise ValueError(
+                    f"{checkpoint} was not written to its end: resume_from_checkpoint=True takes the newest checkpoint "
+                    "of output_dir that was."
+                )
+        if checkpoint is not None:
+            self._check_settings(checkpoint)
+        return checkpoint
+
+    def _run_settings(self) -> dict[str, Any]:
+        student = self.accelerator.unwrap_model(self.model)
+        return run_settings(self.args, self.stages.describe(), student, self.train_dataset, self._asked)
+
+    def _check_settings(self, checkpoint: str) -> None:
+        there = settings_of(checkpoint)
+        if self._settings is None:
+            return
+        if there is None:
+            logger.warning("%s does not say with which settings it was made: they may be others than now.", checkpoint)
+            return
+        if differing := differences(there, self._settings):
+            raise ValueError(
+                f"{checkpoint} was made with other settings: {', '.join(differing)}. A run goes on with those it was "
+                "begun with: give these again, or choose another output_dir for a new run."
+            )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+            only_model = self.args.save_only_model
+            begin_checkpoint(folder, self._settings or {}, self.args.world_size, only_model, sharded)
+        super()._save_checkpoint(model, trial)
 
     @property
     def current_objective(self) -> Objective:
@@ -82,13 +148,6 @@ class ObjectiveTrainer(Trainer):
     @property
     def _problem_type(self) -> str | None:
         return getattr(self._student_config, "problem_type", None)
-
-    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As in `Trainer`; where alpha is not given it follows from the rows that there are to train on."""
-        told = self._settle_alpha()
-        if told and self.is_world_process_zero():
-            logger.warning(told)
-        return super().train(*args, **kwargs)
 
     def _settle_alpha(self) -> str | None:
         if self._given_objective is not None:
@@ -143,6 +202,11 @@ class ObjectiveTrainer(Trainer):
         return super().hyperparameter_search(hp_space, compute_objective, *args, **kwargs)
 
     @property
+    def _asked(self) -> tuple[Teacher, ...]:
+        """The teachers that are asked: several in an ensemble, of which each may change and have a state."""
+        return self.teacher.members if self.teacher is not None else ()
+
+    @property
     def _objective_learns(self) -> bool:
         return next(self.stages.parameters(), None) is not None
 
@@ -159,14 +223,14 @@ class ObjectiveTrainer(Trainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             save_objective(self.stages, output_dir)
-            if self.teacher is not None:
-                self.teacher.save_state(Path(output_dir))
+            for teacher in self._asked:
+                teacher.save_state(Path(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             load_objective(self.stages, checkpoint)
-            if self.teacher is not None:
-                self.teacher.load_state(Path(checkpoint))
+            for teacher in self._asked:
+                teacher.load_state(Path(checkpoint))
         super()._load_optimizer_and_scheduler(checkpoint)
 
 

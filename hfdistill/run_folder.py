@@ -18,6 +18,7 @@ from hfdistill.command_line import put_away_unfinished
 from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
 from hfdistill.report.rendering import findings
+from hfdistill.training.checkpoints import last_checkpoint
 
 RESULTS = "all_results.json"
 
@@ -84,28 +85,11 @@ def begin_run(args: TrainingArguments) -> tuple[Path, bool]:
     return folder, word == "true"
 
 
-def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
-    """The newest checkpoint in a folder that was written to its end, or `None`.
-
-    A run that is killed while it saves leaves a checkpoint that cannot be resumed from; `trainer_state.json` is the
-    last file of one.
-    """
-    checkpoints = sorted(Path(folder).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    return next((str(path) for path in reversed(checkpoints) if _is_json(path / "trainer_state.json")), None)
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return False
-    return True
-
-
 def train_and_save(trainer: Trainer, resume: bool) -> None:
     """Trains, from the last checkpoint in the trainer's folder where a run is continued, and saves the model there."""
-    folder = str(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
+    args = trainer.args
+    checkpoint = last_checkpoint(str(args.output_dir), args.process_index, args.world_size) if resume else None
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from hfdistill.run_folder import last_checkpoint
 from hfdistill.trainer import DistillationTrainer
+from hfdistill.training.checkpoints import last_checkpoint
 
 
 def born_again(
@@ -43,6 +43,7 @@ def born_again(
         if folder in folders:
             raise ValueError(f"generation {generation} would overwrite {folder}: give each an output_dir of its own.")
         folders.add(folder)
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        args = trainer.args
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder, args.process_index, args.world_size))
         models.append(trainer.accelerator.unwrap_model(trainer.model))
     return models

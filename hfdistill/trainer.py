@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
@@ -129,10 +130,13 @@ class DistillationTrainer(ObjectiveTrainer):
             check_problem_types(self._teacher_problem_type, self._problem_type)
             check_vocabularies(self.teacher, self.model, self.processing_class)
             self.data_collator = TeacherCollator(self.data_collator, self.teacher)
-            if self.teacher.callback is not None:
-                self.add_callback(self.teacher.callback)
+            for member in self._asked:
+                if member.callback is not None:
+                    self.add_callback(member.callback)
         #: What the student's card says beside what this trainer knows; a recipe sets it once it has compared.
         self.card_facts: CardFacts | None = None
+        #: What the last training was on, whatever the arguments say since.
+        self._trained: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
         self._evaluation: EvaluationSums | None = None
         self._logged: dict[str, Tensor] = {}
         self._logged_steps: dict[str, set[int]] = {}
@@ -147,6 +151,7 @@ class DistillationTrainer(ObjectiveTrainer):
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; mixed precision ends with it: what is measured, exported or saved then is one student."""
         output = super().train(*args, **kwargs)
+        self._trained = self._told()
         without_autocast(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
         return output
 
@@ -252,21 +257,26 @@ class DistillationTrainer(ObjectiveTrainer):
         counts = self.current_objective.counts(batch_samples).to(device)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
-        if self.is_in_train and self.state.global_step == self._initial_global_step:
+        if self.is_in_train:
             self._warn_of_idle_terms(counts)
         return counts
 
     def _warn_of_idle_terms(self, counts: Tensor) -> None:
-        if not counts.any() and share_of_labels(self.train_dataset, missing=self._label_space.missing) == 0:
+        step = self.state.global_step
+        begun = max(s for s in (self._initial_global_step, *self.stages.starts(self.state.max_steps)) if s <= step)
+        first = step == self._initial_global_step
+        if first and not counts.any() and share_of_labels(self.train_dataset, missing=self._label_space.missing) == 0:
             raise nothing_to_learn(self.train_dataset)
         if not self.is_world_process_zero():
             return
-        for (name, _), count in zip(self.current_objective.named_terms(active_only=True), counts.tolist(), strict=True):
-            if count == 0:
+        for (name, term), count in zip(self.current_objective.named_terms(active_only=True), counts, strict=True):
+            # Looked at in one step alone: an accelerator would be waited for.
+            if step - begun == term.idle_steps and count == 0:
                 logger.warning(
-                    "The term %r found nothing to count in the first step: do the rows have what it needs, such as "
-                    "labels? Rows without it teach nothing here.",
+                    "The term %r found nothing to count in its first step: do the rows have what it needs, %s? Rows "
+                    "without it teach nothing here.",
                     name,
+                    term.needs,
                 )
 
     # ---- The loss ----
@@ -423,8 +433,14 @@ class DistillationTrainer(ObjectiveTrainer):
         told["evaluation"] = facts.evaluation or evaluation_of(self.state, self.args.load_best_model_at_end)
         facts = dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})
         name = model_name or Path(self.hub_model_id or self.args.output_dir or "student").name
-        card = model_card(name, self.stages.describe(), told_arguments(self.args), facts)
+        card = model_card(name, *(self._trained or self._told()), facts)
         card.save(Path(str(self.args.output_dir)) / "README.md")
+
+    def _told(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The terms and the arguments of a training, as a card has them."""
+        args = copy.copy(self.args)
+        args.per_device_train_batch_size = self._train_batch_size  # `auto_find_batch_size` may have found another
+        return self.stages.describe(), told_arguments(args)
 
     def _known_facts(self) -> CardFacts:
         names = [member.name for member in self.teacher.members if member.name] if self.teacher else []

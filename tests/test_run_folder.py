@@ -8,7 +8,7 @@ import pytest
 
 from hfdistill.command_line import plain_errors
 from hfdistill.report import Comparison, ModelFigures
-from hfdistill.run_folder import claim_folder, last_checkpoint, write_report
+from hfdistill.run_folder import claim_folder, write_report
 
 
 @pytest.fixture
@@ -121,13 +121,3 @@ def test_a_figure_that_is_not_a_number_is_valid_json(tmp_path, comparison):
     text = (tmp_path / "all_results.json").read_text(encoding="utf-8")
     results = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert results["student_accuracy"] is None and results["teacher_accuracy"] == 0.9
-
-
-def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path):
-    """Resuming from half a checkpoint ends in an error about a missing file, and the whole one before it is lost."""
-    assert last_checkpoint(tmp_path) is None
-    for step, state in ((9, "{}"), (100, '{"step"'), (20, "{}"), (110, None)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if state is not None:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")

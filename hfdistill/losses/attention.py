@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from hfdistill.losses.base import Batch, StudentOutput, Term, attended, check_same_tokens
+from hfdistill.losses.base import Batch, StudentOutput, Term, attended, attended_together, check_same_tokens
 from hfdistill.losses.divergences import at_least_float32
 from hfdistill.losses.layer_maps import make_layer_map, parse_layer_map
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: A score low enough for a softmax to give 0, and finite, so that 0 times its logarithm is 0.
 _NEVER = -1e9
+_TWO_TOKENS = "such as texts of two tokens or more"
 
 
 def scores(rows: Tensor, columns: Tensor, heads: int) -> Tensor:
@@ -123,8 +124,8 @@ class AttentionScores(Term):
 class Attentions(AttentionScores):
     """The teacher's attention as a distribution to follow: `mean over layers and heads of KL(A_t ‖ A_s)`.
 
-    A is the softmax of a row of scores; an item is an attended token and what it looks at. As `AttentionScores`
-    otherwise.
+    A is the softmax of a row of scores; an item is an attended token and what it looks at, in texts of two tokens or
+    more. As `AttentionScores` otherwise.
 
     References: MiniLM, Wang et al. 2020, section 3, https://huggingface.co/papers/2002.10957, there for the last
         layer alone.
@@ -132,6 +133,13 @@ class Attentions(AttentionScores):
 
     name = "attentions"
     citation = "https://huggingface.co/papers/2002.10957"
+
+    @property
+    def needs(self) -> str:
+        return _TWO_TOKENS
+
+    def valid(self, batch: Batch) -> Tensor:
+        return attended_together(batch)
 
     def compare(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         return relation_kl(student, teacher, mask)
@@ -146,7 +154,8 @@ class MiniLM(Term):
 
     `Σ over the three of mean over relation heads of KL(softmax(x_t x_tᵀ / √d) ‖ softmax(x_s x_sᵀ / √d))`, at the
     student's last layer. The vectors of all heads are put side by side and split anew into `relation_heads`, so that
-    widths and heads may differ, and nothing need be learnt beside the student. An item is an attended token.
+    widths and heads may differ, and nothing need be learnt beside the student. An item is an attended token of a text
+    of two or more.
 
     Args:
         relation_heads: Into how many parts both widths are split; `None` takes the largest number up to the teacher's
@@ -192,8 +201,12 @@ class MiniLM(Term):
             )
         return self.relation_heads
 
+    @property
+    def needs(self) -> str:
+        return _TWO_TOKENS
+
     def valid(self, batch: Batch) -> Tensor:
-        return attended(batch)
+        return attended_together(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         answer: Any = student

@@ -45,6 +45,7 @@ class Term(nn.Module):
         token_wise: Whether the student is compared with the teacher token by token, so that both must read the same.
         logits_only: Whether the loss of an item reads only that item's logits and label, so that a few target tokens at
             a time may be computed.
+        idle_steps: How many optimizer steps it has to see before it can teach.
         starts_from_data: Whether what the term learns starts from the first step's batches: see `statistics`.
         citation: The paper the formula is from.
 
@@ -64,6 +65,7 @@ class Term(nn.Module):
     outputs: ClassVar[frozenset[str]] = frozenset()
     token_wise: ClassVar[bool] = False
     logits_only: ClassVar[bool] = False
+    idle_steps: ClassVar[int] = 0
     starts_from_data: bool = False
     citation: ClassVar[str] = ""
 
@@ -105,8 +107,16 @@ class Term(nn.Module):
             gather: Puts together the rows that all ranks hold of a tensor.
         """
 
+    @property
+    def needs(self) -> str:
+        """What an item needs to count, for the warning where none does."""
+        return "such as labels"
+
     def valid(self, batch: Batch) -> Tensor:
-        """Which items count, as a bool tensor; its shape is that of `forward`'s result. Default: every example."""
+        """Which items count, as a bool tensor; its shape is that of `forward`'s result. Default: every example.
+
+        One that cannot teach, whatever the student answers, must not count: its loss of 0 would look learnt.
+        """
         example = next(value for value in batch.values() if isinstance(value, Tensor))
         return torch.ones(example.shape[0], dtype=torch.bool, device=example.device)
 
@@ -128,6 +138,12 @@ def attended(batch: Batch) -> Tensor:
     if "attention_mask" in batch:
         return batch["attention_mask"].bool()
     return torch.ones_like(batch["input_ids"], dtype=torch.bool)
+
+
+def attended_together(batch: Batch) -> Tensor:
+    """As `attended`, of texts of two tokens or more: there one token may look at another."""
+    mask = attended(batch)
+    return mask & (mask.sum(-1, keepdim=True) > 1)
 
 
 def check_same_tokens(name: str, student: Tensor, teacher: Tensor) -> None:

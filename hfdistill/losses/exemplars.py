@@ -2,7 +2,8 @@
 
 The queue holds the teacher's vectors of the last rows, over all ranks, and moves on only when an optimizer step is
 done: all micro-batches of a step are placed among the same exemplars, so that here too the gradient does not depend
-on how a batch is cut. It is kept in checkpoints. In the first step it is empty, and these terms teach nothing yet.
+on how a batch is cut. It is kept in checkpoints. In the first step it is empty: these terms teach nothing yet, and
+nothing counts for them.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class _Placed(Term):
     """A term whose items are examples, placed among the teacher's exemplars."""
 
     outputs = frozenset({"hidden_states"})
+    idle_steps = 1
 
     def __init__(self, queue_size: int) -> None:
         super().__init__()
@@ -66,10 +68,13 @@ class _Placed(Term):
         self.queue = Queue(self.queue_size, teacher.config.hidden_size)
         self._seen = []
 
+    def valid(self, batch: Batch) -> Tensor:
+        return super().valid(batch) & self.queue.filled.any()
+
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         mine, theirs = first_token(student), F.normalize(first_token(teacher), dim=-1)
         if torch.is_grad_enabled():  # an evaluation leaves no trace
-            self._seen.append((theirs.detach(), counted_rows(batch, self.valid(batch))))
+            self._seen.append((theirs.detach(), counted_rows(batch, super().valid(batch))))
         return self.compare(mine, theirs)
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class InstanceGraph(Relation):
         transformation_weight: The weight of T, which a student of one layer does not have.
 
     Raises:
-        ValueError: for a learned layer map: a mixture of graphs is none.
+        ValueError: for a learned layer map: a mixture of graphs is none; or when the weights leave nothing to teach.
 
     References: Liu et al. 2019, Knowledge Distillation via Instance Relationship Graph, CVPR 2019, section 3,
         https://doi.org/10.1109/CVPR.2019.00726.
@@ -72,6 +72,12 @@ class InstanceGraph(Relation):
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         sizes = (model.config.num_hidden_layers for model in (student, teacher))
         self.map = make_layer_map(self.layer_map, *sizes)
+        layers = student.config.num_hidden_layers
+        if not (self.vertex_weight or self.edge_weight or (self.transformation_weight and layers > 1)):
+            raise ValueError(
+                f"the term {self.name!r} has nothing to teach a student of {layers} layer{'s' * (layers != 1)} with "
+                "these weights: give vertex_weight or edge_weight a number above 0."
+            )
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         answer: Any = student

@@ -25,11 +25,16 @@ class Relation(Term):
     """A term whose items are examples, each compared with its partners.
 
     Class attributes:
-        examples_needed: A micro-batch of fewer examples counts for nothing.
+        examples_needed: In a micro-batch of fewer examples there is nothing to learn, so that they do not count. Of two
+            there is one pair, and its share of all pairs is 1 for whatever student.
     """
 
     outputs = frozenset({"hidden_states"})
-    examples_needed: ClassVar[int] = 2
+    examples_needed: ClassVar[int] = 3
+
+    @property
+    def needs(self) -> str:
+        return f"such as {self.examples_needed} in a micro-batch (per_device_train_batch_size)"
 
     def valid(self, batch: Batch) -> Tensor:
         counted = counted_rows(batch, super().valid(batch))
@@ -104,7 +109,6 @@ class RelationalAngle(Relation):
 
     name = "rkd_angle"
     citation = "https://huggingface.co/papers/1904.05068"
-    examples_needed = 3
 
     def compare(self, student: Tensor, teacher: Tensor, pairs: Tensor) -> Tensor:
         mine, theirs = (_angles(vectors) for vectors in (student, teacher))
@@ -129,6 +133,7 @@ class SimilarityPreserving(Relation):
 
     name = "similarity"
     citation = "https://huggingface.co/papers/1907.09682"
+    examples_needed = 2
 
     def compare(self, student: Tensor, teacher: Tensor, pairs: Tensor) -> Tensor:
         columns = pairs.any(0, keepdim=True)  # those of the examples that count

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hfdistill.models.checked_tensors import load_into, save_checked
 from hfdistill.models.labels import LabelSpace
 from hfdistill.objective import Loss, Objective
 from hfdistill.online.students import OnlineOutput, OnlineStudents
@@ -137,14 +137,13 @@ class OnlineTrainer(DistillationTrainer):
         super()._save_optimizer_and_scheduler(output_dir)
         state = self._together_state()
         if state and self.args.should_save:
-            save_file(state, Path(output_dir) / STATE)
+            save_checked(state, Path(output_dir) / STATE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         state = self._together_state()
         if state and checkpoint is not None:
-            for name, tensor in load_file(Path(checkpoint) / STATE).items():
-                state[name].data.copy_(tensor)
+            load_into(state, Path(checkpoint) / STATE, "these students")
 
     def _together_state(self) -> dict[str, Tensor]:
         """What belongs to none of the students."""

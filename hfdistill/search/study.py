@@ -9,12 +9,11 @@ from __future__ import annotations
 import copy
 import importlib.util
 import os
-import platform
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from accelerate import PartialState
 from datasets import Dataset
 from tqdm.auto import tqdm
@@ -24,6 +23,7 @@ from transformers.trainer_utils import SaveStrategy
 from hfdistill.inference import token_rows
 from hfdistill.report.cost import Asked, latencies_ms, size_of
 from hfdistill.search.outcome import Candidate, pareto_front, save_search
+from hfdistill.search.presence import STALE_SECONDS, Presence
 from hfdistill.search.space import SHAPE, Budget
 from hfdistill.trainer import DistillationTrainer
 from hfdistill.training_args import DistillationTrainingArguments
@@ -38,7 +38,6 @@ _CHANGE_THE_LOSS = ("temperature", "alpha", "divergence", "label_weight", "soft_
 
 #: Evaluation rows that latency is measured on.
 TIMED_ROWS = 50
-_PROCESS = f"{platform.node()}:{os.getpid()}"
 
 NewStudent = Callable[[Mapping[str, Any]], PreTrainedModel]
 NewTrainer = Callable[[PreTrainedModel, DistillationTrainingArguments], DistillationTrainer]
@@ -73,7 +72,7 @@ class StudentSearch:
         budget: What a student may cost; a dearer one is passed over untrained.
         trade_off: Whether to look for quality and latency at once: `best` is then the best by quality, and `front`
             holds those that no other beats in both. Nothing is pruned then.
-        defaults: The values that are tried first.
+        defaults: The values that are tried first, and again where they were not tried to an end.
 
     Raises:
         ImportError: when Optuna is missing.
@@ -102,6 +101,7 @@ class StudentSearch:
         self.metric = metric
         self.budget = budget or Budget()
         self.trade_off = trade_off
+        self.storage = storage
         self.study = _open_study(storage, trade_off)
         _refuse_other_space(self.study, self.space, storage)
         self.defaults = {name: value for name, value in (defaults or {}).items() if name in self.space}
@@ -109,7 +109,8 @@ class StudentSearch:
     def run(self, trials: int) -> Candidate:
         """Runs until this many students have been trained, here or by others who share the file.
 
-        Processes that share it may train a student more each. The same seed gives the same trials, also after a kill.
+        Processes that share it may train a student more each. The same seed gives the same trials, also after a kill:
+        what a process was at that is no more is given up, and tried again.
 
         Returns:
             The best student within the budget.
@@ -117,29 +118,45 @@ class StudentSearch:
         Raises:
             ValueError: when no student fits the budget.
         """
-        import optuna
-
-        _give_up_killed(self.study)
-        if self.defaults and not _trials(self.study):
-            self.study.enqueue_trial(self.defaults)
         passed_over = 0
-        with tqdm(desc="Searching", total=trials, unit=" students") as bar:
-            while (judged := len(self._judged())) < trials:
+        with Presence(self.storage) as present, tqdm(desc="Searching", total=trials, unit=" students") as bar:
+            while self._prepared(present) or len(self._judged()) < trials:
                 bar.set_postfix_str(f"{passed_over} in a row over the budget" if passed_over else "")
-                bar.update(judged - bar.n)
-                trial = self.study.ask()
-                trial.set_user_attr("process", _PROCESS)
-                # Anew for each trial, from how many came before: so a killed search goes on as it would have gone on,
-                # and processes that ask at the same moment get values of their own.
-                before = sum(other.number < trial.number for other in _trials(self.study))
-                self.study.sampler = optuna.samplers.TPESampler(seed=self.args.seed + before)
-                _suggest(trial, self.space)
-                excess = self._try(trial)
+                bar.update(min(trials, len(self._judged())) - bar.n)
+                excess = self._next(present)
                 passed_over = passed_over + 1 if excess else 0
                 if passed_over >= 50:
                     raise ValueError(f"50 students in a row are over the budget, the last with {excess}; allow more.")
             bar.update(trials - bar.n)
         return self.best
+
+    def _prepared(self, present: Presence) -> bool:
+        """Gives up what killed processes were at, and sees to the defaults; whether these are to be tried."""
+        _give_up_killed(self.study, present)
+        given = [trial.state.name for trial in _trials(self.study) if "fixed_params" in trial.system_attrs]
+        if self.defaults and not given:
+            self.study.enqueue_trial(self.defaults)
+            return True
+        return "WAITING" in given
+
+    def _next(self, present: Presence) -> str:
+        """Tries the next student; or says what exceeds the budget."""
+        import optuna
+
+        trial = self.study.ask()
+        trial.set_user_attr("process", present.name)
+        # Anew for each trial, from how many came before: so a killed search goes on as it would have gone on, and
+        # processes that ask at the same moment get values of their own.
+        before = sum(other.number < trial.number for other in _trials(self.study))
+        self.study.sampler = optuna.samplers.TPESampler(seed=self.args.seed + before)
+        try:
+            _suggest(trial, self.space)
+            return self._try(trial)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return ""  # this process slept for so long that others took it for gone
+        except BaseException:
+            self.study.tell(trial, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+            raise
 
     @property
     def best(self) -> Candidate:
@@ -289,14 +306,21 @@ def _trials(study: Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name != "FAIL"]
 
 
-def _give_up_killed(study: Study) -> None:
-    """Marks trials that seem to run on this machine, and whose process is no more."""
+def _give_up_killed(study: Study, present: Presence) -> None:
+    """Marks trials that seem to run, and whose process is no more."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        host, _, process = trial.user_attrs.get("process", "").rpartition(":")
-        if host == platform.node() and not psutil.pid_exists(int(process)):
-            study.tell(trial.number, state=TrialState.FAIL)
+        name = trial.user_attrs.get("process")
+        if present.is_gone(name) if name else _has_no_process(trial):
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    present.sweep()
+
+
+def _has_no_process(trial: FrozenTrial) -> bool:
+    """Whether a trial that names no process was begun so long ago that none is going to be named."""
+    begun = trial.datetime_start
+    return begun is None or (datetime.now() - begun).total_seconds() > STALE_SECONDS  # noqa: DTZ005 (as Optuna's is)
 
 
 def _suggest(trial: Trial, space: Mapping[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 A row's key is a hash of its token ids, so shuffling, filtering or batching the dataset cannot misalign anything, equal
 texts are asked about once, and an edited text is a new row. The folder belongs to one teacher and one tokenization,
-written in `manifest.json`; parts are written whole or not at all, so a killed run loses at most its last part. A part
-that the disk has damaged since is passed over with a warning, and its rows are asked about again.
+written in `manifest.json`. Parts are written whole or not at all, and are on the disk before they have their name, so
+that a killed run loses at most its last part; what it leaves behind is removed when the folder is opened an hour later.
+A part that the disk has damaged since is passed over with a warning, and its rows are asked about again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import hashlib
 import io
 import json
 import os
+import re
+import time
 import uuid
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,18 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from huggingface_hub.constants import HF_HOME
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from hfdistill.models.wrappers import config_of, unwrapped, weight_tensors, without_adapters
+from hfdistill.models.checked_tensors import hash_of_tensors
+from hfdistill.models.wrappers import config_of, unwrapped, without_adapters
 
 logger = logging.get_logger(__name__)
 
 KEY_BYTES = 16
 _MANIFEST = "manifest.json"
+#: How a file is called while it is written: so that what a killed run leaves behind is not taken for a part.
+_UNFINISHED = re.compile(r"(manifest\.json|part-[0-9a-f]{32}\.npz)\.[0-9a-f]{32}")
+#: After so long nobody writes to a file any more; and one who does all the same writes it again.
+_STALE_SECONDS = 3600.0
 _NAMES_IN_CONFIG = (
     "_name_or_path",
     "architectures",
@@ -57,7 +63,7 @@ class SoftTargetStore:
 
     Raises:
         StaleSoftTargets: when the folder holds others, saying what differs.
-        ValueError: when the folder holds something else altogether.
+        ValueError: when the folder holds something else altogether, or its manifest is damaged.
     """
 
     what = "soft targets"
@@ -67,17 +73,36 @@ class SoftTargetStore:
         self._answers: dict[bytes, Any] = {}
         self._read: set[str] = set()
         self._check(dict(manifest))
+        self._sweep()
         self.load()
 
     def _check(self, manifest: dict[str, Any]) -> None:
         path = self.folder / _MANIFEST
         if path.exists():
-            _refuse_stale(self.what, self.folder, json.loads(path.read_text(encoding="utf-8")), manifest)
+            _refuse_stale(self.what, self.folder, self._read_manifest(path), manifest)
         elif self.folder.exists() and any(not other.name.startswith(_MANIFEST) for other in self.folder.iterdir()):
             raise ValueError(f"{self.folder} is not empty and holds no {self.what}: name another folder for them.")
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_whole(path, json.dumps(manifest, indent=2, sort_keys=True).encode())
+
+    def _read_manifest(self, path: Path) -> dict[str, Any]:
+        try:
+            kept = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            kept = None
+        if not isinstance(kept, dict):
+            raise ValueError(
+                f"{path} is damaged, so that nobody knows whose {self.what} these are: delete {self.folder}, and they "
+                "are made again, or name another folder."
+            )
+        return kept
+
+    def _sweep(self) -> None:
+        """Removes what writers that were killed have left behind."""
+        for path in self.folder.iterdir():
+            if _UNFINISHED.fullmatch(path.name) and _age(path) > _STALE_SECONDS:
+                path.unlink(missing_ok=True)
 
     def load(self) -> None:
         """Reads the parts that are new since the last look, of whichever process wrote them."""
@@ -105,10 +130,14 @@ class SoftTargetStore:
         self._read.add(path.name)
 
     def _read_part(self, path: Path) -> dict[bytes, Any]:
+        content = path.read_bytes()
         try:
-            with np.load(path) as part:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if (name := archive.testzip()) is not None:  # read in part, an array's checksum would not be looked at
+                    raise zipfile.BadZipFile(f"the checksum of {name} is another")
+            with np.load(io.BytesIO(content)) as part:
                 return dict(zip(_split(part["keys"].tobytes()), self.from_arrays(part), strict=True))
-        except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # noqa: BLE001 (a damaged archive may end in any: of compression, of a password, ...)
             logger.warning("%s is damaged (%s): delete it. The teacher is asked about its rows again.", path, error)
             return {}
 
@@ -165,14 +194,6 @@ def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
 def describe_model(model: PreTrainedModel) -> dict[str, Any]:
     """What a model's answers depend on beside what it reads."""
     model = unwrapped(model)
-    weights = hashlib.blake2b(digest_size=KEY_BYTES)
-    for name, value in sorted(model.state_dict().items()):
-        tensors = weight_tensors(value)
-        if not (isinstance(value, Tensor) and tensors == [value]):
-            weights.update(f"{name}{type(value).__name__}".encode())
-        for tensor in tensors:
-            weights.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            weights.update(_tensor_bytes(tensor.detach().cpu()))
     # The number of heads or the activation change answers and no weight; names and versions change neither.
     config = {name: value for name, value in config_of(model).to_dict().items() if name not in _NAMES_IN_CONFIG}
     adapters = getattr(model, "peft_config", None)  # their scale is no weight
@@ -181,15 +202,9 @@ def describe_model(model: PreTrainedModel) -> dict[str, Any]:
         **active,
         "teacher class": type(without_adapters(model)).__name__,
         "teacher configuration": hash_of(config),
-        "teacher weights": weights.hexdigest(),
+        "teacher weights": hash_of_tensors(model.state_dict()),
         "teacher dtype": str(model.dtype),
     }
-
-
-def _tensor_bytes(tensor: Tensor) -> bytes:
-    if tensor.is_quantized:  # its integers alone say nothing without their scale
-        return _tensor_bytes(tensor.int_repr()) + _tensor_bytes(tensor.dequantize())
-    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def hash_of(value: Any) -> str:
@@ -223,10 +238,50 @@ def _refuse_stale(what: str, folder: Path, kept: Mapping[str, Any], wanted: Mapp
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    # Named so that what a killed run leaves behind is not taken for a part.
+    """Writes a file that is there whole or not at all, also after a power cut.
+
+    Raises:
+        ValueError: when the folder cannot be written to, or the disk is full.
+    """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        _write_durably(temporary, content)
+        try:
+            temporary.replace(path)
+        except FileNotFoundError:  # whoever slept for an hour in between finds it swept away
+            _write_durably(temporary, content)
+            temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ValueError(
+            f"{path.parent} cannot be written to ({error.strerror}): make room there, or name another folder."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Brings the names in a folder to the disk, where the system lets a folder be opened."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # its writer is done with it
+        return 0.0
 
 
 def _split(keys: bytes) -> Iterable[bytes]:

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
+from hfdistill.models.checked_tensors import load_into, save_checked
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.teachers.model import ModelTeacher
-
-STATE = "moving_average_teacher.safetensors"
 
 
 class MovingAverageTeacher(ModelTeacher):
@@ -61,14 +59,24 @@ class MovingAverageTeacher(ModelTeacher):
                 mine.copy_(other)
 
     def save_state(self, checkpoint: Path) -> None:
-        # One copy of each: what is tied shares its memory, which the format refuses.
-        save_file(dict(unwrapped(self.model).named_parameters()), checkpoint / STATE)
+        save_checked(self._state, checkpoint / self._file)
 
     def load_state(self, checkpoint: Path) -> None:
-        path = checkpoint / STATE
+        path = checkpoint / self._file
         if not path.exists():
-            raise ValueError(f"{checkpoint} holds no {STATE}: it is of a run with another teacher; start a new one.")
-        unwrapped(self.model).load_state_dict(load_file(path), strict=False)
+            raise ValueError(
+                f"{checkpoint} holds no {path.name}: it is of a run with another teacher; start a new one."
+            )
+        load_into(self._state, path, "the moving average of this student")
+
+    @property
+    def _state(self) -> dict[str, torch.Tensor]:
+        # One copy of each: what is tied shares its memory, which the format refuses.
+        return dict(unwrapped(self.model).named_parameters())
+
+    @property
+    def _file(self) -> str:
+        return f"moving_average_{self.prefix.rstrip('_')}.safetensors"  # in an ensemble, each has its own
 
 
 class _Follow(TrainerCallback):

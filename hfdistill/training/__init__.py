@@ -1,1 +1,1 @@
-"""The trainers, and what they are told."""
+"""The trainers and what they are made of: arguments, objective, stages, evaluation, checks."""

@@ -230,6 +230,26 @@ def test_an_export_that_is_refused_costs_no_report(home, recipe, monkeypatch):
     assert f"There is no export: {reason}" in (home / "out/report/report.md").read_text(encoding="utf-8")
 
 
+# ---- A run that is finished ----
+
+
+def test_a_finished_run_goes_on_with_its_own_settings_alone(home, recipe):
+    """It would train nothing, and its card would tell of settings that the student was not trained with."""
+    words = [*OWN, *SIZE]
+    recipe(*words)
+    card = (home / "out" / "README.md").read_text(encoding="utf-8")
+    save_model(home / "other", make_tokenizer(), initializer_range=0.3)
+    others = {
+        r"alpha \(0.5 there, 0.9 now\), ": ["--alpha", "0.9", "--learning_rate", "1e-2"],
+        r"student num_hidden_layers \(1 there, 2 now\)": ["--student_num_hidden_layers", "2"],
+        r"the teacher's logits": ["--teacher_name_or_path", "other"],
+    }
+    for told, changes in others.items():
+        with pytest.raises(SystemExit, match=rf"^error: out/checkpoint-\d+ was made with other settings: .*{told}"):
+            recipe(*words, *changes, "--resume_from_checkpoint", "true")
+        assert (home / "out" / "README.md").read_text(encoding="utf-8") == card
+
+
 # ---- Processes ----
 
 

@@ -29,6 +29,7 @@ from hfdistill.search import (  # noqa: E402
     search_space,
 )
 from hfdistill.search import study as study_module  # noqa: E402
+from hfdistill.search.presence import Presence  # noqa: E402
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search_students.py"
 FLOAT = optuna.distributions.FloatDistribution
@@ -288,6 +289,69 @@ def start(folder, storage, trials):
     command = [sys.executable, str(SCRIPT), str(folder), str(storage), str(trials)]
     environment = {**os.environ, "HF_HOME": str(folder), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def begun_by_one_who_is_gone(search, defaults):
+    """A trial of the defaults whose process was killed while it trained."""
+    search.study.enqueue_trial(defaults)
+    with Presence(search.storage) as gone:
+        trial = search.study.ask()
+        trial.set_user_attr("process", gone.name)
+        trial.suggest_float("temperature", 1.0, 8.0, log=True)
+
+
+def states(search):
+    return [trial.state.name for trial in search.study.get_trials(deepcopy=False)]
+
+
+def test_the_defaults_are_tried_again_where_their_process_was_killed(searching):
+    """In a container that was started anew its number is that of the process that asks: it ran for ever."""
+    defaults = {"temperature": 2.0, "learning_rate": 0.05}
+    begun_by_one_who_is_gone(searching(small_space()), defaults)
+    search = searching(small_space(), defaults=defaults)
+    search.run(2)
+    assert states(search) == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.params == defaults for trial in search.study.trials] == [False, True, False]
+    again = searching(small_space(), defaults=defaults)
+    again.run(2)
+    assert not again.seen and [path.name for path in Path(search.storage).parent.glob("search.log*")] == ["search.log"]
+
+
+def test_the_defaults_are_tried_where_all_else_is_done(searching):
+    """Others may have trained all students that were asked for while the defaults' process was killed."""
+    defaults = {"temperature": 2.0, "learning_rate": 0.05}
+    searching(small_space()).run(1)
+    begun_by_one_who_is_gone(searching(small_space()), defaults)
+    search = searching(small_space(), defaults=defaults)
+    search.study.enqueue_trial(defaults)  # somebody else was as quick to see it, and killed as well
+    search.run(1)
+    assert states(search) == ["COMPLETE", "FAIL", "COMPLETE"] and search.study.trials[2].params == defaults
+
+
+def test_a_trial_that_runs_elsewhere_is_left_alone(searching):
+    search = searching(small_space())
+    with Presence(search.storage) as other:
+        search.study.ask().set_user_attr("process", other.name)
+        search.study.ask()  # nobody yet: its process has not named itself
+        search.run(1)
+    assert states(search) == ["RUNNING", "RUNNING", "COMPLETE"]
+
+
+def test_an_interrupted_trial_is_given_up_at_once(searching, monkeypatch):
+    """In a notebook the same process goes on."""
+    search = searching(small_space(), defaults={"temperature": 2.0, "learning_rate": 0.05})
+
+    def interrupted(student, args):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "new_trainer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search.run(2)
+    assert states(search) == ["FAIL"]
+    monkeypatch.setattr("hfdistill.report.cost.LATENCY_TURNS", 1)
+    search.run(2)
+    assert states(search) == ["FAIL", "COMPLETE", "COMPLETE"] and search.study.trials[1].params["temperature"] == 2.0
 
 
 @pytest.mark.slow

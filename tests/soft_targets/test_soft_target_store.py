@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import os
+import random
+import time
+import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,21 +55,68 @@ def test_a_missing_row_names_the_folder(folder):
         SoftTargetStore(folder, MANIFEST).rows([row_key({"input_ids": [99]})])
 
 
-def test_a_killed_writer_leaves_no_part(folder, monkeypatch):
+def unfinished(folder, name=f"part-{'0' * 32}.npz", age=0.0):
+    """What a writer leaves that was killed so many seconds ago."""
+    path = folder / f"{name}.{uuid.uuid4().hex}"
+    path.write_bytes(b"PK half a part")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_a_killed_writer_leaves_no_part(folder):
     """A part cut short by a kill would be read as a whole one, or make the folder unreadable."""
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    store = SoftTargetStore(folder, MANIFEST)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("os.replace", killed)
-        store.add([row_key({"input_ids": [99]})], np.zeros((1, 3), np.float32))
-    leftover = set(folder.iterdir()) - {*folder.glob("part-*.npz"), folder / "manifest.json"}
-    assert len(leftover) == 1
-    leftover.pop().write_bytes(b"PK half a part")
+    leftover = unfinished(folder)
     np.testing.assert_array_equal(SoftTargetStore(folder, MANIFEST).rows(KEYS), LOGITS)
-    assert len(list(folder.glob("part-*.npz"))) == 2
+    assert leftover.exists() and len(list(folder.glob("part-*.npz"))) == 2
+
+
+def test_what_is_left_behind_is_swept_and_what_is_being_written_is_not(folder):
+    """Killed again and again, writers would fill the disk."""
+    old = [unfinished(folder, age=4000), unfinished(folder, "manifest.json", age=4000)]
+    young = [unfinished(folder, age=1000), unfinished(folder, "notes.txt", age=4000)]
+    store = SoftTargetStore(folder, MANIFEST)
+    np.testing.assert_array_equal(store.rows(KEYS), LOGITS)
+    assert not any(path.exists() for path in old) and all(path.exists() for path in young)
+
+
+def test_a_writer_whose_file_was_swept_writes_it_again(folder, monkeypatch):
+    """A process that was stopped for an hour, with the laptop's lid closed."""
+    original, swept = Path.replace, []
+
+    def replace(self, target):
+        if not swept:
+            swept.append(self)
+            self.unlink()
+        return original(self, target)
+
+    store, new = SoftTargetStore(folder, MANIFEST), row_key({"input_ids": [99]})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        store.add([new], np.ones((1, 3), np.float32))
+    np.testing.assert_array_equal(SoftTargetStore(folder, MANIFEST).rows([new]), np.ones((1, 3)))
+
+
+def test_a_disk_that_is_full_is_told_and_left_clean(folder, monkeypatch):
+    """`No space left on device` alone names no folder, and half a part would stay on the full disk."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store, before = SoftTargetStore(folder, MANIFEST), set(folder.iterdir())
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ValueError, match=rf"{folder} cannot be written to \(No space left on device\): make room"):
+        store.add([row_key({"input_ids": [99]})], np.ones((1, 3), np.float32))
+    assert set(folder.iterdir()) == before
+
+
+def test_a_part_is_on_the_disk_before_it_has_its_name(folder, monkeypatch):
+    """After a power cut the name may be there, and zeros under it."""
+    done = []
+    for name in ("fsync", "rename", "replace"):
+        original = getattr(os, name)
+        monkeypatch.setattr(f"os.{name}", lambda *a, name=name, original=original: (done.append(name), original(*a))[1])
+    SoftTargetStore(folder, MANIFEST).add([row_key({"input_ids": [99]})], np.ones((1, 3), np.float32))
+    assert done == ["fsync", "replace", "fsync"]
 
 
 def test_a_run_killed_before_its_manifest_was_whole_starts_again(tmp_path):
@@ -86,6 +139,27 @@ def test_a_damaged_part_is_passed_over_with_a_warning(folder, damage, caplog):
     assert [key in store for key in KEYS] == [False] * 3 + [True] * 2
     np.testing.assert_array_equal(store.rows(KEYS[3:]), LOGITS[3:])
     assert f"{part} is damaged" in caplog.text
+
+
+def test_no_flipped_bit_and_no_cut_gives_other_answers(folder):
+    """Any of them may end in an error of zip's, numpy's or Python's own reading, or in answers of other rows."""
+    [part, *_] = sorted(folder.glob("part-*.npz"))
+    whole = part.read_bytes()
+    bits = random.Random(0).sample(range(8 * len(whole)), 500)
+    damaged = [bytes(b ^ (i == bit // 8) << bit % 8 for i, b in enumerate(whole)) for bit in bits]
+    for content in (*damaged, *(whole[:size] for size in range(0, len(whole), 40))):
+        part.write_bytes(content)
+        store = SoftTargetStore(folder, MANIFEST)
+        for key, logits in zip(KEYS, LOGITS, strict=True):
+            assert key not in store or np.array_equal(store.rows([key])[0], logits)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"max_len', b"\xff\xfe", b"[1]", b"null", b"[" * 100_000])
+def test_a_damaged_manifest_is_refused(folder, content):
+    """A traceback of the JSON reader's names no folder, and no way out."""
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"manifest.json is damaged, so .* soft targets these are: delete {folder}, "):
+        SoftTargetStore(folder, MANIFEST)
 
 
 def test_another_manifest_is_refused_and_says_what_differs(folder):

@@ -93,6 +93,25 @@ def test_a_resumed_run_goes_on_with_the_average(tmp_path):
     assert not (tmp_path / "whole" / "moving_average_teacher.safetensors").exists()
 
 
+def test_in_an_ensemble_it_follows_and_is_kept_as_alone(tmp_path):
+    """One that nobody tells of the steps stays the untrained student for ever."""
+
+    def both(out, **changes):
+        student, rows = make_model(1, 0.3), make_rows(22)
+        teachers = [MovingAverageTeacher(student, 0.5), make_model(2), MovingAverageTeacher(student, 0.9)]
+        return make_trainer(out, student, rows, teacher=teachers, **{**SETTINGS, **changes})
+
+    whole = both(tmp_path / "whole", save_strategy="steps", save_steps=5)
+    whole.train()
+    resumed = both(tmp_path / "resumed")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
+    for number in (0, 2):
+        mine, theirs = (weights(trainer.teacher.members[number].model) for trainer in (resumed, whole))
+        assert distance(mine, theirs) < 1e-7
+        assert distance(mine, weights(make_model(1))) > 1e-3
+    assert distance(weights(resumed.model), weights(whole.model)) < 1e-7
+
+
 def test_another_runs_checkpoint_is_refused(tmp_path):
     """Without its average in the checkpoint the run would go on with another teacher."""
     other = make_trainer(tmp_path, make_model(1), make_rows(22), alpha=0.0, save_strategy="steps", save_steps=1)

@@ -1,0 +1,85 @@
+"""A process that was killed is seen to be gone, and one that is there is not taken for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hfdistill.search import presence
+from hfdistill.search.presence import STALE_SECONDS, Presence
+
+HOLD = """
+import sys, time
+from hfdistill.search.presence import Presence
+with Presence(sys.argv[1]) as mine:
+    print(mine.name, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return tmp_path / "search.log"
+
+
+@pytest.fixture
+def mine(storage):
+    with Presence(storage) as present:
+        yield present
+
+
+def files(storage):
+    return sorted(path.name for path in storage.parent.iterdir())
+
+
+def test_a_process_is_there_until_it_ends(mine, storage):
+    with Presence(storage) as other:
+        assert not mine.is_gone(other.name) and not other.is_gone(mine.name) and not mine.is_gone(mine.name)
+        mine.sweep()
+        assert len(files(storage)) == 2
+    assert mine.is_gone(other.name) and mine.is_gone("never") and mine.is_gone("host:1234")
+    assert len(files(storage)) == 1
+
+
+def test_a_killed_process_is_gone_at_once(mine, storage):
+    """Its number may be another process's by now, in a container that was started anew even this one's."""
+    killed = subprocess.Popen([sys.executable, "-c", HOLD, storage], stdout=subprocess.PIPE, text=True)
+    name = killed.stdout.readline().strip()
+    assert not mine.is_gone(name)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert mine.is_gone(name)
+    mine.sweep()
+    assert len(files(storage)) == 1
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_of_another_machine_the_age_decides(mine, storage, monkeypatch, locks):
+    """Its locks may not be seen here: without looking at the time every process there would seem to be gone."""
+    if not locks:
+        monkeypatch.setattr(presence, "fcntl", None)
+    other = storage.with_name("search.log.elsewhere.running")
+    other.touch()
+    assert not mine.is_gone("elsewhere")
+    mine.sweep()
+    os.utime(other, (time.time() - STALE_SECONDS - 60,) * 2)
+    assert mine.is_gone("elsewhere")
+    mine.sweep()
+    assert not other.exists() and len(files(storage)) == 1
+
+
+def test_it_says_so_again_and_again(storage, monkeypatch):
+    monkeypatch.setattr(presence, "BEAT_SECONDS", 0.01)
+    with Presence(storage):
+        [path] = storage.parent.iterdir()
+        os.utime(path, (0, 0))
+        for _ in range(500):
+            if path.stat().st_mtime > 0:
+                break
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 0
