@@ -19,7 +19,7 @@ from transformers import TrainerState, TrainingArguments
 from transformers.modelcard import TASK_MAPPING
 
 from hfdistill.report import Comparison
-from hfdistill.report.rendering import markdown_table
+from hfdistill.report.rendering import markdown_table, speed_sentence
 
 #: What `Trainer` logs with an evaluation that says nothing of the student's answers.
 COSTS = ("runtime", "_per_second", "_time")
@@ -195,7 +195,7 @@ def _sections(
 
 
 def _reading(comparison: Comparison) -> str:
-    text = f"Measured on {comparison.rows:,} {comparison.split} rows, once, for one seed; speed on {comparison.device}."
+    text = f"Measured on {comparison.rows:,} {comparison.split} rows, once, for one seed. {speed_sentence(comparison)}"
     if "accuracy" in comparison.models["student"].metrics:
         text += f" One row is {100 / comparison.rows:.2f} points of accuracy."
     if "baseline" in comparison.models:

@@ -58,6 +58,8 @@ def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[s
     for index, (role, model) in enumerate(comparison.models.items()):
         value = model.metrics[metric]
         low, high = model.intervals.get(metric, (value, value))
+        if model.latency_quartiles_ms is not None:
+            speed.hlines(value, *model.latency_quartiles_ms, color=colours[role], linewidth=1)
         for axes, cost in ((speed, model.latency_ms), (size, model.megabytes)):
             # Student, baseline and ONNX weigh the same: a smaller dot leaves the rim of the one below it.
             axes.scatter(cost, value, s=max(150 - 30 * index, 20), color=colours[role], zorder=3, label=role)

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
-from hfdistill.report.rendering import findings
+from hfdistill.report.rendering import findings, speed_sentence
 
 RESULTS = "all_results.json"
 
@@ -110,7 +110,7 @@ def write_report(
         [
             "# What the student keeps, and what it costs",
             comparison.markdown(),
-            f"Speed was measured on: {comparison.device}. Size is that of the weights at the dtype they ran in.",
+            f"{speed_sentence(comparison)} Size is that of the weights at the dtype they ran in.",
             *notes,
             *findings(comparison),
             "## Pictures",

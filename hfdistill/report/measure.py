@@ -24,6 +24,7 @@ from hfdistill.report.cost import (
     throughput,
 )
 from hfdistill.report.figures import Comparison, ModelFigures
+from hfdistill.report.timing import one_network, speed_figures
 
 
 def compare(
@@ -42,7 +43,7 @@ def compare(
     """Measures the models on the same rows: task metrics, agreement, calibration, size and speed.
 
     Speed is measured on the device each model is on, in turns, so that a machine whose speed drifts does not favour
-    one of them.
+    one of them; models that are one network, as student and baseline, are measured once and show one speed.
 
     Args:
         teacher: The teacher; its labels are put into the student's order by name.
@@ -78,16 +79,15 @@ def compare(
     }
     logits["teacher"] = logits["teacher"][:, _order(teacher.config, student.config)]
     answers = Answers(logits, labels, student.config.problem_type, compute_metrics)
-    latency, per_second = latencies_ms(asked), throughput(asked)
+    latency = latencies_ms(asked)
+    speed = speed_figures(latency, throughput(asked))
     figures = {
         role: ModelFigures(
             **answers.figures(role),
             **vars(_size(one.model, asked["student"].model)),
             megaflops=megaflops(one),
             peak_megabytes=peak_megabytes(one),
-            latency_ms=latency[role][0],
-            latency_p95_ms=latency[role][1],
-            examples_per_second=per_second[role],
+            **speed[role],
         )
         for role, one in asked.items()
     }
@@ -101,6 +101,7 @@ def compare(
         **answers.differences(names, [len(row["input_ids"]) for row in asked["student"].rows]),
         disagreements=answers.disagreements(names, _texts(dataset, text_columns)),
         label_names=names,
+        one_network=one_network(latency),
     )
 
 

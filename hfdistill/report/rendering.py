@@ -40,10 +40,26 @@ def model_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
         row("peak memory, batch 32", lambda model: model.peak_megabytes, "{:.1f} MB"),
         row("operations, one text", lambda model: model.megaflops, "{:,.0f} MFLOPs"),
         row("latency, one text", lambda model: model.latency_ms, "{:.2f} ms"),
+        spread_row([model.latency_quartiles_ms for model in models], ".2f", " ms"),
         row("  95th percentile", lambda model: model.latency_p95_ms, "{:.2f} ms"),
         row(f"throughput, batch {THROUGHPUT_BATCH}", lambda model: model.examples_per_second, "{:,.0f}/s"),
+        spread_row([model.examples_per_second_quartiles for model in models], ",.0f", "/s"),
     ]
     return [cells for cells in rows if any(cells[1:])]
+
+
+def spread_row(quartiles: Sequence[tuple[float, float] | None], shape: str, unit: str) -> list[str]:
+    """Between which values half of what was measured of each model lies."""
+    return [
+        "  half of them",
+        *("" if one is None else f"{one[0]:{shape}} to {one[1]:{shape}}{unit}" for one in quartiles),
+    ]
+
+
+def speed_sentence(comparison: Comparison) -> str:
+    """What speed was measured on and how."""
+    once = "".join(f" As one network were measured: {', '.join(names)}." for names in comparison.one_network)
+    return f"Speed was measured on {comparison.device}, the models in turns after a warm-up; medians are told.{once}"
 
 
 def text_table(header: list[str], rows: list[list[str]]) -> str:
