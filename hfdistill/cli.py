@@ -12,7 +12,7 @@ from datasets import Dataset
 from hfdistill.classifiers import load_classifier
 from hfdistill.command_line import plain_errors
 from hfdistill.data import TextClassificationData, labelled_texts, plain_texts
-from hfdistill.export import FILES, check_export, export_onnx
+from hfdistill.export import FILES, ExportError, check_export, export_onnx
 from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, model_card, teacher_licence
@@ -92,9 +92,15 @@ def _export(options: argparse.Namespace) -> None:
     elif not folder.is_dir():
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
     texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
-    exported = export_onnx(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
+    broken = None
+    try:
+        exported = export_onnx(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
+    except ExportError as error:
+        exported, broken = error.exported, error
     for name, one in exported.items():
-        print(f"{name}: {one.path}, {one.path.stat().st_size / 1e6:.1f} MB")  # noqa: T201
+        print(f"{name}: {one.path}, {one.path.stat().st_size / 1e6:.1f} MB; {one.parity}")  # noqa: T201
+    if broken:
+        raise broken
 
 
 def _soft_targets(options: argparse.Namespace) -> None:

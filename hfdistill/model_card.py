@@ -19,7 +19,8 @@ from transformers import TrainerState, TrainingArguments
 from transformers.modelcard import TASK_MAPPING
 
 from hfdistill.report import Comparison
-from hfdistill.report.rendering import markdown_table, speed_sentence
+from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
+from hfdistill.report.rendering import speed_sentence
 
 #: What `Trainer` logs with an evaluation that says nothing of the student's answers.
 COSTS = ("runtime", "_per_second", "_time")
@@ -83,12 +84,18 @@ def teacher_licence(name: str) -> str | None:
 
 
 def measured_emissions(folder: str | os.PathLike[str]) -> float | None:
-    """The CO₂ equivalents in grams that codecarbon (`--report_to codecarbon`) wrote into a run's folder, if it did."""
+    """The CO₂ equivalents in grams that codecarbon (`--report_to codecarbon`) wrote into a run's folder, if it did.
+
+    `None` where the file is not as codecarbon writes it.
+    """
     path = Path(folder) / "emissions.csv"
     if not path.is_file():
         return None
     with path.open(encoding="utf-8", newline="") as file:
-        return 1000 * sum(float(row["emissions"]) for row in csv.DictReader(file))
+        try:
+            return 1000 * sum(float(row["emissions"]) for row in csv.DictReader(file))
+        except (KeyError, TypeError, ValueError):
+            return None
 
 
 def task_of(model: object) -> str | None:
@@ -142,16 +149,16 @@ def model_card(
     base_model, tasks = _base_model(facts), _listed(facts.task)
     data = ModelCardData(
         language=_listed(facts.language) or None,
-        license=facts.licence,
+        license=one_line(facts.licence) if facts.licence else None,
         library_name="transformers",
         pipeline_tag=tasks[0] if tasks else None,
         tags=list(dict.fromkeys(["distillation", "hfdistill", *_listed(facts.tags), *tasks[1:]])),
         base_model=base_model,
         base_model_relation="finetune" if base_model else None,
         datasets=_dataset_tags(facts) or None,
-        model_name=name,
+        model_name=one_line(name),
         eval_results=_eval_results(facts),
-        metrics=list(facts.comparison.models["student"].metrics) if facts.comparison else None,
+        metrics=list(map(one_line, facts.comparison.models["student"].metrics)) if facts.comparison else None,
         **_emissions(facts),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(_sections(name, terms, training, facts)) + "\n")
@@ -171,7 +178,7 @@ def _sections(
     name: str, terms: Sequence[Mapping[str, Any]], training: Mapping[str, Any], facts: CardFacts
 ) -> list[str]:
     sections = [
-        f"# {name}",
+        f"# {escaped(name)}",
         f"A student distilled from {_quoted(facts.teacher)}{_on_dataset(facts)}. It is a plain transformers model and "
         "loads without any other package.",
     ]
@@ -185,17 +192,18 @@ def _sections(
     if terms:
         sections += ["## Objective", f"`{FORMULA}`", _terms_table(terms)]
     if training:
-        arguments = "\n".join(f"| {key} | {_short(value)} |" for key, value in training.items())
-        sections += ["## Training", _rows_sentence(facts), f"| argument | value |\n|---|---|\n{arguments}"]
+        rows = [[argument, str(_short(value))] for argument, value in training.items()]
+        sections += ["## Training", _rows_sentence(facts), markdown_table(["argument", "value"], rows, align="---")]
     if facts.command:
-        sections += ["## Reproduce", f"```bash\n{_shown_command(facts.command)}\n```"]
+        sections += ["## Reproduce", code_block(_shown_command(facts.command), "bash")]
     packages = ("hfdistill", "transformers", "torch", "datasets", "accelerate")
     sections.append("Versions: " + ", ".join(f"{package} {version(package)}" for package in packages) + ".")
     return [section for section in sections if section]
 
 
 def _reading(comparison: Comparison) -> str:
-    text = f"Measured on {comparison.rows:,} {comparison.split} rows, once, for one seed. {speed_sentence(comparison)}"
+    text = f"Measured on {comparison.rows:,} {escaped(comparison.split)} rows, once, for one seed."
+    text += f" {speed_sentence(comparison)}"
     if "accuracy" in comparison.models["student"].metrics:
         text += f" One row is {100 / comparison.rows:.2f} points of accuracy."
     if "baseline" in comparison.models:
@@ -218,7 +226,7 @@ def _limits(facts: CardFacts) -> str:
     if facts.comparison is None:
         measured = "The figures are the student's alone" if facts.evaluation else "Nothing was measured yet"
         return f"{text}{measured}: compare it with its teacher on texts of your own before you use it."
-    datasets = ", ".join(map(_shown, _listed(facts.dataset))) or "one dataset"
+    datasets = escaped(", ".join(map(_shown, _listed(facts.dataset)))) or "one dataset"
     return text + (
         f"The figures are of {datasets} alone; texts of another kind, length or language were not tried. "
         "On rare classes and long texts a small model tends to lose more than the mean says."
@@ -233,12 +241,12 @@ def _emissions(facts: CardFacts) -> dict[str, Any]:
 
 
 def _terms_table(terms: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| term | weight | settings | from |", "|---|---|---|---|"]
+    rows = []
     for term in terms:
         settings = {key: value for key, value in term.items() if key not in ("name", "weight", "term", "citation")}
         listed = ", ".join(f"{key} = {_short(value)}" for key, value in settings.items())
-        lines.append(f"| {term['name']} | {_short(term['weight'])} | {listed} | {term['citation']} |")
-    return "\n".join(lines)
+        rows.append([str(term["name"]), str(_short(term["weight"])), listed, link(str(term["citation"]))])
+    return markdown_table(["term", "weight", "settings", "from"], rows, align="---")
 
 
 def _rows_sentence(facts: CardFacts) -> str:
@@ -251,14 +259,14 @@ def _rows_sentence(facts: CardFacts) -> str:
 def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
     if facts.comparison is None:
         return None
-    name = ", ".join(map(_shown, _listed(facts.dataset))) or "a dataset"
+    name = one_line(", ".join(map(_shown, _listed(facts.dataset)))) or "a dataset"
     return [
         EvalResult(
             task_type=next(iter(_listed(facts.task)), "other"),
             dataset_type=next(iter(_dataset_tags(facts)), name),
             dataset_name=name,
-            dataset_split=facts.comparison.split,
-            metric_type=metric,
+            dataset_split=one_line(facts.comparison.split),
+            metric_type=one_line(metric),
             metric_value=round(value, 4),
         )
         for metric, value in facts.comparison.models["student"].metrics.items()
@@ -286,12 +294,12 @@ def _on_dataset(facts: CardFacts) -> str:
 
 
 def _listed(given: str | Sequence[str] | None) -> list[str]:
-    """One or several, without the empty."""
-    return [one for one in ([given] if isinstance(given, str) else given or ()) if one]
+    """One or several, each in one line, without the empty."""
+    return [line for one in ([given] if isinstance(given, str) else given or ()) if (line := one_line(one))]
 
 
 def _quoted(names: str | Sequence[str]) -> str:
-    return ", ".join(f"`{_shown(name)}`" for name in _listed(names))
+    return ", ".join(code(_shown(name)) for name in _listed(names))
 
 
 def _may_be_on_hub(name: str) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hfdistill.report.markdown import markdown_table
 from hfdistill.report.quality import Calibration, PairedTest, Slice
-from hfdistill.report.rendering import markdown_table, model_rows, text_table
+from hfdistill.report.rendering import model_rows, text_table
 
 TRAINED_ROLES = ("teacher", "student", "baseline")
 
@@ -83,6 +84,7 @@ class Comparison:
         confusion: How often the teacher decides for a class (row) and the student for another (column).
         label_names: The names of the classes, in the order of `confusion`.
         one_network: Which models have the same speed, for they are one network, which was measured once.
+        not_measured: Sentences in Markdown on what could not be measured.
     """
 
     models: dict[str, ModelFigures]
@@ -96,6 +98,7 @@ class Comparison:
     confusion: np.ndarray | None = None
     label_names: list[str] = field(default_factory=list)
     one_network: Sequence[Sequence[str]] = ()
+    not_measured: Sequence[str] = ()
 
     @property
     def speedup(self) -> float:

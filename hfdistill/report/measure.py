@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hfdistill.inference import Classifier, predict_logits, token_rows
 from hfdistill.label_spaces import label_names, label_order
 from hfdistill.onnx_model import OnnxModel
 from hfdistill.report.answers import Answers
+from hfdistill.report.attempts import Attempts
 from hfdistill.report.cost import (
     Asked,
     Size,
@@ -79,29 +81,35 @@ def compare(
     }
     logits["teacher"] = logits["teacher"][:, _order(teacher.config, student.config)]
     answers = Answers(logits, labels, student.config.problem_type, compute_metrics)
+    attempt = Attempts()
     latency = latencies_ms(asked)
     speed = speed_figures(latency, throughput(asked))
     figures = {
         role: ModelFigures(
             **answers.figures(role),
             **vars(_size(one.model, asked["student"].model)),
-            megaflops=megaflops(one),
-            peak_megabytes=peak_megabytes(one),
+            megaflops=attempt(f"the operations of {role}", partial(megaflops, one)),
+            peak_megabytes=attempt(f"the peak memory of {role}", partial(peak_megabytes, one)),
             **speed[role],
         )
         for role, one in asked.items()
     }
     id2label: Any = student.config.id2label
     names = [str(id2label[index]) for index in sorted(id2label)]
+    lengths = [len(row["input_ids"]) for row in asked["student"].rows]
     return Comparison(
         figures,
         len(labels),
         split,
         device_name(student.device),
-        **answers.differences(names, [len(row["input_ids"]) for row in asked["student"].rows]),
-        disagreements=answers.disagreements(names, _texts(dataset, text_columns)),
+        **(attempt("what differs by class and length", lambda: answers.differences(names, lengths)) or {}),
+        disagreements=attempt(
+            "examples of disagreements", lambda: answers.disagreements(names, _texts(dataset, text_columns))
+        )
+        or [],
         label_names=names,
         one_network=one_network(latency),
+        not_measured=attempt.notes,
     )
 
 

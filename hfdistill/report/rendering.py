@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hfdistill.report.attempts import Attempts
 from hfdistill.report.cost import THROUGHPUT_BATCH
+from hfdistill.report.markdown import escaped, markdown_table
 from hfdistill.report.quality import Slice
 
 if TYPE_CHECKING:
@@ -58,8 +61,9 @@ def spread_row(quartiles: Sequence[tuple[float, float] | None], shape: str, unit
 
 def speed_sentence(comparison: Comparison) -> str:
     """What speed was measured on and how."""
-    once = "".join(f" As one network were measured: {', '.join(names)}." for names in comparison.one_network)
-    return f"Speed was measured on {comparison.device}, the models in turns after a warm-up; medians are told.{once}"
+    once = "".join(f" As one network were measured: {escaped(', '.join(names))}." for names in comparison.one_network)
+    device = escaped(comparison.device)
+    return f"Speed was measured on {device}, the models in turns after a warm-up; medians are told.{once}"
 
 
 def text_table(header: list[str], rows: list[list[str]]) -> str:
@@ -69,20 +73,22 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([_aligned(header, widths), line, *(_aligned(row, widths) for row in rows)])
 
 
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """The same as a Markdown table."""
-    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
-    return "\n".join("| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines)
+def findings(comparison: Comparison, attempt: Attempts | None = None) -> list[str]:
+    """What the table does not show, as paragraphs of Markdown: the paired test, where the models differ, examples.
 
-
-def findings(comparison: Comparison) -> list[str]:
-    """What the table does not show, as paragraphs of Markdown: the paired test, where the models differ, examples."""
-    parts = [_paired_sentence(comparison)]
+    Args:
+        comparison: The measured models.
+        attempt: Where a section that fails is noted.
+    """
+    attempt = attempt or Attempts()
+    parts = [attempt("the paired test", partial(_paired_sentence, comparison))]
     for title, slices in (("By class", comparison.classes), ("By length", comparison.lengths)):
-        if slices:
-            parts += [f"## {title}", _slices_table(title, slices)]
-    if comparison.disagreements:
-        parts += ["## Where teacher and student differ most", _examples(comparison.disagreements)]
+        if slices and (table := attempt(f"the section “{title}”", partial(_slices_table, title, slices))):
+            parts += [f"## {title}", table]
+    title = "Where teacher and student differ most"
+    examples = comparison.disagreements
+    if examples and (table := attempt(f"the section “{title}”", partial(_examples, examples))):
+        parts += [f"## {title}", table]
     return [part for part in parts if part]
 
 
@@ -105,19 +111,12 @@ def _slices_table(title: str, slices: Sequence[Slice]) -> str:
 
 def _examples(disagreements: Sequence[Disagreement]) -> str:
     roles = list(disagreements[0].answers)
-    header = ["| text | " + " | ".join(roles) + " |", "|---" * (1 + len(roles)) + "|"]
-    lines = [
-        f"| {_cell(one.text)} | " + " | ".join(_cell(one.answers[role]) for role in roles) + " |"
-        for one in disagreements
-    ]
-    return "\n".join([*header, *lines])
+    rows = [[_short(one.text), *(_short(one.answers[role]) for role in roles)] for one in disagreements]
+    return markdown_table(["text", *roles], rows, align="---")
 
 
-def _cell(text: str) -> str:
-    """A text that cannot end its cell, its row or become markup."""
-    short = text if len(text) <= EXAMPLE_LENGTH else text[:EXAMPLE_LENGTH] + "…"
-    escaped = "".join("\\" + letter if letter in "\\|`*_[]<>" else letter for letter in short)
-    return " ".join(escaped.split())
+def _short(text: str) -> str:
+    return text if len(text) <= EXAMPLE_LENGTH else text[:EXAMPLE_LENGTH] + "…"
 
 
 def _interval(model: ModelFigures, metric: str) -> str:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hfdistill.report import Comparison, ModelFigures, device_name, size_of
 from hfdistill.report.cost import Size
 from hfdistill.report.figures import quartile_figures
+from hfdistill.report.markdown import escaped, markdown_table
 from hfdistill.report.rendering import spread_row
 from hfdistill.report.timing import Job, Timings, interleaved, one_network, shape_of, speed_figures
 from hfdistill.translation.ctranslate2_model import CTranslate2Model
@@ -72,16 +73,23 @@ def translate_batch(
 ) -> list[str]:
     """The translations of texts that go through the model together, as in `translate`."""
     translator: Any = model.eval()
-    # Padding on the left would shift the texts' positions, each by what else is in the batch.
-    inputs = processing_class(
-        list(texts), padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
-    ).to(model.device)
+    inputs = read_sources(model, processing_class, texts, max_length)
     # A model's own `max_new_tokens` would come before `max_length`.
     settings: dict[str, Any] = {} if isinstance(model, CTranslate2Model) else {"max_new_tokens": None}
     with torch.inference_mode():
         tokens = translator.generate(**inputs, num_beams=num_beams, do_sample=False, max_length=max_length, **settings)
     decoded = processing_class.batch_decode(tokens, skip_special_tokens=True)
     return [text.strip() for text in decoded]
+
+
+def read_sources(
+    model: Translator, processing_class: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+) -> Any:
+    """What a model reads of a batch of source texts, on its device."""
+    # Padding on the left would shift the texts' positions, each by what else is in the batch.
+    return processing_class(
+        list(texts), padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
+    ).to(model.device)
 
 
 @dataclass(frozen=True)
@@ -299,10 +307,10 @@ def write_translations(folder: str | os.PathLike[str], comparison: TranslationCo
     report = Path(folder) / "report"
     report.mkdir(parents=True, exist_ok=True)
     step = max(1, comparison.rows // count)
-    pages = ["# Translations side by side", f"One in {step} of {comparison.rows:,} {comparison.split} rows."]
+    pages = ["# Translations side by side", f"One in {step} of {comparison.rows:,} {escaped(comparison.split)} rows."]
     for row in range(0, comparison.rows, step)[:count]:
-        lines = [f"| {role} | {_cell(texts[row])} |" for role, texts in comparison.texts.items()]
-        pages.append("\n".join([f"| {row + 1} | |", "|---|---|", *lines]))
+        lines = [[role, texts[row]] for role, texts in comparison.texts.items()]
+        pages.append(markdown_table([f"{row + 1}", ""], lines, align="---"))
     (report / "translations.md").write_text("\n\n".join(pages) + "\n", encoding="utf-8")
     for role, texts in comparison.texts.items():
         _write_lines(Path(folder) / "_translations" / f"{role}.txt", texts)
@@ -314,7 +322,3 @@ def write_translations(folder: str | os.PathLike[str], comparison: TranslationCo
 def _write_lines(path: Path, texts: Sequence[str]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(f"{' '.join(text.splitlines())}\n" for text in texts), encoding="utf-8")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
