@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -20,6 +20,7 @@ from transformers.modelcard import TASK_MAPPING
 
 from hfdistill.report import Comparison
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
+from hfdistill.report.places import without_places
 from hfdistill.report.rendering import speed_sentence
 
 #: What `Trainer` logs with an evaluation that says nothing of the student's answers.
@@ -331,11 +332,5 @@ def _shown_command(words: Sequence[str]) -> str:
         if name.endswith(("hub_model_id", "hub-model-id")):
             value = value.rpartition("/")[2]
         if not name.endswith("token"):
-            shown.append(option + equals + _shown_path(value))
+            shown.append(option + equals + without_places(value))
     return shlex.join(shown)
-
-
-def _shown_path(value: str) -> str:
-    """The last part of a path that leads out of the working folder; anything else as it is."""
-    leads_out = value.startswith(("/", "~")) or ".." in Path(value).parts or PureWindowsPath(value).is_absolute()
-    return PureWindowsPath(value).name if leads_out else value
