@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -68,8 +69,19 @@ def clear_state(folder: str | os.PathLike[str]) -> None:
             _replace(path, json.dumps(state, indent=2, sort_keys=True) + "\n")
 
 
+def clear_names(folder: str | os.PathLike[str], names: Sequence[str]) -> None:
+    """The last part of each name that is a path, in the adapter configs and the card of a saved model."""
+    paths = {name: short for name in names if (short := without_places(name)) != name}
+    for path in [*Path(folder).glob("README.md"), *Path(folder).rglob("adapter_config.json")] if paths else ():
+        text = path.read_text(encoding="utf-8")
+        for name, short in paths.items():
+            text = text.replace(json.dumps(name), json.dumps(short)).replace(name, short)
+        _replace(path, text)
+
+
 def _last_part(path: str) -> str:
-    return PureWindowsPath(path).name
+    # That of somebody's home is their name.
+    return "~" if Path(path) == Path.home() else PureWindowsPath(path).name
 
 
 def _replace(path: Path, text: str) -> None:

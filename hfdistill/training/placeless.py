@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from transformers import Trainer, TrainerState
 
-from hfdistill.report.places import clear_emissions, clear_state, without_places
+from hfdistill.report.places import clear_emissions, clear_names, clear_state
 
 
 class PlacelessTrainer(Trainer):
@@ -45,8 +43,9 @@ class PlacelessTrainer(Trainer):
         return super().push_to_hub(*args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        with _names_without_places(self.accelerator.unwrap_model(self.model)):
-            super()._save(output_dir, state_dict)
+        super()._save(output_dir, state_dict)
+        # `peft` writes the base's path into the adapter's config and card, and needs it until then.
+        clear_names(output_dir or str(self.args.output_dir), _adapted(self.accelerator.unwrap_model(self.model)))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
@@ -63,19 +62,8 @@ class PlacelessTrainer(Trainer):
                 clear_state(checkpoint)
 
 
-@contextmanager
-def _names_without_places(model: Any) -> Iterator[None]:
-    """While it is saved, a model and its adapters are called by the last part of the path that they came from."""
+def _adapted(model: Any) -> list[str]:
+    """By which name or path a model's adapters know the model that they are for."""
     adapters = getattr(model, "peft_config", None)
-    called = [(one, "base_model_name_or_path") for one in adapters.values()] if isinstance(adapters, dict) else []
-    called += [(model.config, "name_or_path")] if hasattr(getattr(model, "config", None), "name_or_path") else []
-    names = [getattr(one, name) for one, name in called]
-    try:
-        for (one, name), whole in zip(called, names, strict=True):
-            if isinstance(whole, str):
-                setattr(one, name, without_places(whole))
-        yield
-    finally:
-        for (one, name), whole in zip(called, names, strict=True):
-            if isinstance(whole, str):
-                setattr(one, name, whole)
+    bases = [one.base_model_name_or_path for one in adapters.values()] if isinstance(adapters, dict) else []
+    return [base for base in {*bases, getattr(getattr(model, "config", None), "name_or_path", None)} if base]

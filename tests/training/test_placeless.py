@@ -88,7 +88,9 @@ def test_a_path_with_blanks_within_a_text(monkeypatch):
 
 
 def test_arguments_are_pickled_without_places_and_copied_with_them(house):
-    args = DistillationTrainingArguments(str(house / "out"), report_to="none", run_name=str(house), temperature=3.0)
+    args = DistillationTrainingArguments(
+        str(house / "out"), report_to="none", run_name=str(house / "run"), temperature=3.0
+    )
     loaded = pickle.loads(pickle.dumps(args))
     assert not tells(pickle.dumps(args), USER) and loaded.output_dir == "out" and loaded.temperature == 3.0
     assert copy.deepcopy(args).output_dir == copy.copy(args).output_dir == str(house / "out")
@@ -154,7 +156,7 @@ def classification(house):
     """A teacher and texts in a home, and the words that name them."""
     names = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
     tokenizer = make_tokenizer()
-    model = make_model(1, vocab_size=120, max_position_embeddings=64, **names)
+    model = make_model(1, num_labels=2, vocab_size=120, max_position_embeddings=64, **names)
     for part in (model, tokenizer):
         part.save_pretrained(house / "teacher")
     lines = ["sentence,label", *(f"{text},{('bad', 'good')[len(text) % 2]}" for text in TEXTS)]
