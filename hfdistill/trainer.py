@@ -350,7 +350,7 @@ class DistillationTrainer(ObjectiveTrainer):
         told: dict[str, Any] = {"language": language, "licence": license, "tags": tags, "base_model": finetuned_from}
         told |= {"task": tasks, "dataset_tags": dataset_tags, "dataset": dataset, "dataset_args": dataset_args}
         facts = self.card_facts or self._known_facts()
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        model = self._saved_model
         location = self.hub_model_id or Path(str(self.args.output_dir)).name
         facts = dataclasses.replace(facts, form=saved_form(model), location=location)
         told["evaluation"] = facts.evaluation or evaluation_of(self.state, self.args.load_best_model_at_end)
@@ -360,9 +360,14 @@ class DistillationTrainer(ObjectiveTrainer):
         card = model_card(name, self.stages.describe(), told_arguments(self.args, dtype), facts)
         card.save(Path(str(self.args.output_dir)) / "README.md")
 
+    @property
+    def _saved_model(self) -> nn.Module:
+        """What `save_model` leaves in the folder, without what is around it in training."""
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+
     def _known_facts(self) -> CardFacts:
         names = [member.name for member in self.teacher.members if member.name] if self.teacher else []
-        task = task_of(self.accelerator.unwrap_model(self.model))
+        task = task_of(self._saved_model)
         taught = any(objective.needs_teacher for objective in self.stages.objectives)
         return CardFacts(teacher=names or ("a teacher" if taught else ""), dataset="", task=task)
 
