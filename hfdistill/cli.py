@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
+from transformers import PreTrainedModel
 
 from hfdistill.classifiers import load_classifier
 from hfdistill.command_line import plain_errors
 from hfdistill.data import TextClassificationData, labelled_texts, plain_texts, read_class_names
-from hfdistill.export import FILES, check_export, export_onnx
+from hfdistill.export import FILES, ExportError, check_export, export_onnx
 from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, model_card, teacher_licence
 from hfdistill.models.labels import name_classes, names_of
 from hfdistill.report import Comparison, compare
+from hfdistill.report.saved_form import saved_form
 from hfdistill.run_folder import write_report
 from hfdistill.soft_targets import soft_targets
 
@@ -100,9 +102,15 @@ def _export(options: argparse.Namespace) -> None:
         tokenizer.save_pretrained(folder)
     elif not folder.is_dir():
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
-    exported = export_onnx(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
+    broken = None
+    try:
+        exported = export_onnx(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
+    except ExportError as error:
+        exported, broken = error.exported, error
     for name, one in exported.items():
-        print(f"{name}: {one.path}, {one.path.stat().st_size / 1e6:.1f} MB")  # noqa: T201
+        print(f"{name}: {one.path}, {one.path.stat().st_size / 1e6:.1f} MB; {one.parity}")  # noqa: T201
+    if broken:
+        raise broken
 
 
 def _soft_targets(options: argparse.Namespace) -> None:
@@ -116,19 +124,21 @@ def _soft_targets(options: argparse.Namespace) -> None:
 
 
 def _card(options: argparse.Namespace) -> None:
-    comparison, data = _compared(options)
+    comparison, student = _compared(options)
     folder = Path(options.student)
     facts = CardFacts(
         teacher=options.teacher,
         dataset=options.dataset_name or options.file,
         comparison=comparison,
         licence=teacher_licence(options.teacher),
+        form=saved_form(student),
     )
     model_card(folder.resolve().name, [], {}, facts).save(folder / "README.md")
     print(f"{folder / 'README.md'}\n\n{comparison.table()}")  # noqa: T201
 
 
-def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, TextClassificationData]:
+def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, PreTrainedModel]:
+    """The comparison, and the student that was compared."""
     tokenizer, student = load_classifier(options.student, options.trust_remote_code)
     teacher_tokenizer, teacher = load_classifier(options.teacher, options.trust_remote_code)
     class_names = read_class_names(options.class_names, options.file)
@@ -153,7 +163,7 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
         baseline=load_classifier(baseline, options.trust_remote_code)[1] if baseline else None,
         text_columns=data.text_columns,
     )
-    return comparison, data
+    return comparison, student
 
 
 def _rows(data: TextClassificationData) -> Dataset:

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -19,7 +19,10 @@ from transformers import TrainerState, TrainingArguments
 from transformers.modelcard import TASK_MAPPING
 
 from hfdistill.report import Comparison
-from hfdistill.report.rendering import markdown_table
+from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
+from hfdistill.report.places import without_places
+from hfdistill.report.rendering import speed_sentence
+from hfdistill.report.saved_form import SavedForm, loading_code
 
 #: What `Trainer` logs with an evaluation that says nothing of the student's answers.
 COSTS = ("runtime", "_per_second", "_time")
@@ -31,8 +34,8 @@ class CardFacts:
     """What a card says beside what the trainer knows.
 
     Args:
-        teacher: The teacher's name on the Hub, or a word for it; of several, each. A local path is never printed: its
-            last part is.
+        teacher: The teacher's name on the Hub, or a word for it; of several, each; empty where there was none. A local
+            path is never printed: its last part is.
         dataset: The dataset's name on the Hub, or a word for it; likewise. Empty when it is not known.
         comparison: The measured models.
         command: The words of the command that was run. Local paths are shortened to their last part, and a token is
@@ -49,6 +52,8 @@ class CardFacts:
         dataset_args: Which part of the dataset it was, such as its configuration.
         language: The language of the texts, or several.
         tags: More tags for the Hub.
+        form: What the saved student is.
+        location: Where it is loaded from: its repository or folder; by default its name.
     """
 
     teacher: str | Sequence[str]
@@ -67,6 +72,8 @@ class CardFacts:
     dataset_args: str | Sequence[str] = ()
     language: str | Sequence[str] | None = None
     tags: str | Sequence[str] = ()
+    form: SavedForm = SavedForm()
+    location: str = ""
 
 
 def teacher_licence(name: str) -> str | None:
@@ -83,12 +90,18 @@ def teacher_licence(name: str) -> str | None:
 
 
 def measured_emissions(folder: str | os.PathLike[str]) -> float | None:
-    """The CO₂ equivalents in grams that codecarbon (`--report_to codecarbon`) wrote into a run's folder, if it did."""
+    """The CO₂ equivalents in grams that codecarbon (`--report_to codecarbon`) wrote into a run's folder, if it did.
+
+    `None` where the file is not as codecarbon writes it.
+    """
     path = Path(folder) / "emissions.csv"
     if not path.is_file():
         return None
     with path.open(encoding="utf-8", newline="") as file:
-        return 1000 * sum(float(row["emissions"]) for row in csv.DictReader(file))
+        try:
+            return 1000 * sum(float(row["emissions"]) for row in csv.DictReader(file))
+        except (KeyError, TypeError, ValueError):
+            return None
 
 
 def task_of(model: object) -> str | None:
@@ -142,26 +155,33 @@ def model_card(
     base_model, tasks = _base_model(facts), _listed(facts.task)
     data = ModelCardData(
         language=_listed(facts.language) or None,
-        license=facts.licence,
-        library_name="transformers",
+        license=one_line(facts.licence) if facts.licence else None,
+        library_name=facts.form.library,
         pipeline_tag=tasks[0] if tasks else None,
-        tags=list(dict.fromkeys(["distillation", "hfdistill", *_listed(facts.tags), *tasks[1:]])),
+        tags=list(dict.fromkeys(["distillation", "hfdistill", *facts.form.tags, *_listed(facts.tags), *tasks[1:]])),
         base_model=base_model,
-        base_model_relation="finetune" if base_model else None,
+        base_model_relation=("finetune" if facts.form.base is None else "adapter") if base_model else None,
         datasets=_dataset_tags(facts) or None,
-        model_name=name,
+        model_name=one_line(name),
         eval_results=_eval_results(facts),
-        metrics=list(facts.comparison.models["student"].metrics) if facts.comparison else None,
+        metrics=list(map(one_line, facts.comparison.models["student"].metrics)) if facts.comparison else None,
         **_emissions(facts),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(_sections(name, terms, training, facts)) + "\n")
 
 
-def told_arguments(args: TrainingArguments) -> dict[str, Any]:
-    """The arguments that a reader needs to train the same student again."""
+def told_arguments(args: TrainingArguments, dtype: str = "float32") -> dict[str, Any]:
+    """The arguments that a reader needs to train the same student again.
+
+    Args:
+        args: The arguments.
+        dtype: Of the student's weights.
+    """
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    names = ("learning_rate", "num_train_epochs", "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "seed")
-    precision = next((name for name in ("bf16", "fp16") if getattr(args, name)), "float32")
+    # A number of steps goes before that of epochs, and stages bring lengths of their own.
+    length = [] if getattr(args, "stages", None) else ["max_steps" if args.max_steps > 0 else "num_train_epochs"]
+    names = ("learning_rate", *length, "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "seed")
+    precision = next((name for name in ("bf16", "fp16") if getattr(args, name)), dtype)
     told = {name: getattr(args, name) for name in names}
     told = {name: getattr(value, "value", value) for name, value in told.items()}
     return {**told, "examples a step": batch, "precision": precision}
@@ -171,9 +191,9 @@ def _sections(
     name: str, terms: Sequence[Mapping[str, Any]], training: Mapping[str, Any], facts: CardFacts
 ) -> list[str]:
     sections = [
-        f"# {name}",
-        f"A student distilled from {_quoted(facts.teacher)}{_on_dataset(facts)}. It is a plain transformers model and "
-        "loads without any other package.",
+        f"# {escaped(name)}",
+        f"{_origin(facts)}{_on_dataset(facts)}. {facts.form.sentence}",
+        loading_code(facts.form, facts.location or name),
     ]
     if facts.comparison is not None:
         sections += ["## What was lost", facts.comparison.markdown(), _reading(facts.comparison)]
@@ -185,17 +205,22 @@ def _sections(
     if terms:
         sections += ["## Objective", f"`{FORMULA}`", _terms_table(terms)]
     if training:
-        arguments = "\n".join(f"| {key} | {_short(value)} |" for key, value in training.items())
-        sections += ["## Training", _rows_sentence(facts), f"| argument | value |\n|---|---|\n{arguments}"]
+        rows = [[argument, str(_short(value))] for argument, value in training.items()]
+        sections += ["## Training", _rows_sentence(facts), markdown_table(["argument", "value"], rows, align="---")]
     if facts.command:
-        sections += ["## Reproduce", f"```bash\n{_shown_command(facts.command)}\n```"]
+        sections += ["## Reproduce", code_block(_shown_command(facts.command), "bash")]
     packages = ("hfdistill", "transformers", "torch", "datasets", "accelerate")
     sections.append("Versions: " + ", ".join(f"{package} {version(package)}" for package in packages) + ".")
     return [section for section in sections if section]
 
 
+def _origin(facts: CardFacts) -> str:
+    return f"A student distilled from {_quoted(facts.teacher)}" if _listed(facts.teacher) else "Trained on labels alone"
+
+
 def _reading(comparison: Comparison) -> str:
-    text = f"Measured on {comparison.rows:,} {comparison.split} rows, once, for one seed; speed on {comparison.device}."
+    text = f"Measured on {comparison.rows:,} {escaped(comparison.split)} rows, once, for one seed."
+    text += f" {speed_sentence(comparison)}"
     if "accuracy" in comparison.models["student"].metrics:
         text += f" One row is {100 / comparison.rows:.2f} points of accuracy."
     if "baseline" in comparison.models:
@@ -214,11 +239,13 @@ def _limits(facts: CardFacts) -> str:
     text = (
         "The student learnt from its teacher's answers, the wrong and the unfair ones included: what the teacher's "
         "card warns of holds here too. "
+        if _listed(facts.teacher)
+        else ""
     )
     if facts.comparison is None:
         measured = "The figures are the student's alone" if facts.evaluation else "Nothing was measured yet"
-        return f"{text}{measured}: compare it with its teacher on texts of your own before you use it."
-    datasets = ", ".join(map(_shown, _listed(facts.dataset))) or "one dataset"
+        return f"{text}{measured}: compare it on texts of your own before you use it."
+    datasets = escaped(", ".join(map(_shown, _listed(facts.dataset)))) or "one dataset"
     return text + (
         f"The figures are of {datasets} alone; texts of another kind, length or language were not tried. "
         "On rare classes and long texts a small model tends to lose more than the mean says."
@@ -233,12 +260,12 @@ def _emissions(facts: CardFacts) -> dict[str, Any]:
 
 
 def _terms_table(terms: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| term | weight | settings | from |", "|---|---|---|---|"]
+    rows = []
     for term in terms:
         settings = {key: value for key, value in term.items() if key not in ("name", "weight", "term", "citation")}
         listed = ", ".join(f"{key} = {_short(value)}" for key, value in settings.items())
-        lines.append(f"| {term['name']} | {_short(term['weight'])} | {listed} | {term['citation']} |")
-    return "\n".join(lines)
+        rows.append([str(term["name"]), str(_short(term["weight"])), listed, link(str(term["citation"]))])
+    return markdown_table(["term", "weight", "settings", "from"], rows, align="---")
 
 
 def _rows_sentence(facts: CardFacts) -> str:
@@ -251,14 +278,14 @@ def _rows_sentence(facts: CardFacts) -> str:
 def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
     if facts.comparison is None:
         return None
-    name = ", ".join(map(_shown, _listed(facts.dataset))) or "a dataset"
+    name = one_line(", ".join(map(_shown, _listed(facts.dataset)))) or "a dataset"
     return [
         EvalResult(
             task_type=next(iter(_listed(facts.task)), "other"),
             dataset_type=next(iter(_dataset_tags(facts)), name),
             dataset_name=name,
-            dataset_split=facts.comparison.split,
-            metric_type=metric,
+            dataset_split=one_line(facts.comparison.split),
+            metric_type=one_line(metric),
             metric_value=round(value, 4),
         )
         for metric, value in facts.comparison.models["student"].metrics.items()
@@ -267,7 +294,9 @@ def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
 
 
 def _base_model(facts: CardFacts) -> str | None:
-    """The one model on the Hub that the student comes from, where that is known."""
+    """The one model on the Hub that the student comes from, where that is known; an adapter's is what it is for."""
+    if facts.form.base is not None:
+        return facts.form.base if _is_hub_name(facts.form.base) else None
     if facts.base_model is not None:
         return facts.base_model if _may_be_on_hub(facts.base_model) else None
     teachers = _listed(facts.teacher)
@@ -286,12 +315,12 @@ def _on_dataset(facts: CardFacts) -> str:
 
 
 def _listed(given: str | Sequence[str] | None) -> list[str]:
-    """One or several, without the empty."""
-    return [one for one in ([given] if isinstance(given, str) else given or ()) if one]
+    """One or several, each in one line, without the empty."""
+    return [line for one in ([given] if isinstance(given, str) else given or ()) if (line := one_line(one))]
 
 
 def _quoted(names: str | Sequence[str]) -> str:
-    return ", ".join(f"`{_shown(name)}`" for name in _listed(names))
+    return ", ".join(code(_shown(name)) for name in _listed(names))
 
 
 def _may_be_on_hub(name: str) -> bool:
@@ -323,11 +352,5 @@ def _shown_command(words: Sequence[str]) -> str:
         if name.endswith(("hub_model_id", "hub-model-id")):
             value = value.rpartition("/")[2]
         if not name.endswith("token"):
-            shown.append(option + equals + _shown_path(value))
+            shown.append(option + equals + without_places(value))
     return shlex.join(shown)
-
-
-def _shown_path(value: str) -> str:
-    """The last part of a path that leads out of the working folder; anything else as it is."""
-    leads_out = value.startswith(("/", "~")) or ".." in Path(value).parts or PureWindowsPath(value).is_absolute()
-    return PureWindowsPath(value).name if leads_out else value

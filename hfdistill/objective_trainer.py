@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
-from transformers import PreTrainedConfig, Trainer
+from transformers import PreTrainedConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, default_compute_objective
 from transformers.utils import logging
 
@@ -20,6 +20,7 @@ from hfdistill.objective_state import add_to_optimizer, load_objective, save_obj
 from hfdistill.stages import Stages, staged_scheduler
 from hfdistill.teachers import Teacher
 from hfdistill.training.checkpoints import begin_checkpoint, has_checkpoints, is_whole, last_checkpoint, settings_of
+from hfdistill.training.placeless import PlacelessTrainer
 from hfdistill.training.run_settings import differences, run_settings
 from hfdistill.training_args import DistillationTrainingArguments
 from hfdistill.transfer_sets import settle_alpha
@@ -27,7 +28,7 @@ from hfdistill.transfer_sets import settle_alpha
 logger = logging.get_logger(__name__)
 
 
-class ObjectiveTrainer(Trainer):
+class ObjectiveTrainer(PlacelessTrainer):
     """A `transformers.Trainer` that knows what its student is trained on, and trains the objective's own parameters.
 
     Projections and learned layer maps are in the optimizer, clipped with the student, and in each checkpoint; they are

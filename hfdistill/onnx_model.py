@@ -17,17 +17,19 @@ class OnnxModel:
     Args:
         path: The ONNX file.
         config: The config of the model it was made of.
+        parity: How close its answers are to that model's, where they were compared.
     """
 
     device = torch.device("cpu")
 
-    def __init__(self, path: str | os.PathLike[str], config: Any) -> None:
+    def __init__(self, path: str | os.PathLike[str], config: Any, parity: Any = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()  # as many as PyTorch, to be compared with it
         self.path = Path(path)
         self.config = config
+        self.parity = parity
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._inputs = [node.name for node in self._session.get_inputs()]
 

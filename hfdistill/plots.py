@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hfdistill.report import TRAINED_ROLES, Comparison
+from hfdistill.report.markdown import one_line
 
 if TYPE_CHECKING:
     from hfdistill.search import Candidate
@@ -22,9 +24,14 @@ INK = "#8a8f98"
 STYLES = (("-", 2.0), ("--", 1.2), (":", 1.4), ("-.", 1.2), ("--", 0.8), (":", 0.8))
 #: Of more classes the names could not be read.
 SHOWN_CLASSES = 12
+#: Longer names would leave no room for the picture.
+NAME_LENGTH = 30
+#: Names are anybody's: two dollar signs do not make a formula of one.
+_literally = rc_context({"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False})
 COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7", "#06b6d4")
 
 
+@_literally
 def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
     """Draws each logged loss over the optimizer steps, training left and evaluation right.
 
@@ -37,7 +44,7 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.
     for run, history in runs.items():
         for axes, first in ((training, "loss"), (evaluation, "eval_loss")):
             for style, name in zip(itertools.cycle(STYLES), _loss_names(history, first), strict=False):
-                _curve(axes, history, name, f"{run}: {name.removeprefix('eval_')}", colours[run], style)
+                _curve(axes, history, name, _name(f"{run}: {name.removeprefix('eval_')}"), colours[run], style)
     for axes, title in ((training, "training"), (evaluation, "evaluation")):
         _dress(axes, title, "optimizer step", "loss")
     # One legend for both: they name the same curves, and inside it would lie on them.
@@ -45,6 +52,7 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.
     _save(figure, path)
 
 
+@_literally
 def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[str]) -> None:
     """Draws the metric against latency and against the size of the weights, a point for each model.
 
@@ -58,12 +66,14 @@ def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[s
     for index, (role, model) in enumerate(comparison.models.items()):
         value = model.metrics[metric]
         low, high = model.intervals.get(metric, (value, value))
+        if model.latency_quartiles_ms is not None:
+            speed.hlines(value, *model.latency_quartiles_ms, color=colours[role], linewidth=1)
         for axes, cost in ((speed, model.latency_ms), (size, model.megabytes)):
             # Student, baseline and ONNX weigh the same: a smaller dot leaves the rim of the one below it.
-            axes.scatter(cost, value, s=max(150 - 30 * index, 20), color=colours[role], zorder=3, label=role)
+            axes.scatter(cost, value, s=max(150 - 30 * index, 20), color=colours[role], zorder=3, label=_name(role))
             axes.vlines(cost, low, high, color=colours[role], linewidth=1)
-    _dress(speed, f"{metric} and speed", f"latency of one text, ms ({comparison.device})", metric)
-    _dress(size, f"{metric} and size", "size of the weights, MB", metric)
+    _dress(speed, f"{_name(metric)} and speed", f"latency of one text, ms ({comparison.device})", metric)
+    _dress(size, f"{_name(metric)} and size", "size of the weights, MB", metric)
     for axes in (speed, size):
         axes.margins(x=0.15, y=0.2)
         axes.set_xlim(left=0)
@@ -71,6 +81,7 @@ def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[s
     _save(figure, path)
 
 
+@_literally
 def plot_reliability(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Draws how often each model is right against how sure it is; on the diagonal it is as sure as it should be.
 
@@ -85,13 +96,14 @@ def plot_reliability(comparison: Comparison, path: str | os.PathLike[str]) -> No
         calibration = comparison.models[role].calibration
         if calibration is not None:
             points = calibration.confidence, calibration.accuracy
-            axes.plot(*points, color=colours[role], linewidth=1.4, label=role)
+            axes.plot(*points, color=colours[role], linewidth=1.4, label=_name(role))
             axes.scatter(*points, s=[8 + 200 * share for share in calibration.share], color=colours[role], alpha=0.6)
     _dress(axes, "right as often as sure? (larger: more rows)", "confidence", "share of right answers")
     _legend_below(figure, axes.get_legend_handles_labels()[0])
     _save(figure, path)
 
 
+@_literally
 def plot_confusion(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Draws where the student decides otherwise than its teacher, for the classes with most such rows.
 
@@ -103,7 +115,7 @@ def plot_confusion(comparison: Comparison, path: str | os.PathLike[str]) -> None
     differing = comparison.confusion - np.diag(np.diag(comparison.confusion))
     most = np.argsort(-(differing.sum(0) + differing.sum(1)), kind="stable")[:SHOWN_CLASSES]
     shown = sorted(most)
-    counts, names = differing[np.ix_(shown, shown)], [comparison.label_names[index] for index in shown]
+    counts, names = differing[np.ix_(shown, shown)], [_name(comparison.label_names[index]) for index in shown]
     figure, [axes] = _canvas(1)
     axes.imshow(np.where(counts == 0, np.nan, counts), cmap="YlOrBr", vmin=0)
     for row, column in zip(*np.nonzero(counts), strict=True):
@@ -118,6 +130,7 @@ def plot_confusion(comparison: Comparison, path: str | os.PathLike[str]) -> None
     _save(figure, path)
 
 
+@_literally
 def plot_front(
     candidates: Sequence[Candidate], front: Sequence[Candidate], metric: str, path: str | os.PathLike[str]
 ) -> None:
@@ -135,6 +148,12 @@ def plot_front(
     axes.step([one.latency_ms for one in front], [one.score for one in front], where="post", color=COLOURS[0])
     _dress(axes, "students that were searched", "latency of one text, ms", metric)
     _save(figure, path)
+
+
+def _name(text: str) -> str:
+    """A name as there is room for it."""
+    line = one_line(text)
+    return line if len(line) <= NAME_LENGTH else line[: NAME_LENGTH - 1] + "…"
 
 
 def _legend_below(figure: Figure, handles: Sequence[Any]) -> None:
@@ -172,9 +191,9 @@ def _colours(names: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(title, color=INK, fontsize=10)
-    axes.set_xlabel(x_label, color=INK)
-    axes.set_ylabel(y_label, color=INK)
+    axes.set_title(one_line(title), color=INK, fontsize=10)
+    axes.set_xlabel(one_line(x_label), color=INK)
+    axes.set_ylabel(_name(y_label), color=INK)
     axes.tick_params(colors=INK)
     axes.grid(color=INK, alpha=0.2)
     axes.patch.set_alpha(0)

@@ -7,9 +7,11 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from accelerate import PartialState
 from transformers import Trainer, TrainingArguments, set_seed
@@ -17,7 +19,9 @@ from transformers import Trainer, TrainingArguments, set_seed
 from hfdistill.command_line import put_away_unfinished
 from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
-from hfdistill.report.rendering import findings
+from hfdistill.report.attempts import Attempts
+from hfdistill.report.markdown import escaped
+from hfdistill.report.rendering import findings, speed_sentence
 from hfdistill.training.checkpoints import last_checkpoint
 
 RESULTS = "all_results.json"
@@ -98,51 +102,75 @@ def write_report(
     comparison: Comparison,
     histories: Mapping[str, Sequence[Mapping[str, Any]]],
     notes: Sequence[str] = (),
-) -> None:
+) -> list[str]:
     """Leaves `all_results.json` and `report/` with `report.md` and its plots in the folder of a run.
+
+    A picture or a section that fails is left out, with a warning and a line in the report.
 
     Args:
         folder: The folder.
         comparison: The measured models.
         histories: By name of a run, such as `student`, its `trainer.state.log_history`.
-        notes: Sentences for the report, each a paragraph.
+        notes: Sentences for the report in Markdown, each a paragraph; what is quoted in them is `escaped`.
+
+    Returns:
+        The lines in the report on what failed.
     """
     report = Path(folder) / "report"
     report.mkdir(parents=True, exist_ok=True)
-    metric = next(iter(comparison.models["student"].metrics))
-    pictures = _draw(comparison, histories, metric, report)
-    text = "\n\n".join(
-        [
-            "# What the student keeps, and what it costs",
-            comparison.markdown(),
-            f"Speed was measured on: {comparison.device}. Size is that of the weights at the dtype they ran in.",
-            *notes,
-            *findings(comparison),
-            "## Pictures",
-            *(f"![{caption}]({name})" for name, caption in pictures.items()),
-        ]
-    )
-    (report / "report.md").write_text(text + "\n", encoding="utf-8")
     # JSON knows no NaN, which a correlation with a constant is.
     figures = {name: value if math.isfinite(value) else None for name, value in comparison.results().items()}
     results = json.dumps(figures, indent=2, sort_keys=True, allow_nan=False)
     (Path(folder) / RESULTS).write_text(results + "\n", encoding="utf-8")
+    attempt = Attempts()
+    pictures = _draw(comparison, histories, report, attempt)
+    found = findings(comparison, attempt)
+    text = "\n\n".join(
+        [
+            "# What the student keeps, and what it costs",
+            comparison.markdown(),
+            f"{speed_sentence(comparison)} Size is that of the weights at the dtype they ran in.",
+            *notes,
+            *comparison.not_measured,
+            *attempt.notes,
+            *found,
+            "## Pictures",
+            *(f"![{escaped(caption)}]({quote(name)})" for name, caption in pictures.items()),
+        ]
+    )
+    (report / "report.md").write_text(text + "\n", encoding="utf-8")
+    return attempt.notes
 
 
 def _draw(
-    comparison: Comparison, histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, report: Path
+    comparison: Comparison,
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    report: Path,
+    attempt: Attempts,
 ) -> dict[str, str]:
     """Draws what there is to draw; the captions by file name."""
-    captions = {"tradeoff.png": f"{metric} against latency and size"}
-    plot_tradeoff(comparison, metric, report / "tradeoff.png")
-    if any(histories.values()):  # nothing was trained where finished models are compared
-        plot_losses(histories, report / "losses.png")
-        captions["losses.png"] = "losses over the steps"
-    if comparison.models["student"].calibration is not None:
-        plot_reliability(comparison, report / "reliability.png")
-        captions["reliability.png"] = "share of right answers against confidence"
-    if comparison.confusion is not None:
-        plot_confusion(comparison, report / "confusion.png")
-        captions["confusion.png"] = "where the student decides otherwise than its teacher"
+    metric = next(iter(comparison.models["student"].metrics), "")
+    # With its caption, whether there is anything to draw, and how.
+    pictures: dict[str, tuple[str, object, Callable[[Path], None]]] = {
+        "tradeoff.png": (f"{metric} against latency and size", metric, partial(plot_tradeoff, comparison, metric)),
+        # Nothing was trained where finished models are compared.
+        "losses.png": ("losses over the steps", any(histories.values()), partial(plot_losses, histories)),
+        "reliability.png": (
+            "share of right answers against confidence",
+            comparison.models["student"].calibration is not None,
+            partial(plot_reliability, comparison),
+        ),
+        "confusion.png": (
+            "where the student decides otherwise than its teacher",
+            comparison.confusion is not None,
+            partial(plot_confusion, comparison),
+        ),
+    }
+    captions = {}
+    for name, (caption, there, draw) in pictures.items():
+        failed = len(attempt.notes)
+        if there:
+            attempt(f"the picture {name}", partial(draw, report / name))
+            captions |= {name: caption} if len(attempt.notes) == failed else {}
     searched = {path.name: path.stem.replace("_", " ") for path in sorted(report.glob("search_*.png"))}
     return {**captions, **searched}

@@ -26,6 +26,7 @@ from hfdistill.models.wrappers import is_plain_module, unwrapped, without_adapte
 from hfdistill.objective import Loss, Objective
 from hfdistill.objective_state import average_gradients
 from hfdistill.objective_trainer import ObjectiveTrainer
+from hfdistill.report.saved_form import saved_form
 from hfdistill.teacher_columns import (
     TeacherCollator,
     add_teacher_columns,
@@ -430,6 +431,9 @@ class DistillationTrainer(ObjectiveTrainer):
         told: dict[str, Any] = {"language": language, "licence": license, "tags": tags, "base_model": finetuned_from}
         told |= {"task": tasks, "dataset_tags": dataset_tags, "dataset": dataset, "dataset_args": dataset_args}
         facts = self.card_facts or self._known_facts()
+        model = self._saved_model
+        location = self.hub_model_id or Path(str(self.args.output_dir)).name
+        facts = dataclasses.replace(facts, form=saved_form(model), location=location)
         told["evaluation"] = facts.evaluation or evaluation_of(self.state, self.args.load_best_model_at_end)
         facts = dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})
         name = model_name or Path(self.hub_model_id or self.args.output_dir or "student").name
@@ -440,12 +444,19 @@ class DistillationTrainer(ObjectiveTrainer):
         """The terms and the arguments of a training, as a card has them."""
         args = copy.copy(self.args)
         args.per_device_train_batch_size = self._train_batch_size  # `auto_find_batch_size` may have found another
-        return self.stages.describe(), told_arguments(args)
+        dtype = next((str(weight.dtype).removeprefix("torch.") for weight in self.model.parameters()), "float32")
+        return self.stages.describe(), told_arguments(args, dtype)
+
+    @property
+    def _saved_model(self) -> nn.Module:
+        """What `save_model` leaves in the folder, without what is around it in training."""
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
 
     def _known_facts(self) -> CardFacts:
         names = [member.name for member in self.teacher.members if member.name] if self.teacher else []
-        task = task_of(without_adapters(self.model))
-        return CardFacts(teacher=names or "a teacher", dataset="", task=task)
+        task = task_of(without_adapters(self._saved_model))
+        taught = any(objective.needs_teacher for objective in self.stages.objectives)
+        return CardFacts(teacher=names or ("a teacher" if taught else ""), dataset="", task=task)
 
     # ---- Evaluation ----
 

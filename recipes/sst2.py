@@ -51,7 +51,7 @@ from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, measured_emissions, teacher_licence
 from hfdistill.models.labels import LabelSpace, name_classes, names_of
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
-from hfdistill.report import Comparison, compare
+from hfdistill.report import Attempts, Comparison, compare
 from hfdistill.run_folder import begin_run, train_and_save, write_report
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.teachers import EnsembleModel, learned_weights
@@ -369,14 +369,15 @@ def report(
         teacher_tokenizer, note = tokenizer, "There was no teacher: in its column is the second student."
     split = "test" if "test" in data.dataset else "validation"
     rows = data.dataset[split].rename_column(data.label_column, "labels")
-    exported, refused = {}, None
+    attempt, exported = Attempts(), {}
     if recipe.export:
         options = {"formats": recipe.export, "text_columns": data.text_columns}
         try:
             exported = export_onnx(student, tokenizer, rows, args.output_dir, **options)
-        except ValueError as error:  # the student is worth its report all the same
-            refused = error
-            notes = [*notes, f"There is no export: {error}"]
+        except Exception as error:  # the student is worth its report all the same
+            attempt.failed("the export", error)
+            exported = getattr(error, "exported", {})
+    checked = [f"{name} against the student: {one.parity}." for name, one in exported.items()]
     comparison = compare(
         teacher,
         student,
@@ -390,14 +391,12 @@ def report(
         split=split,
     )
     histories = {name: one.state.log_history for name, one in trainers.items()}
-    notes = [*notes, note, untrained(histories["student"]), DEMO_NOTICE if recipe.demo else ""]
-    notes = [text for text in notes if text]
+    found = [*attempt.notes, *checked, note, untrained(histories["student"]), DEMO_NOTICE if recipe.demo else ""]
+    notes = [text for text in [*notes, *found] if text]
     write_report(args.output_dir, comparison, histories, notes=notes)
     trainer.card_facts = card_facts(recipe, data, comparison, Path(args.output_dir), notes)
-    trainer.create_model_card()
+    attempt("the model card", trainer.create_model_card)
     print("", comparison.table(), "", *notes, f"Student, card and report are in {args.output_dir}/.", sep="\n")
-    if refused:
-        raise refused
 
 
 def untrained(history: list[dict[str, float]]) -> str:

@@ -19,6 +19,7 @@ Its options are in translation_options.py.
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from accelerate import PartialState
@@ -43,6 +44,7 @@ from hfdistill.command_line import own_command, plain_errors, say
 from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, load_tokenizer, translation_dataset
 from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.model_card import CardFacts
+from hfdistill.report import Attempts
 from hfdistill.run_folder import begin_run, train_and_save, write_report
 from hfdistill.seq2seq import check_translator, languages_agree, set_languages
 from hfdistill.translation import (
@@ -298,13 +300,12 @@ def report(
     folder = Path(trainer.args.output_dir)
     models = {"teacher": taught_by[0], **{role: one.model for role, one in trainers.items()}}
     split = "test" if "test" in data.dataset else "validation"
-    refused = None
+    attempt = Attempts()
     if recipe.export:
-        try:
-            models["ctranslate2"], note = converted(recipe, trainer.model, tokenizer, data, split, folder)
-        except ValueError as error:  # the student is worth its report all the same
-            refused, note = error, f"There is no export: {error}"
-        notes.append(note)
+        export = partial(converted, recipe, trainer.model, tokenizer, data, split, folder)
+        if made := attempt("the export for CTranslate2", export):  # the student is worth its report all the same
+            models["ctranslate2"], note = made
+            notes.append(note)
     comparison = compare_translations(
         models,
         {role: taught_by[1] if role == "teacher" else tokenizer for role in models},
@@ -315,16 +316,15 @@ def report(
         num_beams=recipe.num_beams,
         max_length=recipe.max_length,
     )
-    pages = write_translations(folder, comparison)
+    pages = attempt("the page of translations", partial(write_translations, folder, comparison))
+    notes += attempt.notes
     histories = {role: one.state.log_history for role, one in trainers.items()}
-    write_report(folder, comparison, histories, [*notes, pages])
+    write_report(folder, comparison, histories, [*notes, *([pages] if pages else [])])
     trainer.card_facts = card_facts(recipe, data, comparison, notes)
-    trainer.create_model_card()
+    attempt("the model card", trainer.create_model_card)
     print(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
     if recipe.demo:
         print(DEMO_NOTICE)
-    if refused:
-        raise refused
 
 
 def converted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hfdistill.model_card import CardFacts
 from hfdistill.models.checked_tensors import load_into, save_checked
 from hfdistill.models.labels import LabelSpace
 from hfdistill.objective import Loss, Objective
@@ -74,6 +76,13 @@ class OnlineTrainer(DistillationTrainer):
     @property
     def _label_space(self) -> LabelSpace:
         return LabelSpace.of_model(self.students[0])
+
+    @property
+    def _saved_model(self) -> PreTrainedModel:
+        return self.students[0]
+
+    def _known_facts(self) -> CardFacts:
+        return dataclasses.replace(super()._known_facts(), teacher="no teacher: students that taught one another")
 
     @property
     def _together(self) -> OnlineStudents:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -20,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hfdistill.inference import Classifier, answer
 from hfdistill.models.wrappers import device_of, unwrapped, weight_tensors
+from hfdistill.report.timing import Job, Timings, interleaved, shape_of
 
 LATENCY_TURNS = 6
 LATENCY_ROWS = 10
@@ -53,12 +52,13 @@ class Asked:
     processing_class: PreTrainedTokenizerBase
     rows: Rows
 
-    def seconds(self, start: int, count: int) -> float:
-        """How long a batch of `count` rows takes, padding and the way to the device and back included."""
-        batch = [self.rows[index % len(self.rows)] for index in range(start, start + count)]
-        began = time.perf_counter()
-        answer(self.model, self.processing_class, batch)  # ends on the CPU, so the device has finished
-        return time.perf_counter() - began
+    def batch(self, number: int, count: int) -> list[dict[str, list[int]]]:
+        """The `number`-th `count` rows; after the last comes the first."""
+        return [self.rows[index % len(self.rows)] for index in range(number * count, (number + 1) * count)]
+
+    def answer(self, number: int, count: int) -> None:
+        """Answers that batch, padding and the way to the device and back included: it has finished then."""
+        answer(self.model, self.processing_class, self.batch(number, count))
 
 
 def size_of(model: Any) -> Size:
@@ -120,28 +120,27 @@ def _bytes_of(tensor: Tensor) -> int:
     return own
 
 
-def latencies_ms(asked: Mapping[str, Asked]) -> dict[str, tuple[float, float]]:
-    """Milliseconds for one row, the median and the 95th percentile, on the same rows.
-
-    The models take turns, so that whatever else the machine does slows all of them. In its turn a model answers some
-    rows one by one, the first few untimed: it is alone in the processor's caches then, as it is in use.
-    """
-    times: dict[str, list[float]] = {role: [] for role in asked}
-    for turn in range(LATENCY_TURNS):
-        rows = range(turn * LATENCY_ROWS - WARM_UP_ROWS, (turn + 1) * LATENCY_ROWS)
-        for role, one in asked.items():
-            seconds = [one.seconds(abs(row), 1) for row in rows]
-            times[role] += [1000 * value for value in seconds[WARM_UP_ROWS:]]
-    return {role: (statistics.median(ms), float(np.percentile(ms, 95))) for role, ms in times.items()}
+def latencies_ms(asked: Mapping[str, Asked]) -> dict[str, Timings]:
+    """Milliseconds for one row, on the same rows, as `interleaved` measures them."""
+    times = interleaved(_jobs(asked, 1), rounds=LATENCY_TURNS, each=LATENCY_ROWS, warm_up=WARM_UP_ROWS)
+    return {role: one.map(lambda seconds: 1000 * seconds) for role, one in times.items()}
 
 
-def throughput(asked: Mapping[str, Asked]) -> dict[str, float]:
-    """Rows a second in batches of rows as they come, the models in turns, the median of a few batches."""
-    times: dict[str, list[float]] = {role: [] for role in asked}
-    for turn in range(THROUGHPUT_ROUNDS):
-        for role, one in asked.items():
-            times[role].append(one.seconds(turn * THROUGHPUT_BATCH, THROUGHPUT_BATCH))
-    return {role: THROUGHPUT_BATCH / statistics.median(seconds) for role, seconds in times.items()}
+def throughput(asked: Mapping[str, Asked]) -> dict[str, Timings]:
+    """Rows a second in batches of rows as they come, likewise."""
+    times = interleaved(_jobs(asked, THROUGHPUT_BATCH), rounds=THROUGHPUT_ROUNDS)
+    return {role: one.map(lambda seconds: THROUGHPUT_BATCH / seconds) for role, one in times.items()}
+
+
+def _jobs(asked: Mapping[str, Asked], count: int) -> dict[str, Job]:
+    """Batches of `count` rows; models of one shape that read the same are one job."""
+    rows: list[Rows] = []
+    jobs = {}
+    for role, one in asked.items():
+        if one.rows not in rows:
+            rows.append(one.rows)
+        jobs[role] = Job(shape_of(one.model, rows.index(one.rows)), partial(one.answer, count=count))
+    return jobs
 
 
 def megaflops(asked: Asked) -> float | None:
@@ -166,8 +165,7 @@ def peak_megabytes(asked: Asked) -> float | None:
     """
     if not isinstance(asked.model, torch.nn.Module):
         return None
-    model, device = unwrapped(asked.model), device_of(asked.model)
-    batch = [asked.rows[index % len(asked.rows)] for index in range(THROUGHPUT_BATCH)]
+    batch, model, device = asked.batch(0, THROUGHPUT_BATCH), unwrapped(asked.model), device_of(asked.model)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         answer(model, asked.processing_class, batch)

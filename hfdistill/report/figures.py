@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from hfdistill.report.markdown import markdown_table
 from hfdistill.report.quality import Calibration, PairedTest, Slice
-from hfdistill.report.rendering import markdown_table, model_rows, text_table
+from hfdistill.report.rendering import model_rows, text_table
 
 TRAINED_ROLES = ("teacher", "student", "baseline")
 
@@ -22,7 +24,7 @@ class ModelFigures:
         embedding_parameters: Those of them in its embedding tables, which cost memory and next to no time.
         megabytes: What its weights take at the dtype it ran in, in 10⁶ bytes; of an exported model its file.
         latency_ms: Median milliseconds for one text at a time, on the device it ran on.
-        examples_per_second: Texts a second in batches of 32.
+        examples_per_second: Median texts a second in batches of 32.
         agreement: The share of rows on which it decides as the teacher does; `None` for the teacher.
         intervals: The 95 % interval of each metric over rows drawn anew.
         latency_p95_ms: The 95th percentile of the same milliseconds.
@@ -30,6 +32,9 @@ class ModelFigures:
         calibration: Whether it is right as often as it is sure, for single labels.
         megaflops: 10⁶ floating-point operations for a text of median length.
         peak_megabytes: The most memory that weights and tensors take at once in a batch of 32, in 10⁶ bytes.
+        latency_quartiles_ms: Between which half of the milliseconds lie.
+        examples_per_second_quartiles: Between which half of the batches' speeds lie.
+        speedup_quartiles: How many times faster than the teacher it answers a text: between which half of them lie.
     """
 
     metrics: dict[str, float]
@@ -45,6 +50,9 @@ class ModelFigures:
     calibration: Calibration | None = None
     megaflops: float | None = None
     peak_megabytes: float | None = None
+    latency_quartiles_ms: tuple[float, float] | None = None
+    examples_per_second_quartiles: tuple[float, float] | None = None
+    speedup_quartiles: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ class Comparison:
         disagreements: The rows on which teacher and student differ most, the worst first.
         confusion: How often the teacher decides for a class (row) and the student for another (column).
         label_names: The names of the classes, in the order of `confusion`.
+        one_network: Which models have the same speed, for they are one network, which was measured once.
+        not_measured: Sentences in Markdown on what could not be measured.
     """
 
     models: dict[str, ModelFigures]
@@ -87,6 +97,8 @@ class Comparison:
     disagreements: list[Disagreement] = field(default_factory=list)
     confusion: np.ndarray | None = None
     label_names: list[str] = field(default_factory=list)
+    one_network: Sequence[Sequence[str]] = ()
+    not_measured: Sequence[str] = ()
 
     @property
     def speedup(self) -> float:
@@ -96,8 +108,10 @@ class Comparison:
     def results(self) -> dict[str, float]:
         """The figures as one flat dictionary, for `all_results.json`."""
         flat = {f"{role}_{name}": value for role, model in self.models.items() for name, value in _flat(model).items()}
-        for role in [role for role in self.models if role not in TRAINED_ROLES]:
+        for role in [role for role in self.models if role not in ("teacher", "student")]:
             flat[f"{role}_speedup"] = self.models["teacher"].latency_ms / self.models[role].latency_ms
+        for name in [name for name in flat if name.startswith("student_speedup")]:
+            flat[name.removeprefix("student_")] = flat.pop(name)
         if "student_agreement" in flat:
             flat["agreement"] = flat.pop("student_agreement")
         if self.paired is not None:
@@ -131,4 +145,19 @@ def _flat(model: ModelFigures) -> dict[str, float]:
         "megaflops": model.megaflops,
         "peak_megabytes": model.peak_megabytes,
     }
+    spreads = {
+        "latency_ms": model.latency_quartiles_ms,
+        "examples_per_second": model.examples_per_second_quartiles,
+        "speedup": model.speedup_quartiles,
+    }
+    measured |= quartile_figures(spreads)
     return {**model.metrics, **{name: value for name, value in measured.items() if value is not None}}
+
+
+def quartile_figures(spreads: Mapping[str, tuple[float, float] | None]) -> dict[str, float]:
+    """The quartiles of what was measured, where they are known, as figures of names of their own."""
+    return {
+        f"{name}_{quartile}": value
+        for name, spread in spreads.items()
+        for quartile, value in zip(("q1", "q3"), spread or (), strict=False)
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from hfdistill.models.shared_tokens import check_shared_tokens
 from hfdistill.models.wrappers import config_of, device_of
 from hfdistill.onnx_model import OnnxModel
 from hfdistill.report.answers import Answers
+from hfdistill.report.attempts import Attempts
 from hfdistill.report.cost import (
     Asked,
     Size,
@@ -28,6 +30,7 @@ from hfdistill.report.cost import (
     throughput,
 )
 from hfdistill.report.figures import Comparison, ModelFigures
+from hfdistill.report.timing import one_network, speed_figures
 
 _GIVEN_AS = "teacher_processing_class=tokenizer"
 _OTHER_TOKENIZER = f"compare them on text (text_columns=[...]), with {_GIVEN_AS} for the teacher's own tokenizer."
@@ -49,7 +52,7 @@ def compare(
     """Measures the models on the same rows: task metrics, agreement, calibration, size and speed.
 
     Speed is measured on the device each model is on, in turns, so that a machine whose speed drifts does not favour
-    one of them.
+    one of them; models that are one network, as student and baseline, are measured once and show one speed.
 
     Args:
         teacher: The teacher; its labels, as those of the other models and of the rows, are put into the student's
@@ -95,28 +98,34 @@ def compare(
         order = space.order_in(LabelSpace.of_config(config_of(one.model)), role)
         logits[role] = logits[role] if order is None else logits[role][:, order]
     answers = Answers(logits, labels, configs["student"].problem_type, compute_metrics)
-    latency, per_second = latencies_ms(asked), throughput(asked)
+    attempt = Attempts()
+    latency = latencies_ms(asked)
+    speed = speed_figures(latency, throughput(asked))
     figures = {
         role: ModelFigures(
             **answers.figures(role),
             **vars(_size(one.model, asked["student"].model)),
-            megaflops=megaflops(one),
-            peak_megabytes=peak_megabytes(one),
-            latency_ms=latency[role][0],
-            latency_p95_ms=latency[role][1],
-            examples_per_second=per_second[role],
+            megaflops=attempt(f"the operations of {role}", partial(megaflops, one)),
+            peak_megabytes=attempt(f"the peak memory of {role}", partial(peak_megabytes, one)),
+            **speed[role],
         )
         for role, one in asked.items()
     }
     names = names_of(configs["student"])
+    lengths = [len(row["input_ids"]) for row in asked["student"].rows]
     return Comparison(
         figures,
         len(labels),
         split,
         device_name(device_of(student)),
-        **answers.differences(names, [len(row["input_ids"]) for row in asked["student"].rows]),
-        disagreements=answers.disagreements(names, _texts(dataset, text_columns)),
+        **(attempt("what differs by class and length", lambda: answers.differences(names, lengths)) or {}),
+        disagreements=attempt(
+            "examples of disagreements", lambda: answers.disagreements(names, _texts(dataset, text_columns))
+        )
+        or [],
         label_names=names,
+        one_network=one_network(latency),
+        not_measured=attempt.notes,
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hfdistill.report.attempts import Attempts
 from hfdistill.report.cost import THROUGHPUT_BATCH
+from hfdistill.report.markdown import escaped, markdown_table
 from hfdistill.report.quality import Slice
 
 if TYPE_CHECKING:
@@ -40,10 +43,27 @@ def model_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
         row("peak memory, batch 32", lambda model: model.peak_megabytes, "{:.1f} MB"),
         row("operations, one text", lambda model: model.megaflops, "{:,.0f} MFLOPs"),
         row("latency, one text", lambda model: model.latency_ms, "{:.2f} ms"),
+        spread_row([model.latency_quartiles_ms for model in models], ".2f", " ms"),
         row("  95th percentile", lambda model: model.latency_p95_ms, "{:.2f} ms"),
         row(f"throughput, batch {THROUGHPUT_BATCH}", lambda model: model.examples_per_second, "{:,.0f}/s"),
+        spread_row([model.examples_per_second_quartiles for model in models], ",.0f", "/s"),
     ]
     return [cells for cells in rows if any(cells[1:])]
+
+
+def spread_row(quartiles: Sequence[tuple[float, float] | None], shape: str, unit: str) -> list[str]:
+    """Between which values half of what was measured of each model lies."""
+    return [
+        "  half of them",
+        *("" if one is None else f"{one[0]:{shape}} to {one[1]:{shape}}{unit}" for one in quartiles),
+    ]
+
+
+def speed_sentence(comparison: Comparison) -> str:
+    """What speed was measured on and how."""
+    once = "".join(f" As one network were measured: {escaped(', '.join(names))}." for names in comparison.one_network)
+    device = escaped(comparison.device)
+    return f"Speed was measured on {device}, the models in turns after a warm-up; medians are told.{once}"
 
 
 def text_table(header: list[str], rows: list[list[str]]) -> str:
@@ -53,20 +73,22 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([_aligned(header, widths), line, *(_aligned(row, widths) for row in rows)])
 
 
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """The same as a Markdown table."""
-    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
-    return "\n".join("| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines)
+def findings(comparison: Comparison, attempt: Attempts | None = None) -> list[str]:
+    """What the table does not show, as paragraphs of Markdown: the paired test, where the models differ, examples.
 
-
-def findings(comparison: Comparison) -> list[str]:
-    """What the table does not show, as paragraphs of Markdown: the paired test, where the models differ, examples."""
-    parts = [_paired_sentence(comparison)]
+    Args:
+        comparison: The measured models.
+        attempt: Where a section that fails is noted.
+    """
+    attempt = attempt or Attempts()
+    parts = [attempt("the paired test", partial(_paired_sentence, comparison))]
     for title, slices in (("By class", comparison.classes), ("By length", comparison.lengths)):
-        if slices:
-            parts += [f"## {title}", _slices_table(title, slices)]
-    if comparison.disagreements:
-        parts += ["## Where teacher and student differ most", _examples(comparison.disagreements)]
+        if slices and (table := attempt(f"the section “{title}”", partial(_slices_table, title, slices))):
+            parts += [f"## {title}", table]
+    title = "Where teacher and student differ most"
+    examples = comparison.disagreements
+    if examples and (table := attempt(f"the section “{title}”", partial(_examples, examples))):
+        parts += [f"## {title}", table]
     return [part for part in parts if part]
 
 
@@ -89,19 +111,12 @@ def _slices_table(title: str, slices: Sequence[Slice]) -> str:
 
 def _examples(disagreements: Sequence[Disagreement]) -> str:
     roles = list(disagreements[0].answers)
-    header = ["| text | " + " | ".join(roles) + " |", "|---" * (1 + len(roles)) + "|"]
-    lines = [
-        f"| {_cell(one.text)} | " + " | ".join(_cell(one.answers[role]) for role in roles) + " |"
-        for one in disagreements
-    ]
-    return "\n".join([*header, *lines])
+    rows = [[_short(one.text), *(_short(one.answers[role]) for role in roles)] for one in disagreements]
+    return markdown_table(["text", *roles], rows, align="---")
 
 
-def _cell(text: str) -> str:
-    """A text that cannot end its cell, its row or become markup."""
-    short = text if len(text) <= EXAMPLE_LENGTH else text[:EXAMPLE_LENGTH] + "…"
-    escaped = "".join("\\" + letter if letter in "\\|`*_[]<>" else letter for letter in short)
-    return " ".join(escaped.split())
+def _short(text: str) -> str:
+    return text if len(text) <= EXAMPLE_LENGTH else text[:EXAMPLE_LENGTH] + "…"
 
 
 def _interval(model: ModelFigures, metric: str) -> str:

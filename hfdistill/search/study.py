@@ -274,7 +274,7 @@ def _latency_ms(trainer: DistillationTrainer) -> float:
     assert isinstance(dataset, Dataset) and isinstance(tokenizer, PreTrainedTokenizerBase)
     rows = dataset.select(range(min(len(dataset), TIMED_ROWS)))
     model = trainer.accelerator.unwrap_model(trainer.model)
-    return latencies_ms({"student": Asked(model, tokenizer, token_rows(model, tokenizer, rows))})["student"][0]
+    return latencies_ms({"student": Asked(model, tokenizer, token_rows(model, tokenizer, rows))})["student"].median
 
 
 def _size(values: Mapping[str, Any]) -> tuple[Any, ...]:

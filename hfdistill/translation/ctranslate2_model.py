@@ -63,16 +63,35 @@ class CTranslate2Model:
             do_sample: As in `generate`, where `False` must be said; nothing is ever drawn here.
         """
         assert not do_sample, "sampling would give other translations than those that were compared"
-        rows = [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        sources = self._named(input_ids, attention_mask.bool())
         answers = self._translator.translate_batch(
-            [[self._tokens[id_] for id_ in row] for row in rows],
-            target_prefix=[self._prefix] * len(rows),
+            sources,
+            target_prefix=[self._prefix] * len(sources),
             beam_size=num_beams,
             **self._options(max_length),
         )
         start, padding = self.generation_config.decoder_start_token_id, self.generation_config.pad_token_id
         written = [torch.tensor([start, *(self._ids[token] for token in one.hypotheses[0])]) for one in answers]
         return pad_sequence(written, batch_first=True, padding_value=padding)
+
+    def log_probs(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor) -> list[list[float]]:
+        """How likely it finds translations, for each row the log-probability of each token until the first end.
+
+        Args:
+            input_ids: Shape `(batch, tokens)`.
+            attention_mask: Likewise, 0 at padding.
+            tokens: The translations without the start token, shape `(batch, target tokens)`.
+        """
+        ends = torch.isin(tokens, torch.as_tensor(self.generation_config.eos_token_id, device=tokens.device))
+        written = ends.cumsum(-1) == 0
+        scores = self._translator.score_batch(
+            self._named(input_ids, attention_mask.bool()), self._named(tokens, written)
+        )
+        # The end that is scored behind a translation without one is none of its tokens.
+        return [one.log_probs[: len(row)] for one, row in zip(scores, tokens, strict=True)]
+
+    def _named(self, ids: Tensor, kept: Tensor) -> list[list[str]]:
+        return [[self._tokens[id_] for id_ in row[mask].tolist()] for row, mask in zip(ids, kept, strict=True)]
 
     @property
     def _prefix(self) -> list[str]:

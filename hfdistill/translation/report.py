@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.report import Comparison, ModelFigures, device_name, size_of
 from hfdistill.report.cost import Size
+from hfdistill.report.figures import quartile_figures
+from hfdistill.report.markdown import escaped, markdown_table
+from hfdistill.report.rendering import spread_row
+from hfdistill.report.timing import Job, Timings, interleaved, one_network, shape_of, speed_figures
 from hfdistill.translation.ctranslate2_model import CTranslate2Model
 from hfdistill.translation.metrics import corpus_scores, signatures
 
@@ -24,7 +27,9 @@ from hfdistill.translation.metrics import corpus_scores, signatures
 Translator = PreTrainedModel | CTranslate2Model
 
 BATCH = 32
-LATENCY_TEXTS = 20
+LATENCY_TURNS = 4
+LATENCY_TEXTS = 5
+THROUGHPUT_ROUNDS = 5
 
 
 def translate(
@@ -68,16 +73,23 @@ def translate_batch(
 ) -> list[str]:
     """The translations of texts that go through the model together, as in `translate`."""
     translator: Any = model.eval()
-    # Padding on the left would shift the texts' positions, each by what else is in the batch.
-    inputs = processing_class(
-        list(texts), padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
-    ).to(model.device)
+    inputs = read_sources(model, processing_class, texts, max_length)
     # A model's own `max_new_tokens` would come before `max_length`.
     settings: dict[str, Any] = {} if isinstance(model, CTranslate2Model) else {"max_new_tokens": None}
     with torch.inference_mode():
         tokens = translator.generate(**inputs, num_beams=num_beams, do_sample=False, max_length=max_length, **settings)
     decoded = processing_class.batch_decode(tokens, skip_special_tokens=True)
     return [text.strip() for text in decoded]
+
+
+def read_sources(
+    model: Translator, processing_class: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+) -> Any:
+    """What a model reads of a batch of source texts, on its device."""
+    # Padding on the left would shift the texts' positions, each by what else is in the batch.
+    return processing_class(
+        list(texts), padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
+    ).to(model.device)
 
 
 @dataclass(frozen=True)
@@ -87,12 +99,14 @@ class TranslatorFigures(ModelFigures):
     Args:
         encoder_layers: Its encoder's layers.
         decoder_layers: Its decoder's layers.
-        beam_per_second: Sentences a second with beam search, in batches of 32; `examples_per_second` is greedy.
+        beam_per_second: Median sentences a second with beam search, in batches of 32; `examples_per_second` is greedy.
+        beam_per_second_quartiles: Between which half of the batches' speeds lie.
     """
 
     encoder_layers: int = 0
     decoder_layers: int = 0
     beam_per_second: float = 0.0
+    beam_per_second_quartiles: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,16 +127,18 @@ class TranslationComparison(Comparison):
         for role, model in self.models.items():
             flat[f"{role}_decoder_layers"] = model.decoder_layers
             flat[f"{role}_beam_per_second"] = model.beam_per_second
+            flat |= quartile_figures({f"{role}_beam_per_second": model.beam_per_second_quartiles})
         return flat
 
     def table_rows(self) -> tuple[list[str], list[list[str]]]:
         header = [f"{self.rows:,} {self.split} rows", *self.models]
         models = list(self.models.values())
         beam = f"beam {self.num_beams}"
+        searches = [("", beam), ("greedy_", "greedy")][self.num_beams == 1 :]  # a beam of 1 is greedy
         rows = [
             [f"{label}, {search}", *(f"{model.metrics[prefix + name]:.1f}" for model in models)]
             for name, label in (("bleu", "BLEU"), ("chrf", "chrF"))
-            for prefix, search in (("", beam), ("greedy_", "greedy"))
+            for prefix, search in searches
         ]
         rows += [
             ["same translation as the teacher", *(_share(model.agreement) for model in models)],
@@ -131,9 +147,15 @@ class TranslationComparison(Comparison):
             ["layers, encoder + decoder", *(f"{model.encoder_layers} + {model.decoder_layers}" for model in models)],
             ["size of the weights", *(f"{model.megabytes:.1f} MB" for model in models)],
             ["latency, one text, greedy", *(f"{model.latency_ms:.1f} ms" for model in models)],
+            spread_row([model.latency_quartiles_ms for model in models], ".1f", " ms"),
             ["sentences a second, greedy", *(f"{model.examples_per_second:,.0f}" for model in models)],
-            [f"sentences a second, {beam}", *(f"{model.beam_per_second:,.0f}" for model in models)],
+            spread_row([model.examples_per_second_quartiles for model in models], ",.0f", ""),
         ]
+        if self.num_beams > 1:
+            rows += [
+                [f"sentences a second, {beam}", *(f"{model.beam_per_second:,.0f}" for model in models)],
+                spread_row([model.beam_per_second_quartiles for model in models], ",.0f", ""),
+            ]
         return header, rows
 
 
@@ -150,6 +172,9 @@ def compare_translations(
 ) -> TranslationComparison:
     """Measures the models on the same pairs of texts: BLEU, chrF, size and speed, greedy and with beam search.
 
+    Models that are one network, as student and baseline, are timed once, on the first one's translations. A beam of 1
+    is greedy search, and measured as that alone.
+
     Args:
         models: By role: `teacher`, `student`, and where there are such, `baseline` and the student as `ctranslate2`.
         tokenizers: Each model's tokenizer by role.
@@ -161,60 +186,82 @@ def compare_translations(
         max_length: The most tokens of a text on either side.
     """
     sources, references = dataset[source][:], dataset[target][:]
-    greedy = _Timed(models, tokenizers, sources, 1, max_length)
-    beam = _Timed(models, tokenizers, sources, num_beams, max_length)
+    asked = _Asked(models, tokenizers, sources, max_length)
+    greedy, greedy_speed = asked.translations(1), asked.per_second(1)
+    beam, beam_speed = greedy, greedy_speed
+    if num_beams > 1:
+        beam, beam_speed = asked.translations(num_beams), asked.per_second(num_beams)
+    latency = asked.latencies_ms()
+    speed = speed_figures(latency, greedy_speed)
     figures = {
         role: TranslatorFigures(
             metrics={
-                **corpus_scores(beam.texts[role], references),
-                **{f"greedy_{name}": score for name, score in corpus_scores(greedy.texts[role], references).items()},
+                **corpus_scores(beam[role], references),
+                **{f"greedy_{name}": score for name, score in corpus_scores(greedy[role], references).items()},
             },
             **asdict(_size(model, models["student"])),
-            latency_ms=_latency_ms(model, tokenizers[role], sources, max_length),
-            examples_per_second=greedy.per_second[role],
-            agreement=None if role == "teacher" else _same(beam.texts[role], beam.texts["teacher"]),
+            **speed[role],
+            agreement=None if role == "teacher" else _same(beam[role], beam["teacher"]),
             encoder_layers=_layers(model, "encoder"),
             decoder_layers=_layers(model, "decoder"),
-            beam_per_second=beam.per_second[role],
+            beam_per_second=beam_speed[role].median,
+            beam_per_second_quartiles=beam_speed[role].quartiles,
         )
         for role, model in models.items()
     }
-    texts = {"source": list(sources), "reference": list(references), **beam.texts}
+    texts = {"source": list(sources), "reference": list(references), **beam}
     return TranslationComparison(
-        figures, len(sources), split, device_name(models["student"].device), num_beams=num_beams, texts=texts
+        figures,
+        len(sources),
+        split,
+        device_name(models["student"].device),
+        one_network=one_network(latency),
+        num_beams=num_beams,
+        texts=texts,
     )
 
 
-class _Timed:
-    """Every model's translations with one width of beam, and how many it makes a second."""
+@dataclass(frozen=True)
+class _Asked:
+    """The models, and the texts that they are to translate."""
 
-    def __init__(
-        self,
-        models: Mapping[str, Translator],
-        tokenizers: Mapping[str, PreTrainedTokenizerBase],
-        sources: Sequence[str],
-        num_beams: int,
-        max_length: int,
-    ) -> None:
-        self.texts: dict[str, list[str]] = {}
-        self.per_second: dict[str, float] = {}
-        for role, model in models.items():
-            settings: dict[str, Any] = {"num_beams": num_beams, "max_length": max_length}
-            translate_batch(model, tokenizers[role], sources[:BATCH], **settings)  # warm
-            began = time.perf_counter()
-            self.texts[role] = translate(model, tokenizers[role], sources, description=f"Asking the {role}", **settings)
-            self.per_second[role] = len(sources) / (time.perf_counter() - began)
+    models: Mapping[str, Translator]
+    tokenizers: Mapping[str, PreTrainedTokenizerBase]
+    sources: Sequence[str]
+    max_length: int
 
+    def translations(self, num_beams: int) -> dict[str, list[str]]:
+        """Every model's translations of all texts."""
+        settings: dict[str, Any] = {"num_beams": num_beams, "max_length": self.max_length}
+        return {
+            role: translate(model, self.tokenizers[role], self.sources, description=f"Asking the {role}", **settings)
+            for role, model in self.models.items()
+        }
 
-def _latency_ms(
-    model: Translator, tokenizer: PreTrainedTokenizerBase, sources: Sequence[str], max_length: int
-) -> float:
-    times = []
-    for text in sources[:LATENCY_TEXTS]:
-        began = time.perf_counter()
-        translate_batch(model, tokenizer, [text], num_beams=1, max_length=max_length)
-        times.append(1000 * (time.perf_counter() - began))
-    return statistics.median(times)
+    def per_second(self, num_beams: int) -> dict[str, Timings]:
+        """Texts a second, in batches of texts as they come."""
+        size = min(BATCH, len(self.sources))
+        times = interleaved(self._jobs(size, num_beams), rounds=THROUGHPUT_ROUNDS)
+        return {role: one.map(lambda seconds: size / seconds) for role, one in times.items()}
+
+    def latencies_ms(self) -> dict[str, Timings]:
+        """Milliseconds for one text, greedy."""
+        times = interleaved(self._jobs(1, 1), rounds=LATENCY_TURNS, each=LATENCY_TEXTS, warm_up=1)
+        return {role: one.map(lambda seconds: 1000 * seconds) for role, one in times.items()}
+
+    def _jobs(self, count: int, num_beams: int) -> dict[str, Job]:
+        tokenizers = [self.tokenizers[role] for role in self.models]
+        return {
+            role: Job(
+                shape_of(model, tokenizers.index(self.tokenizers[role])),
+                partial(self._translate, role, count=count, num_beams=num_beams),
+            )
+            for role, model in self.models.items()
+        }
+
+    def _translate(self, role: str, number: int, count: int, num_beams: int) -> None:
+        texts = [self.sources[index % len(self.sources)] for index in range(number * count, (number + 1) * count)]
+        translate_batch(self.models[role], self.tokenizers[role], texts, num_beams, self.max_length)
 
 
 def _size(model: Translator, student: Translator) -> Size:
@@ -260,10 +307,10 @@ def write_translations(folder: str | os.PathLike[str], comparison: TranslationCo
     report = Path(folder) / "report"
     report.mkdir(parents=True, exist_ok=True)
     step = max(1, comparison.rows // count)
-    pages = ["# Translations side by side", f"One in {step} of {comparison.rows:,} {comparison.split} rows."]
+    pages = ["# Translations side by side", f"One in {step} of {comparison.rows:,} {escaped(comparison.split)} rows."]
     for row in range(0, comparison.rows, step)[:count]:
-        lines = [f"| {role} | {_cell(texts[row])} |" for role, texts in comparison.texts.items()]
-        pages.append("\n".join([f"| {row + 1} | |", "|---|---|", *lines]))
+        lines = [[role, texts[row]] for role, texts in comparison.texts.items()]
+        pages.append(markdown_table([f"{row + 1}", ""], lines, align="---"))
     (report / "translations.md").write_text("\n\n".join(pages) + "\n", encoding="utf-8")
     for role, texts in comparison.texts.items():
         _write_lines(Path(folder) / "_translations" / f"{role}.txt", texts)
@@ -275,7 +322,3 @@ def write_translations(folder: str | os.PathLike[str], comparison: TranslationCo
 def _write_lines(path: Path, texts: Sequence[str]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(f"{' '.join(text.splitlines())}\n" for text in texts), encoding="utf-8")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -186,7 +186,7 @@ def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, mod
 def latency_ms(model: PreTrainedModel, tokenizer, rows: Dataset) -> float:
     """Median milliseconds for one text."""
     asked = Asked(model, tokenizer, token_rows(model, tokenizer, rows.select(range(min(60, len(rows))))))
-    return latencies_ms({"student": asked})["student"][0]
+    return latencies_ms({"student": asked})["student"].median
 
 
 def new_student(options, texts: DatasetDict, teacher: PreTrainedModel, tokenizer, shape, seed) -> PreTrainedModel:

@@ -180,6 +180,19 @@ def test_a_much_larger_model_is_slower(classifier, tokenizer, text_dataset, monk
     assert comparison.device.startswith("cpu")
 
 
+def test_one_network_has_one_speed_and_each_speed_its_spread(classifier, tokenizer, text_dataset):
+    """Student and baseline are one network: two speeds were noise told as a difference."""
+    student, baseline = classifier(2, num_hidden_layers=1), classifier(3, num_hidden_layers=1)
+    comparison = measured(classifier(1), student, text_dataset, tokenizer, baseline=baseline)
+    results = comparison.results()
+    assert comparison.one_network == [["student", "baseline"]]
+    for name in ("latency_ms", "latency_p95_ms", "examples_per_second"):
+        assert results[f"student_{name}"] == results[f"baseline_{name}"] != results[f"teacher_{name}"]
+    for name in ("student_latency_ms", "teacher_latency_ms", "teacher_examples_per_second", "speedup"):
+        assert 0 < results[f"{name}_q1"] <= results[f"{name}_q3"]
+    assert results["student_latency_ms_q1"] <= results["student_latency_ms"] <= results["student_latency_ms_q3"]
+
+
 def test_fewer_rows_than_are_timed(classifier, tokenizer, text_dataset):
     """A test set of one row is timed on that row."""
     comparison = measured(classifier(1), classifier(2), text_dataset.select([0]), tokenizer)

@@ -34,7 +34,7 @@ def test_results_have_the_promised_keys(comparison):
     results = comparison.results()
     of_each = ("accuracy", "f1", "parameters", "megabytes", "latency_ms", "examples_per_second")
     keys = {f"{role}_{name}" for role in ("teacher", "student", "baseline") for name in of_each}
-    assert results.keys() == keys | {"agreement", "baseline_agreement", "speedup", "compared_rows"}
+    assert results.keys() == keys | {"agreement", "baseline_agreement", "speedup", "baseline_speedup", "compared_rows"}
     assert results["speedup"] == 4 and results["agreement"] == 0.875 and results["baseline_agreement"] == 0.75
     assert results["student_accuracy"] == 0.5 and results["teacher_parameters"] == 1_500_000
 
