@@ -10,8 +10,9 @@ from datasets import Dataset, IterableDataset
 from transformers.utils import logging
 
 from hfdistill.label_spaces import class_column, same_labels, some_names
+from hfdistill.models.causal_lm import predicts_next_token
 from hfdistill.objective import Objective
-from hfdistill.teachers import Teacher, TeacherSignal
+from hfdistill.teachers import SOFT_TARGETS, ModelTeacher, Teacher, TeacherSignal
 from hfdistill.training_args import DistillationTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -47,6 +48,42 @@ def check_problem_types(teacher: str | None, student: str | None) -> None:
             f"the teacher's problem_type is {teacher} and the student's {student}: both must answer the same kind of "
             "question; correct config.problem_type, or take another teacher."
         )
+
+
+def check_predictions(teacher: Teacher | None, next_token: bool) -> None:
+    """Refuses a teacher that predicts the next token beside a student that does not, or the other way round.
+
+    Raises:
+        ValueError: naming the teacher's class.
+    """
+    for member in () if teacher is None else teacher.members:
+        if not isinstance(member, ModelTeacher) or predicts_next_token(member.model) == next_token:
+            continue
+        name = type(member.model).__name__
+        if next_token:
+            raise ValueError(
+                f"the student predicts the next token of a text, and the teacher, a {name}, does not: pass "
+                "teacher=LanguageModelTeacher.from_pretrained(...), a causal language model of the same vocabulary."
+            )
+        raise ValueError(
+            f"the teacher, a {name}, predicts the next token of a text, and the student does not: take a teacher with "
+            "the student's kind of head."
+        )
+
+
+def refuse_stored_answers(name: str, dataset: Any) -> None:
+    """Refuses rows, or a dict of them, with stored answers, beside a causal language model.
+
+    Raises:
+        ValueError: naming the dataset and the columns.
+    """
+    for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
+        stored = {*SOFT_TARGETS} & {*(getattr(split, "column_names", None) or ())}
+        if stored:
+            raise ValueError(
+                f"{name} carries {', '.join(sorted(stored))}, and stored soft targets of a causal language model are "
+                f"not supported: remove them, and pass the model as teacher=..., to be asked in every step."
+            )
 
 
 def check_class_names(name: str, dataset: Any, student_names: Sequence[str] | None) -> None:

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hfdistill.label_spaces import class_column, label_order
 from hfdistill.label_spaces import label_names as names_of
+from hfdistill.models.causal_lm import predicts_next_token
 from hfdistill.soft_targets.maker import SoftTargetMaker
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.teacher_columns import check_source_columns
@@ -97,6 +98,11 @@ def _readable(
         if alone and (processing_class is not None or text_columns):
             raise ValueError("a MediaTeacher looks at its media_column: leave processing_class and text_columns out.")
         return given
+    if predicts_next_token(given.model):
+        raise ValueError(
+            f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each token: pass "
+            "it as the teacher of a DistillationTrainer, to be asked in every step."
+        )
     if given.model.can_generate():
         raise ValueError(
             f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each target "

@@ -15,6 +15,7 @@ from transformers.utils import logging
 from hfdistill.captures import ask
 from hfdistill.data import hub_errors
 from hfdistill.label_spaces import label_names, label_order
+from hfdistill.models.causal_lm import takes_positions, with_positions
 from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
 from hfdistill.token_reader import TokenReader, max_positions, token_inputs
 
@@ -61,6 +62,7 @@ class ModelTeacher(Teacher):
             raise ValueError(f"text_columns takes one column of text, or a pair; got {', '.join(self.text_columns)}.")
         # Read once: Accelerate replaces `forward` by one whose signature says nothing.
         self.inputs = token_inputs(model)
+        self._takes_positions = takes_positions(model)
         #: What its columns begin with; an ensemble gives each member another.
         self.prefix = PREFIX
         self.max_length = max_positions(model, processing_class)
@@ -160,7 +162,8 @@ class ModelTeacher(Teacher):
         prefix = self.prefix if self.text_columns else ""
         if prefix + "input_ids" not in batch:
             raise ValueError(f"the teacher reads {prefix}input_ids, which the batch lacks; it has {', '.join(batch)}.")
-        return self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
+        read = self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
+        return with_positions(read) if self._takes_positions else read
 
     def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shared token ids may be longer than the teacher has positions for: it reads the beginning, as in a reader."""

@@ -1,0 +1,1 @@
+"""What is known of `transformers` models: families, intermediate outputs, inputs, labels, inference, loading."""
