@@ -42,7 +42,8 @@ def decoder_inputs(model: Any, labels: Tensor) -> Tensor:
         )
     shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     if shift is not None:
-        return shift(labels=labels)
+        # A copy: FSMT puts its padding token where there is no label, in place.
+        return shift(labels=labels.clone())
     start, padding = model.config.decoder_start_token_id, model.config.pad_token_id
     if start is None or padding is None:
         raise ValueError(f"the config of {type(model).__name__} lacks decoder_start_token_id or pad_token_id: set it.")
