@@ -428,7 +428,7 @@ class DistillationTrainer(ObjectiveTrainer):
         inputs: dict[str, Any],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor | None, Any, Tensor | None]:
+    ) -> tuple[Tensor | None, Any, Any]:
         """The student's logits for a batch; its losses are summed row by row into the evaluation's means."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -441,7 +441,15 @@ class DistillationTrainer(ObjectiveTrainer):
             loss = torch.tensor(self._evaluation.loss_of_last_batch(), device=self.args.device)
         if prediction_loss_only:
             return loss, None, None
-        return loss, self._answers(student), inputs.get("labels")
+        return loss, self._answers(student), self._told_labels(inputs)
+
+    def _told_labels(self, inputs: Mapping[str, Any]) -> Any:
+        """What an evaluation gathers for its metrics, as `Trainer`: the column of labels, or a tuple of several."""
+        names = self.label_names or ["labels"]
+        labels = tuple(inputs.get(name) for name in names)
+        if any(column is None for column in labels):
+            return None
+        return labels[0] if len(labels) == 1 else labels
 
     def _answers(self, student: Any) -> Any:
         """What an evaluation gathers of the student's output, for its metrics."""

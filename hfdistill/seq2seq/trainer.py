@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import recursively_apply
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Seq2SeqTrainer
@@ -195,20 +196,44 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         step = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         if prediction_loss_only or not self.args.predict_with_generate:
             return step
-        return step[0], self._generate(self._prepare_inputs(inputs), gen_kwargs), step[2]
+        inputs = self._prepare_inputs(inputs)
+        written = self._generate(inputs, gen_kwargs)
+        self._rows = len(inputs["labels"])
+        return step[0], self._padded(written), self._padded(inputs["labels"])
 
     @torch.no_grad()
     def _generate(self, inputs: Mapping[str, Any], gen_kwargs: dict[str, Any]) -> Tensor:
         given = gen_kwargs or getattr(self, "_gen_kwargs", {})
         given = {name: value for name, value in given.items() if value is not None}
-        source = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+        # Not what the decoder reads beside labels: it would be written on.
+        source = self._student_inputs(inputs).items()
+        source = {name: value for name, value in source if not name.startswith("decoder_")}
         with self.compute_loss_context_manager():
             return self.accelerator.unwrap_model(self.model).generate(**source, **given)
 
+    def _padded(self, tokens: Tensor) -> Tensor:
+        """Token ids as long as `Seq2SeqTrainer` makes them: by the generation config's length, where that is longer."""
+        settings: Any = self.accelerator.unwrap_model(self.model).generation_config
+        length = settings.max_length or 20  # `GenerationConfig`'s own, where it is left open
+        if tokens.shape[1] < length:
+            return self._pad_tensors_to_max_len(tokens, length)
+        if settings.max_new_tokens is not None and tokens.shape[1] < settings.max_new_tokens + 1:
+            return self._pad_tensors_to_max_len(tokens, settings.max_new_tokens + 1)
+        return tokens
+
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in `DistillationTrainer`; rows that only fill up the last batch of all ranks count for no metric."""
-        self.gather_function = self.accelerator.gather_for_metrics
+        self._rows: int | None = None
+        self.gather_function = self._gather
         return super().evaluation_loop(*args, **kwargs)
+
+    def _gather(self, tensors: Any) -> Any:
+        """As `gather_for_metrics`, which knows of one entry a row: `num_return_sequences` makes several."""
+        state = self.accelerator.gradient_state
+        if self._rows is None or not state.end_of_dataloader or state.remainder <= 0:
+            return self.accelerator.gather_for_metrics(tensors)
+        rows, remainder = self._rows * self.accelerator.num_processes, state.remainder
+        return recursively_apply(lambda each: each[: remainder * (len(each) // rows)], self.accelerator.gather(tensors))
 
 
 def _part(objective: Objective, counts: Tensor, chosen: Sequence[bool]) -> tuple[Objective, Tensor]:
