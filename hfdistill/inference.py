@@ -11,6 +11,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.captures import check_tokens
 from hfdistill.token_reader import TokenReader, max_positions, token_inputs
 
 
@@ -66,5 +67,6 @@ def answer(
 ) -> np.ndarray:
     """The logits of one batch of rows, shape `(rows, classes)`, float32."""
     inputs = processing_class.pad(list(rows), return_tensors="pt").to(model.device)
+    check_tokens(inputs)
     with torch.inference_mode():
         return model.eval()(**inputs).logits.float().cpu().numpy()

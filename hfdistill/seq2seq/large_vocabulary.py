@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hfdistill.captures import check_tokens
 from hfdistill.losses import IGNORED
 from hfdistill.objective import Loss, Objective
 from hfdistill.sparse_distributions import SparseDistribution
@@ -307,6 +308,7 @@ def logits_in_parts(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> It
         inputs: What it reads.
         tokens: Which target tokens, as a bool tensor `(batch, tokens)`.
     """
+    check_tokens(inputs)
     projection = _projection(model, inputs, tokens) if projects_alone(model) else None
     if projection is None:
         logits = model(**inputs).logits[tokens]

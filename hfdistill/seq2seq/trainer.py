@@ -209,7 +209,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         source = self._student_inputs(inputs).items()
         source = {name: value for name, value in source if not name.startswith("decoder_")}
         with self.compute_loss_context_manager():
-            return self.accelerator.unwrap_model(self.model).generate(**source, **given)
+            written = self.accelerator.unwrap_model(self.model).generate(**source, **given)
+        return getattr(written, "sequences", written)  # a config may ask for scores beside them
 
     def _padded(self, tokens: Tensor) -> Tensor:
         """Token ids as long as `Seq2SeqTrainer` makes them: by the generation config's length, where that is longer."""

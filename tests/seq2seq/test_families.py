@@ -147,3 +147,21 @@ def test_a_step_is_that_of_a_naive_reference(tmp_path, monkeypatch, family):
     size = torch.stack([one.norm() for one in gradient.values()]).norm()
     error = torch.stack([(steps[name] - gradient[name]).norm() for name in gradient]).norm()
     assert size > 0.1 and error / size < 1e-4
+
+
+@pytest.mark.parametrize("family", ["t5gemma", "led", "encoder-decoder", "fsmt", "mt5"])
+def test_terms_on_layers_know_both_sides_of_a_family(tmp_path, family):
+    """T5Gemma has a config for each side, LED pads within and, as FSMT, makes queries of `(tokens, batch, width)`."""
+    runs = []
+    for layout in ({}, {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}):
+        student, teacher = make(family, 1, layers=1), make(family, 2)
+        terms = [
+            f"{side}_{term}" for side in ("encoder", "decoder") for term in ("hidden_states", "embeddings", "minilm")
+        ]
+        settings = {"terms": ["labels", *terms], "max_steps": 1, **IN_ORDER, **layout}
+        trainer = make_seq2seq_trainer(tmp_path, student, make_pairs(8), teacher=teacher, **settings)
+        trainer.train()
+        runs.append(trainer)
+    names = ("loss", "grad_norm", *(f"{term}_loss" for term in terms))
+    assert logs_of(runs[1], *names)[0] == pytest.approx(logs_of(runs[0], *names)[0], rel=1e-4)
+    assert min(logs_of(runs[0], *names)[0]) > 1e-4
