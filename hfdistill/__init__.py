@@ -12,6 +12,7 @@ from hfdistill.students import make_student
 from hfdistill.teachers import (
     Combination,
     EnsembleTeacher,
+    LanguageModelTeacher,
     MediaTeacher,
     ModelTeacher,
     MovingAverageTeacher,
@@ -29,6 +30,7 @@ __all__ = [
     "DistillationTrainer",
     "DistillationTrainingArguments",
     "EnsembleTeacher",
+    "LanguageModelTeacher",
     "MediaTeacher",
     "ModelTeacher",
     "MovingAverageTeacher",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 #: How the modules that make queries, keys and values are called in one family or another.
@@ -21,7 +22,11 @@ _IN_THIRDS = ("Wqkv", "c_attn", "qkv_proj", "qkv")
 IN_THIRDS_OF_HEADS = ("in_proj", "query_key_value")
 
 #: What an encoder-decoder calls the attention that looks at the other side.
-_CROSS = ("encoder_attn", "EncDecAttention")
+_CROSS = ("encoder_attn", "EncDecAttention", "cross_attn", "crossattention")
+#: Families whose queries, keys and values are `(tokens, batch, width)`, by side.
+_TOKENS_FIRST = {"longformer": ("",), "led": ("encoder",), "fsmt": ("encoder", "decoder")}
+#: Families that pad a text within, on the right, to whole windows or blocks.
+_WINDOWS, _BLOCKS = ("longformer", "led"), ("big_bird", "bigbird_pegasus")
 
 PROJECTIONS = tuple(_SEPARATE)
 #: The two stacks of layers of an encoder-decoder.
@@ -59,9 +64,12 @@ def layer_stack(model: PreTrainedModel, side: str = "") -> str:
     if side:
         lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
         sided = [name for name in lists if name.split(".")[-2:-1] == [side]]
-        if len(sided) != 1:
-            raise no_layer_stack(model)
-        return sided[0]
+        inner: Any = getattr(model, side, None)
+        if len(sided) == 1:
+            return sided[0]
+        if isinstance(inner, PreTrainedModel) and not inner.config.is_encoder_decoder:  # a model of its own
+            return f"{side}.{layer_stack(inner)}"
+        raise no_layer_stack(model)
     if model.config.is_encoder_decoder:
         raise ValueError(f"{type(model).__name__} is an encoder-decoder; only single stacks of layers can be used.")
     count = getattr(model.config, "num_hidden_layers", None)
@@ -93,9 +101,39 @@ def attention_projections(model: PreTrainedModel, side: str = "") -> list[dict[s
         ValueError: when a layer has no modules of a known name, or several.
     """
     stack = layer_stack(model, side)
-    heads = int(model.config.num_attention_heads)
+    heads = int(getattr(side_config(model.config, side), "num_attention_heads", 0))
     layers = model.get_submodule(stack).named_children()
-    return [_layer_projections(type(model).__name__, f"{stack}.{name}", layer, heads) for name, layer in layers]
+    found = [_layer_projections(type(model).__name__, f"{stack}.{name}", layer, heads) for name, layer in layers]
+    if side not in _TOKENS_FIRST.get(model.config.model_type, ()):
+        return found
+    return [{kind: replace(one, part=_batch_first(one.part)) for kind, one in layer.items()} for layer in found]
+
+
+def side_config(config: PreTrainedConfig, side: str) -> PreTrainedConfig:
+    """The config of one side of an encoder-decoder, where the two have their own (T5Gemma), otherwise `config`."""
+    own = getattr(config, side, None) if side else None
+    return own if isinstance(own, PreTrainedConfig) else config
+
+
+def unpadded(model: PreTrainedModel, tensor: Tensor, tokens: int, kind: str) -> Tensor:
+    """What a model gives of each token, `(batch, tokens, ...)`, without what it has padded within.
+
+    Args:
+        model: The model.
+        tensor: Its hidden states, queries, keys or values; or attentions, `(batch, heads, tokens, tokens)`.
+        tokens: How many tokens it was given.
+        kind: Which of these.
+    """
+    if model.config.model_type not in (*_WINDOWS, *_BLOCKS):
+        return tensor
+    if kind != "attentions":
+        return tensor[:, :tokens]
+    if model.config.model_type in _WINDOWS:
+        raise ValueError(
+            f"{type(model).__name__} gives the attention within a window around each token, not between all: take a "
+            "term that does not need attentions."
+        )
+    return tensor[:, :, :tokens, :tokens]
 
 
 def _layer_projections(model: str, prefix: str, layer: nn.Module, heads: int) -> dict[str, Projection]:
@@ -119,6 +157,10 @@ def _layer_projections(model: str, prefix: str, layer: nn.Module, heads: int) ->
         f"{model} does not show where layer {prefix} makes its queries, keys and values (it has {', '.join(linear)}): "
         "use a term on hidden_states, or a model with modules named query, key and value."
     )
+
+
+def _batch_first(part: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda output: part(output.transpose(0, 1).clone())  # Longformer and LED scale theirs in place
 
 
 def _whole(output: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hfdistill.architectures import PROJECTIONS, attention_projections, side_of
+from hfdistill.architectures import PROJECTIONS, attention_projections, side_of, unpadded
 from hfdistill.models.wrappers import config_of, unwrapped
 
 #: What a model can be asked for beside its logits; an encoder-decoder for `encoder_hidden_states`, `decoder_keys`, ...
@@ -32,8 +32,10 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
             `encoder_` or `decoder_`; the queries, keys and values are those of self-attention.
 
     Raises:
-        ValueError: when the model has nothing to give for one of them, or what it gives has no gradient to train by.
+        ValueError: when the texts are empty, or the model has nothing to give for one of them, not token by token, or
+            without a gradient to train by.
     """
+    check_tokens(inputs)
     caught = sorted(name for name in outputs if side_of(name)[1] in PROJECTIONS)
     flags = {f"output_{side_of(name)[1]}": True for name in outputs.difference(caught)}
     with ExitStack() as stack:
@@ -50,8 +52,24 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
     for name, tensors in taken.items():
         setattr(answer, name, tuple(tensors.values()))
     for name in outputs:
-        _check(inner, name, getattr(answer, name, None))
+        tensors = getattr(answer, name, None)
+        _check(inner, name, tensors)
+        setattr(answer, name, _of_tokens(inner, name, tensors, inputs))
     return answer
+
+
+def check_tokens(inputs: Mapping[str, Any]) -> None:
+    """Refuses a batch of nothing but empty texts, of a tokenizer that adds no tokens of its own.
+
+    Raises:
+        ValueError: saying what to do.
+    """
+    ids = inputs.get("input_ids")
+    if isinstance(ids, Tensor) and ids.dim() > 1 and not ids.shape[-1]:
+        raise ValueError(
+            f"none of the {len(ids)} texts of a batch has a token, so that there is nothing to read: filter rows of "
+            "empty input_ids out, or take a tokenizer that marks where a text begins or ends."
+        )
 
 
 @contextmanager
@@ -93,7 +111,30 @@ def _eager(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation(usual)
 
 
+def _of_tokens(model: PreTrainedModel, name: str, tensors: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """The tensors with one entry for each token that the model was given."""
+    side, kind = side_of(name)
+    read = inputs.get("decoder_input_ids" if side == "decoder" else "input_ids")
+    if read is None:  # pictures or sound
+        return tuple(tensors)
+    given = tuple(unpadded(model, tensor, read.shape[1], kind) for tensor in tensors)
+    shapes = [tensor.shape[2:] if kind == "attentions" else tensor.shape[:2] for tensor in given]
+    wanted = read.shape[1:] * 2 if kind == "attentions" else read.shape
+    if kind != "hidden_states" and any(shape != wanted for shape in shapes):
+        raise ValueError(
+            f"{type(model).__name__} does not give {name} token by token: of {read.shape[1]} tokens they have the "
+            f"shapes {', '.join(str(tuple(tensor.shape)) for tensor in given)}; take a term on "
+            f"{f'{side}_' if side else ''}hidden_states, or on logits."
+        )
+    return given
+
+
 def _check(model: PreTrainedModel, name: str, tensors: Any) -> None:
+    if tensors and not all(tensor is None or isinstance(tensor, Tensor) for tensor in tensors):
+        raise ValueError(
+            f"{type(model).__name__} gives {name} in a form of its own, not as one tensor a layer: take a term that "
+            "does not need them."
+        )
     if not tensors or any(tensor is None for tensor in tensors):
         way_out = "take a term that does not need them, or leave torch_compile off"
         if name == "attentions":

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 from hfdistill.data import hub_errors, load_tokenizer
 
@@ -23,10 +30,24 @@ def load_classifier(
     Raises:
         HubUnreachableError: when the Hub is asked and does not answer.
         OSError: when there is no such model.
-        ValueError: when what is there is no classifier, has no tokenizer, or needs code that is not trusted.
+        ValueError: when what is there is no classifier, such as a translator, has no tokenizer, or needs code that is
+            not trusted.
     """
     trainable = {"dtype": "float32", "ignore_mismatched_sizes": True} if head else {"dtype": "auto"}
     tokenizer = load_tokenizer(name, trust_remote_code)
     how = {**trainable, "trust_remote_code": trust_remote_code}
     with hub_errors(name):
+        if not head:
+            config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+            _refuse_translator(name, config.architectures or ())
         return tokenizer, AutoModelForSequenceClassification.from_pretrained(name, **how, **head)
+
+
+def _refuse_translator(name: str, architectures: Sequence[str]) -> None:
+    """A translator would get a new head, whose answers mean nothing."""
+    found = [one for one in architectures if one in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values()]
+    if found:
+        raise ValueError(
+            f"{name} is a translator ({found[0]}) and no classifier: it is compared by recipes/translation.py, and "
+            "exported for CTranslate2, by its --export ctranslate2 or hfdistill.translation.export_ctranslate2."
+        )

@@ -12,6 +12,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.captures import check_tokens
 from hfdistill.models.wrappers import device_of, token_table_size
 from hfdistill.token_reader import TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
 
@@ -71,5 +72,6 @@ def answer(
 ) -> np.ndarray:
     """The logits of one batch of rows, shape `(rows, classes)`, float32."""
     inputs = send_to_device(pad_rows(processing_class, rows), device_of(model))
+    check_tokens(inputs)
     with torch.inference_mode():
         return model.eval()(**inputs).logits.float().cpu().numpy()

@@ -21,6 +21,13 @@ from hfdistill.captures import ask
 from hfdistill.evaluation import EvaluationSums
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.model_card import CardFacts, evaluation_of, model_card, task_of, told_arguments
+from hfdistill.models.causal_lm import (
+    next_token_batch,
+    predicts_next_token,
+    takes_positions,
+    takes_shifted_labels,
+    with_positions,
+)
 from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.wrappers import is_plain_module, unwrapped, without_adapters
 from hfdistill.objective import Loss, Objective
@@ -34,13 +41,23 @@ from hfdistill.teacher_columns import (
     stand_in_config,
     stored_label_names,
 )
-from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite, is_ensemble
+from hfdistill.teachers import (
+    StoredTeacher,
+    Teacher,
+    TeacherSignal,
+    as_language_model_teacher,
+    as_teacher,
+    check_finite,
+    is_ensemble,
+)
 from hfdistill.token_reader import taken_inputs, token_inputs
 from hfdistill.trainer_checks import (
+    check_predictions,
     check_problem_types,
     check_signal,
     check_tokens,
     nothing_to_learn,
+    refuse_stored_answers,
     refuse_what_cannot_work,
 )
 from hfdistill.training.label_columns import LabelCollator, check_labels
@@ -103,6 +120,8 @@ class DistillationTrainer(ObjectiveTrainer):
     ) -> None:
         args = DistillationTrainingArguments("tmp_trainer") if args is None else args
         refuse_what_cannot_work(model, args, teacher, {**kwargs, "objective": objective})
+        if predicts_next_token(model):
+            teacher = as_language_model_teacher(teacher, args.teacher_dtype)
         self.teacher: Teacher | None = as_teacher(teacher, args.teacher_dtype, args.combination)
         self._stored = StoredTeacher(args.combination)
         # An ensemble that was made elsewhere brings its own combination.
@@ -126,6 +145,7 @@ class DistillationTrainer(ObjectiveTrainer):
             self.data_collator = LabelCollator(self.data_collator, self._label_space)
         self._compare_labels("train_dataset", self.train_dataset)
         self._compare_labels("eval_dataset", self.eval_dataset)
+        self._settle_predictions(self.accelerator.unwrap_model(self.model))
         if self.teacher is not None:
             self.teacher.align(self._student_config)
             check_problem_types(self._teacher_problem_type, self._problem_type)
@@ -181,13 +201,30 @@ class DistillationTrainer(ObjectiveTrainer):
     def _teacher_problem_type(self) -> str | None:
         return None if self.teacher is None else self.teacher.problem_type
 
+    def _settle_predictions(self, student: nn.Module) -> None:
+        """Sees whether the student's logits at a token are about the next one, and refuses a teacher whose are not."""
+        self._next_token, self._takes_positions = predicts_next_token(student), takes_positions(student)
+        if takes_shifted_labels(student):
+            logger.warning(
+                "The loss of a %s does not shift labels, and here it is not done either: the label of each token must "
+                "be the token that its logits are about, such as the next.",
+                type(student).__name__,
+            )
+        check_predictions(self.teacher, self._next_token)
+        for name in ("train_dataset", "eval_dataset") if self._next_token else ():
+            refuse_stored_answers(name, getattr(self, name))
+
+    def _as_learnt_from(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The batch as the objective reads it: each label beside the logits that are about it."""
+        return next_token_batch(inputs) if self._next_token else inputs
+
     def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:
         """Where the student's config leaves its problem type open it becomes the teacher's, or what its labels tell.
 
         A `transformers` model settles it likewise where it computes the loss. It is saved with the student: without
         it a pipeline would answer by a softmax over labels that do not exclude one another.
         """
-        if self._problem_type is None:
+        if self._problem_type is None and not self._next_token:
             config: Any = self._student_config
             labels = inputs.get("labels")
             told = None if labels is None else infer_problem_type(config.num_labels, labels)
@@ -236,7 +273,7 @@ class DistillationTrainer(ObjectiveTrainer):
             with torch.no_grad(), self.compute_loss_context_manager():
                 student = ask(model, self._student_inputs(inputs), objective.outputs)
                 signal = self._ask_teacher(True, inputs)
-            sums.append(objective.statistics(student, signal, inputs))
+            sums.append(objective.statistics(student, signal, self._as_learnt_from(inputs)))
         totals = {name: torch.stack([each[name] for each in sums]).sum(0) for name in sums[0]}
         if self.args.world_size > 1:
             totals = self.accelerator.reduce(totals, reduction="sum")
@@ -255,7 +292,12 @@ class DistillationTrainer(ObjectiveTrainer):
         """The number of items of each term in the whole optimizer step, over all its micro-batches and ranks."""
         if not batch_samples:
             return None
-        counts = self.current_objective.counts(batch_samples).to(device)
+        if self._next_token and batch_samples[0].get("labels") is None:
+            raise ValueError(
+                "the batch has no labels: of a causal language model they are the tokens themselves, as "
+                "data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False) gives them."
+            )
+        counts = self.current_objective.counts(map(self._as_learnt_from, batch_samples)).to(device)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
         if self.is_in_train:
@@ -343,11 +385,12 @@ class DistillationTrainer(ObjectiveTrainer):
         teacher = self._ask_teacher(model.training, inputs)
         if teacher is not None and teacher.logits is not None and self._can_look(teacher.logits):
             check_finite(teacher.logits)
-        return student, teacher, inputs
+        return student, teacher, self._as_learnt_from(inputs)
 
     def _student_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
-        return {name: value for name, value in inputs.items() if name not in self._student_lacks}
+        own = {name: value for name, value in inputs.items() if name not in self._student_lacks}
+        return with_positions(own) if self._takes_positions else own
 
     def _not_for_the_student(self) -> frozenset[str]:
         """The columns of a batch that the student is not given."""
@@ -481,7 +524,7 @@ class DistillationTrainer(ObjectiveTrainer):
         inputs: dict[str, Any],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor | None, Any, Tensor | None]:
+    ) -> tuple[Tensor | None, Any, Any]:
         """The student's logits for a batch; its losses are summed row by row into the evaluation's means."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -494,7 +537,15 @@ class DistillationTrainer(ObjectiveTrainer):
             loss = torch.tensor(self._evaluation.loss_of_last_batch(), device=self.args.device)
         if prediction_loss_only:
             return loss, None, None
-        return loss, self._answers(student), inputs.get("labels")
+        return loss, self._answers(student), self._told_labels(inputs)
+
+    def _told_labels(self, inputs: Mapping[str, Any]) -> Any:
+        """What an evaluation gathers for its metrics, as `Trainer`: the column of labels, or a tuple of several."""
+        names = self.label_names or ["labels"]
+        labels = tuple(inputs.get(name) for name in names)
+        if any(column is None for column in labels):
+            return None
+        return labels[0] if len(labels) == 1 else labels
 
     def _answers(self, student: Any) -> Any:
         """What an evaluation gathers of the student's output, for its metrics."""

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from datasets import Dataset, Value
 from torch import nn
 
+from hfdistill.models.causal_lm import predicts_next_token
 from hfdistill.models.wrappers import without_adapters
 from hfdistill.objective import Objective
-from hfdistill.teachers import Teacher, TeacherSignal
+from hfdistill.teachers import SOFT_TARGETS, ModelTeacher, Teacher, TeacherSignal
 from hfdistill.training_args import DistillationTrainingArguments
 
 
@@ -46,6 +47,42 @@ def check_problem_types(teacher: str | None, student: str | None) -> None:
             f"the teacher's problem_type is {teacher} and the student's {student}: both must answer the same kind of "
             "question; correct config.problem_type, or take another teacher."
         )
+
+
+def check_predictions(teacher: Teacher | None, next_token: bool) -> None:
+    """Refuses a teacher that predicts the next token beside a student that does not, or the other way round.
+
+    Raises:
+        ValueError: naming the teacher's class.
+    """
+    for member in () if teacher is None else teacher.members:
+        if not isinstance(member, ModelTeacher) or predicts_next_token(member.model) == next_token:
+            continue
+        name = type(member.model).__name__
+        if next_token:
+            raise ValueError(
+                f"the student predicts the next token of a text, and the teacher, a {name}, does not: pass "
+                "teacher=LanguageModelTeacher.from_pretrained(...), a causal language model of the same vocabulary."
+            )
+        raise ValueError(
+            f"the teacher, a {name}, predicts the next token of a text, and the student does not: take a teacher with "
+            "the student's kind of head."
+        )
+
+
+def refuse_stored_answers(name: str, dataset: Any) -> None:
+    """Refuses rows, or a dict of them, with stored answers, beside a causal language model.
+
+    Raises:
+        ValueError: naming the dataset and the columns.
+    """
+    for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
+        stored = {*SOFT_TARGETS} & {*(getattr(split, "column_names", None) or ())}
+        if stored:
+            raise ValueError(
+                f"{name} carries {', '.join(sorted(stored))}, and stored soft targets of a causal language model are "
+                f"not supported: remove them, and pass the model as teacher=..., to be asked in every step."
+            )
 
 
 def check_tokens(name: str, dataset: Any, model: Any, tokenizer: Any) -> None:

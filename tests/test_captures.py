@@ -124,3 +124,33 @@ def test_attentions_that_are_not_given_are_refused(monkeypatch):
     monkeypatch.setattr(model, "set_attn_implementation", lambda name: None)
     with pytest.raises(ValueError, match="gives no attentions with attn_implementation='sdpa', and .*: load it with"):
         ask(model, BATCH, frozenset({"attentions"}))
+
+
+WINDOWED = {
+    "longformer": transformers.LongformerConfig(**SIZES, **INTERMEDIATE, attention_window=[4, 4], pad_token_id=0),
+    "big_bird": transformers.BigBirdConfig(
+        **SIZES, intermediate_size=20, max_position_embeddings=80, block_size=4, num_random_blocks=1, pad_token_id=0
+    ),
+}
+
+
+@pytest.mark.parametrize("family", WINDOWED)
+def test_what_a_model_pads_within_is_left_out(family):
+    """Longformer pads to its window and puts the tokens first; BigBird pads to its block."""
+    torch.manual_seed(0)
+    model = transformers.AutoModelForSequenceClassification.from_config(WINDOWED[family]).eval()
+    tokens = 61 if family == "big_bird" else 2  # as many as texts: a transposed tensor has the right shape
+    batch = {"input_ids": torch.randint(4, 41, (2, tokens)), "attention_mask": torch.ones(2, tokens, dtype=torch.long)}
+    answer = ask(model, batch, frozenset({"hidden_states", "queries"}))
+    assert [states.shape for states in answer.hidden_states] == [(2, tokens, 24)] * 3
+    query = attention_projections(model)[0]["queries"].module
+    torch.testing.assert_close(answer.queries[0], query(answer.hidden_states[0]))
+    if family == "longformer":
+        with pytest.raises(ValueError, match="attention within a window around each token"):
+            ask(model, batch, frozenset({"attentions"}))
+
+
+def test_a_batch_of_nothing_but_empty_texts_is_refused():
+    """A tokenizer without tokens of its own makes none of an empty text, and the model failed somewhere within."""
+    with pytest.raises(ValueError, match="none of the 1 texts of a batch has a token.*filter"):
+        ask(model_of("gpt2"), {"input_ids": torch.zeros(1, 0, dtype=torch.long)})

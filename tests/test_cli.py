@@ -85,15 +85,22 @@ MENDABLE = {
     "no such column": (["soft-targets", "teacher", "test.tsv", "x.parquet", "--text_column", "text"], "'text'"),
     "other labels": (["compare", "teacher", "student", "bad.tsv"], "Line 2 of bad.tsv.*'god'"),
     "not a parquet file": (["soft-targets", "teacher", "test.tsv", "x.csv"], r"x\.csv should end in \.parquet"),
+    "a translator": (
+        ["export", "translator", "test.tsv"],
+        "a translator .MarianMTModel. and no classifier",
+    ),
     "no folder to write to": (["export", "some/model", "test.tsv"], "some/model|reached"),
 }
 
 
 @pytest.mark.parametrize("case", MENDABLE)
-def test_what_the_user_can_mend_is_one_line_and_code_1(home, case, monkeypatch):
+def test_what_the_user_can_mend_is_one_line_and_code_1(home, case, monkeypatch, tokenizer):
     """A page of traceback hides the line that helps."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (home / "translator").mkdir()
+    (home / "translator/config.json").write_text('{"model_type": "marian", "architectures": ["MarianMTModel"]}')
+    tokenizer.save_pretrained(home / "translator")
     (home / "bad.tsv").write_text("sentence\tlabel\na joy\tgod\n")
     words, sentence = MENDABLE[case]
     with pytest.raises(SystemExit, match=f"^error: .*{sentence}") as ended:

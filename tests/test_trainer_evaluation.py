@@ -268,3 +268,12 @@ def test_what_a_student_kept_before_any_training_is_logged(tmp_path):
     first = trainer.state.log_history[0]
     assert (first["step"], first["eval_accuracy"]) == (0, pytest.approx(kept))
     assert first["eval_agreement"] == pytest.approx(agreement)
+
+
+def test_several_columns_of_labels_are_returned(tmp_path):
+    """`label_names` may name what only the metrics want, such as a group; a row without one of them has no labels."""
+    rows = make_rows(6).add_column("group", [7, 7, 8, 8, 9, 9])
+    trainer = make_trainer(tmp_path, make_model(), rows, alpha=0.0, label_names=["labels", "group"])
+    labels, group = trainer.predict(rows).label_ids
+    assert labels.tolist() == rows["labels"][:] and group.tolist() == rows["group"][:]
+    assert trainer.predict(rows.remove_columns("group")).label_ids is None

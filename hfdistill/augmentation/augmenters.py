@@ -202,6 +202,7 @@ class BackTranslation(Augmenter):
         generated = model.generate(  # type: ignore[operator]  # any model that generates
             **batch.to(model.device), num_beams=1, max_new_tokens=self.max_new_tokens, **settings
         )
+        generated = getattr(generated, "sequences", generated)  # a config may ask for scores beside them
         return list(tokenizer.batch_decode(generated, skip_special_tokens=True))
 
 

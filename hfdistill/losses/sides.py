@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from hfdistill.architectures import side_config
 from hfdistill.losses.attention import MiniLM
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.feature import Embeddings, HiddenStates
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
     from hfdistill.teachers import TeacherSignal
     from hfdistill.training_args import DistillationTrainingArguments
 
-#: How configs call a side's number of layers and of heads: BART's family, and T5's.
-_LAYERS = {"encoder": ("encoder_layers", "num_layers"), "decoder": ("decoder_layers", "num_decoder_layers")}
-_HEADS = {"encoder": ("encoder_attention_heads", "num_heads"), "decoder": ("decoder_attention_heads", "num_heads")}
+#: How configs call a side's number of layers and of heads: BART's family, T5's, ProphetNet's, a side's own config.
+_LAYERS = {
+    "encoder": ("encoder_layers", "num_encoder_layers", "num_layers", "num_hidden_layers"),
+    "decoder": ("decoder_layers", "num_decoder_layers", "num_hidden_layers"),
+}
+_HEADS = {
+    side: (f"{side}_attention_heads", f"num_{side}_attention_heads", "num_heads", "num_attention_heads")
+    for side in ("encoder", "decoder")
+}
 
 
 class OneSide(Term):
@@ -64,11 +71,17 @@ class OneSide(Term):
                 f"the term {self.name!r} is for an encoder-decoder, and {type(model).__name__} is none: take "
                 f"{self.name.removeprefix(f'{self.side}_')}."
             )
+        own: Any = side_config(config, self.side)
         layers, heads = (
-            next(getattr(config, name) for name in names[self.side] if isinstance(getattr(config, name, None), int))
+            next((size for name in names[self.side] if isinstance(size := getattr(own, name, None), int)), None)
             for names in (_LAYERS, _HEADS)
         )
-        return SimpleNamespace(hidden_size=config.hidden_size, num_hidden_layers=layers, num_attention_heads=heads)
+        if layers is None or heads is None:
+            raise ValueError(
+                f"the config of {type(model).__name__} does not say how many layers and heads its {self.side} has, so "
+                f"the term {self.name!r} cannot compare it: take a term on logits."
+            )
+        return SimpleNamespace(hidden_size=own.hidden_size, num_hidden_layers=layers, num_attention_heads=heads)
 
     def _answer(self, answer: Any) -> Any:
         kinds = {output: output.removeprefix(f"{self.side}_") for output in self.outputs}

@@ -61,6 +61,7 @@ class OnlineTrainer(DistillationTrainer):
                 "students that teach one another are saved one by one, and FSDP and DeepSpeed keep none of them whole: "
                 "train them with plain data parallelism (accelerate launch --multi_gpu)."
             )
+        self._settle_predictions(self.students[0])
         self.label_names = ["labels"]  # which `Trainer` looks for in a plain model's signature
         if self.current_objective.outputs:
             raise ValueError(

@@ -42,7 +42,8 @@ def decoder_inputs(model: Any, labels: Tensor) -> Tensor:
         )
     shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     if shift is not None:
-        return shift(labels=labels)
+        # A copy: FSMT puts its padding token where there is no label, in place.
+        return shift(labels=labels.clone())
     start, padding = model.config.decoder_start_token_id, model.config.pad_token_id
     if start is None or padding is None:
         raise ValueError(f"the config of {type(model).__name__} lacks decoder_start_token_id or pad_token_id: set it.")
@@ -86,6 +87,7 @@ class Seq2SeqTeacher(ModelTeacher):
                 "translate the training texts instead (pseudo_translations), and train on its translations."
             )
         super().__init__(model, processing_class, dtype=dtype)
+        self._main_input = model.main_input_name
 
     def align(self, student_config: Any) -> None:
         """Nothing to put in order: the answers are tokens, not named labels."""
@@ -94,7 +96,13 @@ class Seq2SeqTeacher(ModelTeacher):
         shared, labels = batch["decoder_input_ids"], batch.get("labels")
         if labels is not None:
             shared = torch.cat([decoder_inputs(self.model, labels)[:, :1], shared[:, 1:]], dim=1)
-        return {**super()._read(batch), "decoder_input_ids": shared, "use_cache": False}
+        return {**self._source(batch), "decoder_input_ids": shared, "use_cache": False}
+
+    def _source(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What its encoder reads: tokens, or sound or pictures as the student's."""
+        if self._main_input in batch and self._main_input != "input_ids":
+            return {name: batch[name] for name in (self._main_input, "attention_mask") if name in batch}
+        return super()._read(batch)
 
 
 def set_languages(model: PreTrainedModel, tokenizer: Any, source: str, target: str) -> None:

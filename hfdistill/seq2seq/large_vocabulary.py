@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hfdistill.captures import check_tokens
 from hfdistill.losses import IGNORED
 from hfdistill.objective import Loss, Objective
 from hfdistill.sparse_distributions import SparseDistribution
@@ -194,20 +195,54 @@ def _dtype(weight: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
+#: What configs call that which a model does to its logits beside projecting, and the values for which it is nothing.
+_AFTER_PROJECTING = {
+    **dict.fromkeys(("final_logit_softcapping", "output_logit_soft_cap", "logits_soft_cap"), (None,)),
+    **dict.fromkeys(("logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier"), (None, 1)),
+}
+
+
+def projects_alone(model: Any) -> bool:
+    """Whether, by its config and its head, a model's logits are a linear map of hidden states, and no more.
+
+    Not, where they are capped or scaled, where something watches or rewrites the head (adapters, parametrizations), or
+    where the head is none: FSMT names the table that its decoder reads.
+    """
+    head = model.get_output_embeddings()
+    rewritten = type(head) is not nn.Linear or head._forward_hooks or head._forward_pre_hooks or "forward" in vars(head)
+    return not rewritten and not _changes_logits(model.config.to_dict())
+
+
+def _changes_logits(config: Mapping[str, Any]) -> bool:
+    """Whether a config, or one within, names something that is done to logits."""
+    if any(name in config and config[name] not in nothing for name, nothing in _AFTER_PROJECTING.items()):
+        return True
+    return any(_changes_logits(value) for value in config.values() if isinstance(value, Mapping))
+
+
 class HeldBack:
     """What a model would have projected to logits."""
 
-    def __init__(self, model: Any, tokens_let_through: int) -> None:
+    #: With how large hidden states a head is probed: 0 shows what it adds, the largest what it does to large logits.
+    _LARGEST = 1e4
+
+    def __init__(self, model: Any, probed: bool) -> None:
         self.model = model
-        self.tokens_let_through = tokens_let_through
+        self.probed = probed
         self.hidden: Tensor | None = None
         #: All else that the model gave.
         self.answer: Any = None
+        self._taken = 0
+        self._probes: Tensor
 
     def take(self, module: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        """Keeps the hidden states `(batch, tokens, width)`, and lets the first tokens through to the projection."""
+        """Keeps the hidden states `(batch, tokens, width)`, and lets none of them through, or probes, to the head."""
         (self.hidden,) = inputs
-        return (self.hidden[:, : self.tokens_let_through],)
+        self._taken += 1
+        if not self.probed or self.hidden.dim() != 3:
+            return (self.hidden[:, :0],)
+        self._probes = self._scaled(self.hidden[:, :1].detach())
+        return (self._probes,)
 
     @property
     def projection(self) -> Projection:
@@ -218,26 +253,42 @@ class HeldBack:
         given = [bias.flatten() for bias in biases if bias is not None]
         return Projection(self.hidden, head.weight, sum(given[1:], given[0]) if given else None)
 
+    def _scaled(self, hidden: Tensor) -> Tensor:
+        """A token's hidden states, shape `(batch, 1, width)`, times 0, 1, and as much as makes logits large.
+
+        As large as the dtype of use has: fp16 ends at 65504.
+        """
+        projection = self.projection
+        logits = Projection(hidden, projection.weight, projection.bias).logits().float().abs().max()
+        largest = torch.stack([logits, hidden.float().abs().max()]).max().clamp_min(1e-3)
+        factors = torch.stack([0 * largest, 0 * largest + 1, (self._LARGEST / largest).clamp_min(1)])
+        return hidden * factors.to(hidden.dtype)[:, None]
+
     def explains(self, logits: Tensor | None) -> bool:
-        """Whether the logits of the tokens that were let through are those of the projection."""
-        if logits is None:
+        """Whether the logits of the probes are those of the projection, each to rounding."""
+        if logits is None or self._taken != 1 or self.hidden is None or self.hidden.dim() != 3:
             return False
-        ours = self.projection.logits((slice(None), slice(self.tokens_let_through)))
-        tolerance = 1e-4 if logits.dtype in (torch.float32, torch.float64) and ours.dtype == logits.dtype else 5e-2
-        return ours.shape == logits.shape and torch.allclose(ours.float(), logits.float(), tolerance, tolerance)
+        projection = self.projection
+        ours = Projection(self._probes, projection.weight, projection.bias).logits()
+        if ours.shape != logits.shape:
+            return False
+        in_full = logits.dtype in (torch.float32, torch.float64) and ours.dtype == logits.dtype
+        ours, theirs = ours.float(), logits.float()
+        size, difference = (x.abs().amax((0, 2)) for x in (ours, ours - theirs))
+        return bool((difference <= (1e-4 if in_full else 2e-2) * size.clamp_min(1e-3)).all())
 
 
 @contextmanager
-def logits_held_back(model: Any, tokens_let_through: int = 0) -> Iterator[HeldBack]:
+def logits_held_back(model: Any, probed: bool = False) -> Iterator[HeldBack]:
     """While open, `model` stops before its output projection, and its hidden states are kept. `None` does nothing.
 
     The model is called as a whole all the same, so that what wraps it (DDP) sees its forward pass.
 
     Args:
-        model: An unwrapped `transformers` model, or `None`.
-        tokens_let_through: How many tokens of each row still get logits, to compare with.
+        model: An unwrapped `transformers` model that `projects_alone`, or `None`.
+        probed: Whether its head still gets a few tokens, by which `explains` sees what it does.
     """
-    held = HeldBack(model, tokens_let_through)
+    held = HeldBack(model, probed)
     if model is None:
         yield held
         return
@@ -257,13 +308,24 @@ def logits_in_parts(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> It
         inputs: What it reads.
         tokens: Which target tokens, as a bool tensor `(batch, tokens)`.
     """
-    with logits_held_back(model, tokens_let_through=1) as held:
-        first = model(**inputs).logits
-    projection = held.projection.of(tokens)
-    logits = None if held.explains(first) else model(**inputs).logits[tokens]
+    check_tokens(inputs)
+    projection = _projection(model, inputs, tokens) if projects_alone(model) else None
+    if projection is None:
+        logits = model(**inputs).logits[tokens]
+        for few in _few(logits):
+            yield logits[few]
+        return
     for part in _parts(projection.hidden, projection.weight):
-        of_part = projection.logits(part) if logits is None else logits[part]
-        yield from (of_part[few] for few in _few(of_part))
+        of_part = projection.logits(part)
+        for few in _few(of_part):
+            yield of_part[few]
+
+
+def _projection(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> Projection | None:
+    """What a model's logits of these tokens are projected from; `None` where it turns out to do more than that."""
+    with logits_held_back(model, probed=True) as held:
+        first = model(**inputs).logits
+    return held.projection.of(tokens) if held.explains(first) else None
 
 
 def counted_tokens(labels: Tensor, counted_rows: Tensor | None) -> Tensor:

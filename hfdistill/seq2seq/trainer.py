@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import recursively_apply
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Seq2SeqTrainer
@@ -16,7 +17,14 @@ from hfdistill.architectures import side_of
 from hfdistill.losses import COUNTED_ROWS, OneSide
 from hfdistill.objective import Loss, Objective
 from hfdistill.seq2seq.encoder_decoders import as_seq2seq_teacher, check_output_sizes, decoder_inputs
-from hfdistill.seq2seq.large_vocabulary import HeldBack, Projection, counted_tokens, logits_held_back, loss_in_parts
+from hfdistill.seq2seq.large_vocabulary import (
+    HeldBack,
+    Projection,
+    counted_tokens,
+    logits_held_back,
+    loss_in_parts,
+    projects_alone,
+)
 from hfdistill.seq2seq.liger import loss_by_liger, unknown_to_liger
 from hfdistill.seq2seq.packed_targets import TokenTargetCollator
 from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
@@ -95,19 +103,17 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
             return super()._ask_both(model, inputs)
         own = self.accelerator.unwrap_model(model)
         asked = self.teacher.model if isinstance(self.teacher, ModelTeacher) else None
-        # Whether a model's logits are its hidden states times a matrix, and no more, is seen by the first step's.
-        compared = 1 if self._projects_plainly is None else 0
-        with logits_held_back(own, compared) as mine, logits_held_back(asked, compared) as theirs:
+        # Whether a model's logits are its hidden states times a matrix, and no more, is probed in the first step.
+        probed = self._projects_plainly is None
+        with logits_held_back(own, probed) as mine, logits_held_back(asked, probed) as theirs:
             student, teacher, batch = super()._ask_both(model, inputs)
         mine.answer, theirs.answer = student, teacher
         if self._projects_plainly is None:
             logits = None if teacher is None else teacher.logits
             with self.accelerator.autocast():  # as Accelerate runs the student; the loss is outside of it
-                plain = mine.explains(student.logits) and (logits is None or theirs.explains(logits))
-            self._projects_plainly = plain
+                self._projects_plainly = mine.explains(student.logits) and (logits is None or theirs.explains(logits))
         if not self._projects_plainly:
-            name = type(own).__name__
-            logger.warning("%s or its teacher does more than project: the logits of whole batches are held.", name)
+            self._warn_of_whole_logits(own)
             return super()._ask_both(model, inputs)
         return mine, None if teacher is None else theirs, batch
 
@@ -137,7 +143,21 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         # loss scale of fp16 would come too late for gradients made along with the loss.
         plain = not (self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.torch_compile or self.args.fp16)
         known = self.teacher is None or isinstance(self.teacher, ModelTeacher)
-        return plain and known and in_parts and self._projects_plainly is not False
+        return plain and known and in_parts and self._can_project()
+
+    def _can_project(self) -> bool:
+        """Whether the logits of student and teacher are a projection: by what they are, and by the first step's."""
+        if self._projects_plainly is None:
+            student = self.accelerator.unwrap_model(self.model)
+            teacher = self.teacher.model if isinstance(self.teacher, ModelTeacher) else None
+            if not all(projects_alone(model) for model in (student, teacher) if model is not None):
+                self._warn_of_whole_logits(student)
+                self._projects_plainly = False
+        return self._projects_plainly is not False
+
+    def _warn_of_whole_logits(self, student: nn.Module) -> None:
+        name = type(student).__name__
+        logger.warning("%s or its teacher does more than project: the logits of whole batches are held.", name)
 
     def _loss(
         self, objective: Objective, student: Any, teacher: Any, batch: Mapping[str, Any], counts: Tensor | None
@@ -182,7 +202,10 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         step = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         if prediction_loss_only or not self.args.predict_with_generate:
             return step
-        return step[0], self._generate(self._prepare_inputs(inputs), gen_kwargs), step[2]
+        inputs = self._prepare_inputs(inputs)
+        written = self._generate(inputs, gen_kwargs)
+        self._rows = len(inputs["labels"])
+        return step[0], self._padded(written), self._padded(inputs["labels"])
 
     @torch.no_grad()
     def _generate(self, inputs: Mapping[str, Any], gen_kwargs: dict[str, Any]) -> Tensor:
@@ -193,12 +216,32 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         if begun is not None and labels is not None and begun.shape == labels.shape:  # made of the labels
             source = {name: source[name] for name in source if not name.startswith("decoder_")}
         with self.compute_loss_context_manager():
-            return self.accelerator.unwrap_model(self.model).generate(**source, **given)
+            written = self.accelerator.unwrap_model(self.model).generate(**source, **given)
+        return getattr(written, "sequences", written)  # a config may ask for scores beside them
+
+    def _padded(self, tokens: Tensor) -> Tensor:
+        """Token ids as long as `Seq2SeqTrainer` makes them: by the generation config's length, where that is longer."""
+        settings: Any = self.accelerator.unwrap_model(self.model).generation_config
+        length = settings.max_length or 20  # `GenerationConfig`'s own, where it is left open
+        if tokens.shape[1] < length:
+            return self._pad_tensors_to_max_len(tokens, length)
+        if settings.max_new_tokens is not None and tokens.shape[1] < settings.max_new_tokens + 1:
+            return self._pad_tensors_to_max_len(tokens, settings.max_new_tokens + 1)
+        return tokens
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in `DistillationTrainer`; rows that only fill up the last batch of all ranks count for no metric."""
-        self.gather_function = self.accelerator.gather_for_metrics
+        self._rows: int | None = None
+        self.gather_function = self._gather
         return super().evaluation_loop(*args, **kwargs)
+
+    def _gather(self, tensors: Any) -> Any:
+        """As `gather_for_metrics`, which knows of one entry a row: `num_return_sequences` makes several."""
+        state = self.accelerator.gradient_state
+        if self._rows is None or not state.end_of_dataloader or state.remainder <= 0:
+            return self.accelerator.gather_for_metrics(tensors)
+        rows, remainder = self._rows * self.accelerator.num_processes, state.remainder
+        return recursively_apply(lambda each: each[: remainder * (len(each) // rows)], self.accelerator.gather(tensors))
 
 
 def _part(objective: Objective, counts: Tensor, chosen: Sequence[bool]) -> tuple[Objective, Tensor]:

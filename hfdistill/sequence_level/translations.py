@@ -201,6 +201,7 @@ class _TranslationMaker(SoftTargetMaker):
         with torch.inference_mode():
             # Not as a config: where that says `None`, `generate` takes the teacher's own setting.
             written = translator.generate(**inputs, **self.changes)
+        written = getattr(written, "sequences", written)  # a config may ask for scores beside them
         texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
         each = list(zip(texts, self._finished(written), strict=True))
         count = self.settings.num_return_sequences

@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from hfdistill.data.rows import as_dataset
+from hfdistill.models.causal_lm import predicts_next_token
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.shared_tokens import check_shared_tokens
 from hfdistill.soft_targets.maker import SoftTargetMaker
@@ -101,6 +102,11 @@ def _readable(
         if alone and (processing_class is not None or text_columns):
             raise ValueError("a MediaTeacher looks at its media_column: leave processing_class and text_columns out.")
         return given
+    if predicts_next_token(given.model):
+        raise ValueError(
+            f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each token: pass "
+            "it as the teacher of a DistillationTrainer, to be asked in every step."
+        )
     if given.model.can_generate():
         raise ValueError(
             f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each target "

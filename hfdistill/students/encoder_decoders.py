@@ -98,12 +98,25 @@ def _choose(side: str, total: int, count: int | None, how: str | Sequence[int]) 
 
 def _student_config(teacher: PreTrainedModel, fields: tuple[str, str], chosen: list[list[int]]) -> PreTrainedConfig:
     config = copy.deepcopy(teacher.config)
-    for field, layers in zip(fields, chosen, strict=True):
+    for side, (field, layers) in enumerate(zip(fields, chosen, strict=True)):
+        for name, value in vars(teacher.config).items():
+            one_a_layer = isinstance(value, (list, tuple)) and len(value) == getattr(teacher.config, field)
+            if one_a_layer and _side_of_list(name) == side:
+                setattr(config, name, [value[index] for index in layers])
         setattr(config, field, len(layers))
     config.architectures = [type(teacher).__name__]
     config.dtype = torch.float32
     config.name_or_path = ""
     return config
+
+
+def _side_of_list(name: str) -> int | None:
+    """On which side a config's list of this name has one entry a layer; `None` where it has none."""
+    if name == "attention_window":  # LED's, of its encoder
+        return 0
+    return next(
+        (number for number, side in enumerate(("encoder", "decoder")) if side in name and "layer" in name), None
+    )
 
 
 def _check_ties(teacher: PreTrainedModel, student: PreTrainedModel) -> None:

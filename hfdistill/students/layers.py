@@ -180,6 +180,8 @@ def _cut(
         copy_weights(teacher, student, {stack: chosen})
     else:
         narrow_weights(teacher, student, chosen, importance_batch)
+    if teacher.can_generate():
+        student.generation_config = copy.deepcopy(teacher.generation_config)
     logger.info("The student's %d layers are the teacher's layers %s.", len(chosen), chosen)
     return student
 

@@ -1,8 +1,9 @@
 """Who a student learns from. A teacher turns a batch into a `TeacherSignal` and knows nothing of who reads it.
 
-`ModelTeacher` asks a model that reads text, `MediaTeacher` one that sees or hears, `EnsembleTeacher` several,
-`MovingAverageTeacher` the student's own past; what was answered earlier is read by `StoredTeacher`. Another kind of
-teacher is another subclass of `Teacher`: its `columns` and `pad` bring it what it reads of a row.
+`ModelTeacher` asks a model that reads text, `LanguageModelTeacher` one that predicts the next token, `MediaTeacher` one
+that sees or hears, `EnsembleTeacher` several, `MovingAverageTeacher` the student's own past; what was answered earlier
+is read by `StoredTeacher`. Another kind of teacher is another subclass of `Teacher`: its `columns` and `pad` bring it
+what it reads of a row.
 """
 
 from hfdistill.teachers.base import (
@@ -20,6 +21,7 @@ from hfdistill.teachers.combination import COMBINATIONS, Combination
 from hfdistill.teachers.ensemble import EnsembleTeacher
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.given import as_teacher, is_ensemble
+from hfdistill.teachers.language_model import LanguageModelTeacher, as_language_model_teacher
 from hfdistill.teachers.learned_weights import learned_weights
 from hfdistill.teachers.media import MediaTeacher
 from hfdistill.teachers.model import ModelTeacher
@@ -37,12 +39,14 @@ __all__ = [
     "Combination",
     "EnsembleModel",
     "EnsembleTeacher",
+    "LanguageModelTeacher",
     "MediaTeacher",
     "ModelTeacher",
     "MovingAverageTeacher",
     "StoredTeacher",
     "Teacher",
     "TeacherSignal",
+    "as_language_model_teacher",
     "as_teacher",
     "check_finite",
     "is_ensemble",

@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from hfdistill.captures import ask
 from hfdistill.data import hub_errors
+from hfdistill.models.causal_lm import takes_positions, with_positions
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.wrappers import (
     config_of,
@@ -81,6 +82,7 @@ class ModelTeacher(Teacher):
             self.inputs = tuple(name for name in self.inputs if name in made)
         #: How many token ids it has embeddings for; `None` where it has no table of them.
         self.table_size = token_table_size(model)
+        self._takes_positions = takes_positions(model)
         #: What its columns begin with; an ensemble gives each member another.
         self.prefix = PREFIX
         self.max_length = max_positions(model, processing_class)
@@ -199,7 +201,8 @@ class ModelTeacher(Teacher):
         prefix = self.prefix if self.text_columns else ""
         if prefix + "input_ids" not in batch:
             raise ValueError(f"the teacher reads {prefix}input_ids, which the batch lacks; it has {', '.join(batch)}.")
-        return self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
+        read = self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
+        return with_positions(read) if self._takes_positions else read
 
     def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shared token ids may be longer than the teacher has positions for: it reads the beginning, as in a reader."""

@@ -78,6 +78,7 @@ def translate_batch(
     settings: dict[str, Any] = {} if isinstance(model, CTranslate2Model) else {"max_new_tokens": None}
     with torch.inference_mode():
         tokens = translator.generate(**inputs, num_beams=num_beams, do_sample=False, max_length=max_length, **settings)
+    tokens = getattr(tokens, "sequences", tokens)  # a config may ask for scores beside them
     decoded = processing_class.batch_decode(tokens, skip_special_tokens=True)
     return [text.strip() for text in decoded]
 

@@ -8,7 +8,7 @@ from tiny_seq2seq import FAMILIES, compute_few_at_once, make_seq2seq
 
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, Labels, SoftTargets
-from hfdistill.seq2seq.large_vocabulary import Logits, Projection, logits_held_back, loss_in_parts
+from hfdistill.seq2seq.large_vocabulary import Logits, Projection, logits_held_back, loss_in_parts, projects_alone
 
 TOKENS, CLASSES = 23, 37
 
@@ -143,9 +143,49 @@ def test_what_is_held_back_is_what_the_model_would_have_said(family):
     inputs = {"input_ids": torch.tensor([[5, 6, 3]]), "decoder_input_ids": torch.tensor([[0, 7, 8, 9]])}
     with torch.no_grad():
         logits = model(**inputs).logits
-        with logits_held_back(model, 1) as held:
+        assert projects_alone(model)
+        with logits_held_back(model, probed=True) as held:
             first = model(**inputs).logits
-        assert first.shape == (1, 1, logits.shape[-1]) and held.explains(first)
+        assert first.shape == (1, 3, logits.shape[-1]) and held.explains(first)
         assert not held.explains(first + 1)
         torch.testing.assert_close(held.projection.logits()[0], logits[0])
         assert model(**inputs).logits.shape == logits.shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("after", [lambda x: 30 * (x / 30).tanh(), lambda x: x + 0.1, lambda x: 1.1 * x])
+def test_what_a_head_does_beside_projecting_shows_in_small_logits(dtype, after):
+    """A cap at 30 changes logits of 0.5 by less than bfloat16 rounds; it was then ignored for the whole run."""
+
+    class Changed(type(make_seq2seq("bart"))):
+        def forward(self, *args, **kwargs):
+            output = super().forward(*args, **kwargs)
+            output.logits = after(output.logits)
+            return output
+
+    model = make_seq2seq("bart", 3).to(dtype).eval()
+    inputs = {"input_ids": torch.tensor([[5, 6, 3]]), "decoder_input_ids": torch.tensor([[0, 7, 8, 9]])}
+    with torch.no_grad():
+        model.lm_head.weight.mul_(0.01)
+        for kind, explained in ((type(model), True), (Changed, False)):
+            model.__class__ = kind
+            with logits_held_back(model, probed=True) as held:
+                assert held.explains(model(**inputs).logits) is explained
+
+
+def test_a_head_that_is_no_projection_by_what_it_is():
+    """Known before a single logit is looked at: by the config, also within, and by the module."""
+    model = make_seq2seq("bart")
+    for name, value in (("final_logit_softcapping", 30.0), ("logits_scaling", 8.0), ("logit_scale", 0.06)):
+        setattr(model.config, name, value)
+        assert not projects_alone(model)
+        setattr(model.config, name, 1.0 if "scal" in name else None)
+        assert projects_alone(model)
+    model.config.decoder = {"final_logit_softcapping": 30.0}
+    assert not projects_alone(model)
+    del model.config.decoder
+    handle = model.lm_head.register_forward_hook(lambda module, inputs, output: 2 * output)
+    assert not projects_alone(model)
+    handle.remove()
+    torch.nn.utils.parametrizations.weight_norm(model.lm_head)
+    assert not projects_alone(model)

@@ -20,7 +20,7 @@ from tiny_seq2seq import (
     naive_losses,
     token_logits,
 )
-from transformers import DataCollatorForSeq2Seq
+from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from hfdistill import DistillationTrainingArguments, ModelTeacher, Seq2SeqDistillationTrainer, Seq2SeqTeacher
 from hfdistill.translation import translation_metrics
@@ -283,7 +283,36 @@ def test_bleu_of_the_students_translations(tmp_path):
     metrics = trainer.evaluate()
     assert {"eval_bleu", "eval_chrf", "eval_soft_target_loss"} <= metrics.keys()
     written = trainer.predict(rows, num_beams=1).predictions
-    assert written.shape[1] <= 9 and np.issubdtype(written.dtype, np.integer)
+    assert (written[:, 9:] == PAD).all() and np.issubdtype(written.dtype, np.integer)
+
+
+@pytest.mark.parametrize("settings", [{"num_return_sequences": 3, "num_beams": 3}, {"max_new_tokens": 4}, {}])
+def test_predictions_are_those_of_seq2seq_trainer(tmp_path, settings):
+    """Of several translations a row, those of the last batch were lost; shorter ones were padded with -100."""
+    student, rows, seen = make_seq2seq("t5", 1), make_pairs(10), []
+    ours = make_seq2seq_args(tmp_path, alpha=0.0, predict_with_generate=True)
+    names = (
+        "output_dir",
+        "predict_with_generate",
+        "per_device_eval_batch_size",
+        "report_to",
+        "disable_tqdm",
+        "use_cpu",
+    )
+    stock = Seq2SeqTrainingArguments(**{name: getattr(ours, name) for name in names})
+    for cls, args in ((Seq2SeqDistillationTrainer, ours), (Seq2SeqTrainer, stock)):
+        trainer = cls(
+            student,
+            args,
+            eval_dataset=rows,
+            processing_class=make_tokenizer(),
+            data_collator=DataCollatorForSeq2Seq(make_tokenizer(), model=student),
+            compute_metrics=lambda prediction: seen.append(prediction) or {},
+        )
+        trainer.evaluate(**settings)
+    assert len(seen[0].predictions) == 10 * settings.get("num_return_sequences", 1)
+    assert seen[0].predictions.tolist() == seen[1].predictions.tolist()
+    assert seen[0].label_ids.tolist() == seen[1].label_ids.tolist()
 
 
 # ---- What it refuses ----

@@ -77,6 +77,14 @@ def test_the_teachers_own_limit_does_not_come_before_max_length(translator, text
     assert made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", **SETTINGS)) == expected
 
 
+def test_scores_beside_the_translations_change_nothing(translator, texts, tmp_path):
+    """`generate` then gives an object, and its fields were decoded in place of the translations."""
+    teacher, tokenizer = translator
+    expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "a", **SETTINGS))
+    scores = {"return_dict_in_generate": True, "output_scores": True}
+    assert made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", **scores, **SETTINGS)) == expected
+
+
 def test_settings_reach_the_teacher(translator, texts, tmp_path):
     """Those of the call come before the teacher's own, `None` among them, which a config does not pass on."""
     teacher, tokenizer = translator

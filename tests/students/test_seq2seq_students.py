@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny import distance, make_model, weights
 from tiny_seq2seq import FAMILIES, make_seq2seq
+from transformers import LEDConfig, LEDForConditionalGeneration
 
 from hfdistill import make_student
 from hfdistill.students import choose_layers
@@ -112,3 +113,21 @@ def test_what_cannot_be_chosen():
         make_student(teacher, num_hidden_layers=1)
     with pytest.raises(ValueError, match="has one stack of layers"):
         make_student(make_model(), num_decoder_layers=1)
+
+
+def test_lists_with_an_entry_for_each_layer_are_cut_with_the_layers():
+    """LED has a window for each layer of its encoder, and no model could be made of three for two."""
+    tokens = {"vocab_size": 40, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}
+    sizes = {"d_model": 16, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_layers": 2}
+    torch.manual_seed(1)
+    teacher = LEDForConditionalGeneration(
+        LEDConfig(
+            **{**tokens, **sizes, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "encoder_layers": 3},
+            **{"attention_window": [4, 8, 4], "max_encoder_position_embeddings": 32, "init_std": 0.4},
+        )
+    )
+    student = make_student(teacher, encoder_layers=[1, 2], num_decoder_layers=1)
+    assert student.config.attention_window == [8, 4] and teacher.config.attention_window == [4, 8, 4]
+    assert answer(student).isfinite().all()
+    same = make_student(teacher)
+    torch.testing.assert_close(answer(same), answer(teacher))
