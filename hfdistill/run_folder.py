@@ -12,6 +12,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers import Trainer, TrainingArguments, set_seed
 
+from hfdistill.data import check_token
 from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
 from hfdistill.report.rendering import findings
@@ -53,10 +54,13 @@ def begin_run(args: TrainingArguments) -> tuple[Path, bool]:
 
     Raises:
         ValueError: as `claim_folder`, or when `resume_from_checkpoint` names something.
+        OSError: when the student is to be pushed, and could not be (see `check_token`).
     """
     word = str(args.resume_from_checkpoint).lower()
     if word not in ("true", "none", "false"):
         raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
+    if args.push_to_hub:
+        check_token(args.hub_token)
     with PartialState().main_process_first():
         folder = claim_folder(str(args.output_dir), word == "true" or not PartialState().is_main_process)
     set_seed(args.seed)

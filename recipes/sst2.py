@@ -48,7 +48,7 @@ from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_t
 from hfdistill.export import export_onnx
 from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
-from hfdistill.model_card import CardFacts, measured_emissions, teacher_licence
+from hfdistill.model_card import CardFacts, measured_emissions, teacher_language, teacher_licence
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report import Comparison, compare
 from hfdistill.run_folder import begin_run, train_and_save, write_report
@@ -193,6 +193,9 @@ def load_teacher(
             f"{name} answers with {teacher.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
             "these labels, or fine-tune it on them first with --train_teacher true."
         )
+    if label_names(teacher.config) is None and data.label_names:
+        for name in ("id2label", "label2id"):
+            setattr(teacher.config, name, data.head[name])
     return tokenizer, teacher
 
 
@@ -407,14 +410,16 @@ def card_facts(
 ) -> CardFacts:
     labels = data.dataset["train"][data.label_column]
     labelled = sum(label != -100 for label in labels)
-    # The student's weights come from the first teacher, and with them its licence.
-    made_here = recipe.demo or recipe.online
+    # Where the student's weights come from, and with them its licence.
+    origin = None if recipe.demo else recipe.student_name_or_path or recipe.teacher_name_or_path[0]
     return CardFacts(
         teacher=recipe.told_teacher,
         dataset=recipe.told_dataset,
         comparison=comparison,
         command=own_command("recipes/sst2.py"),
-        licence=None if made_here else teacher_licence(recipe.teacher_name_or_path[0]),
+        licence=teacher_licence(origin) if origin else None,
+        language=teacher_language(origin) if origin else None,
+        base_model=origin,
         emissions_grams=measured_emissions(folder),
         labelled_rows=labelled,
         unlabelled_rows=len(labels) - labelled,

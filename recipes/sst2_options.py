@@ -12,7 +12,7 @@ from hfdistill.export import check_export
 from hfdistill.search import check_search, parse_count
 
 DESCRIPTION = "Distil a text classifier: a fine-tuned teacher goes in, a small student and a report come out."
-HUB_TEACHER = "textattack/bert-base-uncased-SST-2"
+HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
 HUB_DATASET = "stanfordnlp/sst2"
 
 #: Options that would do nothing without another.

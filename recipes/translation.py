@@ -42,7 +42,7 @@ from hfdistill import (
 from hfdistill.command_line import own_command, plain_errors, say
 from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, load_tokenizer, translation_dataset
 from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
-from hfdistill.model_card import CardFacts
+from hfdistill.model_card import CardFacts, teacher_language, teacher_licence
 from hfdistill.run_folder import begin_run, train_and_save, write_report
 from hfdistill.seq2seq import check_translator, languages_agree, set_languages
 from hfdistill.translation import (
@@ -344,14 +344,20 @@ def converted(
 
 def card_facts(recipe: Recipe, data: TranslationData, comparison, notes: list[str]) -> CardFacts:
     trained_here = f"a small Marian trained by this command on {recipe.source_lang} and {recipe.target_lang}"
+    teacher = None if recipe.makes_teacher else recipe.teacher_name_or_path or HUB_TEACHER
+    origin = recipe.student_name_or_path or teacher
+    languages = [name for name in (recipe.source_lang, recipe.target_lang) if len(name) == 2]
     return CardFacts(
-        teacher=recipe.teacher_name_or_path or (trained_here if recipe.train_teacher else HUB_TEACHER),
+        teacher=teacher or trained_here,
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
         command=own_command("recipes/translation.py"),
         labelled_rows=len(data.dataset["train"]),
         unlabelled_rows=len(data.monolingual) if data.monolingual is not None and "sequence" in recipe.methods else 0,
         task="translation",
+        licence=teacher_licence(origin) if origin else None,
+        language=languages if len(languages) == 2 else teacher_language(origin) if origin else None,
+        base_model=origin,
         notes=notes,
     )
 
