@@ -13,9 +13,12 @@ from typing import Any
 
 import yaml
 from accelerate import PartialState
+from huggingface_hub.utils import httpx
 from transformers import HfArgumentParser
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
+#: Texts times the parameters that read them, from which on processors need hours.
+SLOW = 1e12
 
 
 def parse_arguments(
@@ -100,14 +103,14 @@ def check_demo(options: Any, names: Iterable[str]) -> None:
 def plain_errors() -> Iterator[None]:
     """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
 
-    An `OSError` is about files or the network, and a `ValueError` or an `ImportError` that a recipe or this package
-    raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from deep within
-    torch, passes as it is.
+    An `OSError` or an error of HTTP is about files or the network, and a `ValueError` or an `ImportError` that a recipe
+    or this package raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from
+    deep within torch, passes as it is.
     """
     try:
         yield
-    except (ImportError, OSError, ValueError) as error:
-        if isinstance(error, OSError) or _raised_by(error) in ("hfdistill", "__main__"):
+    except (ImportError, OSError, ValueError, httpx.HTTPError) as error:
+        if isinstance(error, (OSError, httpx.HTTPError)) or _raised_by(error) in ("hfdistill", "__main__"):
             sys.exit(f"error: {error}")
         raise
 
@@ -122,6 +125,17 @@ def own_command(script: str) -> list[str]:
 def say(text: str) -> None:
     """Prints a line at once, on one process."""
     PartialState().print(text, flush=True)
+
+
+def say_if_slow(texts: int, parameters: int) -> None:
+    """Says beforehand that a run will take hours, where no accelerator is there to do it in minutes.
+
+    Args:
+        texts: The training texts.
+        parameters: The teacher's.
+    """
+    if PartialState().device.type == "cpu" and texts * parameters > SLOW:
+        say("There is no accelerator, and on processors this takes hours; --demo shows all of it in minutes.")
 
 
 def _raised_by(error: BaseException) -> str:

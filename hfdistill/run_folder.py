@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from huggingface_hub.utils import httpx
 from transformers import Trainer, TrainingArguments, set_seed
 
-from hfdistill.data import check_token
+from hfdistill.data import HubUnreachableError, check_token
 from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
 from hfdistill.report.rendering import findings
@@ -86,10 +87,29 @@ def _is_json(path: Path) -> bool:
 
 
 def train_and_save(trainer: Trainer, resume: bool) -> None:
-    """Trains, from the last checkpoint in the trainer's folder where a run is continued, and saves the model there."""
+    """Trains, from the last checkpoint in the trainer's folder where a run is continued, and saves the model there.
+
+    With `push_to_hub` the checkpoints are pushed on the way; the model is when all is done (see `push`).
+    """
     folder = str(trainer.args.output_dir)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # otherwise it is pushed, and lost with its report where that fails
+
+
+def push(trainer: Trainer) -> None:
+    """Pushes a trained student with its card and report to the Hub, on all processes.
+
+    Raises:
+        HubUnreachableError: when that failed, saying how to do it again; the student is in its folder.
+    """
+    try:
+        trainer.push_to_hub()
+    except (OSError, httpx.HTTPError) as error:
+        reason = " ".join(str(error).split())
+        raise HubUnreachableError(
+            f"the student is in {trainer.args.output_dir}/, but could not be pushed ({reason}): the same command with "
+            "--resume_from_checkpoint true pushes it without training it again."
+        ) from None
 
 
 def write_report(

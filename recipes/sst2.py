@@ -36,7 +36,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, s
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
 from hfdistill.augmentation import augment, augmentation_report, load_augmenter
 from hfdistill.classifiers import load_classifier
-from hfdistill.command_line import own_command, plain_errors, say
+from hfdistill.command_line import own_command, plain_errors, say, say_if_slow
 from hfdistill.data import (
     TextClassificationData,
     hub_errors,
@@ -51,7 +51,7 @@ from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, measured_emissions, teacher_language, teacher_licence
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report import Comparison, compare
-from hfdistill.run_folder import begin_run, train_and_save, write_report
+from hfdistill.run_folder import begin_run, push, train_and_save, write_report
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.teachers import EnsembleModel, learned_weights
 from hfdistill.transfer_sets import keep_labels, labeled_rows
@@ -70,6 +70,7 @@ def main() -> None:
     parameters = sum(teacher.num_parameters() for _, teacher in teachers)
     told = "no teacher" if recipe.online else f"the teacher has {parameters:,} parameters"
     say(f"{len(data.dataset['train']):,} training texts; {told}.")
+    say_if_slow(len(data.dataset["train"]), parameters)
     if recipe.train_teacher and not recipe.online:
         train_teachers(recipe, args, data, teachers, metrics, resume)
 
@@ -115,7 +116,7 @@ def main() -> None:
     if trainer.is_world_process_zero():
         report(recipe, args, data, teachers, tokenizer, metrics, trainers, others, notes)
     if args.push_to_hub:
-        trainer.push_to_hub()
+        push(trainer)
 
 
 def read_texts(recipe: Recipe, seed: int) -> TextClassificationData:

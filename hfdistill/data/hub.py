@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import httpx, parse_ratelimit_headers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import is_sentencepiece_available
 
 #: How to be known to the Hub.
 LOG_IN = "log in (`hf auth login`, or HF_TOKEN)"
@@ -60,8 +61,15 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         OSError: when there is nothing of this name, or the Hub refuses it.
         ValueError: when what is there has no tokenizer.
     """
-    with hub_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(name)
+    try:
+        with hub_errors(name):
+            tokenizer = AutoTokenizer.from_pretrained(name)
+    except (ImportError, ValueError) as error:
+        if is_sentencepiece_available():
+            raise
+        raise ValueError(
+            f'{error} Many tokenizers, such as Marian\'s, need sentencepiece: pip install "hfdistill[translation]".'
+        ) from error
     # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ValueError(f"{name!r} has no tokenizer: save the one of the model there, tokenizer.save_pretrained(...).")

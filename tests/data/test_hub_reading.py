@@ -7,7 +7,14 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import hf_raise_for_status, httpx
 from transformers import AutoConfig, AutoTokenizer
 
-from hfdistill.data import HubRefusalError, HubUnreachableError, check_token, hub_errors, load_hub_dataset
+from hfdistill.data import (
+    HubRefusalError,
+    HubUnreachableError,
+    check_token,
+    hub_errors,
+    load_hub_dataset,
+    load_tokenizer,
+)
 
 UNREACHABLE = (
     r"'nobody/nothing' is neither here nor in the local cache, and .* cannot be reached .*--train_file.*--demo"
@@ -122,3 +129,11 @@ def test_no_token_to_push_with(offline, monkeypatch, tmp_path):
         check_token()
     with pytest.raises(HubUnreachableError, match=r"cannot be asked .* leave --push_to_hub out"):
         check_token("hf_mine")
+
+
+def test_a_tokenizer_that_needs_sentencepiece(tmp_path, monkeypatch):
+    """Without it `transformers` knows no tokenizer of a Marian, and does not say why."""
+    monkeypatch.setattr("hfdistill.data.hub.is_sentencepiece_available", lambda: False)
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(ValueError, match=r'needed: .* need sentencepiece: pip install "hfdistill\[translation\]"'):
+        load_tokenizer(str(tmp_path))
