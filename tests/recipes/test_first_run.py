@@ -28,14 +28,14 @@ def hub():
 
 @pytest.fixture
 def first_run(hub, tmp_path):
-    """`first_run(recipe, *words)`: what it printed."""
+    """`first_run(recipe, *words)`: what it printed; with `fails`, the line that it ended with."""
 
-    def run(recipe, *words):
+    def run(recipe, *words, fails=False):
         environment = {**os.environ, **hub.environment(tmp_path / "home"), "TQDM_DISABLE": "1", "HF_TOKEN": TOKEN}
         command = [sys.executable, str(RECIPES / f"{recipe}.py"), *words]
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-4000:]
-        return done.stdout
+        assert done.returncode == int(fails) and "Traceback" not in done.stderr, done.stderr[-4000:]
+        return done.stderr.splitlines()[-1] if fails else done.stdout
 
     return run
 
@@ -81,9 +81,20 @@ def test_a_translator_with_no_options(hub, first_run, tmp_path):
     assert student.config.decoder_layers == 1 and tokenizer.pad_token_id not in written[1:]
 
 
-def test_a_teacher_of_2020_with_neither_card_nor_names(hub, first_run, tmp_path):
-    """Pickled weights and `vocab.txt`: it works when it is named, and nothing is claimed of its license."""
-    first_run("sst2", "--teacher_name_or_path", PICKLED_CLASSIFIER, "--max_steps", "1", "--output_dir", "old")
-    card = ModelCard.load(tmp_path / "old" / "README.md").data
+def test_a_teacher_of_2020_and_a_connection_lost_at_the_end(hub, first_run, tmp_path):
+    """Pickled weights, `vocab.txt`, neither card nor names: it works when it is named, and no license is claimed.
+
+    What could not be pushed is whole on the disk, and is pushed without being trained again.
+    """
+    words = ("--teacher_name_or_path", PICKLED_CLASSIFIER, "--max_steps", "1", "--output_dir", "old", "--push_to_hub")
+    hub.fail = "/commit/"
+    line = first_run("sst2", *words, fails=True)
+    assert line.startswith("error: the student is in old/, but could not be pushed")
+    assert (tmp_path / "old" / "report" / "report.md").exists() and not hub.repositories["tester/old"].files
+    hub.fail = None
+    weights = (tmp_path / "old" / "model.safetensors").read_bytes()
+    first_run("sst2", *words, "--resume_from_checkpoint", "true")
+    card = pulled(hub, "tester/old", tmp_path / "pulled")
     assert card.base_model == PICKLED_CLASSIFIER and card.license is None
-    assert json.loads((tmp_path / "old/config.json").read_text())["id2label"] == {"0": "negative", "1": "positive"}
+    assert json.loads((tmp_path / "pulled/config.json").read_text())["id2label"] == {"0": "negative", "1": "positive"}
+    assert (tmp_path / "pulled" / "model.safetensors").read_bytes() == weights
