@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import yaml
 from accelerate import PartialState
+from huggingface_hub.utils import httpx
 from transformers import HfArgumentParser
 
 from hfdistill.data import HubUnreachableError
@@ -25,6 +26,8 @@ from hfdistill.data.messages import cut, shortened
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _NO_OPTIONS = "it holds no options; write one `name: value` a line."
+#: Texts times the parameters that read them, from which on processors need hours.
+SLOW = 1e12
 
 
 def parse_arguments(
@@ -125,10 +128,10 @@ def put_away_unfinished(action: Callable[[], None]) -> None:
 def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[None]:
     """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
 
-    An `OSError` is about files or the network, and a `ValueError` or an `ImportError` that a recipe or this package
-    raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from deep within
-    torch, passes as it is. Ctrl-C, and the SIGTERM by which launchers and clusters end a process, end it with a line
-    too, on one process, and with 128 + the signal's number as exit code.
+    An `OSError` or an error of HTTP is about files or the network, and a `ValueError` or an `ImportError` that a recipe
+    or this package raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from
+    deep within torch, passes as it is. Ctrl-C, and the SIGTERM by which launchers and clusters end a process, end it
+    with a line too, on one process, and with 128 + the signal's number as exit code.
 
     Args:
         go_on: What the user does after an interruption.
@@ -145,7 +148,7 @@ def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[Non
             if arrived or isinstance(error, KeyboardInterrupt):
                 _end_interrupted((arrived or [signal.SIGINT])[0], go_on)
             mendable = isinstance(error, (ImportError, ValueError)) and _raised_by(error) in ("hfdistill", "__main__")
-            if isinstance(error, Exception) and (mendable or isinstance(error, OSError)):
+            if isinstance(error, Exception) and (mendable or isinstance(error, (OSError, httpx.HTTPError))):
                 unreachable = isinstance(error, HubUnreachableError) and offline
                 sys.exit(f"error: {_one_line(error)}" + f" {offline}" * bool(unreachable))
             raise
@@ -191,6 +194,17 @@ def own_command(script: str) -> list[str]:
 def say(text: str) -> None:
     """Prints a line at once, on one process."""
     PartialState().print(text, flush=True)
+
+
+def say_if_slow(texts: int, parameters: int) -> None:
+    """Says beforehand that a run will take hours, where no accelerator is there to do it in minutes.
+
+    Args:
+        texts: The training texts.
+        parameters: The teacher's.
+    """
+    if PartialState().device.type == "cpu" and texts * parameters > SLOW:
+        say("There is no accelerator, and on processors this takes hours; --demo shows all of it in minutes.")
 
 
 def _raised_by(error: BaseException) -> str:

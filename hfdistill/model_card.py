@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import httpx, validate_repo_id
 from transformers import TrainerState, TrainingArguments
 from transformers.modelcard import TASK_MAPPING
+from transformers.utils import logging
 
 from hfdistill.report import Comparison
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
 from hfdistill.report.places import without_places
 from hfdistill.report.rendering import speed_sentence
 from hfdistill.report.saved_form import SavedForm, loading_code
+
+logger = logging.get_logger(__name__)
 
 #: What `Trainer` logs with an evaluation that says nothing of the student's answers.
 COSTS = ("runtime", "_per_second", "_time")
@@ -81,12 +84,25 @@ def teacher_licence(name: str) -> str | None:
 
     A student made of its teacher's weights is under its teacher's licence.
     """
+    licence = _card_data(name).get("license")
+    return licence if isinstance(licence, str) else None
+
+
+def teacher_language(name: str) -> list[str]:
+    """The languages that a teacher's own card names, in its folder or on the Hub; none where there is no such card."""
+    languages = _card_data(name).get("language") or []
+    return [str(language) for language in ([languages] if isinstance(languages, str) else languages)]
+
+
+def _card_data(name: str) -> dict[str, Any]:
+    """What a model's card says of it to the Hub; nothing where it has none, or where that cannot be read."""
     folder = Path(name)
     try:
-        card = ModelCard.load(folder / "README.md" if folder.exists() else name)
-    except (OSError, ValueError):  # no card, no network, or front matter that cannot be read
-        return None
-    return card.data.license if isinstance(card.data.license, str) else None
+        return ModelCard.load(folder / "README.md" if folder.exists() else name).data.to_dict()
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        if not isinstance(error, (FileNotFoundError, EntryNotFoundError)) or isinstance(error, LocalEntryNotFoundError):
+            logger.warning("The card of %s cannot be read, so that its license is not told: %s", name, error)
+        return {}
 
 
 def measured_emissions(folder: str | os.PathLike[str]) -> float | None:

@@ -14,9 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 from accelerate import PartialState
+from huggingface_hub.utils import httpx
 from transformers import Trainer, TrainingArguments, set_seed
 
 from hfdistill.command_line import put_away_unfinished
+from hfdistill.data import HubUnreachableError, check_token
 from hfdistill.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report import Comparison
 from hfdistill.report.attempts import Attempts
@@ -79,10 +81,13 @@ def begin_run(args: TrainingArguments) -> tuple[Path, bool]:
 
     Raises:
         ValueError: as `claim_folder`, or when `resume_from_checkpoint` names something.
+        OSError: when the student is to be pushed, and could not be (see `check_token`).
     """
     word = str(args.resume_from_checkpoint).lower()
     if word not in ("true", "none", "false"):
         raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
+    if args.push_to_hub:
+        check_token(args.hub_token)
     with PartialState().main_process_first():
         folder = claim_folder(str(args.output_dir), word == "true" or not PartialState().is_main_process)
     set_seed(args.seed)
@@ -90,11 +95,30 @@ def begin_run(args: TrainingArguments) -> tuple[Path, bool]:
 
 
 def train_and_save(trainer: Trainer, resume: bool) -> None:
-    """Trains, from the last checkpoint in the trainer's folder where a run is continued, and saves the model there."""
+    """Trains, from the last checkpoint in the trainer's folder where a run is continued, and saves the model there.
+
+    With `push_to_hub` the checkpoints are pushed on the way; the model is when all is done (see `push`).
+    """
     args = trainer.args
     checkpoint = last_checkpoint(str(args.output_dir), args.process_index, args.world_size) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # otherwise it is pushed, and lost with its report where that fails
+
+
+def push(trainer: Trainer) -> None:
+    """Pushes a trained student with its card and report to the Hub, on all processes.
+
+    Raises:
+        HubUnreachableError: when that failed, saying how to do it again; the student is in its folder.
+    """
+    try:
+        trainer.push_to_hub()
+    except (OSError, httpx.HTTPError) as error:
+        reason = " ".join(str(error).split())
+        raise HubUnreachableError(
+            f"the student is in {trainer.args.output_dir}/, but could not be pushed ({reason}): the same command with "
+            "--resume_from_checkpoint true pushes it without training it again."
+        ) from None
 
 
 def write_report(

@@ -36,7 +36,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
 from hfdistill.augmentation import augment, augmentation_report, load_augmenter
 from hfdistill.classifiers import load_classifier
-from hfdistill.command_line import own_command, plain_errors, say
+from hfdistill.command_line import own_command, plain_errors, say, say_if_slow
 from hfdistill.data import (
     TextClassificationData,
     hub_errors,
@@ -48,11 +48,11 @@ from hfdistill.data import (
 from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
 from hfdistill.export import export_onnx
 from hfdistill.metrics import classification_metrics
-from hfdistill.model_card import CardFacts, measured_emissions, teacher_licence
+from hfdistill.model_card import CardFacts, measured_emissions, teacher_language, teacher_licence
 from hfdistill.models.labels import LabelSpace, name_classes, names_of
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report import Attempts, Comparison, compare
-from hfdistill.run_folder import begin_run, train_and_save, write_report
+from hfdistill.run_folder import begin_run, push, train_and_save, write_report
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.teachers import EnsembleModel, learned_weights
 from hfdistill.transfer_sets import keep_labels, labeled_rows, settle_alpha
@@ -71,6 +71,7 @@ def main() -> None:
     parameters = sum(teacher.num_parameters() for _, teacher in teachers)
     told = "no teacher" if recipe.online else f"the teacher has {parameters:,} parameters"
     say(f"{len(data.dataset['train']):,} training texts; {told}.")
+    say_if_slow(len(data.dataset["train"]), parameters)
     if recipe.train_teacher and not recipe.online:
         train_teachers(recipe, args, data, teachers, metrics, resume)
 
@@ -116,7 +117,7 @@ def main() -> None:
         notes += [weight_of_labels] if weight_of_labels and not recipe.search_trials else []
         report(recipe, args, data, teachers, tokenizer, metrics, trainers, others, notes)
     if args.push_to_hub:
-        trainer.push_to_hub()
+        push(trainer)
 
 
 def read_texts(recipe: Recipe, seed: int) -> TextClassificationData:
@@ -426,14 +427,16 @@ def card_facts(
 ) -> CardFacts:
     labels = data.dataset["train"][data.label_column]
     labelled = sum(label != -100 for label in labels)
-    # The student's weights come from the first teacher, and with them its licence.
-    made_here = recipe.demo or recipe.online
+    # Where the student's weights come from, and with them its licence.
+    origin = None if recipe.demo else recipe.student_name_or_path or recipe.teacher_name_or_path[0]
     return CardFacts(
         teacher=recipe.told_teacher,
         dataset=recipe.told_dataset,
         comparison=comparison,
         command=own_command("recipes/sst2.py"),
-        licence=None if made_here else teacher_licence(recipe.teacher_name_or_path[0]),
+        licence=teacher_licence(origin) if origin else None,
+        language=teacher_language(origin) if origin else None,
+        base_model=origin,
         emissions_grams=measured_emissions(folder),
         labelled_rows=labelled,
         unlabelled_rows=len(labels) - labelled,

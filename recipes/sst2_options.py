@@ -13,7 +13,7 @@ from hfdistill.search import Budget, check_search, parse_count
 from hfdistill.training.ranges import COUNT, Range, check_numbers
 
 DESCRIPTION = "Distil a text classifier: a fine-tuned teacher goes in, a small student and a report come out."
-HUB_TEACHER = "textattack/bert-base-uncased-SST-2"
+HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
 HUB_DATASET = "stanfordnlp/sst2"
 
 #: Options that would do nothing without another.

@@ -40,12 +40,12 @@ from hfdistill import (
     token_soft_targets,
     transfer_set,
 )
-from hfdistill.command_line import own_command, plain_errors, say
+from hfdistill.command_line import own_command, plain_errors, say, say_if_slow
 from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, load_tokenizer, translation_dataset
 from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
-from hfdistill.model_card import CardFacts
+from hfdistill.model_card import CardFacts, teacher_language, teacher_licence
 from hfdistill.report import Attempts
-from hfdistill.run_folder import begin_run, train_and_save, write_report
+from hfdistill.run_folder import begin_run, push, train_and_save, write_report
 from hfdistill.seq2seq import check_translator, languages_agree, set_languages
 from hfdistill.translation import (
     CTranslate2Model,
@@ -66,6 +66,7 @@ CHECKED_TEXTS = 500
 
 def main() -> None:
     recipe, args = arguments()
+    check_sacrebleu()
     folder, resume = begin_run(args)
 
     # ---- Texts and teacher ----
@@ -73,6 +74,7 @@ def main() -> None:
     tokenizer, teacher = load_teacher(recipe, data)
     check_means(recipe, teacher, tokenizer)
     say(f"{len(data.dataset['train']):,} training pairs; the teacher has {teacher.num_parameters():,} parameters.")
+    say_if_slow(len(data.dataset["train"]), teacher.num_parameters())
     dataset = tokenize(data.dataset, data, tokenizer, recipe.max_length)
     tell_cut_texts(dataset, recipe.max_length)
     if recipe.train_teacher:
@@ -118,7 +120,7 @@ def main() -> None:
     if trainer.is_world_process_zero():
         report(recipe, data, (teacher, tokenizer), trainers, student_tokenizer, notes)
     if args.push_to_hub:
-        trainer.push_to_hub()
+        push(trainer)
 
 
 def read_texts(recipe: Recipe) -> TranslationData:
@@ -153,7 +155,6 @@ def load_teacher(recipe: Recipe, data: TranslationData) -> tuple[PreTrainedToken
 
 def check_means(recipe: Recipe, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuses a run that could not be finished, before hours of work."""
-    check_sacrebleu()
     student = None if recipe.student_vocab_size else student_maker(recipe, 0, teacher)(tokenizer)
     if recipe.export:
         check_ctranslate2("marian" if student is None else student.config.model_type)
@@ -344,14 +345,20 @@ def converted(
 
 def card_facts(recipe: Recipe, data: TranslationData, comparison, notes: list[str]) -> CardFacts:
     trained_here = f"a small Marian trained by this command on {recipe.source_lang} and {recipe.target_lang}"
+    teacher = None if recipe.makes_teacher else recipe.teacher_name_or_path or HUB_TEACHER
+    origin = recipe.student_name_or_path or teacher
+    languages = [name for name in (recipe.source_lang, recipe.target_lang) if len(name) == 2]
     return CardFacts(
-        teacher=recipe.teacher_name_or_path or (trained_here if recipe.train_teacher else HUB_TEACHER),
+        teacher=teacher or trained_here,
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
         command=own_command("recipes/translation.py"),
         labelled_rows=len(data.dataset["train"]),
         unlabelled_rows=len(data.monolingual) if data.monolingual is not None and "sequence" in recipe.methods else 0,
         task="translation",
+        licence=teacher_licence(origin) if origin else None,
+        language=languages if len(languages) == 2 else teacher_language(origin) if origin else None,
+        base_model=origin,
         notes=notes,
     )
 

@@ -212,6 +212,8 @@ def arguments() -> tuple[Recipe, RecipeTrainingArguments]:
     recipe, args = parse_arguments(classes, DESCRIPTION, demo_defaults(recipe) if recipe.demo else None, check_words)
     if recipe.demo and "shrink" not in recipe.methods and recipe.student_hidden_size is None:
         recipe.student_hidden_size = DEMO.student_size[2]
+    # A teacher's own limit, of which the student has a copy, may be four times as long.
+    args.generation_max_length = args.generation_max_length or recipe.max_length
     return recipe, args
 
 

@@ -1,7 +1,8 @@
 """A Hub on this machine: the part of its HTTP API that pushing and loading need, kept in memory.
 
 `huggingface_hub` talks to it as to the real one (`HF_ENDPOINT`, without Xet): create a repository, preupload, LFS,
-commit, tree, resolve.
+commit, tree, resolve. Large files come from another host, where a download that was cut goes on; a repository may be
+gated or renamed, and requests may be too many.
 """
 
 from __future__ import annotations
@@ -23,11 +24,16 @@ TYPES = "models|datasets"
 
 @dataclass
 class Repository:
-    """One repository: its files on the only branch, and its commits."""
+    """One repository: its files on the only branch, and its commits.
+
+    Args:
+        gated: Whether its files, but for the card, are for those alone who are let in; the tests' user is not.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     lfs: set[str] = field(default_factory=set)
     commits: list[str] = field(default_factory=list)
+    gated: bool = False
 
     @property
     def sha(self) -> str:
@@ -37,8 +43,13 @@ class Repository:
 class Hub:
     """What the server holds, and how it is to fail.
 
-    Args:
-        fail: Paths (regular expressions) to whose requests the connection is closed without an answer.
+    Attributes:
+        fail: Paths (a regular expression) to whose requests the connection is closed without an answer.
+        busy: Paths (likewise) to which there were too many requests.
+        cut: Paths (likewise) of large files in whose middle the connection is cut, once each.
+        moved: The new names of repositories by their old ones.
+        reset: The seconds after which there may be more requests.
+        read_only: Whether the tests' token may only read.
     """
 
     def __init__(self) -> None:
@@ -46,6 +57,12 @@ class Hub:
         self.objects: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.fail: str | None = None
+        self.busy: str | None = None
+        self.cut: str | None = None
+        self.were_cut: set[str] = set()
+        self.moved: dict[str, str] = {}
+        self.reset = 171
+        self.read_only = False
         self.url = ""
 
     def environment(self, home) -> dict[str, str]:
@@ -56,8 +73,9 @@ class Hub:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_OFFLINE": "0",
+            "DISABLE_SAFETENSORS_CONVERSION": "1",  # by a service of the real Hub
             "OMP_NUM_THREADS": "1",
-            "no_proxy": "127.0.0.1",
+            "no_proxy": "127.0.0.1,localhost",
         }
 
 
@@ -93,16 +111,26 @@ class _Handler(BaseHTTPRequestHandler):
         ("POST", r"/(datasets/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch", "lfs_batch"),
         ("PUT", r"/lfs/([0-9a-f]+)", "lfs_upload"),
         ("GET", r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", "resolve"),
+        ("GET", r"/stored/(.+)", "stored"),
     ]
 
     def _serve(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        self.hub.requests.append(f"{self.command} {path}")
+        start = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
+        self.hub.requests.append(f"{self.command} {path}" + (f" from {start}" if start else ""))
         if self.hub.fail and re.search(self.hub.fail, path):
             self.close_connection = True
             self.connection.close()
             return
         self.content = self._read()
+        if "Authorization" in self.headers and not self._known() and self.command in ("GET", "HEAD"):
+            told = "Invalid user token." if path == "/api/whoami-v2" else "Invalid credentials in Authorization header"
+            return self._json({"error": told}, 401, X_Error_Message=told)
+        if self.hub.busy and re.search(self.hub.busy, path):
+            return self._too_many()
+        old = next((name for name in self.hub.moved if f"/{name}/" in f"{path}/"), None)
+        if old:
+            return self._answer(b"", 307, Location=self.path.replace(old, self.hub.moved[old], 1))
         if self.command in ("POST", "PUT") and not path.startswith("/lfs/") and not self._known():
             return self._json({"error": "Invalid user token."}, 401)
         for method, pattern, name in self.ROUTES:
@@ -141,8 +169,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, value, status: int = 200, **headers: str) -> None:
         self._answer(json.dumps(value).encode(), status, Content_Type="application/json", **headers)
 
-    def _missing(self, code: str) -> None:
-        self._json({"error": code}, 404, X_Error_Code=code, X_Error_Message=code)
+    def _missing(self, code: str, **headers: str) -> None:
+        self._json({"error": code}, 404, X_Error_Code=code, X_Error_Message=code, **headers)
+
+    def _too_many(self) -> None:
+        limits = {"RateLimit": f'"resolvers";r=0;t={self.hub.reset}'}
+        limits["RateLimit_Policy"] = '"fixed window";"resolvers";q=5000;w=300'
+        self._json({"error": "We had to rate limit you."}, 429, Retry_After=str(self.hub.reset), **limits)
+
+    def _gated(self, name: str) -> None:
+        told = f"Access to {name} is restricted"
+        told += " and you are not in the authorized list." if self._known() else ". Please log in."
+        status = 403 if self._known() else 401
+        self._json({"error": told}, status, X_Error_Code="GatedRepo", X_Error_Message=told)
 
     def _repository(self, kind: str | None, name: str) -> Repository | None:
         found = self.hub.repositories.get(f"{'datasets/' if kind and kind.startswith('datasets') else ''}{name}")
@@ -154,8 +193,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def whoami(self) -> None:
         if not self._known():
-            return self._json({"error": "Invalid user token."}, 401)
-        self._json({"type": "user", "name": USER, "orgs": []})
+            return self._json({"error": "Invalid username or password."}, 401)
+        access = {"displayName": "tests", "role": "read" if self.hub.read_only else "write"}
+        auth = {"type": "access_token", "accessToken": access}
+        self._json({"type": "user", "name": USER, "orgs": [], "auth": auth})
 
     def create(self) -> None:
         asked = json.loads(self.content)
@@ -219,7 +260,8 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self._repository(kind, name)
         if repository is not None:
             files = [{"rfilename": path} for path in repository.files]
-            about = {"private": False, "gated": False, "disabled": False, "tags": [], "downloads": 0, "likes": 0}
+            gated = "auto" if repository.gated else False
+            about = {"private": False, "gated": gated, "disabled": False, "tags": [], "downloads": 0, "likes": 0}
             self._json({"_id": "0", "id": name, "sha": repository.sha, "siblings": files, **about})
 
     def paths_info(self, kind: str, name: str, revision: str) -> None:
@@ -247,11 +289,35 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self._repository(kind, name)
         if repository is None:
             return
+        if repository.gated and path not in ("README.md", ".gitattributes"):
+            return self._gated(name)
+        commit = {"X_Repo_Commit": repository.sha}
         if path not in repository.files:
-            return self._missing("EntryNotFound")
+            return self._missing("EntryNotFound", **commit)
         content = repository.files[path]
-        etag = f'"{hashlib.sha256(content).hexdigest()}"'
-        self._answer(content, ETag=etag, X_Repo_Commit=repository.sha, Accept_Ranges="none")
+        if path not in repository.lfs:
+            return self._answer(content, ETag=f'"{hashlib.sha1(content).hexdigest()}"', **commit)
+        linked = {"X_Linked_Size": str(len(content)), "X_Linked_ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
+        # Another host, which is to learn of no token.
+        elsewhere = self.hub.url.replace("127.0.0.1", "localhost")
+        self._answer(b"", 302, Location=f"{elsewhere}/stored/{kind or ''}{name}/{path}", **linked, **commit)
+
+    def stored(self, path: str) -> None:
+        assert "Authorization" not in self.headers
+        name = next(name for name in self.hub.repositories if path.startswith(f"{name}/"))
+        content = self.hub.repositories[name].files[path.removeprefix(f"{name}/")]
+        if self.hub.cut and re.search(self.hub.cut, path) and path not in self.hub.were_cut:
+            self.hub.were_cut.add(path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+            return
+        start, _, end = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        part = content[int(start) : int(end) + 1 if end else None]
+        told = {"Content_Range": f"bytes {start}-{int(start) + len(part) - 1}/{len(content)}"}
+        self._answer(part, 206 if "Range" in self.headers else 200, **(told if "Range" in self.headers else {}))
 
 
 def _described(repository: Repository, path: str) -> dict:

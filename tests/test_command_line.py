@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from huggingface_hub.utils import httpx
 
-from hfdistill.command_line import parse_arguments, plain_errors, put_away_unfinished
+from hfdistill.command_line import parse_arguments, plain_errors, put_away_unfinished, say_if_slow
 
 
 @dataclass
@@ -148,6 +149,7 @@ def test_what_the_user_can_mend_is_one_line():
         FileNotFoundError("there is no file x"),
         ConnectionError("no network"),
         ValueError("line 3 is short"),
+        httpx.ReadError("cut"),
     ):
         with pytest.raises(SystemExit, match=f"^error: {error}$"), plain_errors():
             raise_from("hfdistill.data.tables", error)
@@ -197,3 +199,11 @@ def raise_from(module, error):
     """Raises it in code that belongs to a module of that name."""
     exec("def fail(error): raise error", space := {"__name__": module})
     space["fail"](error)
+
+
+def test_hours_on_processors_are_told_beforehand(capsys):
+    """SST-2 through a BERT is no matter of minutes without an accelerator; the demo is."""
+    say_if_slow(12_000, 4_000_000)
+    assert not capsys.readouterr().out
+    say_if_slow(67_349, 109_000_000)
+    assert "this takes hours; --demo" in capsys.readouterr().out

@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from hub_layouts import CLASSIFIER, LAYOUTS, LFS, SST2
 from hub_server import TOKEN, Repository, running_hub
+from safetensors.torch import load, save
 
 from hfdistill import DistillationTrainingArguments
 
@@ -92,6 +95,48 @@ def test_a_lost_connection_leaves_the_student_here(hub, client, tmp_path):
     told = client("push", TOKEN, fails=True)
     assert "error" in told.lower() and not hub.repositories["tester/my-student"].files
     assert (tmp_path / "my-student" / "model.safetensors").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_renamed_repository_and_a_cut_connection_are_no_matter(hub, client):
+    """What is cut in the middle of a file goes on from there."""
+    hold(hub, "new/x", "cut/x")
+    hub.moved = {"old/x": "new/x"}
+    hub.cut = r"cut/x/(model|data/train)"
+    weights = hub.repositories["cut/x"].files
+    more = {**load(weights["model.safetensors"]), "unused": torch.zeros(6_000_000)}  # the client writes 10 MB at once
+    weights["model.safetensors"] = save(more, {"format": "pt"})
+    assert client("load", "old/x", "cut/x") == {name: ["tuple", "DatasetDict"] for name in ("old/x", "cut/x")}
+    assert len(hub.were_cut) == 2
+    assert f"GET /stored/cut/x/model.safetensors from {10 * 2**20}" in hub.requests
+
+
+@pytest.mark.slow
+def test_what_the_hub_does_not_give_is_told_in_a_sentence(hub, client, monkeypatch):
+    """With the way out: access, a token, time, another spelling."""
+    hold(hub, "gated/x", "busy/x", "lost/x")
+    hub.busy, hub.reset, hub.fail = "busy/x", 0, "lost/x"
+    for kind in ("", "datasets/"):
+        hub.repositories[f"{kind}gated/x"].gated = True
+    told = client("load", "gated/x", "busy/x", "lost/x", "no/x")
+    assert not [line for pair in told.values() for line in pair if "\n" in line]
+    for place, line in zip(("", "datasets/"), told["gated/x"], strict=True):
+        assert line.startswith(f"HubRefusalError: 'gated/x' is gated: ask for access at {hub.url}/{place}gated/x")
+        assert "hf auth login" in line
+    assert all("asked too often to give 'busy/x' now: wait 0 seconds" in line for line in told["busy/x"])
+    assert all("cannot be reached (Server disconnected" in line for line in told["lost/x"])
+    model, dataset = told["no/x"]
+    assert "There is no model 'no/x' on the Hub, or it is private" in model and "no dataset 'no/x'" in dataset
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert all("nobody with a wrong token" in line for line in client("load", "gated/x")["gated/x"])
+
+
+def hold(hub, *names):
+    """The hub holds a classifier and a data set of each name."""
+    for kind, layout in (("", CLASSIFIER), ("datasets/", SST2)):
+        files = LAYOUTS[layout]()
+        for name in names:
+            hub.repositories[kind + name] = Repository(dict(files), {path for path in files if path.endswith(LFS)})
 
 
 def test_the_token_is_not_pickled(tmp_path):

@@ -18,6 +18,7 @@ from hfdistill.model_card import (
     measured_emissions,
     model_card,
     task_of,
+    teacher_language,
     teacher_licence,
     told_arguments,
 )
@@ -225,8 +226,15 @@ def test_the_licence_is_the_teachers(tmp_path):
     (tmp_path / "README.md").write_text("# no front matter\n")
     assert teacher_licence(str(tmp_path)) is None
     (tmp_path / "bare").mkdir()
-    assert teacher_licence(str(tmp_path / "bare")) is None
+    assert teacher_licence(str(tmp_path / "bare")) is None and teacher_language(str(tmp_path / "bare")) == []
     assert teacher_licence("a small BERT / by me") is None
+
+
+@pytest.mark.parametrize(("written", "languages"), [("en", ["en"]), ("[en, de]", ["en", "de"])])
+def test_the_language_is_the_teachers(tmp_path, written, languages):
+    """Whoever looks for a model of a language finds the student beside its teacher."""
+    (tmp_path / "README.md").write_text(f"---\nlanguage: {written}\n---\n")
+    assert teacher_language(str(tmp_path)) == languages
 
 
 def test_emissions_are_told_where_they_were_measured(tmp_path):

@@ -8,14 +8,23 @@ from hfdistill.data.classification import (
     split_validation,
     text_classification_dataset,
 )
-from hfdistill.data.hub import HubUnreachableError, hub_errors, load_hub_dataset, load_tokenizer
+from hfdistill.data.hub import (
+    HubRefusalError,
+    HubUnreachableError,
+    check_token,
+    hub_errors,
+    load_hub_dataset,
+    load_tokenizer,
+)
 from hfdistill.data.tables import read_table
 from hfdistill.data.translation import TranslationData, translation_dataset
 
 __all__ = [
+    "HubRefusalError",
     "HubUnreachableError",
     "TextClassificationData",
     "TranslationData",
+    "check_token",
     "hub_errors",
     "labelled_texts",
     "load_hub_dataset",

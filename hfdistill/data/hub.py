@@ -1,4 +1,4 @@
-"""Datasets and models from the Hub, and what to say when it cannot be reached."""
+"""Datasets and models from the Hub, and what to say when they cannot be had."""
 
 from __future__ import annotations
 
@@ -6,12 +6,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from datasets import DatasetDict, load_dataset
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import httpx, parse_ratelimit_headers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import is_sentencepiece_available
+
+#: How to be known to the Hub.
+LOG_IN = "log in (`hf auth login`, or HF_TOKEN)"
+#: What a connection that fails, or is cut, ends in.
+_NO_CONNECTION = (LocalEntryNotFoundError, ConnectionError, TimeoutError, httpx.TransportError)
 
 
 class HubUnreachableError(ConnectionError):
     """The Hugging Face Hub cannot be reached, and what was asked of it is not in the local cache."""
+
+
+class HubRefusalError(OSError):
+    """The Hugging Face Hub was reached, and refuses what was asked of it."""
 
 
 def load_hub_dataset(name: str, config: str | None = None) -> DatasetDict:
@@ -19,10 +39,11 @@ def load_hub_dataset(name: str, config: str | None = None) -> DatasetDict:
 
     Raises:
         HubUnreachableError: If the Hub cannot be reached and `name` is not in the local cache.
-        FileNotFoundError: If `name` is a path at which there is nothing.
+        HubRefusalError: If it is gated, or was asked too often.
+        FileNotFoundError: If there is nothing of this name.
         ValueError: If it has no split `train`.
     """
-    with hub_errors(name):
+    with hub_errors(name, "dataset"):
         splits = load_dataset(name, config)
     if "train" not in splits:
         raise ValueError(
@@ -41,26 +62,65 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedToke
 
     Raises:
         HubUnreachableError: when the Hub is asked and does not answer.
-        OSError: when there is nothing of this name.
+        OSError: when there is nothing of this name, or the Hub refuses it.
         ValueError: when what is there has no tokenizer.
     """
-    with hub_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    try:
+        with hub_errors(name):
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except (ImportError, ValueError) as error:
+        if is_sentencepiece_available():
+            raise
+        raise ValueError(
+            f'{error} Many tokenizers, such as Marian\'s, need sentencepiece: pip install "hfdistill[translation]".'
+        ) from error
     # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ValueError(f"{name!r} has no tokenizer: save the one of the model there, tokenizer.save_pretrained(...).")
     return tokenizer
 
 
-@contextmanager
-def hub_errors(name: str) -> Iterator[None]:
-    """Put around `load_dataset` or `from_pretrained` of `name`: says plainly that the Hub cannot be reached.
+def check_token(token: str | None = None) -> None:
+    """Asks the Hub whether a token may push, before there is anything to push.
 
-    Other errors of files and the network, such as a repository that does not exist, pass as they are.
+    Args:
+        token: The token; by default the one that is kept on this machine, or that of HF_TOKEN.
+
+    Raises:
+        HubRefusalError: If there is none, or one that is wrong or may only read.
+        HubUnreachableError: If the Hub cannot be reached.
+    """
+    try:
+        account = HfApi().whoami(token=token)
+    except LocalTokenNotFoundError:
+        raise HubRefusalError(f"there is no token to push to the Hub with: {LOG_IN}, or give --hub_token.") from None
+    except (OSError, httpx.HTTPError) as error:
+        response = getattr(error, "response", None)
+        if response is not None and response.status_code == 401:
+            told = f"the Hub does not know the token to push with (Invalid user token): {LOG_IN}, or give --hub_token."
+            raise HubRefusalError(told) from None
+        told = f"the Hub, which the student is to be pushed to, cannot be asked ({_first_line(error)})"
+        raise HubUnreachableError(f"{told}; connect, or leave --push_to_hub out.") from None
+    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise HubRefusalError(
+            f"the token of {account['name']} may only read, and the student is to be pushed: take one that may write."
+        )
+
+
+@contextmanager
+def hub_errors(name: str, kind: str = "model") -> Iterator[None]:
+    """Put around `load_dataset` or `from_pretrained`: says in one sentence why `name` cannot be had, and the way out.
+
+    Other errors of files pass as they are.
+
+    Args:
+        name: A folder, or a name on the Hub.
+        kind: `model` or `dataset`.
 
     Raises:
         HubUnreachableError: If the Hub cannot be reached and `name` is not in the local cache.
-        FileNotFoundError: If `name` is a path at which there is nothing.
+        HubRefusalError: If it is gated, or the Hub was asked too often.
+        FileNotFoundError: If there is nothing at this path or of this name.
         ValueError: If what is there is of another kind, such as a folder without a tokenizer.
     """
     try:
@@ -71,21 +131,57 @@ def hub_errors(name: str) -> Iterator[None]:
         raise ValueError(
             f"{name!r} holds no model, tokenizer or dataset of the kind that is needed: {reason}"
         ) from error
-    except HubUnreachableError:
+    except (HubUnreachableError, HubRefusalError):
         raise
-    except OSError as error:
-        causes = list(_causes(error))
-        if any(isinstance(cause, HFValidationError) for cause in causes):
-            raise FileNotFoundError(
-                f"There is no folder {name!r}, and a name on the Hub would be written owner/name; check its spelling."
-            ) from None
-        if not any(isinstance(cause, (LocalEntryNotFoundError, ConnectionError, TimeoutError)) for cause in causes):
+    except (OSError, httpx.HTTPError) as error:
+        told = _in_one_sentence(name, kind, list(_causes(error)))
+        if told is None:
             raise
-        reason = str(causes[-1]).partition(". ")[0]
-        raise HubUnreachableError(
-            f"{name!r} is neither here nor in the local cache, and the Hugging Face Hub cannot be reached ({reason}); "
-            "connect, or give a folder or files of your own."
-        ) from None
+        raise told from None
+
+
+def _in_one_sentence(name: str, kind: str, causes: list[BaseException]) -> OSError | None:
+    """The error to raise for what went wrong; `None` where it was neither the name nor the Hub."""
+    if _any(causes, HFValidationError):
+        return FileNotFoundError(
+            f"There is no folder {name!r}, and a name on the Hub would be written owner/name; check its spelling."
+        )
+    # `datasets` keeps no cause of its own errors.
+    not_found = [error for error in causes if isinstance(error, (RepositoryNotFoundError, DatasetNotFoundError))]
+    if _any(causes, GatedRepoError) or any("gated dataset" in str(error) for error in not_found):
+        page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{name}"
+        return HubRefusalError(f"{name!r} is gated: ask for access at {page}, and {LOG_IN}.")
+    if not_found:
+        return FileNotFoundError(
+            f"There is no {kind} {name!r} on the Hub, or it is private: check its spelling, or {LOG_IN}."
+        )
+    refused = {error.response.status_code: error.response for error in causes if isinstance(error, HfHubHTTPError)}
+    if 401 in refused:
+        return HubRefusalError(
+            f"The Hub gives {name!r} to nobody with a wrong token, as the one kept here is: {LOG_IN}."
+        )
+    if 429 in refused:
+        limit = parse_ratelimit_headers(refused[429].headers)
+        seconds = limit.reset_in_seconds if limit else refused[429].headers.get("Retry-After", 300)
+        return HubRefusalError(
+            f"The Hub was asked too often to give {name!r} now: wait {seconds} seconds; it gives more to those who "
+            f"{LOG_IN}."
+        )
+    if _any(causes, _NO_CONNECTION):
+        lost = [error for error in causes if isinstance(error, (*_NO_CONNECTION, HfHubHTTPError))]
+        return HubUnreachableError(
+            f"{name!r} is neither here nor in the local cache, and the Hugging Face Hub cannot be reached "
+            f"({_first_line(lost[-1])}); connect, or give a folder or files of your own."
+        )
+    return None
+
+
+def _any(causes: list[BaseException], kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    return any(isinstance(cause, kind) for cause in causes)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
 def _refuse_code(name: str, error: Exception) -> None:
@@ -106,7 +202,7 @@ def _refuse_code(name: str, error: Exception) -> None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it was explicitly raised from; errors met on the way to it explain nothing."""
+    """The error and those that led to it; `datasets` hides the last of them from its traceback."""
     while error is not None:
         yield error
-        error = error.__cause__
+        error = error.__cause__ or error.__context__

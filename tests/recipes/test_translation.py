@@ -454,3 +454,12 @@ def test_the_demo_shrinks_its_teacher(monkeypatch):
     for methods, width in ((["shrink"], None), (["word"], DEMO.student_size[2])):
         monkeypatch.setattr(sys, "argv", ["translation.py", "--demo", "--methods", *methods])
         assert options.arguments()[0].student_hidden_size == width
+
+
+def test_an_evaluation_translates_no_further_than_the_teacher_did(monkeypatch):
+    """A student has its teacher's own limit of 512 tokens, and writes them all as long as it has learnt nothing."""
+    monkeypatch.syspath_prepend(str(RECIPE.parent))
+    options = importlib.import_module("translation_options")
+    for words, limit in (([], 128), (["--max_length", "20"], 20), (["--generation_max_length", "30"], 30)):
+        monkeypatch.setattr(sys, "argv", ["translation.py", *words])
+        assert options.arguments()[1].generation_max_length == limit

@@ -1,4 +1,7 @@
-"""Pushes a tiny student to whatever HF_ENDPOINT names, or pulls one: `use_hub.py push|pull|soft_targets FOLDER ...`."""
+"""Pushes a tiny student to whatever HF_ENDPOINT names, or pulls one: `use_hub.py push|pull|soft_targets FOLDER ...`.
+
+`use_hub.py load FOLDER NAME...` loads the classifier and the data set of each name, and tells what it got.
+"""
 
 import json
 import sys
@@ -49,11 +52,26 @@ def push_soft_targets():
     return {"there": rows["teacher_logits"][:], "back": back["teacher_logits"][:]}
 
 
+def load():
+    from hfdistill.classifiers import load_classifier
+    from hfdistill.data import load_hub_dataset
+
+    return {name: [attempt(load_classifier, name), attempt(load_hub_dataset, name)] for name in words}
+
+
+def attempt(loaded, name):
+    try:
+        return type(loaded(name)).__name__
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"
+
+
 with plain_errors():
     done = {
         "push": push,
         "push_checkpoints": lambda: push(hub_strategy="all_checkpoints", hub_always_push=True),
         "pull": pull,
         "soft_targets": push_soft_targets,
+        "load": load,
     }[action]()
 print(json.dumps(done))
