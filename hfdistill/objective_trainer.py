@@ -176,7 +176,13 @@ class ObjectiveTrainer(PlacelessTrainer):
                     "a projection or a learned layer map cannot be trained under FSDP or DeepSpeed: use several "
                     "processes without sharding, a student of the teacher's width, or minilm, which has none."
                 )
+            groups = len(optimizer.param_groups)
             add_to_optimizer(optimizer, self.stages, self.args.weight_decay)
+            if self.lr_scheduler is not None and len(optimizer.param_groups) > groups:
+                raise ValueError(
+                    "the schedule in optimizers=(optimizer, schedule) has no learning rate for the objective's own "
+                    "projections or learned layer maps: pass optimizers=(optimizer, None) and set lr_scheduler_type."
+                )
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:

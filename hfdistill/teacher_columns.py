@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accelerate import Accelerator
 from datasets import ClassLabel, Dataset, IterableDataset, List
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
@@ -186,6 +188,21 @@ class TeacherCollator:
         if own & set(features[0]):
             batch.update(self.teacher.pad(features))
         return batch
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For the workers of a data loader that are started afresh, as on macOS and Windows.
+        return {**vars(self), "teacher": _that_only_pads(self.teacher)}
+
+
+def _that_only_pads(teacher: Teacher) -> Teacher:
+    """A copy without models and accelerator: they are large, and once it was asked cannot be pickled."""
+    other = copy.copy(teacher)
+    for name, value in vars(teacher).items():
+        if isinstance(value, (nn.Module, Accelerator)):
+            setattr(other, name, None)
+        elif isinstance(value, tuple) and value and all(isinstance(one, Teacher) for one in value):
+            setattr(other, name, tuple(map(_that_only_pads, value)))
+    return other
 
 
 class SharedCollator:

@@ -94,7 +94,7 @@ class DistillationTrainer(ObjectiveTrainer):
     `eval_loss` is the objective where the teacher is consulted, and the labels' loss where it is not. These means are
     over all rows or tokens, where `Trainer` takes one over batches. A metric that `compute_metrics` returns under the
     same name takes the place of ours. Of the student's output an evaluation hands over the logits alone, whatever
-    `ignore_keys` says.
+    `ignore_keys` says, and its losses are those of the objective, also where a subclass overrides `compute_loss`.
 
     Raises:
         ValueError: when teacher and student answer different questions or read different vocabularies, the rows number

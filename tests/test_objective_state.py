@@ -183,6 +183,27 @@ def test_what_is_sharded_cannot_learn_projections(tmp_path, sharded):
         trainer.create_optimizer()
 
 
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_an_optimizer_of_the_users_trains_it_and_a_schedule_cannot(tmp_path, scheduled):
+    """A schedule knows the groups of parameters that there were when it was made."""
+    student = make_model(1)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0) if scheduled else None
+    given = {"optimizers": (optimizer, schedule)}
+    trainer = make_trainer(
+        tmp_path, student, make_rows(), teacher=wide_teacher(), given=given, terms=["hidden_states:1"]
+    )
+    before = weights(trainer.stages)
+    if scheduled:
+        with pytest.raises(ValueError, match=r"pass optimizers=\(optimizer, None\)"):
+            trainer.train()
+        return
+    for _ in range(2):
+        trainer.train()
+    assert distance(before, weights(trainer.stages)) > 1e-3
+    assert [len(group["params"]) for group in trainer.optimizer.param_groups] == [len(list(student.parameters())), 1]
+
+
 def test_a_given_objective_learns_likewise(tmp_path):
     student, rows, teacher, settings = LAYER_CASES["hidden_states"]()
     objective = Objective({"labels": (0.5, Labels()), "hidden_states": (1.0, HiddenStates())})

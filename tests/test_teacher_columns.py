@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -197,3 +199,18 @@ def test_datasets_that_take_the_places_of_others_get_their_columns(tmp_path, tea
     kept = trainer.eval_dataset
     trainer.evaluate()
     assert trainer.eval_dataset is kept
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_workers_get_what_pads_and_no_model(tmp_path, teacher, tokenized, tiny_bert, tokenizer, several):
+    """On macOS and Windows workers get a pickle, and a teacher that has been asked once holds what has none."""
+    asked = [teacher, ModelTeacher(tiny_bert(seed=2))] if several else teacher
+    trainer = make_trainer(tiny_bert(seed=1), asked, tokenizer, tmp_path, tokenized)
+    trainer.train()
+    rows = trainer.train_dataset.remove_columns("sentence").select(range(4)).to_list()
+    sent = pickle.dumps(trainer.data_collator)
+    assert b"modeling_bert" not in sent
+    batch, expected = pickle.loads(sent)(rows), trainer.data_collator(rows)
+    assert batch.keys() == expected.keys() and any(name.startswith("teacher_") for name in batch)
+    assert all(torch.equal(batch[name], expected[name]) for name in batch)
+    assert trainer.evaluate(tokenized)["eval_agreement"] >= 0  # the teacher itself can still be asked

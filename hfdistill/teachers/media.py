@@ -58,7 +58,7 @@ class MediaTeacher(ModelTeacher):
         return False
 
     def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
-        inputs = self.model_inputs([feature[self.media_column] for feature in features])
+        inputs = self._processed([feature[self.media_column] for feature in features])
         return {self.prefix + name: tensor for name, tensor in inputs.items()}
 
     def model_inputs(self, media: Sequence[Any]) -> dict[str, Tensor]:
@@ -67,12 +67,18 @@ class MediaTeacher(ModelTeacher):
         Raises:
             ValueError: for sound that nobody has decoded yet.
         """
+        return self._in_its_dtype(self._processed(media))
+
+    def _processed(self, media: Sequence[Any]) -> dict[str, Tensor]:
+        # Without the model, which a data loader's worker may not have.
         settings: dict[str, Any] = {}
         if isinstance(self.processor, SequenceFeatureExtractor):
             settings = {"sampling_rate": getattr(self.processor, "sampling_rate", None), "padding": True}
         made = self.processor([self._as_array(one) for one in media], return_tensors="pt", **settings)
+        return {name: made[name] for name in self.inputs if name in made}
+
+    def _in_its_dtype(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         dtype = next(self.model.parameters()).dtype
-        tensors = {name: made[name] for name in self.inputs if name in made}
         return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
     def _as_array(self, one: Any) -> Any:
@@ -91,4 +97,4 @@ class MediaTeacher(ModelTeacher):
             raise ValueError(
                 f"the teacher looks at {self.media_column}, of which the batch has nothing; it has {', '.join(batch)}."
             )
-        return taken
+        return self._in_its_dtype(taken)

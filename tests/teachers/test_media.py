@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -175,3 +177,16 @@ def test_half_precision(make, rows, tmp_path):
     kept = soft_targets(teacher, rows, store=tmp_path / "kept")
     expected = [alone(make(), one) for one in rows[teacher.media_column]]
     np.testing.assert_allclose(kept["teacher_logits"][:], expected, atol=0.2)
+
+
+@KINDS
+def test_workers_make_its_inputs_without_it(make, rows, tmp_path):
+    """Where workers are started afresh they get a pickle, and a model is large."""
+    trainer = make_trainer(tmp_path, make_model(1), rows, teacher=make(), max_steps=1)
+    trainer.train()
+    features = list(trainer._remove_unused_columns(trainer.train_dataset.select(range(4))))
+    sent = pickle.dumps(trainer.data_collator)
+    batch, expected = pickle.loads(sent)(features), trainer.data_collator(features)
+    assert len(sent) < 100_000
+    assert batch.keys() == expected.keys()
+    assert all(torch.equal(batch[name], expected[name]) for name in batch)
