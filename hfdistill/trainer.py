@@ -25,7 +25,13 @@ from hfdistill.objective_state import average_gradients
 from hfdistill.objective_trainer import ObjectiveTrainer
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns, stored_label_names
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite, is_ensemble
-from hfdistill.trainer_checks import check_class_names, check_problem_types, check_signal, refuse_what_cannot_work
+from hfdistill.trainer_checks import (
+    check_class_names,
+    check_problem_types,
+    check_signal,
+    refuse_what_cannot_work,
+    warn_of_ignored_sharding,
+)
 from hfdistill.training_args import DistillationTrainingArguments
 from hfdistill.transfer_sets import labeled_share_sampler
 from hfdistill.vocabularies import check_vocabularies
@@ -88,6 +94,7 @@ class DistillationTrainer(ObjectiveTrainer):
         for name in ("train_dataset", "eval_dataset"):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         super().__init__(model=_in_dtype(model, args.student_dtype), args=args, **kwargs)
+        warn_of_ignored_sharding(args, self.accelerator)
         self._compare_labels("train_dataset", self.train_dataset)
         self._compare_labels("eval_dataset", self.eval_dataset)
         if self.teacher is not None:

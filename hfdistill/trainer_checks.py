@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, parse_flag_from_env
 from datasets import Dataset, IterableDataset
 from transformers.utils import logging
 
@@ -107,6 +109,8 @@ def refuse_what_cannot_work(
             f"{launched} processes were started and each would train a student of its own: on a machine without an "
             "accelerator they find each other with use_cpu=True (--use_cpu true)."
         )
+    if args.fsdp and launched == 1:
+        raise ValueError("fsdp shards a model over several processes, and here is one: start more, or leave it out.")
     if kwargs.get("compute_loss_func") is not None:
         raise ValueError("compute_loss_func would be ignored: give its formula as a term of objective=Objective(...).")
     objective: Any = kwargs.get("objective")
@@ -121,6 +125,18 @@ def refuse_what_cannot_work(
     asked = [member for one in given for member in (one.members if isinstance(one, Teacher) else [one])]
     if model is not None and any(model is one or model is getattr(one, "model", None) for one in asked):
         raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")
+
+
+def warn_of_ignored_sharding(args: DistillationTrainingArguments, accelerator: Accelerator) -> None:
+    """Says that FSDP was asked for and each process holds the whole model, as on processors Accelerate has it."""
+    asked = args.fsdp or parse_flag_from_env("ACCELERATE_USE_FSDP")
+    if asked and accelerator.distributed_type != DistributedType.FSDP and args.process_index == 0:
+        logger.warning(
+            "FSDP was asked for (--fsdp, or Accelerate's configuration), and Accelerate does not shard on %s with %d "
+            "process(es): each of them trains the whole model.",
+            accelerator.device.type,
+            args.world_size,
+        )
 
 
 def _smooths(objective: Objective) -> bool:
