@@ -59,6 +59,7 @@ from hfdistill.trainer_checks import (
     nothing_to_learn,
     refuse_stored_answers,
     refuse_what_cannot_work,
+    warn_of_ignored_sharding,
 )
 from hfdistill.training.label_columns import LabelCollator, check_labels
 from hfdistill.training_args import DistillationTrainingArguments
@@ -143,6 +144,7 @@ class DistillationTrainer(ObjectiveTrainer):
         self._settle_alpha()
         if self._label_space.item is not None:
             self.data_collator = LabelCollator(self.data_collator, self._label_space)
+        warn_of_ignored_sharding(args, self.accelerator)
         self._compare_labels("train_dataset", self.train_dataset)
         self._compare_labels("eval_dataset", self.eval_dataset)
         self._settle_predictions(self.accelerator.unwrap_model(self.model))

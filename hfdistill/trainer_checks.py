@@ -7,14 +7,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow.compute as pc
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, parse_flag_from_env
 from datasets import Dataset, Value
 from torch import nn
+from transformers.utils import logging
 
 from hfdistill.models.causal_lm import predicts_next_token
 from hfdistill.models.wrappers import without_adapters
 from hfdistill.objective import Objective
 from hfdistill.teachers import SOFT_TARGETS, ModelTeacher, Teacher, TeacherSignal
 from hfdistill.training_args import DistillationTrainingArguments
+
+logger = logging.get_logger(__name__)
 
 
 def check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
@@ -149,6 +154,8 @@ def refuse_what_cannot_work(
             f"{launched} processes were started and each would train a student of its own: on a machine without an "
             "accelerator they find each other with use_cpu=True (--use_cpu true)."
         )
+    if args.fsdp and launched == 1:
+        raise ValueError("fsdp shards a model over several processes, and here is one: start more, or leave it out.")
     if cut := [name for name in ("cp_size", "sp_size") if _parallelism(args, name) > 1]:
         raise ValueError(
             f"{' and '.join(cut)} above 1 cuts a text over processes, and a teacher answers to a whole one: leave "
@@ -178,6 +185,18 @@ def _parallelism(args: DistillationTrainingArguments, name: str) -> int:
         return int(getattr(args.parallelism_config, name, 1))
     launched = os.environ.get("ACCELERATE_USE_PARALLELISM_CONFIG", "false").lower() == "true"
     return int(os.environ.get(f"PARALLELISM_CONFIG_{name.upper()}", 1)) if launched else 1
+
+
+def warn_of_ignored_sharding(args: DistillationTrainingArguments, accelerator: Accelerator) -> None:
+    """Says that FSDP was asked for and each process holds the whole model, as on processors Accelerate has it."""
+    asked = args.fsdp or parse_flag_from_env("ACCELERATE_USE_FSDP")
+    if asked and accelerator.distributed_type != DistributedType.FSDP and args.process_index == 0:
+        logger.warning(
+            "FSDP was asked for (--fsdp, or Accelerate's configuration), and Accelerate does not shard on %s with %d "
+            "process(es): each of them trains the whole model.",
+            accelerator.device.type,
+            args.world_size,
+        )
 
 
 def _smooths(objective: Objective) -> bool:

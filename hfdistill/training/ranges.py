@@ -35,9 +35,10 @@ class Range:
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
-        above = self.low <= value if self.ends[0] == "[" else self.low < value
-        below = value <= self._high if self.ends[1] == "]" else value < self._high
-        return above and below and value != math.inf  # NaN is neither above nor below
+        number: Any = value
+        above = self.low <= number if self.ends[0] == "[" else self.low < number
+        below = number <= self._high if self.ends[1] == "]" else number < self._high
+        return bool(above and below and number != math.inf)  # NaN is neither above nor below
 
     @property
     def _high(self) -> float:

@@ -102,7 +102,7 @@ def test_a_bad_file_is_answered_with_one_line(home, refusal, case):
 BAD_OPTIONS = {
     "unknown option": (("--traim_file", "x"), r"unknown option --traim_file; did you mean --train_file\?"),
     "not a number": (("--temperature", "fast"), "invalid float value: 'fast'"),
-    "out of range": (("--alpha", "1.5"), r"alpha must be in \[0, 1\].*got 1\.5"),
+    "out of range": (("--alpha", "1.5"), r"alpha must be a number in \[0, 1\].*got 1\.5"),
     "no such file": (("--test_file", "tset.tsv"), r"There is no file tset\.tsv"),
     "no such column": (("--text_column", "review"), r"train\.csv has no column 'review'.*check text_column"),
     "the label for a text": (("--text_column", "label"), r"train\.csv: 'label' is the label, and cannot be the text"),
