@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig, Trainer
 from transformers.trainer_utils import default_compute_objective
 
+from hfdistill.captures import check_shows_layers
 from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.objective import Objective
 from hfdistill.objective_state import add_to_optimizer, load_objective, save_objective
@@ -63,6 +64,7 @@ class ObjectiveTrainer(Trainer):
             with torch.random.fork_rng(devices=[]):  # the same on each rank, and no draw less for what follows
                 torch.default_generator.manual_seed(self.args.seed)
                 for objective in stages:
+                    check_shows_layers(student, objective.outputs)
                     objective.bind(student, teacher, same_tokens=not self.teacher.columns)
         return stages.to(self.args.device)
 
