@@ -40,11 +40,7 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
     flags = {f"output_{side_of(name)[1]}": True for name in outputs.difference(caught)}
     with ExitStack() as stack:
         inner: Any = unwrapped(model) if outputs else model
-        if outputs and config_of(inner) is None:
-            raise ValueError(
-                f"a {type(inner).__name__} is no transformers model, and {', '.join(sorted(outputs))} are looked for "
-                "where those keep them: leave terms on layers out."
-            )
+        check_shows_layers(inner, outputs)
         taken = stack.enter_context(_watched(inner, caught))
         if "attentions" in outputs:
             stack.enter_context(_eager(inner))
@@ -69,6 +65,19 @@ def check_tokens(inputs: Mapping[str, Any]) -> None:
         raise ValueError(
             f"none of the {len(ids)} texts of a batch has a token, so that there is nothing to read: filter rows of "
             "empty input_ids out, or take a tokenizer that marks where a text begins or ends."
+        )
+
+
+def check_shows_layers(model: nn.Module, outputs: frozenset[str]) -> None:
+    """Refuses to look for layers where nobody knows where they are.
+
+    Raises:
+        ValueError: for any `outputs` of a module that is no `transformers` model.
+    """
+    if outputs and config_of(model) is None:
+        raise ValueError(
+            f"a {type(model).__name__} is no transformers model, and {', '.join(sorted(outputs))} are looked for where "
+            "those keep them: leave terms on layers out."
         )
 
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, default_compute_objective
 from transformers.utils import logging
 
+from hfdistill.captures import check_shows_layers
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.objective import Objective
@@ -137,6 +138,7 @@ class ObjectiveTrainer(PlacelessTrainer):
             with torch.random.fork_rng(devices=[]):  # the same on each rank, and no draw less for what follows
                 torch.default_generator.manual_seed(self.args.seed)
                 for objective in stages:
+                    check_shows_layers(student, objective.outputs)
                     objective.bind(student, teacher, same_tokens=not self.teacher.columns)
         return stages.to(self.args.device)
 

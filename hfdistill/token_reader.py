@@ -193,8 +193,8 @@ def check_token_ids(
             where = f"row {number} of the batch" if rows is None else f"row {rows[number]}"
             raise ValueError(
                 f"{where} has the token id {token}, and the {who} has embeddings for the ids 0 to {table - 1}: "
-                f"tokenize the rows with the {who}'s own tokenizer, or widen the {who} with resize_token_embeddings "
-                "where its training has known these tokens."
+                f"tokenize the rows with the {who}'s own tokenizer, or call its resize_token_embeddings where its "
+                "training has known these tokens."
             )
 
 

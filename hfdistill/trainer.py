@@ -82,7 +82,7 @@ class DistillationTrainer(ObjectiveTrainer):
     Args:
         model: The student. Trained in float32 unless `args.student_dtype` says otherwise. It may be a plain torch
             module whose `forward` returns an output with `logits`: its labels are taken to be the rows' or the
-            teacher's, and what is saved is what `Trainer` saves of such a module.
+            teacher's, and what is saved is what `Trainer` saves of such a module, without a card.
         args: `DistillationTrainingArguments`.
         teacher: A model, a name or path, any `Teacher`, a list of these (`args.teacher_combination` says how they are
             combined), or `None` when the rows carry `teacher_logits` or `ensemble_logits`, or nothing in the objective
@@ -467,10 +467,8 @@ class DistillationTrainer(ObjectiveTrainer):
         """
         if not self.is_world_process_zero():
             return
-        if is_plain_module(self.model):  # nothing on the Hub loads it, so the card is the one that `Trainer` writes
-            super().create_model_card(
-                language, license, tags, model_name, finetuned_from, tasks, dataset_tags, dataset, dataset_args
-            )
+        if is_plain_module(self.model):  # nor can `Trainer` describe one
+            logger.warning("A %s is no transformers model, so that no card is written.", type(self.model).__name__)
             return
         dataset = dataset_tags if dataset is None else dataset
         told: dict[str, Any] = {"language": language, "licence": license, "tags": tags, "base_model": finetuned_from}

@@ -7,9 +7,7 @@ import random
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from tiny import WORDS, make_model, make_tokenizer, make_trainer, naive_soft_target_loss
+from tiny import WORDS, make_args, make_model, make_tokenizer, make_trainer, naive_soft_target_loss
 from tiny_seq2seq import make_pairs, make_seq2seq, make_seq2seq_trainer, token_logits
 from transformers import (
     AlbertConfig,
@@ -29,7 +27,7 @@ from transformers import (
     XLMForSequenceClassification,
 )
 
-from hfdistill import OnlineTrainer, Peers, soft_targets
+from hfdistill import DistillationTrainer, OnlineTrainer, Peers, soft_targets
 from hfdistill.soft_targets.store import row_key
 from hfdistill.teachers import EnsembleModel, EnsembleTeacher
 from hfdistill.token_reader import pad_rows, token_inputs
@@ -85,19 +83,19 @@ def one_by_one(model, rows):
 
 
 def evaluated(tmp_path, rows, teacher, student=None):
-    given = {"eval_dataset": rows, "data_collator": None}
+    given = {"eval_dataset": rows}
     student = distilbert() if student is None else student
     trainer = make_trainer(tmp_path, student, rows, teacher=teacher, given=given, temperature=2.0)
     return trainer.evaluate()["eval_soft_target_loss"]
 
 
 @pytest.mark.parametrize("family", TEACHERS)
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(columns=st.sets(st.sampled_from(COLUMNS), min_size=1), seed=st.integers(0, 99))
-def test_live_and_stored_are_what_the_teacher_says_of_whole_rows(tmp_path, family, columns, seed):
+@pytest.mark.parametrize("seed", range(2))
+def test_live_and_stored_are_what_the_teacher_says_of_whole_rows(tmp_path, family, seed):
     """A column that the student does not take was dropped for the teacher, too, and never stored."""
     torch.manual_seed(seed)
-    teacher, rows, student = TEACHERS[family]().eval(), rows_with(sorted(columns), seed), distilbert()
+    columns = random.Random(f"{family} {seed}").sample(COLUMNS, 2 + seed)
+    teacher, rows, student = TEACHERS[family]().eval(), rows_with(columns, seed), distilbert()
     expected = naive_soft_target_loss(one_by_one(student, rows), one_by_one(teacher, rows), temperature=2.0)
     stored = soft_targets(teacher, rows, make_tokenizer())
     assert evaluated(tmp_path, rows, teacher) == pytest.approx(expected, abs=1e-4)
@@ -121,7 +119,7 @@ def test_each_member_of_an_ensemble_reads_its_own(tmp_path):
     alone = torch.stack([one_by_one(member, rows).softmax(-1) for member in members])
     # At temperature 1 the mean of probabilities, as logits, is its logarithm.
     expected = naive_soft_target_loss(one_by_one(student, rows), alone.mean(0).log(), temperature=1.0)
-    given = {"eval_dataset": rows, "data_collator": None}
+    given = {"eval_dataset": rows}
     for teacher in (members, EnsembleTeacher(members), EnsembleModel(members)):
         trainer = make_trainer(tmp_path, student, rows, teacher=teacher, given=given, temperature=1.0)
         assert trainer.evaluate()["eval_soft_target_loss"] == pytest.approx(expected, abs=1e-4)
@@ -135,7 +133,7 @@ def test_training_reads_them_as_well(tmp_path):
         torch.manual_seed(0)
         teacher, rows = TEACHERS["longformer"](), rows_with(["token_type_ids", "global_attention_mask"], count=16)
         rows, teacher = (soft_targets(teacher, rows, make_tokenizer()), None) if stored else (rows, teacher)
-        trainer = make_trainer(tmp_path, distilbert(), rows, teacher=teacher, given={"data_collator": None})
+        trainer = make_trainer(tmp_path, distilbert(), rows, teacher=teacher)
         trainer.train()
         losses.append([log["soft_target_loss"] for log in trainer.state.log_history if "loss" in log])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
@@ -146,9 +144,7 @@ def test_students_that_teach_one_another_read_their_own(tmp_path):
     torch.manual_seed(0)
     rows, students = rows_with(["token_type_ids", "global_attention_mask"]), [distilbert(), TEACHERS["longformer"]()]
     expected = torch.stack([one_by_one(student, rows) for student in students])
-    trainer = make_trainer(
-        tmp_path, Peers(students), rows, cls=OnlineTrainer, given={"data_collator": None, "eval_dataset": rows}
-    )
+    trainer = make_trainer(tmp_path, Peers(students), rows, cls=OnlineTrainer, given={"eval_dataset": rows})
     answers = trainer.predict(rows).predictions
     torch.testing.assert_close(torch.tensor(answers[1]), expected[1], atol=1e-4, rtol=1e-4)
 
@@ -215,8 +211,14 @@ def test_a_collator_of_the_users_own_may_know_the_students_columns_only(tmp_path
     torch.manual_seed(0)
     teacher, rows = TEACHERS["longformer"](), rows_with(["token_type_ids", "global_attention_mask"])
     expected = evaluated(tmp_path, rows, teacher)
-    given = {"eval_dataset": rows, "data_collator": for_the_student}
-    trainer = make_trainer(tmp_path, distilbert(), rows, teacher=teacher, given=given)
+    trainer = DistillationTrainer(
+        distilbert(),
+        make_args(tmp_path, temperature=2.0),
+        teacher=teacher,
+        eval_dataset=rows,
+        processing_class=make_tokenizer(),
+        data_collator=for_the_student,
+    )
     assert trainer.evaluate()["eval_soft_target_loss"] == pytest.approx(expected, abs=1e-5)
 
 

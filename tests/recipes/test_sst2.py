@@ -33,7 +33,7 @@ from sst2_runs import (  # noqa: F401  (fixtures)
     write_table,
 )
 from texts import TEXTS, make_tokenizer
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BartConfig, BartForSequenceClassification
 
 from hfdistill import make_student
 from hfdistill.export import TOLERANCES
@@ -183,6 +183,28 @@ def test_a_validation_file_is_read_beside_the_hubs_training_texts(home, recipe, 
     write_table(home / "own.csv", ROWS[:7])
     recipe("--teacher_name_or_path", "teacher", "--validation_file", "own.csv", "--output_dir", "out")
     assert assert_complete(home / "out")[1]["compared_rows"] == 7
+
+
+def test_a_teacher_of_many_labels_is_refused_for_texts_of_one(home, refusal):
+    """Whole numbers for a loss over many labels at once ended in torch."""
+    save_model(home / "many", make_tokenizer(), problem_type="multi_label_classification")
+    line = refusal("--teacher_name_or_path", "many", *OWN[2:], *SIZE)
+    assert (
+        "many answers for multi_label_classification (problem_type in its config.json) and the texts are for " in line
+    )
+    assert "single_label_classification" in line and "--train_teacher true" in line
+
+
+def test_a_teacher_that_does_not_repeat_its_number_of_labels(home, recipe):
+    """BART's classifiers, such as bart-large-mnli, have it in their config alone."""
+    sizes = {f"{side}_{name}": 1 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+    tokens = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}
+    labels = {"id2label": dict(enumerate(NAMES)), "label2id": {name: index for index, name in enumerate(NAMES)}}
+    config = BartConfig(vocab_size=120, d_model=16, max_position_embeddings=64, **sizes, **tokens, **labels)
+    BartForSequenceClassification(config).save_pretrained(home / "bart")
+    make_tokenizer().save_pretrained(home / "bart")
+    recipe("--teacher_name_or_path", "bart", *OWN[2:], "--student_name_or_path", "teacher")
+    assert_complete(home / "out", ("teacher", "student"))
 
 
 def test_a_teacher_and_a_hub_dataset_of_different_numbers_of_labels(home, refusal, monkeypatch):
