@@ -214,12 +214,16 @@ class DistillationTrainer(ObjectiveTrainer):
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
         if self.is_in_train and self.state.global_step == self._initial_global_step:
+            if not counts.any():
+                self._refuse_nothing_to_learn(any("labels" in batch for batch in batch_samples))
             self._warn_of_idle_terms(counts)
         return counts
 
-    def _warn_of_idle_terms(self, counts: Tensor) -> None:
-        if not counts.any() and share_of_labels(self.train_dataset, missing=self._label_space.missing) == 0:
+    def _refuse_nothing_to_learn(self, labeled: bool) -> None:
+        if not labeled or share_of_labels(self.train_dataset, missing=self._label_space.missing) == 0:
             raise nothing_to_learn(self.train_dataset)
+
+    def _warn_of_idle_terms(self, counts: Tensor) -> None:
         if not self.is_world_process_zero():
             return
         for (name, _), count in zip(self.current_objective.named_terms(active_only=True), counts.tolist(), strict=True):

@@ -56,6 +56,8 @@ class LabelSpace:
     @classmethod
     def of_model(cls, model: Any) -> LabelSpace:
         """That of a model, whose class tells what has a label: `...ForSequenceClassification`, and the like."""
+        if getattr(getattr(model, "config", None), "id2label", None) is None:
+            return cls(0, item=None)  # it may have labels, and does not say which
         names = [base.__name__ for base in type(model).__mro__]
         item = next((item for kind, item in _ITEMS.items() if any(kind in name for name in names)), None)
         return replace(cls.of_config(model.config), item=item)
