@@ -303,15 +303,16 @@ class DistillationTrainer(ObjectiveTrainer):
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
         if self.is_in_train:
-            self._warn_of_idle_terms(counts)
+            self._check_counts(counts, any("labels" in batch for batch in batch_samples))
         return counts
 
-    def _warn_of_idle_terms(self, counts: Tensor) -> None:
+    def _check_counts(self, counts: Tensor, labeled: bool) -> None:
+        """Refuses a first step that teaches nothing, and warns of terms that count nothing in their first one."""
         step = self.state.global_step
         begun = max(s for s in (self._initial_global_step, *self.stages.starts(self.state.max_steps)) if s <= step)
-        first = step == self._initial_global_step
-        if first and not counts.any() and share_of_labels(self.train_dataset, missing=self._label_space.missing) == 0:
-            raise nothing_to_learn(self.train_dataset)
+        if step == self._initial_global_step and not counts.any():
+            if not labeled or share_of_labels(self.train_dataset, missing=self._label_space.missing) == 0:
+                raise nothing_to_learn(self.train_dataset)
         if not self.is_world_process_zero():
             return
         for (name, term), count in zip(self.current_objective.named_terms(active_only=True), counts, strict=True):

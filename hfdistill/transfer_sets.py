@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch.utils.data import Sampler
 
 from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, has_label
@@ -73,18 +73,18 @@ def labeled_rows(dataset: Dataset, label_column: str = "labels", length: int | N
 def share_of_labels(
     dataset: Any, label_column: str | None = None, missing: Sequence[int] | None = None
 ) -> float | None:
-    """The share of rows that have a label, of many labels at once any; `None` where only reading all rows would tell.
+    """The share of rows that have a label, of many labels at once any; `None` where only their batches would tell.
 
     Args:
-        dataset: The rows; of anything but a `Dataset` it is not known.
-        label_column: Their column; by default `labels` or `label`, without which no row has one.
+        dataset: The rows; of anything but a `Dataset`, and of what a transform makes, it is not known.
+        label_column: Their column; by default `labels` or `label`. Without one a collator may still make labels.
         missing: The numbers that are no label; see `has_label`.
     """
-    if not isinstance(dataset, Dataset) or not len(dataset):
+    if not isinstance(dataset, Dataset) or not len(dataset) or dataset.format["type"] == "custom":
         return None
     column = label_column or next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
     if column is None:
-        return 0.0
+        return None
     return float(_labeled(dataset, column, missing).mean())
 
 
@@ -105,12 +105,12 @@ def settle_alpha(
         return None
     share = args.labeled_share or share_of_labels(dataset, label_column, missing)
     args.settle_alpha(1.0 if share is None else share)
-    if share is None:
+    if share is None and isinstance(dataset, IterableDataset):
         return (
             f"How many of these rows have a label is not known before they are read, so alpha is {args.alpha:g}: give "
             "another where few have one, such as 0.9 for a tenth."
         )
-    if share == 1:
+    if share in (1, None):
         return None
     rows = "rows of a batch" if args.labeled_share else "training rows"
     return (

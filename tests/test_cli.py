@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, Value
 from huggingface_hub import ModelCard
 from texts import TEXTS
 
@@ -41,6 +41,25 @@ def test_compare_prints_the_table_and_writes_the_report(home, capsys):
     assert f"{results['student_accuracy']:.4f}" in printed and "baseline" in printed.splitlines()[0]
     assert (home / "report_of" / "report" / "report.md").stat().st_size > 0
     assert not (home / "report_of" / "report" / "losses.png").exists(), "a picture of nothing"
+
+
+@pytest.mark.parametrize("way", ["labels.txt", "--class_names", "parquet"])
+def test_numbers_are_those_that_the_names_say(home, way):
+    """Numbered in another order than the student's, every answer would be counted the other way round."""
+    main(["compare", "teacher", "student", "test.tsv", "--output_dir", "named"])
+    numbers = [int(len(text) % 2 == 0) for text in TEXTS]  # good is 0 here, and bad 1
+    lines = [f"{text}\t{number}" for text, number in zip(TEXTS, numbers, strict=True)]
+    (home / "other.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    file, given = "other.tsv", ["--class_names", "good", "bad"] if way == "--class_names" else []
+    if way == "labels.txt":
+        (home / "labels.txt").write_text("Good\nBad\n")
+    elif way == "parquet":
+        features = Features({"sentence": Value("string"), "label": ClassLabel(names=["good", "bad"])})
+        Dataset.from_dict({"sentence": TEXTS, "label": numbers}, features=features).to_parquet("other.parquet")
+        file = "other.parquet"
+    main(["compare", "teacher", "student", file, *given, "--output_dir", "numbered"])
+    one, other = (json.loads((home / name / "all_results.json").read_text()) for name in ("named", "numbered"))
+    assert one["student_accuracy"] == other["student_accuracy"] not in (0.5, 0.0, 1.0)
 
 
 def test_soft_targets_are_kept_beside_every_column(home, capsys):

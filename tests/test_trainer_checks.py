@@ -21,7 +21,7 @@ from tiny import (
 )
 from transformers import TrainingArguments
 
-from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets
+from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets, trainer_checks
 from hfdistill.losses import Labels
 from hfdistill.models import labels
 

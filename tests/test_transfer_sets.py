@@ -259,5 +259,6 @@ def test_the_share_of_labels():
     assert share_of_labels(unlabel(make_rows(8), {1, 2})) == 0.75
     assert share_of_labels(unlabel(make_rows(8, MULTI), {1, 2})) == 0.75
     assert share_of_labels(Dataset.from_dict({"label": [0.5, float("nan"), None, -100.0]})) == 0.25
-    assert share_of_labels(make_rows(8).remove_columns("labels")) == 0.0
+    assert share_of_labels(make_rows(8).remove_columns("labels")) is None  # a collator may make them
+    assert share_of_labels(make_rows(8).with_transform(lambda rows: rows)) is None
     assert share_of_labels(make_rows(8).select([1, 2]).with_format("torch")) == 1.0

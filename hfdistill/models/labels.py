@@ -56,9 +56,12 @@ class LabelSpace:
     @classmethod
     def of_model(cls, model: Any, config: Any = None) -> LabelSpace:
         """That of a model, by its own config or the one given; what has a label is told by the name of its class."""
+        config = config or getattr(model, "config", None)
+        if getattr(config, "id2label", None) is None:
+            return cls(0, item=None)  # it may have labels, and does not say which
         names = [base.__name__ for base in type(model).__mro__]
         item = next((item for kind, item in _ITEMS.items() if any(kind in name for name in names)), None)
-        return replace(cls.of_config(config or model.config), item=item)
+        return replace(cls.of_config(config), item=item)
 
     @classmethod
     def of_names(cls, names: Sequence[str]) -> LabelSpace:

@@ -18,7 +18,7 @@ from tiny import (
     unlabel,
     weights,
 )
-from transformers import BertForTokenClassification
+from transformers import BertForTokenClassification, DataCollatorWithPadding
 
 from hfdistill import DistillationTrainer
 
@@ -140,21 +140,6 @@ def test_labels_of_tokens_are_checked_as_such(tmp_path):
                 make_trainer(tmp_path, model, tokens)
 
 
-def test_ten_million_rows_are_checked_in_a_second(tmp_path):
-    """Row by row in Python it would take minutes; here, a tenth of them."""
-    import time
-
-    import numpy as np
-    import pyarrow as pa
-
-    from hfdistill.models.labels import LabelSpace
-
-    rows = Dataset(pa.table({"labels": np.arange(1_000_000) % 3}))
-    began = time.perf_counter()
-    assert len(LabelSpace(3).read_column(rows, "labels", "rows")) == 1_000_000
-    assert time.perf_counter() - began < 1
-
-
 # ---- What a script of a newcomer gets wrong ----
 
 
@@ -178,3 +163,19 @@ def test_what_a_newcomers_script_forgets_is_said_in_a_sentence(tmp_path):
         ):
             trainer.train()
         assert distance(weights(trainer.model), weights(make_model(1))) == 0
+
+
+def test_labels_that_only_the_collator_makes_count(tmp_path):
+    """Rows without a column of labels were taken to have none: alpha 1 would leave the labels out without a word."""
+    rows, collator = (
+        make_rows(8, teacher_logits=True).remove_columns("labels"),
+        DataCollatorWithPadding(make_tokenizer()),
+    )
+
+    def with_made(features):
+        return {**collator(features), "labels": torch.tensor([1] * len(features))}
+
+    args = make_args(tmp_path, max_steps=1)
+    trainer = DistillationTrainer(make_model(1), args, train_dataset=rows, data_collator=with_made)
+    trainer.train()
+    assert trainer.args.alpha == 0.5 and trainer.state.log_history[0]["label_loss"] > 0
