@@ -71,13 +71,13 @@ class ObjectiveTrainer(PlacelessTrainer):
             if checkpoint is None and not has_checkpoints(folder):
                 raise ValueError(f"No valid checkpoint found in output directory ({folder})")
             if checkpoint is None:
-                logger.warning("No checkpoint in %s was written to its end: training begins anew.", folder)
+                logger.warning("No checkpoint in %s is whole: training begins anew.", folder)
         else:
             checkpoint = str(given) if given else None
             if checkpoint is not None and not is_whole(checkpoint, *where):
                 raise ValueError(
-                    f"{checkpoint} was not written to its end: resume_from_checkpoint=True takes the newest checkpoint "
-                    "of output_dir that was."
+                    f"{checkpoint} was not written to its end, or is damaged: resume_from_checkpoint=True takes the "
+                    "newest checkpoint of output_dir that is whole."
                 )
         if checkpoint is not None:
             self._check_settings(checkpoint)

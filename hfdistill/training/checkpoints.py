@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.utils import gather_object
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
@@ -47,22 +48,21 @@ def settings_of(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     return content["settings"] or None if content else None
 
 
-def whole_checkpoints(folder: str | os.PathLike[str], process: int = 0, processes: int = 1) -> list[str]:
-    """The checkpoints in a folder that were written to their end, the oldest first."""
-    found = {path: int(step[1]) for path, step in _numbered(Path(folder))}
-    return [str(path) for path in sorted(found, key=lambda path: found[path]) if is_whole(path, process, processes)]
-
-
 def last_checkpoint(folder: str | os.PathLike[str], process: int = 0, processes: int = 1) -> str | None:
-    """The newest checkpoint in a folder that was written to its end, or `None`; all processes ask, and agree.
+    """The newest checkpoint in a folder that is whole, or `None`; all processes ask, and agree.
 
     A run that is killed while it saves leaves a checkpoint that cannot be resumed from.
     """
-    whole = whole_checkpoints(folder, process, processes)
+    found = {str(path): int(step[1]) for path, step in _numbered(Path(folder))}
     if processes > 1:
-        of_each: Sequence[Sequence[str]] = gather_object([whole])
-        whole = [path for path in whole if all(path in others for others in of_each)]
-    return whole[-1] if whole else None
+        of_each: Sequence[Mapping[str, int]] = gather_object([found])
+        found = {path: step for path, step in found.items() if all(path in others for others in of_each)}
+    for path in sorted(found, key=lambda path: found[path], reverse=True):
+        whole = is_whole(path, process, processes)
+        if all(gather_object([whole])) if processes > 1 else whole:
+            return path
+        logger.warning("%s was not written to its end, or is damaged: it is passed over.", path)
+    return None
 
 
 def has_checkpoints(folder: str | os.PathLike[str]) -> bool:
@@ -74,7 +74,7 @@ def is_whole(folder: str | os.PathLike[str], process: int = 0, processes: int = 
     """Whether a checkpoint was written to its end, as far as one of its processes can see.
 
     `Trainer` writes its state last; a process's random state may come later still, and a power cut may shorten what
-    was written before. Nothing is loaded.
+    was written before. Of torch's files the checksums are looked at, which its own reading does not do.
     """
     folder = Path(folder)
     content = _json(folder / SETTINGS_FILE)
@@ -117,11 +117,21 @@ def _is_safetensors(path: Path) -> bool:
         return False
 
 
-#: How a file of each kind that was cut short is told from a whole one: torch's are zip files, whose list comes last.
+def _is_torch_file(path: Path) -> bool:
+    if not torch.serialization.get_crc32_options():  # then they are none that `zipfile` knows
+        return zipfile.is_zipfile(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # noqa: BLE001 (a damaged archive may end in any)
+        return False
+
+
+#: How a file of each kind that was cut short or damaged is told from a whole one.
 _WHOLE = {
     ".safetensors": _is_safetensors,
-    ".pt": zipfile.is_zipfile,
-    ".pth": zipfile.is_zipfile,
-    ".bin": zipfile.is_zipfile,
+    ".pt": _is_torch_file,
+    ".pth": _is_torch_file,
+    ".bin": _is_torch_file,
 }
 _WEIGHTS = (*_WHOLE, ".distcp")  # the last is FSDP's

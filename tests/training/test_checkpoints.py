@@ -15,9 +15,9 @@ from hfdistill.training.checkpoints import is_whole, last_checkpoint, settings_o
 DAMAGE = {
     "trainer_state.json": [b"", b'{"global_step": 4, "log_', None],
     "model.safetensors": [b"", b"\x08\0\0\0\0\0\0\0{}", None, "half"],
-    "optimizer.pt": [b"", None, "half"],
+    "optimizer.pt": [b"", None, "half", "flipped"],
     "scheduler.pt": [None, "half"],
-    "rng_state.pth": [None, "half"],
+    "rng_state.pth": [None, "half", "flipped"],
     "objective.safetensors": ["half"],
 }
 CASES = [(name, how) for name, ways in DAMAGE.items() for how in ways]
@@ -27,6 +27,10 @@ SAVED = {"save_strategy": "steps", "save_steps": 2, "optim": "adamw_torch", "lea
 def damage(path, how):
     if how is None:
         path.unlink()
+    elif how == "flipped":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if how == "half" else how)
 
@@ -62,7 +66,7 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(run, name, how):
     """It would end in an error about a file, or, without the optimizer's or the random state, in another student."""
     damage(run / "checkpoint-4" / name, how)
     assert last_checkpoint(run) == str(run / "checkpoint-2")
-    with pytest.raises(ValueError, match="checkpoint-4 was not written to its end: resume_from_checkpoint=True takes"):
+    with pytest.raises(ValueError, match="checkpoint-4 was not written to its end, or is damaged: resume_from_check"):
         resumed(run, str(run / "checkpoint-4"))
 
 
@@ -80,7 +84,7 @@ def test_where_none_is_whole_training_begins_anew(whole, run, caplog):
     for step in (2, 4):
         damage(run / f"checkpoint-{step}" / "trainer_state.json", None)
     trainer = resumed(run)
-    assert trainer._initial_global_step == 0 and "written to its end: training begins anew" in caplog.text
+    assert trainer._initial_global_step == 0 and "is whole: training begins anew" in caplog.text
     assert distance(weights(trainer.model), weights(whole[1].model)) == 0
     for folder in (run / "nowhere", run / "checkpoint-2"):
         with pytest.raises(ValueError, match="No valid checkpoint found in output directory"):
