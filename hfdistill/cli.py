@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from transformers import PreTrainedModel
 
 from hfdistill.classifiers import load_classifier
 from hfdistill.command_line import plain_errors
@@ -17,6 +18,7 @@ from hfdistill.label_spaces import label_names
 from hfdistill.metrics import classification_metrics
 from hfdistill.model_card import CardFacts, model_card, teacher_licence
 from hfdistill.report import Comparison, compare
+from hfdistill.report.saved_form import saved_form
 from hfdistill.run_folder import write_report
 from hfdistill.soft_targets import soft_targets
 
@@ -114,19 +116,21 @@ def _soft_targets(options: argparse.Namespace) -> None:
 
 
 def _card(options: argparse.Namespace) -> None:
-    comparison, data = _compared(options)
+    comparison, student = _compared(options)
     folder = Path(options.student)
     facts = CardFacts(
         teacher=options.teacher,
         dataset=options.dataset_name or options.file,
         comparison=comparison,
         licence=teacher_licence(options.teacher),
+        form=saved_form(student),
     )
     model_card(folder.resolve().name, [], {}, facts).save(folder / "README.md")
     print(f"{folder / 'README.md'}\n\n{comparison.table()}")  # noqa: T201
 
 
-def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, TextClassificationData]:
+def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, PreTrainedModel]:
+    """The comparison, and the student that was compared."""
     tokenizer, student = load_classifier(options.student)
     id2label: Any = student.config.id2label
     teacher_tokenizer, teacher = load_classifier(options.teacher)
@@ -148,7 +152,7 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
         baseline=load_classifier(baseline)[1] if baseline else None,
         text_columns=data.text_columns,
     )
-    return comparison, data
+    return comparison, student
 
 
 def _rows(data: TextClassificationData) -> Dataset:

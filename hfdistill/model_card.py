@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -20,7 +20,9 @@ from transformers.modelcard import TASK_MAPPING
 
 from hfdistill.report import Comparison
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
+from hfdistill.report.places import without_places
 from hfdistill.report.rendering import speed_sentence
+from hfdistill.report.saved_form import SavedForm, loading_code
 
 #: What `Trainer` logs with an evaluation that says nothing of the student's answers.
 COSTS = ("runtime", "_per_second", "_time")
@@ -32,8 +34,8 @@ class CardFacts:
     """What a card says beside what the trainer knows.
 
     Args:
-        teacher: The teacher's name on the Hub, or a word for it; of several, each. A local path is never printed: its
-            last part is.
+        teacher: The teacher's name on the Hub, or a word for it; of several, each; empty where there was none. A local
+            path is never printed: its last part is.
         dataset: The dataset's name on the Hub, or a word for it; likewise. Empty when it is not known.
         comparison: The measured models.
         command: The words of the command that was run. Local paths are shortened to their last part, and a token is
@@ -50,6 +52,8 @@ class CardFacts:
         dataset_args: Which part of the dataset it was, such as its configuration.
         language: The language of the texts, or several.
         tags: More tags for the Hub.
+        form: What the saved student is.
+        location: Where it is loaded from: its repository or folder; by default its name.
     """
 
     teacher: str | Sequence[str]
@@ -68,6 +72,8 @@ class CardFacts:
     dataset_args: str | Sequence[str] = ()
     language: str | Sequence[str] | None = None
     tags: str | Sequence[str] = ()
+    form: SavedForm = SavedForm()
+    location: str = ""
 
 
 def teacher_licence(name: str) -> str | None:
@@ -150,11 +156,11 @@ def model_card(
     data = ModelCardData(
         language=_listed(facts.language) or None,
         license=one_line(facts.licence) if facts.licence else None,
-        library_name="transformers",
+        library_name=facts.form.library,
         pipeline_tag=tasks[0] if tasks else None,
-        tags=list(dict.fromkeys(["distillation", "hfdistill", *_listed(facts.tags), *tasks[1:]])),
+        tags=list(dict.fromkeys(["distillation", "hfdistill", *facts.form.tags, *_listed(facts.tags), *tasks[1:]])),
         base_model=base_model,
-        base_model_relation="finetune" if base_model else None,
+        base_model_relation=("finetune" if facts.form.base is None else "adapter") if base_model else None,
         datasets=_dataset_tags(facts) or None,
         model_name=one_line(name),
         eval_results=_eval_results(facts),
@@ -164,11 +170,18 @@ def model_card(
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(_sections(name, terms, training, facts)) + "\n")
 
 
-def told_arguments(args: TrainingArguments) -> dict[str, Any]:
-    """The arguments that a reader needs to train the same student again."""
+def told_arguments(args: TrainingArguments, dtype: str = "float32") -> dict[str, Any]:
+    """The arguments that a reader needs to train the same student again.
+
+    Args:
+        args: The arguments.
+        dtype: Of the student's weights.
+    """
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    names = ("learning_rate", "num_train_epochs", "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "seed")
-    precision = next((name for name in ("bf16", "fp16") if getattr(args, name)), "float32")
+    # A number of steps goes before that of epochs, and stages bring lengths of their own.
+    length = [] if getattr(args, "stages", None) else ["max_steps" if args.max_steps > 0 else "num_train_epochs"]
+    names = ("learning_rate", *length, "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "seed")
+    precision = next((name for name in ("bf16", "fp16") if getattr(args, name)), dtype)
     told = {name: getattr(args, name) for name in names}
     told = {name: getattr(value, "value", value) for name, value in told.items()}
     return {**told, "examples a step": batch, "precision": precision}
@@ -179,8 +192,8 @@ def _sections(
 ) -> list[str]:
     sections = [
         f"# {escaped(name)}",
-        f"A student distilled from {_quoted(facts.teacher)}{_on_dataset(facts)}. It is a plain transformers model and "
-        "loads without any other package.",
+        f"{_origin(facts)}{_on_dataset(facts)}. {facts.form.sentence}",
+        loading_code(facts.form, facts.location or name),
     ]
     if facts.comparison is not None:
         sections += ["## What was lost", facts.comparison.markdown(), _reading(facts.comparison)]
@@ -199,6 +212,10 @@ def _sections(
     packages = ("hfdistill", "transformers", "torch", "datasets", "accelerate")
     sections.append("Versions: " + ", ".join(f"{package} {version(package)}" for package in packages) + ".")
     return [section for section in sections if section]
+
+
+def _origin(facts: CardFacts) -> str:
+    return f"A student distilled from {_quoted(facts.teacher)}" if _listed(facts.teacher) else "Trained on labels alone"
 
 
 def _reading(comparison: Comparison) -> str:
@@ -222,10 +239,12 @@ def _limits(facts: CardFacts) -> str:
     text = (
         "The student learnt from its teacher's answers, the wrong and the unfair ones included: what the teacher's "
         "card warns of holds here too. "
+        if _listed(facts.teacher)
+        else ""
     )
     if facts.comparison is None:
         measured = "The figures are the student's alone" if facts.evaluation else "Nothing was measured yet"
-        return f"{text}{measured}: compare it with its teacher on texts of your own before you use it."
+        return f"{text}{measured}: compare it on texts of your own before you use it."
     datasets = escaped(", ".join(map(_shown, _listed(facts.dataset)))) or "one dataset"
     return text + (
         f"The figures are of {datasets} alone; texts of another kind, length or language were not tried. "
@@ -275,7 +294,9 @@ def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
 
 
 def _base_model(facts: CardFacts) -> str | None:
-    """The one model on the Hub that the student comes from, where that is known."""
+    """The one model on the Hub that the student comes from, where that is known; an adapter's is what it is for."""
+    if facts.form.base is not None:
+        return facts.form.base if _is_hub_name(facts.form.base) else None
     if facts.base_model is not None:
         return facts.base_model if _may_be_on_hub(facts.base_model) else None
     teachers = _listed(facts.teacher)
@@ -331,11 +352,5 @@ def _shown_command(words: Sequence[str]) -> str:
         if name.endswith(("hub_model_id", "hub-model-id")):
             value = value.rpartition("/")[2]
         if not name.endswith("token"):
-            shown.append(option + equals + _shown_path(value))
+            shown.append(option + equals + without_places(value))
     return shlex.join(shown)
-
-
-def _shown_path(value: str) -> str:
-    """The last part of a path that leads out of the working folder; anything else as it is."""
-    leads_out = value.startswith(("/", "~")) or ".." in Path(value).parts or PureWindowsPath(value).is_absolute()
-    return PureWindowsPath(value).name if leads_out else value

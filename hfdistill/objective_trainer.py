@@ -7,17 +7,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, Trainer
+from transformers import PreTrainedConfig
 from transformers.trainer_utils import default_compute_objective
 
 from hfdistill.objective import Objective
 from hfdistill.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.stages import Stages, staged_scheduler
 from hfdistill.teachers import Teacher
+from hfdistill.training.placeless import PlacelessTrainer
 from hfdistill.training_args import DistillationTrainingArguments
 
 
-class ObjectiveTrainer(Trainer):
+class ObjectiveTrainer(PlacelessTrainer):
     """A `transformers.Trainer` that knows what its student is trained on, and trains the objective's own parameters.
 
     Projections and learned layer maps are in the optimizer, clipped with the student, and in each checkpoint; they are

@@ -23,6 +23,7 @@ from hfdistill.model_card import CardFacts, evaluation_of, model_card, task_of, 
 from hfdistill.objective import Loss, Objective
 from hfdistill.objective_state import average_gradients
 from hfdistill.objective_trainer import ObjectiveTrainer
+from hfdistill.report.saved_form import saved_form
 from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns, stored_label_names
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite, is_ensemble
 from hfdistill.trainer_checks import check_class_names, check_problem_types, check_signal, refuse_what_cannot_work
@@ -349,16 +350,26 @@ class DistillationTrainer(ObjectiveTrainer):
         told: dict[str, Any] = {"language": language, "licence": license, "tags": tags, "base_model": finetuned_from}
         told |= {"task": tasks, "dataset_tags": dataset_tags, "dataset": dataset, "dataset_args": dataset_args}
         facts = self.card_facts or self._known_facts()
+        model = self._saved_model
+        location = self.hub_model_id or Path(str(self.args.output_dir)).name
+        facts = dataclasses.replace(facts, form=saved_form(model), location=location)
         told["evaluation"] = facts.evaluation or evaluation_of(self.state, self.args.load_best_model_at_end)
         facts = dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})
         name = model_name or Path(self.hub_model_id or self.args.output_dir or "student").name
-        card = model_card(name, self.stages.describe(), told_arguments(self.args), facts)
+        dtype = next((str(weight.dtype).removeprefix("torch.") for weight in model.parameters()), "float32")
+        card = model_card(name, self.stages.describe(), told_arguments(self.args, dtype), facts)
         card.save(Path(str(self.args.output_dir)) / "README.md")
+
+    @property
+    def _saved_model(self) -> nn.Module:
+        """What `save_model` leaves in the folder, without what is around it in training."""
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
 
     def _known_facts(self) -> CardFacts:
         names = [member.name for member in self.teacher.members if member.name] if self.teacher else []
-        task = task_of(self.accelerator.unwrap_model(self.model))
-        return CardFacts(teacher=names or "a teacher", dataset="", task=task)
+        task = task_of(self._saved_model)
+        taught = any(objective.needs_teacher for objective in self.stages.objectives)
+        return CardFacts(teacher=names or ("a teacher" if taught else ""), dataset="", task=task)
 
     # ---- Evaluation ----
 

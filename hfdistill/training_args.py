@@ -11,6 +11,7 @@ from typing_extensions import Self
 from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, PROJECTION_INITS, TERMS
 from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.objective import parse_terms, term_words
+from hfdistill.report.places import without_places
 from hfdistill.schedules import SHAPES, Schedule
 from hfdistill.stages import parse_stages
 from hfdistill.teachers import COMBINATIONS, Combination
@@ -243,11 +244,16 @@ class DistillationTrainingArguments(TrainingArguments):
 
     def __getstate__(self) -> dict[str, Any]:
         # `Trainer` pickles its arguments into training_args.bin, and pushes that for everybody to read.
-        return {**vars(self), "hub_token": None}
+        return {**without_places(vars(self)), "hub_token": None}
 
     def __copy__(self) -> Self:
         other = object.__new__(type(self))
         vars(other).update(vars(self))
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(copy.deepcopy(vars(self), memo))
         return other
 
     @property

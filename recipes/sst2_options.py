@@ -149,12 +149,12 @@ class Recipe:
         return [self.student_name_or_path] if alone else self.teacher_name_or_path
 
     @property
-    def told_teacher(self) -> str:
+    def told_teacher(self) -> list[str]:
         """Who taught, for the card."""
         if self.online:
-            return "no teacher: students that taught one another"
+            return ["no teacher: students that taught one another"]
         names = ["a small BERT trained by this command"] if self.demo else self.teacher_name_or_path
-        return ", ".join(names) + (f" ({self.num_teachers} seeds)" if self.num_teachers > 1 else "")
+        return [f"{name} ({self.num_teachers} seeds)" if self.num_teachers > 1 else name for name in names]
 
     @property
     def told_dataset(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hfdistill.model_card import CardFacts
 from hfdistill.objective import Loss, Objective
 from hfdistill.online.students import OnlineOutput, OnlineStudents
 from hfdistill.teachers import TeacherSignal
@@ -69,6 +71,13 @@ class OnlineTrainer(DistillationTrainer):
     def students(self) -> list[PreTrainedModel]:
         """The students, plain transformers models."""
         return self._together.each
+
+    @property
+    def _saved_model(self) -> PreTrainedModel:
+        return self.students[0]
+
+    def _known_facts(self) -> CardFacts:
+        return dataclasses.replace(super()._known_facts(), teacher="no teacher: students that taught one another")
 
     @property
     def _together(self) -> OnlineStudents:

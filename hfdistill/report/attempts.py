@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hfdistill.report.markdown import escaped, one_line
+from hfdistill.report.places import places_out_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,4 +38,4 @@ class Attempts:
         """Warns, and notes it for the report."""
         reason = one_line(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {one_line(error)}"
         logger.warning("%s could not be made: %s", what, reason)
-        self.notes.append(f"**Not made: {escaped(what)}.** {escaped(reason)}")
+        self.notes.append(f"**Not made: {escaped(what)}.** {escaped(places_out_of(reason))}")

@@ -72,7 +72,7 @@ def interleaved(jobs: Mapping[str, Job], *, rounds: int, each: int = 1, warm_up:
         each: Pieces of work that are timed in a turn.
         warm_up: Those before them that are not; before the first round there is one at least.
     """
-    distinct = {job.shape: job for job in reversed(jobs.values())}
+    distinct = {job.shape: job for job in reversed(list(jobs.values()))}
     seconds: dict[Hashable, list[float]] = {shape: [] for shape in distinct}
     for job in distinct.values():
         job.run(0)

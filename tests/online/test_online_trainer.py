@@ -128,6 +128,9 @@ def test_every_student_is_saved_as_a_plain_model(tmp_path, kind):
     trainer = online_trainer(tmp_path, kind, rows)
     trainer.train()
     trainer.save_model()
+    trainer.create_model_card()
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "no teacher: students that taught one another" in card and "It is a plain transformers model" in card
     for student, folder in zip(trainer.students, ["", "peer_2", "peer_3"], strict=True):
         loaded, info = AutoModelForSequenceClassification.from_pretrained(tmp_path / folder, output_loading_info=True)
         assert not info["missing_keys"] and not info["unexpected_keys"]

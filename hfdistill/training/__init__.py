@@ -1,0 +1,1 @@
+"""Training: the trainers and what they share."""
