@@ -190,7 +190,7 @@ def _draw(
             partial(plot_confusion, comparison),
         ),
     }
-    captions = {}
+    captions: dict[str, str] = {}
     for name, (caption, there, draw) in pictures.items():
         failed = len(attempt.notes)
         if there:
