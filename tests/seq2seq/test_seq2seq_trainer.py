@@ -292,7 +292,7 @@ def test_bleu_of_the_students_translations(tmp_path):
 
 def test_another_vocabulary_is_refused(tmp_path):
     student, teacher = make_seq2seq(seed=1), make_seq2seq(seed=2, vocab_size=44, decoder_vocab_size=44)
-    with pytest.raises(ValueError, match="chooses among 44 tokens and the student among 40.*pseudo_translations"):
+    with pytest.raises(ValueError, match="vocabulary has 44 entries and the student's 40.*pseudo_translations"):
         make_seq2seq_trainer(tmp_path, student, make_pairs(4), teacher=teacher)
 
 
