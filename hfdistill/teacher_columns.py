@@ -21,6 +21,8 @@ from hfdistill.token_reader import TokenReader, check_token_ids, pad_columns, pa
 
 logger = logging.get_logger(__name__)
 
+_CONFIG: Any = PreTrainedConfig  # its signature names no labels
+
 NO_HOLES = (
     "where a row has no label write -100, as in dataset.map(lambda row: {{'{column}': -100 if row['{column}'] is None "
     "else row['{column}']}})"
@@ -152,14 +154,15 @@ def stand_in_config(teacher: Teacher | None, *datasets: Any) -> PreTrainedConfig
     """
     flat = [split for one in datasets for split in (one.values() if isinstance(one, dict) else [one])]
     features: list[Any] = [split.features or {} for split in flat if isinstance(split, (Dataset, IterableDataset))]
-    configs = [config_of(one.model) for one in (teacher.members if teacher else ()) if isinstance(one, ModelTeacher)]
-    names = [named[1].names for named in map(LabelSpace.of_features, features) if named] + [
-        stored_label_names(*datasets)
+    configs: list[Any] = [
+        config_of(one.model) for one in (teacher.members if teacher else ()) if isinstance(one, ModelTeacher)
     ]
+    named = [found[1].names for found in map(LabelSpace.of_features, features) if found]
+    names = [*named, stored_label_names(*datasets)]
     found = next((list(one) for one in names if one), None)
-    config = PreTrainedConfig(num_labels=_number_of_labels(features))
+    config: Any = _CONFIG(num_labels=_number_of_labels(features))
     if configs:
-        config = PreTrainedConfig(id2label=configs[0].id2label, problem_type=getattr(configs[0], "problem_type", None))
+        config = _CONFIG(id2label=configs[0].id2label, problem_type=getattr(configs[0], "problem_type", None))
     if found:
         config.id2label = dict(enumerate(found))
     return config
@@ -242,7 +245,7 @@ class SharedCollator:
         held = [name for name in features[0] if name in self.withheld]
         rest = [{name: value for name, value in feature.items() if name not in held} for feature in features]
         batch = dict(self.collator(rest))
-        ids = batch.get("input_ids")
+        ids: Any = batch.get("input_ids")
         missing = held + [name for name in features[0] if name in self.teachers_alone and name not in {*batch, *held}]
         if missing and not (isinstance(ids, Tensor) and len(ids) == len(features)):
             raise ValueError(

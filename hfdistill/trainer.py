@@ -399,7 +399,8 @@ class DistillationTrainer(ObjectiveTrainer):
         """The columns of a batch that the student is not given."""
         reserved = {"labels", COUNTED_ROWS, *self._stored.columns}
         if self.teacher is not None:
-            shared = self.teacher.shared_columns
+            # What a decoder reads is made for the student.
+            shared = [name for name in self.teacher.shared_columns if not name.startswith("decoder_")]
             reserved |= {*self.teacher.columns, *(set(shared) - set(taken_inputs(self.model, shared)))}
         return frozenset(reserved)
 

@@ -11,12 +11,6 @@ from hfdistill.models.shared_tokens import check_shared_tokens
 from hfdistill.soft_targets.store import hash_of
 from hfdistill.teachers import ModelTeacher, Teacher
 
-_WAY_OUT = (
-    "give the teacher its own text: "
-    "ModelTeacher.from_pretrained(name, text_columns=['sentence']), or make its soft targets first with "
-    "soft_targets(teacher, dataset, text_columns=['sentence'])."
-)
-
 
 def check_vocabularies(teacher: Teacher, student: Any, processing_class: Any) -> None:
     """Refuses a teacher that would read the student's token ids with another vocabulary.
@@ -29,7 +23,10 @@ def check_vocabularies(teacher: Teacher, student: Any, processing_class: Any) ->
     """
     for member in teacher.members:
         if isinstance(member, ModelTeacher) and member.shares_tokens:
-            check_shared_tokens(member.model, member.processing_class, student, processing_class, _WAY_OUT)
+            own, given_as = member.processing_class, f"{type(member).__name__}(model, tokenizer)"
+            check_shared_tokens(
+                member.model, own, student, processing_class, member.other_vocabulary, given_as=given_as
+            )
 
 
 def vocabulary_key(processing_class: PreTrainedTokenizerBase) -> bytes:

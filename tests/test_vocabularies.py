@@ -72,6 +72,16 @@ def test_tokenizers_are_found_by_the_models_paths(tiny_bert, tokenizer, other_to
         compare(other, same, rows, processing_class=tokenizer, compute_metrics=metrics)
 
 
+def test_a_resized_table_is_not_that_of_the_tokenizer_at_its_path(tiny_bert, tokenizer, tmp_path):
+    """Whose words may have been numbered anew: only the sizes are known then, and they differ."""
+    tiny_bert().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    teacher = BertForSequenceClassification.from_pretrained(tmp_path)
+    teacher.resize_token_embeddings(2000)
+    with pytest.raises(ValueError, match="2000 entries and the student's 120"):
+        check_vocabularies(ModelTeacher(teacher), tiny_bert(), tokenizer)
+
+
 def test_tokens_added_since_a_model_was_loaded_are_no_difference(tiny_bert, tokenizer, tmp_path):
     """The tokenizer at its path lacks them."""
     tiny_bert().save_pretrained(tmp_path)

@@ -25,7 +25,7 @@ def as_dataset(rows: Any) -> Any:
             f"rows are a datasets.Dataset, a torch Dataset with a length, or a list of dicts, not a "
             f"{type(rows).__name__}: of a stream make an IterableDataset of `datasets`."
         )
-    plain = []
+    plain: list[dict[str, Any]] = []
     for number in range(len(rows)):
         row = rows[number]
         if not isinstance(row, Mapping):

@@ -11,6 +11,9 @@ from transformers.utils import logging
 
 from hfdistill.models.wrappers import config_of
 
+#: Tables are padded to multiples of 64 to 512, so that a vocabulary may lack fewer entries than this.
+PADDING = 512
+
 logger = logging.get_logger(__name__)
 
 
@@ -40,7 +43,7 @@ def check_shared_tokens(
     rows = _known(tokenizer) or _by_name(student)
     own = given = _known(teacher_tokenizer)
     if rows is not None and own is None:
-        own = _by_name(teacher)
+        own = _fitting(_by_name(teacher), teacher)
     if rows is not None and own is not None:
         differing = _differing(own.get_vocab(), rows.get_vocab(), exactly=given is not None)
         if differing is None:
@@ -77,6 +80,14 @@ def _by_name(model: Any) -> PreTrainedTokenizerBase | None:
             return _known(AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False))
         except Exception as error:  # a library that is missing, a format of its own, no network: nothing is known then
             logger.debug("No tokenizer for %s: %s", name, error)
+    return None
+
+
+def _fitting(tokenizer: PreTrainedTokenizerBase | None, model: Any) -> PreTrainedTokenizerBase | None:
+    """The tokenizer, where the model's table is as large, or padded to a round number; a resized one has another."""
+    size = _size(model)
+    if tokenizer is None or size is None or 0 <= size - len(tokenizer) < PADDING:
+        return tokenizer
     return None
 
 

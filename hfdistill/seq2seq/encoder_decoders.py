@@ -68,6 +68,7 @@ class Seq2SeqTeacher(ModelTeacher):
     """
 
     auto_class = AutoModelForSeq2SeqLM
+    other_vocabulary = "let the teacher translate the training texts instead (pseudo_translations)."
 
     def __init__(
         self,

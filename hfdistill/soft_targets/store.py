@@ -195,7 +195,8 @@ def describe_model(model: PreTrainedModel) -> dict[str, Any]:
     """What a model's answers depend on beside what it reads."""
     model = unwrapped(model)
     # The number of heads or the activation change answers and no weight; names and versions change neither.
-    config = {name: value for name, value in config_of(model).to_dict().items() if name not in _NAMES_IN_CONFIG}
+    own: Any = config_of(model)
+    config = {name: value for name, value in own.to_dict().items() if name not in _NAMES_IN_CONFIG}
     adapters = getattr(model, "peft_config", None)  # their scale is no weight
     active = {"teacher adapters": hash_of([adapters, model.active_adapters])} if adapters else {}
     return {

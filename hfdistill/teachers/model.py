@@ -55,6 +55,11 @@ class ModelTeacher(Teacher):
 
     #: What a name or path is loaded with.
     auto_class: Any = AutoModelForSequenceClassification
+    #: What to do where its vocabulary is not the student's.
+    other_vocabulary = (
+        "give the teacher its own text: ModelTeacher.from_pretrained(name, text_columns=['sentence']), or make its "
+        "soft targets first with soft_targets(teacher, dataset, text_columns=['sentence'])."
+    )
 
     def __init__(
         self,

@@ -195,6 +195,7 @@ def test_a_teacher_of_many_labels_is_refused_for_texts_of_one(home, refusal):
     assert "single_label_classification" in line and "--train_teacher true" in line
 
 
+@pytest.mark.slow
 def test_a_teacher_that_does_not_repeat_its_number_of_labels(home, recipe):
     """BART's classifiers, such as bart-large-mnli, have it in their config alone."""
     sizes = {f"{side}_{name}": 1 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}

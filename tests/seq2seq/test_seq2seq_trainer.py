@@ -147,7 +147,8 @@ def test_several_teachers_are_an_ensemble(tmp_path):
         losses.append(logs_of(trainer, *NAMES)[0])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     with pytest.raises(ValueError, match="chooses among 48 tokens and the student among 40"):
-        make_seq2seq_trainer(tmp_path, student, rows, teacher=[models[0], make_seq2seq(seed=3, vocab_size=48)])
+        other = Seq2SeqTeacher(make_seq2seq(seed=3, vocab_size=48), make_tokenizer())
+        make_seq2seq_trainer(tmp_path, student, rows, teacher=[models[0], other])
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -320,7 +321,7 @@ def test_predictions_are_those_of_seq2seq_trainer(tmp_path, settings):
 
 def test_another_vocabulary_is_refused(tmp_path):
     student, teacher = make_seq2seq(seed=1), make_seq2seq(seed=2, vocab_size=44, decoder_vocab_size=44)
-    with pytest.raises(ValueError, match="chooses among 44 tokens and the student among 40.*pseudo_translations"):
+    with pytest.raises(ValueError, match="vocabulary has 44 entries and the student's 40.*pseudo_translations"):
         make_seq2seq_trainer(tmp_path, student, make_pairs(4), teacher=teacher)
 
 
