@@ -88,7 +88,7 @@ class ObjectiveTrainer(Trainer):
         return super().train(*args, **kwargs)
 
     def _settle_alpha(self) -> str | None:
-        if self._given_objective is not None:
+        if self._given_objective is not None or self.model is None:  # a search makes its students later
             return None
         return settle_alpha(self.args, self.train_dataset, missing=self._label_space.missing)
 
