@@ -153,7 +153,7 @@ class ObjectiveTrainer(PlacelessTrainer):
         return getattr(self._student_config, "problem_type", None)
 
     def _settle_alpha(self) -> str | None:
-        if self._given_objective is not None:
+        if self._given_objective is not None or self.model is None:  # a search makes its students later
             return None
         return settle_alpha(self.args, self.train_dataset, missing=self._label_space.missing)
 

@@ -171,7 +171,7 @@ class LabelSpace:
         """
         values = dataset.select_columns(column).with_format("arrow")[:][column]
         _refuse_type(values, f"column {column!r} of {what}", self)
-        read, first = [], 0
+        read, first, of_no_class = [], 0, 0
         for chunk in values.chunks:
             rows = None
             if self.item == "token" and _is_list(chunk.type):
@@ -179,6 +179,9 @@ class LabelSpace:
             numbers = _as_numbers(chunk, self, column, what, first)
             read.append(self.read(numbers, f"column {column!r} of {what}", first, rows))
             first += len(chunk)
+            of_no_class += int((numbers == -1).sum()) if -1 in self.missing else 0
+        if of_no_class:
+            logger.warning_once(f"{what}: {of_no_class} of {first} rows have the label -1 and count as unlabeled.")
         if len({part.shape[1:] for part in read}) > 1:
             raise ValueError(f"column {column!r} of {what} holds lists of different lengths: write one kind of label.")
         return np.concatenate(read) if read else np.zeros(0, dtype=np.int64)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig
 from transformers.utils import logging as transformers_logging
 
+from hfdistill.models import labels as label_module
 from hfdistill.models.labels import MULTI, REGRESSION, SINGLE, LabelSpace
 
 
@@ -184,6 +185,15 @@ def test_labels_are_read_as_what_they_mean(labels, space, expected):
     found = read(labels, **space)
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == (np.float64 if isinstance(np.ravel(expected)[0], float) else np.int64)
+
+
+def test_rows_of_minus_one_are_counted_aloud(monkeypatch):
+    """Somebody may have numbered the classes from -1."""
+    said = []
+    monkeypatch.setattr(label_module.logger, "warning_once", said.append)
+    read([-1, 0, -100, -1])
+    read([-1.0, 2.0], number=1)
+    assert said == ["the rows: 2 of 4 rows have the label -1 and count as unlabeled."]
 
 
 @pytest.mark.parametrize(
