@@ -114,8 +114,8 @@ def test_in_an_ensemble_it_follows_and_is_kept_as_alone(tmp_path):
 
 def test_another_runs_checkpoint_is_refused(tmp_path):
     """Without its average in the checkpoint the run would go on with another teacher."""
-    other = make_trainer(tmp_path, make_model(1), make_rows(22), alpha=0.0, save_strategy="steps", save_steps=1)
-    other.train()
+    saved = {**SETTINGS, "save_strategy": "steps", "save_steps": 1}
+    make_trainer(tmp_path, make_model(1), make_rows(22), teacher=make_model(2), **saved).train()
     with pytest.raises(ValueError, match=r"holds no moving_average_teacher.safetensors: it is of a run with another"):
         follow(tmp_path / "own").train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     with pytest.raises(ValueError, match="decay must lie strictly between 0 and 1, got 1"):
