@@ -64,6 +64,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     """
 
     args: Seq2SeqDistillationTrainingArguments
+    #: How many rows the last batch had whose translations were made.
+    _rows: int | None = None
 
     def __init__(
         self,
@@ -206,8 +208,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         given = gen_kwargs or getattr(self, "_gen_kwargs", {})
         given = {name: value for name, value in given.items() if value is not None}
         # Not what the decoder reads beside labels: it would be written on.
-        source = self._student_inputs(inputs).items()
-        source = {name: value for name, value in source if not name.startswith("decoder_")}
+        read = self._student_inputs(inputs).items()
+        source = {name: value for name, value in read if not name.startswith("decoder_")}
         with self.compute_loss_context_manager():
             written = self.accelerator.unwrap_model(self.model).generate(**source, **given)
         return getattr(written, "sequences", written)  # a config may ask for scores beside them
@@ -224,7 +226,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in `DistillationTrainer`; rows that only fill up the last batch of all ranks count for no metric."""
-        self._rows: int | None = None
+        self._rows = None
         self.gather_function = self._gather
         return super().evaluation_loop(*args, **kwargs)
 
