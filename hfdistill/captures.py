@@ -48,9 +48,9 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
     for name, tensors in taken.items():
         setattr(answer, name, tuple(tensors.values()))
     for name in outputs:
-        tensors = getattr(answer, name, None)
-        _check(inner, name, tensors)
-        setattr(answer, name, _of_tokens(inner, name, tensors, inputs))
+        given = getattr(answer, name, None)
+        _check(inner, name, given)
+        setattr(answer, name, _of_tokens(inner, name, given, inputs))
     return answer
 
 

@@ -64,6 +64,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     """
 
     args: Seq2SeqDistillationTrainingArguments
+    #: How many rows the last batch had whose translations were made.
+    _rows: int | None = None
 
     def __init__(
         self,
@@ -231,7 +233,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in `DistillationTrainer`; rows that only fill up the last batch of all ranks count for no metric."""
-        self._rows: int | None = None
+        self._rows = None
         self.gather_function = self._gather
         return super().evaluation_loop(*args, **kwargs)
 
