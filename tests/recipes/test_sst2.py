@@ -171,8 +171,8 @@ def test_the_hubs_class_names_go_with_a_teacher_that_has_none(home, recipe, monk
     hub = DatasetDict(train=split, validation=split.select(range(9)))
     monkeypatch.setattr("hfdistill.data.load_hub_dataset", lambda name, config=None: hub)
     recipe("--teacher_name_or_path", "unnamed", "--output_dir", "out")
-    _, results = assert_complete(home / "out")
-    assert results["compared_rows"] == 9
+    student, results = assert_complete(home / "out")
+    assert results["compared_rows"] == 9 and student.config.id2label == dict(enumerate(NAMES))
 
 
 def test_a_validation_file_is_read_beside_the_hubs_training_texts(home, recipe, monkeypatch):
