@@ -489,7 +489,7 @@ class DistillationTrainer(ObjectiveTrainer):
         """The terms and the arguments of a training, as a card has them."""
         args = copy.copy(self.args)
         args.per_device_train_batch_size = self._train_batch_size  # `auto_find_batch_size` may have found another
-        dtype = next((str(weight.dtype).removeprefix("torch.") for weight in self.model.parameters()), "float32")
+        dtype = next((str(weight.dtype).removeprefix("torch.") for weight in self._saved_model.parameters()), "float32")
         return self.stages.describe(), told_arguments(args, dtype)
 
     @property

@@ -37,7 +37,7 @@ def saved_form(model: Any) -> SavedForm:
     adapters = getattr(model, "peft_config", None)
     if isinstance(adapters, dict) and adapters:
         return _adapter(model, next(iter(adapters.values())))
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if not isinstance(model, PreTrainedModel):
         kind = code(type(model).__name__)
         return SavedForm(f"Its folder holds the weights of a {kind}, whose own code it takes to load them.", None)
