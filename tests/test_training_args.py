@@ -83,7 +83,9 @@ def parser():
     [
         *[
             ({name: value}, f"^{re.escape(f'{name} must be {RANGES[name]}; got {value}.')}$")
-            for name in RANGES.keys() & {field.name for field in dataclasses.fields(DistillationTrainingArguments)}
+            for name in sorted(
+                RANGES.keys() & {field.name for field in dataclasses.fields(DistillationTrainingArguments)}
+            )
             for value in OUTSIDE[name]
         ],
         *[
