@@ -1,14 +1,13 @@
 """Distillation for Hugging Face transformers: a fine-tuned model goes in, a small fast student comes out."""
 
-from hfdistill.augmentation import augment
-from hfdistill.objective import Objective
+from hfdistill.data.augmentation.rows import augment
+from hfdistill.losses.schedules import Schedule
 from hfdistill.online import Branches, OnlineTrainer, Peers
-from hfdistill.schedules import Schedule
-from hfdistill.self_distillation import born_again
-from hfdistill.seq2seq import Seq2SeqDistillationTrainer, Seq2SeqTeacher, token_soft_targets
-from hfdistill.sequence_level import pseudo_translations, transfer_set
 from hfdistill.soft_targets import StaleSoftTargets, soft_targets
+from hfdistill.soft_targets.target_tokens import token_soft_targets
 from hfdistill.students import make_student
+from hfdistill.tasks.translation.pseudo_translations import pseudo_translations
+from hfdistill.tasks.translation.transfer_set import transfer_set
 from hfdistill.teachers import (
     Combination,
     EnsembleTeacher,
@@ -19,8 +18,12 @@ from hfdistill.teachers import (
     Teacher,
     TeacherSignal,
 )
-from hfdistill.trainer import DistillationTrainer
-from hfdistill.training_args import DistillationTrainingArguments, Seq2SeqDistillationTrainingArguments
+from hfdistill.teachers.seq2seq import Seq2SeqTeacher
+from hfdistill.training.arguments import DistillationTrainingArguments, Seq2SeqDistillationTrainingArguments
+from hfdistill.training.objective import Objective
+from hfdistill.training.self_distillation import born_again
+from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
+from hfdistill.training.trainer import DistillationTrainer
 
 __version__ = "0.1.0"
 

@@ -34,28 +34,31 @@ from sst2_options import Recipe, RecipeTrainingArguments, arguments
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
-from hfdistill.augmentation import augment, augmentation_report, load_augmenter
-from hfdistill.classifiers import load_classifier
-from hfdistill.command_line import own_command, plain_errors, say, say_if_slow
-from hfdistill.data import (
-    TextClassificationData,
-    hub_errors,
-    load_hub_dataset,
-    load_tokenizer,
-    read_class_names,
-    text_classification_dataset,
-)
-from hfdistill.demo import DEMO, DEMO_NOTICE, demo_dataset, demo_student, demo_teacher, demo_tokenizer
-from hfdistill.export import export_onnx
-from hfdistill.metrics import classification_metrics
-from hfdistill.model_card import CardFacts, measured_emissions, teacher_language, teacher_licence
+from hfdistill.commands.command_line import own_command, plain_errors, say, say_if_slow
+from hfdistill.data.augmentation.augmenters import load_augmenter
+from hfdistill.data.augmentation.rows import augment, augmentation_report
+from hfdistill.data.class_names import read_class_names
+from hfdistill.data.few_labels import keep_labels, labeled_rows, settle_alpha
+from hfdistill.export.onnx import export_onnx
+from hfdistill.models.classifiers import load_classifier
+from hfdistill.models.hub import hub_errors, load_hub_dataset, load_tokenizer
 from hfdistill.models.labels import LabelSpace, name_classes, names_of
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report import Attempts, Comparison, compare
-from hfdistill.run_folder import begin_run, push, train_and_save, write_report
+from hfdistill.report.card import CardFacts, measured_emissions, teacher_language, teacher_licence
+from hfdistill.report.run_folder import begin_run, push, train_and_save, write_report
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
+from hfdistill.tasks.classification.data import TextClassificationData, text_classification_dataset
+from hfdistill.tasks.classification.demo import (
+    DEMO,
+    DEMO_NOTICE,
+    demo_dataset,
+    demo_student,
+    demo_teacher,
+    demo_tokenizer,
+)
+from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.teachers import EnsembleModel, learned_weights
-from hfdistill.transfer_sets import keep_labels, labeled_rows, settle_alpha
 
 Teachers = list[tuple[PreTrainedTokenizerBase, PreTrainedModel]]
 

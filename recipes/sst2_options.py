@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import torch
 
 from hfdistill import DistillationTrainingArguments
-from hfdistill.augmentation import AUGMENTERS
-from hfdistill.command_line import check_demo, not_default, parse_arguments
-from hfdistill.demo import DEMO
-from hfdistill.export import check_export
+from hfdistill.commands.command_line import check_demo, not_default, parse_arguments
+from hfdistill.data.augmentation.augmenters import AUGMENTERS
+from hfdistill.export.onnx import check_export
 from hfdistill.search import Budget, check_search, parse_count
+from hfdistill.tasks.classification.demo import DEMO
 from hfdistill.training.ranges import COUNT, Range, check_numbers
 
 DESCRIPTION = "Distil a text classifier: a fine-tuned teacher goes in, a small student and a report come out."

@@ -40,25 +40,19 @@ from hfdistill import (
     token_soft_targets,
     transfer_set,
 )
-from hfdistill.command_line import own_command, plain_errors, say, say_if_slow
-from hfdistill.data import TranslationData, hub_errors, load_hub_dataset, load_tokenizer, translation_dataset
-from hfdistill.demo_translation import DEMO, DEMO_NOTICE, demo_translations
-from hfdistill.model_card import CardFacts, teacher_language, teacher_licence
+from hfdistill.commands.command_line import own_command, plain_errors, say, say_if_slow
+from hfdistill.export.ctranslate2 import check_ctranslate2, export_ctranslate2
+from hfdistill.export.ctranslate2_model import CTranslate2Model
+from hfdistill.models.hub import hub_errors, load_hub_dataset, load_tokenizer
 from hfdistill.report import Attempts
-from hfdistill.run_folder import begin_run, push, train_and_save, write_report
-from hfdistill.seq2seq import check_translator, languages_agree, set_languages
-from hfdistill.translation import (
-    CTranslate2Model,
-    check_ctranslate2,
-    check_sacrebleu,
-    compare_translations,
-    export_ctranslate2,
-    joint_tokenizer,
-    small_marian,
-    translation_metrics,
-    untrained_like,
-    write_translations,
-)
+from hfdistill.report.card import CardFacts, teacher_language, teacher_licence
+from hfdistill.report.run_folder import begin_run, push, train_and_save, write_report
+from hfdistill.tasks.translation.data import TranslationData, translation_dataset
+from hfdistill.tasks.translation.demo import DEMO, DEMO_NOTICE, demo_translations
+from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian, untrained_like
+from hfdistill.tasks.translation.metrics import check_sacrebleu, translation_metrics
+from hfdistill.tasks.translation.report import compare_translations, write_translations
+from hfdistill.teachers.seq2seq import check_translator, languages_agree, set_languages
 
 #: Sentences that an exported student is compared with its original on.
 CHECKED_TEXTS = 500

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import torch
 
 from hfdistill import Seq2SeqDistillationTrainingArguments
-from hfdistill.command_line import check_demo, parse_arguments
-from hfdistill.demo_translation import DEMO
+from hfdistill.commands.command_line import check_demo, parse_arguments
 from hfdistill.losses import OF_A_PART
+from hfdistill.tasks.translation.demo import DEMO
 from hfdistill.training.ranges import COUNT, Range, check_numbers
 
 DESCRIPTION = "Distil a translation model: a trained teacher goes in, a small fast student and a report come out."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import importlib
 import os
 import random
@@ -12,6 +13,8 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from texts import TEXTS, make_tokenizer
 from transformers import BertConfig, BertForSequenceClassification, set_seed
+
+from hfdistill.tasks.classification.data import text_classification_dataset
 
 # One thread here and in every process that a test starts: with another number sums are rounded otherwise, and over
 # tensors this small threads only stand in one another's way.
@@ -78,3 +81,29 @@ def text_dataset() -> Dataset:
     texts = random.Random(0).sample(TEXTS, len(TEXTS))
     features = Features({"sentence": Value("string"), "label": ClassLabel(names=["bad", "fair", "good"])})
     return Dataset.from_dict({"sentence": texts, "label": [len(text) % 3 for text in texts]}, features=features)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file and return its path; `.gz` compresses."""
+
+    def write_file(name, content):
+        path = tmp_path / name
+        content = content if isinstance(content, bytes) else content.encode()
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def read_task(write):
+    """`text_classification_dataset` of a training file, as TSV rows of text and label, validated on the same."""
+
+    def read(*rows, header="text\tlabel", validation=None, **options):
+        train = write("train.tsv", "\n".join((header, *rows)) + "\n")
+        if validation is not None:
+            options["validation_file"] = write("validation.tsv", "\n".join((header, *validation)) + "\n")
+        return text_classification_dataset(train, **{"validation_file": train, **options})
+
+    return read

@@ -75,6 +75,6 @@ def test_the_options_of_its_commands_are_known(words, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("words", commands("hfdistill"), ids=" ".join)
 def test_the_options_of_the_command_line_are_known(words):
-    from hfdistill.cli import command_parser
+    from hfdistill.commands.main import command_parser
 
     assert command_parser().parse_args(words[1:])

@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from hfdistill import Seq2SeqDistillationTrainer, Seq2SeqDistillationTrainingArguments
-from hfdistill.seq2seq import large_vocabulary
-from hfdistill.translation import joint_tokenizer, small_marian
+from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian
+from hfdistill.training import chunked_loss as large_vocabulary
 
 VOCABULARY = 40
 PAD, UNKNOWN, START, END = range(4)

@@ -3,6 +3,15 @@
 from hfdistill.losses.attention import Attentions, AttentionScores, MiniLM, MiniLMv1
 from hfdistill.losses.base import COUNTED_ROWS, Batch, StudentOutput, Term
 from hfdistill.losses.divergences import DIVERGENCES
+from hfdistill.losses.encoder_decoder import (
+    DecoderEmbeddings,
+    DecoderHiddenStates,
+    DecoderMiniLM,
+    EncoderEmbeddings,
+    EncoderHiddenStates,
+    EncoderMiniLM,
+    OneSide,
+)
 from hfdistill.losses.exemplars import Contrastive, Exemplars
 from hfdistill.losses.feature import HIDDEN_STATE_LOSSES, PROJECTION_INITS, Embeddings, HiddenStates, Patient
 from hfdistill.losses.graph import InstanceGraph
@@ -16,15 +25,6 @@ from hfdistill.losses.response import (
     has_token_labels,
     infer_problem_type,
     labelled,
-)
-from hfdistill.losses.sides import (
-    DecoderEmbeddings,
-    DecoderHiddenStates,
-    DecoderMiniLM,
-    EncoderEmbeddings,
-    EncoderHiddenStates,
-    EncoderMiniLM,
-    OneSide,
 )
 
 _RESPONSE: tuple[type[Term], ...] = (Labels, SoftTargets, DecoupledSoftTargets)

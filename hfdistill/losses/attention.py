@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hfdistill.teachers import TeacherSignal
-    from hfdistill.training_args import DistillationTrainingArguments
+    from hfdistill.training.arguments import DistillationTrainingArguments
 
 #: A score low enough for a softmax to give 0, and finite, so that 0 times its logarithm is 0.
 _NEVER = -1e9

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from hfdistill.schedules import Schedule, value_at
+from hfdistill.losses.schedules import Schedule, value_at
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hfdistill.teachers import TeacherSignal
-    from hfdistill.training_args import DistillationTrainingArguments
+    from hfdistill.training.arguments import DistillationTrainingArguments
 
 Batch = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ class Term(nn.Module):
         log_name: How the logs call it under its own name; `<name>_loss` when empty, or when named otherwise.
         uses_teacher: Whether `forward` reads the teacher's signal; a term that does not trains without a teacher.
         outputs: What student and teacher must return beside their logits: any of `"hidden_states"`, `"attentions"`,
-            `"queries"`, `"keys"`, `"values"` (see `hfdistill.captures.ask`).
+            `"queries"`, `"keys"`, `"values"` (see `hfdistill.models.intermediate_outputs.ask`).
         token_wise: Whether the student is compared with the teacher token by token, so that both must read the same.
         logits_only: Whether the loss of an item reads only that item's logits and label, so that a few target tokens at
             a time may be computed.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hfdistill.teachers import TeacherSignal
-    from hfdistill.training_args import DistillationTrainingArguments
+    from hfdistill.training.arguments import DistillationTrainingArguments
 
 
 def hidden_mse(student: Tensor, teacher: Tensor) -> Tensor:

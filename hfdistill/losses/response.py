@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.divergences import DIVERGENCES, Divergence, at_least_float32, jensen_shannon, log_probabilities
-from hfdistill.schedules import Schedule
+from hfdistill.losses.schedules import Schedule
 
 if TYPE_CHECKING:
-    from hfdistill.sparse_distributions import SparseDistribution
+    from hfdistill.losses.sparse_distributions import SparseDistribution
     from hfdistill.teachers import TeacherSignal
-    from hfdistill.training_args import DistillationTrainingArguments
+    from hfdistill.training.arguments import DistillationTrainingArguments
 
 IGNORED = -100
 

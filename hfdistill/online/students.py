@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from hfdistill.architectures import layer_stack
+from hfdistill.models.families import layer_stack
+from hfdistill.models.inputs import token_inputs
 from hfdistill.models.labels import LabelSpace
 from hfdistill.teachers import Combination, TeacherSignal
-from hfdistill.token_reader import token_inputs
 
 
 @dataclass

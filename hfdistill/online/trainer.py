@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hfdistill.model_card import CardFacts
 from hfdistill.models.checked_tensors import load_into, save_checked
 from hfdistill.models.labels import LabelSpace
-from hfdistill.objective import Loss, Objective
 from hfdistill.online.students import OnlineOutput, OnlineStudents
+from hfdistill.report.card import CardFacts
 from hfdistill.teachers import TeacherSignal
-from hfdistill.trainer import DistillationTrainer
+from hfdistill.training.objective import Loss, Objective
+from hfdistill.training.trainer import DistillationTrainer
 
 STATE = "online.safetensors"
 

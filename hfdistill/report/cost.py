@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedTokenizerBase
 
-from hfdistill.inference import Classifier, answer
+from hfdistill.models.inference import Classifier, answer
 from hfdistill.models.wrappers import device_of, unwrapped, weight_tensors
 from hfdistill.report.timing import Job, Timings, interleaved, shape_of
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hfdistill.report.markdown import markdown_table
 from hfdistill.report.quality import Calibration, PairedTest, Slice
-from hfdistill.report.rendering import model_rows, text_table
+from hfdistill.report.tables import model_rows, text_table
 
 TRAINED_ROLES = ("teacher", "student", "baseline")
 

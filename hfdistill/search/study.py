@@ -20,13 +20,13 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
-from hfdistill.inference import token_rows
+from hfdistill.models.inference import token_rows
 from hfdistill.report.cost import Asked, latencies_ms, size_of
-from hfdistill.search.outcome import Candidate, pareto_front, save_search
 from hfdistill.search.presence import STALE_SECONDS, Presence
 from hfdistill.search.space import SHAPE, Budget
-from hfdistill.trainer import DistillationTrainer
-from hfdistill.training_args import DistillationTrainingArguments
+from hfdistill.search.trade_off import Candidate, pareto_front, save_search
+from hfdistill.training.arguments import DistillationTrainingArguments
+from hfdistill.training.trainer import DistillationTrainer
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

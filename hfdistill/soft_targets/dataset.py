@@ -14,9 +14,8 @@ from hfdistill.data.rows import as_dataset
 from hfdistill.models.causal_lm import predicts_next_token
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.shared_tokens import check_shared_tokens
-from hfdistill.soft_targets.maker import SoftTargetMaker
 from hfdistill.soft_targets.media import MediaTargetMaker
-from hfdistill.teacher_columns import check_source_columns
+from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.teachers import (
     ENSEMBLE_LOGITS,
     SOFT_TARGETS,
@@ -26,6 +25,7 @@ from hfdistill.teachers import (
     ModelTeacher,
     as_teacher,
 )
+from hfdistill.teachers.columns import check_source_columns
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
 

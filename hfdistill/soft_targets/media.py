@@ -13,7 +13,7 @@ import torch
 from datasets import Audio, Dataset, Image, concatenate_datasets
 from transformers import PreTrainedModel
 
-from hfdistill.soft_targets.maker import SoftTargetMaker
+from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.soft_targets.store import KEY_BYTES, describe_model, hash_of
 from hfdistill.teachers import MediaTeacher
 

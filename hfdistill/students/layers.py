@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
-from hfdistill.architectures import layer_stack, no_layer_stack
-from hfdistill.data import hub_errors
+from hfdistill.models.families import layer_stack, no_layer_stack
+from hfdistill.models.hub import hub_errors
 from hfdistill.models.wrappers import is_quantized, unwrapped
 from hfdistill.students.low_rank_embeddings import with_low_rank_embeddings
 from hfdistill.students.widths import Widths, choose_widths, narrow_weights, set_widths

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hfdistill.architectures import IN_THIRDS_OF_HEADS, attention_projections, layer_stack
-from hfdistill.captures import ask
+from hfdistill.models.families import IN_THIRDS_OF_HEADS, attention_projections, layer_stack
+from hfdistill.models.intermediate_outputs import ask
 
 #: How configurations call the number of neurons between a layer's two linear maps.
 _INTERMEDIATE = ("intermediate_size", "hidden_dim")

@@ -20,7 +20,7 @@ from hfdistill.teachers.base import (
 from hfdistill.teachers.combination import COMBINATIONS, Combination
 from hfdistill.teachers.ensemble import EnsembleTeacher
 from hfdistill.teachers.ensemble_model import EnsembleModel
-from hfdistill.teachers.given import as_teacher, is_ensemble
+from hfdistill.teachers.factory import as_teacher, is_ensemble
 from hfdistill.teachers.language_model import LanguageModelTeacher, as_language_model_teacher
 from hfdistill.teachers.learned_weights import learned_weights
 from hfdistill.teachers.media import MediaTeacher

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import TrainerCallback
 
-    from hfdistill.sparse_distributions import SparseDistribution
+    from hfdistill.losses.sparse_distributions import SparseDistribution
 
 PREFIX = "teacher_"
 TEACHER_LOGITS = "teacher_logits"

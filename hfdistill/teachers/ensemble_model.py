@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hfdistill.models.inputs import token_inputs
 from hfdistill.models.labels import LabelSpace
 from hfdistill.teachers.combination import Combination
-from hfdistill.token_reader import token_inputs
 
 
 class EnsembleModel(PreTrainedModel):

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
+from hfdistill.models.inputs import taken_inputs
 from hfdistill.teachers.model import ModelTeacher
-from hfdistill.token_reader import taken_inputs
 
 
 class MediaTeacher(ModelTeacher):

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from hfdistill.captures import ask
-from hfdistill.data import hub_errors
 from hfdistill.models.causal_lm import takes_positions, with_positions
+from hfdistill.models.hub import hub_errors
+from hfdistill.models.inputs import TOKEN_COLUMNS, TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
+from hfdistill.models.intermediate_outputs import ask
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.wrappers import (
     config_of,
@@ -26,7 +27,6 @@ from hfdistill.models.wrappers import (
     without_adapters,
 )
 from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
-from hfdistill.token_reader import TOKEN_COLUMNS, TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

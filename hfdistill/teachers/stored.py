@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hfdistill.losses.sparse_distributions import SparseDistribution
 from hfdistill.models.labels import LabelSpace
-from hfdistill.sparse_distributions import SparseDistribution
 from hfdistill.teachers.base import (
     ENSEMBLE_LOGITS,
     SOFT_TARGETS,

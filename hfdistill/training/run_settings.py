@@ -18,7 +18,7 @@ from hfdistill.soft_targets.store import hash_of
 from hfdistill.teachers import ENSEMBLE_LOGITS, TEACHER_LOGITS, Teacher
 
 if TYPE_CHECKING:
-    from hfdistill.training_args import DistillationTrainingArguments
+    from hfdistill.training.arguments import DistillationTrainingArguments
 
 #: `Trainer`'s own arguments that make another student. What is logged, saved or evaluated when, and on how many
 #: processes or in which parts a step's examples are computed, makes none.

@@ -23,10 +23,10 @@ from matplotlib.figure import Figure
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, EvalPrediction, PreTrainedModel, set_seed
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelTeacher, make_student, soft_targets
-from hfdistill.data import text_classification_dataset
-from hfdistill.inference import predict_logits, token_rows
-from hfdistill.metrics import classification_metrics
+from hfdistill.models.inference import predict_logits, token_rows
 from hfdistill.online import new_head
+from hfdistill.tasks.classification.data import text_classification_dataset
+from hfdistill.tasks.classification.metrics import classification_metrics
 
 
 class Bench:

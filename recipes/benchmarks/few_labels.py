@@ -25,7 +25,7 @@ from bench import Bench, Figures, draw, gain, parser, percent
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from hfdistill.transfer_sets import keep_labels, labeled_rows
+from hfdistill.data.few_labels import keep_labels, labeled_rows
 
 METHODS = ("hard", "same texts", "all texts", "half and half", "practical")
 

@@ -21,8 +21,8 @@ import torch
 
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import Labels, SoftTargets
-from hfdistill.seq2seq.large_vocabulary import Logits, Projection, loss_in_parts
-from hfdistill.seq2seq.liger import loss_by_liger
+from hfdistill.training.chunked_loss import Logits, Projection, loss_in_parts
+from hfdistill.training.liger import loss_by_liger
 
 WAYS = ("whole", "parts", "liger")
 ALPHA = 0.8

@@ -35,13 +35,14 @@ from remembered import RememberingTeacher
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, make_student, soft_targets
-from hfdistill.augmentation import augment, load_augmenter
-from hfdistill.data import text_classification_dataset
-from hfdistill.inference import token_rows
-from hfdistill.metrics import classification_metrics
+from hfdistill.data.augmentation.augmenters import load_augmenter
+from hfdistill.data.augmentation.rows import augment
+from hfdistill.data.few_labels import labeled_rows
+from hfdistill.models.inference import token_rows
 from hfdistill.report.cost import Asked, latencies_ms
 from hfdistill.students import choose_layers
-from hfdistill.transfer_sets import labeled_rows
+from hfdistill.tasks.classification.data import text_classification_dataset
+from hfdistill.tasks.classification.metrics import classification_metrics
 
 LOGITS = ("labels:0.3", "soft_targets:0.7")
 BESIDE_LOGITS = {

@@ -40,7 +40,7 @@ from transformers import (
 )
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, make_student, soft_targets
-from hfdistill.data import text_classification_dataset
+from hfdistill.tasks.classification.data import text_classification_dataset
 
 TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = 2.0, 0.5, 5e-5, 32
 

@@ -21,7 +21,7 @@ from hfdistill import (
     make_student,
     token_soft_targets,
 )
-from hfdistill.data import translation_dataset
+from hfdistill.tasks.translation.data import translation_dataset
 
 KINDS = [
     ("sampled", 12),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hfdistill.data import text_classification_dataset
+from hfdistill.tasks.classification.data import text_classification_dataset
 
 
 @pytest.mark.parametrize(

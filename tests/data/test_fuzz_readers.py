@@ -16,7 +16,9 @@ import pytest
 from datasets.utils.logging import disable_progress_bar
 from fuzzing import FACTOR, HALVES, NUMBERS, WORDS, damaged, json_value
 
-from hfdistill.data import labelled_texts, plain_texts, read_table, text_classification_dataset, translation_dataset
+from hfdistill.data.tables import read_table
+from hfdistill.tasks.classification.data import labelled_texts, plain_texts, text_classification_dataset
+from hfdistill.tasks.translation.data import translation_dataset
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "jsonl.gz", "csv.gz")
 NAMES = [

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from hfdistill.data import read_table, text_classification_dataset, translation_dataset
+from hfdistill.data.tables import read_table
+from hfdistill.tasks.classification.data import text_classification_dataset
+from hfdistill.tasks.translation.data import translation_dataset
 
 #: A row like others, before the one that is at fault.
 OK = '{"x": "a"}\n'

@@ -4,7 +4,7 @@ import torch
 from tiny import make_model, make_rows, padded
 
 from hfdistill import Objective, TeacherSignal
-from hfdistill.captures import ask
+from hfdistill.models.intermediate_outputs import ask
 
 ROWS = 6
 SAME_HEADS = {"num_hidden_layers": 4, "hidden_size": 24, "num_attention_heads": 2}

@@ -7,8 +7,8 @@ import torch
 from layers import ROWS, SAME_HEADS, Case, teacher_model
 from tiny import make_model
 
-from hfdistill.captures import ask
 from hfdistill.losses import Attentions, AttentionScores, MiniLM, MiniLMv1
+from hfdistill.models.intermediate_outputs import ask
 
 
 def naive_scores(rows, columns, heads):

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from texts import TEXTS
 from tiny_seq2seq import make_translator
 
-from hfdistill.translation import small_marian
+from hfdistill.tasks.translation.from_scratch import small_marian
 
 BENCHMARKS = Path(__file__).parents[2] / "recipes" / "benchmarks"
 QUICK = ("--epochs", "1", "--seeds", "2", "--student_num_hidden_layers", "1")

@@ -17,7 +17,7 @@ from datasets import Dataset
 from texts import TEXTS, make_tokenizer
 from transformers import BertConfig, BertForSequenceClassification
 
-from hfdistill.export import FILES, export_onnx
+from hfdistill.export.onnx import FILES, export_onnx
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

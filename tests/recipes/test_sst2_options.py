@@ -24,7 +24,7 @@ from sst2_runs import (  # noqa: F401  (fixtures)
 from texts import make_tokenizer
 from transformers import AutoConfig, BertConfig, BertModel
 
-from hfdistill import demo
+from hfdistill.tasks.classification import demo
 
 # ---- How it is told what to do ----
 

@@ -22,8 +22,8 @@ from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
 
 from hfdistill import Seq2SeqDistillationTrainer
-from hfdistill.demo_translation import DEMO
-from hfdistill.translation import translate
+from hfdistill.tasks.translation.demo import DEMO
+from hfdistill.tasks.translation.report import translate
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "translation.py"
 PAIRS = [(text, " ".join(reversed(text.split()))) for text in TEXTS]
@@ -413,7 +413,7 @@ def test_an_export_that_is_refused_costs_no_report(home, recipe, monkeypatch):
     """After hours of training nothing of it would be told."""
     pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
     for name in ("LEAST_CHRF", "MOST_NATS"):
-        monkeypatch.setattr(f"hfdistill.translation.ctranslate2_export.{name}", 101.0 if name == "LEAST_CHRF" else -1.0)
+        monkeypatch.setattr(f"hfdistill.export.ctranslate2.{name}", 101.0 if name == "LEAST_CHRF" else -1.0)
     recipe(*OWN, "--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
     complete(home / "out", ("teacher", "student"))
     for page in ("report/report.md", "README.md"):
@@ -433,7 +433,7 @@ def test_the_words_of_a_student_are_those_it_reads(home, recipe):
 def test_a_validation_file_is_read_beside_the_hubs_training_pairs(home, recipe, monkeypatch):
     """The Hub's own was taken in its place, and nothing said."""
     hub = DatasetDict(train=Dataset.from_list([dict(zip(("en", "de"), pair, strict=True)) for pair in PAIRS]))
-    monkeypatch.setattr("hfdistill.data.load_hub_dataset", lambda *_: hub)
+    monkeypatch.setattr("hfdistill.models.hub.load_hub_dataset", lambda *_: hub)
     hub["validation"] = hub["train"].select(range(20))
     words = ("--teacher_name_or_path", "teacher", "--output_dir", "out", "--methods", "word")
     assert "7 validation rows" in recipe(*words, "--validation_file", "test.tsv")

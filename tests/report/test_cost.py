@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hfdistill.inference import token_rows
+from hfdistill.models.inference import token_rows
 from hfdistill.report.cost import Asked, _LiveTensors, megaflops, peak_megabytes, size_of
 
 

@@ -10,8 +10,8 @@ from huggingface_hub import ModelCard
 from tiny import logits_of, make_args, make_model, make_rows, make_tokenizer, make_trainer
 from transformers import AutoModelForSequenceClassification
 
-from hfdistill.cli import main
-from hfdistill.model_card import told_arguments
+from hfdistill.commands.main import main
+from hfdistill.report.card import told_arguments
 from hfdistill.report.saved_form import saved_form
 
 NAMES = {"id2label": {0: "ba{d", 1: "'fair'", 2: "```", 3: "d\n"}}

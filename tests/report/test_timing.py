@@ -10,8 +10,8 @@ from tiny_seq2seq import make_translator
 
 from hfdistill.report import timing
 from hfdistill.report.timing import Job, Timings, interleaved, one_network, shape_of
-from hfdistill.translation import compare_translations
-from hfdistill.translation import report as translation_report
+from hfdistill.tasks.translation import report as translation_report
+from hfdistill.tasks.translation.report import compare_translations
 
 
 @pytest.fixture

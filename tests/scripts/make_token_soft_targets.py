@@ -19,7 +19,7 @@ parser.add_argument("out", type=Path)
 parser.add_argument("--seconds-a-batch", type=float, default=0.0)
 options = parser.parse_args()
 
-sys.modules["hfdistill.soft_targets.maker"].SECONDS_A_PART = 0.0  # a part after every batch
+sys.modules["hfdistill.soft_targets.precompute"].SECONDS_A_PART = 0.0  # a part after every batch
 asked = []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "seq2seq"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import test_seq2seq_layers
 import test_trainer_checkpoint
 

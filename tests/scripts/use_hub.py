@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny import make_model, make_rows, make_tokenizer, make_trainer
 
 from hfdistill import soft_targets
-from hfdistill.command_line import plain_errors
+from hfdistill.commands.command_line import plain_errors
 
 action, folder, *words = sys.argv[1:]
 tokenizer = make_tokenizer()
@@ -53,8 +53,8 @@ def push_soft_targets():
 
 
 def load():
-    from hfdistill.classifiers import load_classifier
-    from hfdistill.data import load_hub_dataset
+    from hfdistill.models.classifiers import load_classifier
+    from hfdistill.models.hub import load_hub_dataset
 
     return {name: [attempt(load_classifier, name), attempt(load_hub_dataset, name)] for name in words}
 

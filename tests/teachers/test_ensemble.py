@@ -9,8 +9,8 @@ from tiny import distance, live, logits_of, make_model, make_rows, make_tokenize
 from transformers import DataCollatorWithPadding
 
 from hfdistill import DistillationTrainer, EnsembleTeacher, ModelTeacher, soft_targets
-from hfdistill.teacher_columns import TeacherCollator, add_teacher_columns
 from hfdistill.teachers import Combination, EnsembleModel, as_teacher
+from hfdistill.teachers.columns import TeacherCollator, add_teacher_columns
 
 ORDERS = (["bad", "fair", "good"], ["good", "bad", "fair"], ["Fair", "Good", "Bad"])
 

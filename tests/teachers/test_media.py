@@ -14,7 +14,7 @@ from tiny_media import hearer, make_media_rows, make_vit, seer
 from transformers import ViTImageProcessorPil, default_data_collator
 
 from hfdistill import DistillationTrainer, MediaTeacher, ModelTeacher, soft_targets
-from hfdistill.teacher_columns import add_teacher_columns
+from hfdistill.teachers.columns import add_teacher_columns
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from accelerate.state import AcceleratorState
 from transformers import BertModel, T5Config, T5ForSequenceClassification
 
 from hfdistill import ModelTeacher
+from hfdistill.models.inputs import max_positions
 from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
-from hfdistill.token_reader import max_positions
 
 TEXTS = ["the film is a joy", "that song never ends", "this play is dull and the long and winding last act is too"]
 

@@ -22,7 +22,7 @@ from tiny_seq2seq import make_translator
 from transformers import TrainerCallback
 
 from hfdistill import DistillationTrainingArguments
-from hfdistill.model_card import measured_emissions
+from hfdistill.report.card import measured_emissions
 from hfdistill.report.places import without_places
 
 USER = "annsecret"

@@ -1,0 +1,1 @@
+"""The command `hfdistill`, and what the recipes share at a terminal."""

@@ -1,0 +1,298 @@
+"""What the recipes share at a terminal: how their options are read, and how bad input is answered."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from accelerate import PartialState
+from huggingface_hub.utils import httpx
+from transformers import HfArgumentParser
+
+from hfdistill.data.messages import cut, shortened
+from hfdistill.models.hub import HubUnreachableError
+
+SETTINGS_FILES = (".yaml", ".yml", ".json")
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_NO_OPTIONS = "it holds no options; write one `name: value` a line."
+#: Texts times the parameters that read them, from which on processors need hours.
+SLOW = 1e12
+
+
+def parse_arguments(
+    classes: Iterable[Any],
+    description: str,
+    defaults: Mapping[str, Any] | None = None,
+    check: Callable[..., None] | None = None,
+) -> tuple[Any, ...]:
+    """Reads the command line into dataclasses.
+
+    The first word may be a YAML or JSON file of options. Its values are read as those on the command line are, which
+    override them: `5e-5`, that YAML takes for a text, is a number, `yes` is true, and `no` a text where one is meant.
+
+    Args:
+        classes: The dataclasses, such as the recipe's own and its training arguments.
+        description: What `--help` begins with.
+        defaults: Values of fields that neither file nor command line gives, in place of the dataclass's own.
+        check: Raises a `ValueError` where the instances do not go together.
+
+    Returns:
+        An instance of each class. An option that is unknown or cannot be read ends the program with one line.
+    """
+    # Without an abbreviation "--eval" would quietly stand for whichever option is alone in beginning so.
+    usage = "%(prog)s [settings.yaml] [--option value ...], where --help lists the options"
+    parser = _Parser(classes, description=description, usage=usage, allow_abbrev=False)
+    parser.set_defaults(**(defaults or {}))
+    words = sys.argv[1:]
+    try:
+        if words and words[0].endswith(SETTINGS_FILES):
+            words = [*_words(Path(words[0])), *words[1:]]
+        for word in words:
+            _check_text(word)
+        *parsed, unknown = parser.parse_args_into_dataclasses(
+            words, return_remaining_strings=True, look_for_args_file=False
+        )
+        if check is not None and not unknown:
+            check(*parsed)
+    except (OSError, ValueError) as error:
+        parser.refuse(error)
+    except Exception as error:  # transformers says so of some values that are of the wrong kind
+        if _raised_by(error) != "transformers":
+            raise
+        parser.error(f"an option has a value of another kind than it should: {error}")
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1)
+        parser.error(f"unknown option {cut(unknown[0])}" + (f"; did you mean {close[0]}?" if close else "."))
+    return tuple(parsed)
+
+
+class _Parser(HfArgumentParser):
+    """One that answers in one line, whatever was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(cut(" ".join(message.split()), 1000))
+
+    def refuse(self, error: Exception) -> NoReturn:
+        """Ends the program as `error` does; a list of what there is stays a list."""
+        if _raised_by(error) == "hfdistill":
+            super().error(_one_line(error))
+        self.error(str(error))
+
+
+def _one_line(error: Exception) -> str:
+    """What this package says of an error: a line, or a list of what there is, whatever text of the user is in it."""
+    return "\n".join(cut(line, 1000) for line in str(error).splitlines())
+
+
+def not_default(options: Any, names: Iterable[str]) -> list[str]:
+    """Those of a recipe's options that are given another value than their default."""
+    own = {option.name: option for option in fields(options)}
+    makers = {name: option.default_factory for name, option in own.items() if option.default_factory is not MISSING}
+    usual = {name: makers[name]() if name in makers else own[name].default for name in names}
+    return [name for name, value in usual.items() if getattr(options, name) != value]
+
+
+def check_demo(options: Any, names: Iterable[str]) -> None:
+    """Refuses options of which a recipe's `--demo` has no use.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    own = not_default(options, names)
+    if options.demo and own:
+        raise ValueError(f"--{own[0]} does nothing with --demo, which generates what it needs: leave one of them out.")
+
+
+#: What is put away when a command does not come to its end.
+_LEFT_BEHIND: list[Callable[[], None]] = []
+
+
+def put_away_unfinished(action: Callable[[], None]) -> None:
+    """Has `plain_errors` do this if the command ends by an error or an interruption."""
+    _LEFT_BEHIND.append(action)
+
+
+@contextmanager
+def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[None]:
+    """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
+
+    An `OSError` or an error of HTTP is about files or the network, and a `ValueError` or an `ImportError` that a recipe
+    or this package raises is about what it was given, or what is to be installed. All else, such as a `ValueError` from
+    deep within torch, passes as it is. Ctrl-C, and the SIGTERM by which launchers and clusters end a process, end it
+    with a line too, on one process, and with 128 + the signal's number as exit code.
+
+    Args:
+        go_on: What the user does after an interruption.
+        offline: What else there is to do where the Hub cannot be reached, such as an option that needs no network.
+    """
+    _LEFT_BEHIND.clear()
+    with _signals_raise() as arrived:
+        try:
+            yield
+        except BaseException as error:
+            for action in _LEFT_BEHIND:
+                action()
+            # Where a signal has come, whatever else ends the program follows from it, such as a lost peer.
+            if arrived or isinstance(error, KeyboardInterrupt):
+                _end_interrupted((arrived or [signal.SIGINT])[0], go_on)
+            mendable = isinstance(error, (ImportError, ValueError)) and _raised_by(error) in ("hfdistill", "__main__")
+            if isinstance(error, Exception) and (mendable or isinstance(error, (OSError, httpx.HTTPError))):
+                unreachable = isinstance(error, HubUnreachableError) and offline
+                sys.exit(f"error: {_one_line(error)}" + f" {offline}" * bool(unreachable))
+            raise
+
+
+@contextmanager
+def _signals_raise() -> Iterator[list[int]]:
+    """The signals that end a program raise `KeyboardInterrupt`; those that came, in their order."""
+    arrived: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        arrived.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield arrived
+        return
+    before = {number: signal.signal(number, interrupt) for number in _ENDING}
+    try:
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_interrupted(number: int, go_on: str) -> NoReturn:
+    # A launcher sends its workers a second signal at once.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    for one in _ENDING if in_main_thread else ():
+        signal.signal(one, signal.SIG_IGN)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"\ninterrupted: {go_on}.", file=sys.stderr, flush=True)  # noqa: T201 (below a progress bar)
+    sys.exit(128 + number)
+
+
+def own_command(script: str) -> list[str]:
+    """The words that run a recipe as it runs now: its options, and on one machine as many processes."""
+    processes = PartialState().num_processes
+    launcher = ["accelerate", "launch"] if processes == 1 else ["torchrun", "--nproc_per_node", str(processes)]
+    return [*launcher, script, *sys.argv[1:]]
+
+
+def say(text: str) -> None:
+    """Prints a line at once, on one process."""
+    PartialState().print(text, flush=True)
+
+
+def say_if_slow(texts: int, parameters: int) -> None:
+    """Says beforehand that a run will take hours, where no accelerator is there to do it in minutes.
+
+    Args:
+        texts: The training texts.
+        parameters: The teacher's.
+    """
+    if PartialState().device.type == "cpu" and texts * parameters > SLOW:
+        say("There is no accelerator, and on processors this takes hours; --demo shows all of it in minutes.")
+
+
+def _raised_by(error: BaseException) -> str:
+    """The package whose code raised the error."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return "" if step is None else str(step.tb_frame.f_globals["__name__"]).partition(".")[0]
+
+
+def _check_text(word: str) -> None:
+    """Refuses what could neither be printed nor written into a file, or names no file.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    if "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
+        raise ValueError(f"{shortened(word)} holds NUL, half an emoji or bytes that are not UTF-8: spell it otherwise.")
+
+
+def _words(path: Path) -> list[str]:
+    """A file of options as the words of a command line."""
+    try:
+        settings = (_json_settings if path.suffix == ".json" else _yaml_settings)(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError(f"{path} cannot be read: it is nested too deeply.") from None
+    except OSError:
+        raise
+    except Exception as error:  # of a `!!timestamp` that is none PyYAML says AttributeError, and so on
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    words: list[str] = []
+    for name, value in settings:
+        if isinstance(value, list):
+            words += [f"--{name}", *(_item(path, name, item) for item in value)]
+        elif value is not None:
+            words.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+    return words
+
+
+def _item(path: Path, name: str, item: object) -> str:
+    """An entry of a list as a word that is no option."""
+    if item is None or isinstance(item, (list, dict)) or str(item).startswith("--"):
+        raise ValueError(f"{path}: {name} lists {shortened(item)}; write a text or a number.")
+    return str(item)
+
+
+def _json_settings(text: str) -> list[tuple[str, Any]]:
+    # As pairs, or of two values of one option the first would be lost without a word.
+    settings = json.loads(text, object_pairs_hook=_named_once)
+    if not isinstance(settings, dict):
+        raise ValueError(_NO_OPTIONS)
+    return list(settings.items())
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{shortened(repeated[0])} is there twice.")
+    return dict(pairs)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, a few of which can stand for more text than fits into memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it has an alias (*name): write what it stands for.")
+        return super().compose_node(parent, index)
+
+
+def _yaml_settings(text: str) -> list[tuple[str, Any]]:
+    """The options as they are written: YAML would make `no` of Norwegian false, and a date of a name."""
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise ValueError(_NO_OPTIONS)
+        written = [(str(_written(loader, name)), _written(loader, value)) for name, value in root.value]
+    finally:
+        loader.dispose()
+    return list(_named_once(written).items())
+
+
+def _written(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):  # of arguments for somebody else, who wants them typed
+        value = loader.construct_document(node)
+        json.dumps(value)  # refuses dates
+        return value
+    if isinstance(node, yaml.SequenceNode):
+        return [_written(loader, item) for item in node.value]
+    return None if node.tag == "tag:yaml.org,2002:null" else node.value

@@ -1,0 +1,32 @@
+"""More text for the teacher to label, made of the text there is.
+
+A student learns a teacher's answers, not the truth, so texts need not be good or even grammatical: whatever the teacher
+says about them is a lesson. That is why augmentation helps distillation far more than plain training.
+
+An `Augmenter` makes another text of each text. What it makes depends on the seed, the row's number and the copy's, and
+on nothing else: neither on batches nor on other rows.
+"""
+
+from hfdistill.data.augmentation.augmenters import (
+    AUGMENTERS,
+    Augmenter,
+    BackTranslation,
+    Masking,
+    NGrams,
+    WordReplacement,
+    load_augmenter,
+)
+from hfdistill.data.augmentation.rows import AugmentationReport, augment, augmentation_report
+
+__all__ = [
+    "AUGMENTERS",
+    "AugmentationReport",
+    "Augmenter",
+    "BackTranslation",
+    "Masking",
+    "NGrams",
+    "WordReplacement",
+    "augment",
+    "augmentation_report",
+    "load_augmenter",
+]

@@ -1,0 +1,1 @@
+"""Students for other engines: ONNX Runtime, transformers.js, CTranslate2."""

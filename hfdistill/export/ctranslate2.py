@@ -1,0 +1,239 @@
+"""A translation student for CTranslate2, with int8 weights: converted, and its translations compared with the model's.
+
+The converted model lies in `ctranslate2/` of the student's folder, whose tokenizer it goes with.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.export.ctranslate2_model import CTranslate2Model
+from hfdistill.tasks.translation.metrics import corpus_scores
+from hfdistill.tasks.translation.report import BATCH, read_sources, translate
+
+#: Where the converted model lies in a student's folder.
+FOLDER = "ctranslate2"
+#: How weights are kept.
+QUANTIZATION = "int8"
+#: A conversion is wrong where both are beyond rounding: the least chrF, from 0 to 100, of its translations against the
+#: model's own, and the most by which it differs, in nats for each token, on how likely the model's own are. A hardly
+#: trained model wavers, so that rounding turns it to other words; whether that is too much is for its user to say.
+LEAST_CHRF = 80.0
+MOST_NATS = 0.5
+#: By the config's `model_type`: who converts it, and what its config must say to be understood. `transformers` has no
+#: such fields: where the norms lie is written in the code of each family. Marian goes as BART does, for the converter's
+#: own way takes the padding token for the vocabulary's last one, and its embedding for zero, as only OPUS-MT has them.
+_LOADERS: dict[str, tuple[str, dict[str, bool]]] = {
+    "marian": ("BartLoader", {"normalize_before": False, "normalize_embedding": False}),
+    "bart": ("BartLoader", {"normalize_before": False, "normalize_embedding": True}),
+    "mbart": ("BartLoader", {"normalize_before": True, "normalize_embedding": True}),
+    "m2m_100": ("M2M100Loader", {}),
+    "t5": ("T5Loader", {}),
+    "mt5": ("T5Loader", {}),
+}
+#: Low enough never to be chosen.
+_NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class TranslationParity:
+    """How close a converted model's translations are to those of the model it was made of.
+
+    Args:
+        identical: The share of translations that are the same.
+        chrf: chrF of the converted model's translations, the model's own as references.
+        nats: The mean difference of the log-probabilities that both give each token of the model's translations.
+        rows: Of how many texts.
+    """
+
+    identical: float
+    chrf: float
+    nats: float
+    rows: int
+
+    def __str__(self) -> str:
+        same = f"{100 * self.identical:.1f} % of {self.rows:,} translations are the same"
+        return f"{same}, chrF {self.chrf:.1f}, {self.nats:.2g} nats a token apart"
+
+
+def check_ctranslate2(model_type: str) -> None:
+    """Refuses what cannot be converted, before anything expensive is begun.
+
+    Args:
+        model_type: As the config of the model says it, such as `marian`.
+
+    Raises:
+        ImportError: when the package is missing, saying what to install.
+        ValueError: for another kind of model.
+    """
+    if importlib.util.find_spec("ctranslate2") is None:
+        raise ImportError("the export needs ctranslate2: pip install 'hfdistill[ctranslate2]'.")
+    if model_type not in _LOADERS:
+        raise ValueError(
+            f"a model of type {model_type!r} cannot be converted to CTranslate2; those that can are "
+            f"{', '.join(_LOADERS)}."
+        )
+
+
+def export_ctranslate2(
+    model: PreTrainedModel,
+    processing_class: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    folder: str | os.PathLike[str],
+    *,
+    num_beams: int = 5,
+    max_length: int = 128,
+) -> tuple[CTranslate2Model, dict[str, TranslationParity]]:
+    """Converts a translation model to int8 for CTranslate2, and compares its translations with the model's.
+
+    Tokens that the generation config never allows (`bad_words_ids` of one token) are never chosen by the converted
+    model either, whoever runs it. A target language (`forced_bos_token_id`) is given to CTranslate2 as
+    `target_prefix`; `CTranslate2Model` does so.
+
+    Args:
+        model: Marian, T5, BART, mBART or M2M100/NLLB; it is left as it is, in eval mode.
+        processing_class: Its tokenizer.
+        texts: Source texts to compare on; a few hundred will do.
+        folder: The model's folder; the converted model comes into `FOLDER` in it.
+        num_beams: Width of the beam search to compare beside greedy.
+        max_length: The most tokens of a text on either side.
+
+    Returns:
+        The converted model, and the comparison by `greedy` and `beam`.
+
+    Raises:
+        ImportError: when the package is missing, saying what to install.
+        ValueError: when the model cannot be converted, or the conversion is broken (chrF below `LEAST_CHRF` and more
+            than `MOST_NATS` apart); nothing is left then.
+    """
+    check_ctranslate2(model.config.model_type)
+    target = Path(folder) / FOLDER
+    unchecked = target.with_name(f"{uuid.uuid4().hex}.unchecked")
+    settings = _settled(model)
+    try:
+        unchecked.parent.mkdir(parents=True, exist_ok=True)
+        _convert(model, processing_class, settings, unchecked)
+        converted = CTranslate2Model(unchecked, model.config, settings)
+        parity = {
+            name: _parity(model, converted, processing_class, texts, num_beams=beams, max_length=max_length)
+            for name, beams in (("greedy", 1), ("beam", num_beams))
+        }
+        _refuse_difference(parity)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(unchecked, target)
+    finally:
+        shutil.rmtree(unchecked, ignore_errors=True)
+    return CTranslate2Model(target, model.config, settings), parity
+
+
+def _settled(model: PreTrainedModel) -> Any:
+    """The generation config, with what an older model says in its config alone."""
+    settings: Any = copy.deepcopy(model.generation_config)
+    for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id"):
+        if getattr(settings, name) is None:
+            setattr(settings, name, getattr(model.config, name, None))
+    missing = [name for name in ("decoder_start_token_id", "eos_token_id") if getattr(settings, name) is None]
+    if missing:
+        raise ValueError(
+            f"the generation config has no {' and no '.join(missing)}, so that a translation cannot begin or end: set "
+            "it in model.generation_config."
+        )
+    return settings
+
+
+def _convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Any, folder: Path) -> None:
+    from ctranslate2.converters import Converter, transformers
+
+    name, fields = _LOADERS[model.config.model_type]
+    # A copy: the model may be on another device, in another dtype, and the converter writes into its config.
+    given = copy.deepcopy(model).cpu().float().eval()
+    given.config.update(fields)
+
+    class OfThisModel(Converter):
+        def _load(self) -> Any:
+            with torch.no_grad():
+                spec = getattr(transformers, name)().get_model_spec(given)
+                _name_tokens(spec, given, tokenizer, settings)
+            return spec
+
+    try:
+        OfThisModel().convert(str(folder), quantization=QUANTIZATION)
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
+        told = " ".join(str(error).split())  # some of them are lists over many lines
+        raise ValueError(
+            f"ctranslate2 cannot convert this {type(model).__name__} ({type(error).__name__}: {told}); leave the "
+            "export out."
+        ) from error
+
+
+def _name_tokens(spec: Any, model: Any, tokenizer: PreTrainedTokenizerBase, settings: Any) -> None:
+    """Tells the converted model its vocabulary, and which tokens begin, end and never occur."""
+    names = {id_: token for token, id_ in tokenizer.get_vocab().items()}
+    # Where embeddings are padded beyond the vocabulary, or have a gap, the rows need some name.
+    tokens = [names.get(id_, f"<unused_{id_}>") for id_ in range(model.get_input_embeddings().weight.shape[0])]
+    spec.register_source_vocabulary(tokens)
+    spec.register_target_vocabulary(tokens)
+    ends = settings.eos_token_id
+    spec.config.decoder_start_token = tokens[settings.decoder_start_token_id]
+    spec.config.eos_token = tokens[ends[0] if isinstance(ends, list) else ends]
+    spec.config.unk_token = tokenizer.unk_token or tokens[0]
+    spec.config.bos_token = tokenizer.bos_token or spec.config.decoder_start_token
+    never = [words[0] for words in settings.bad_words_ids or [] if len(words) == 1]
+    if never:
+        projection = spec.decoder.projection
+        bias = torch.as_tensor(projection.bias) if projection.has_bias() else torch.zeros(len(tokens))
+        projection.bias = bias.index_fill(0, torch.tensor(never), _NEVER)
+
+
+def _parity(
+    model: PreTrainedModel,
+    converted: CTranslate2Model,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    **search: int,
+) -> TranslationParity:
+    expected = translate(model, tokenizer, texts, description="Asking the model", **search)
+    found = translate(converted, tokenizer, texts, description="Checking ctranslate2", **search)
+    same = sum(one == other for one, other in zip(found, expected, strict=True))
+    nats = _nats(model, converted, tokenizer, texts, search["max_length"])
+    return TranslationParity(same / len(texts), corpus_scores(found, expected)["chrf"], nats, len(texts))
+
+
+@torch.inference_mode()
+def _nats(
+    model: Any, converted: CTranslate2Model, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+) -> float:
+    """How far apart the two are on the tokens of the model's own greedy translations."""
+    differences: list[float] = []
+    for start in range(0, len(texts), BATCH):
+        inputs = read_sources(model, tokenizer, texts[start : start + BATCH], max_length)
+        tokens = model.generate(**inputs, num_beams=1, do_sample=False, max_length=max_length, max_new_tokens=None)
+        logits = model(**inputs, decoder_input_ids=tokens[:, :-1]).logits.float()
+        never = [words[0] for words in model.generation_config.bad_words_ids or [] if len(words) == 1]
+        logits[..., never] = -torch.inf
+        own = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0].tolist()
+        theirs = converted.log_probs(**inputs, tokens=tokens[:, 1:])
+        for mine, others in zip(own, theirs, strict=True):  # theirs end where the translation does
+            differences += [abs(one - other) for one, other in zip(mine, others, strict=False)]
+    return sum(differences) / max(len(differences), 1)
+
+
+def _refuse_difference(parity: dict[str, TranslationParity]) -> None:
+    for name, one in parity.items():
+        # Either way: chrF of texts without a letter is 0, though they be the same.
+        if not (one.chrf >= LEAST_CHRF or one.identical == 1 or one.nats <= MOST_NATS):
+            raise ValueError(
+                f"the ctranslate2 export is broken: it translates otherwise than the model ({name}: {one}, where "
+                f"rounding makes at most {MOST_NATS:g}): leave it out."
+            )

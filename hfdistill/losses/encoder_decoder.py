@@ -1,0 +1,123 @@
+"""Terms on one side of an encoder-decoder: its encoder's layers over the source, or its decoder's over the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from hfdistill.losses.attention import MiniLM
+from hfdistill.losses.base import Batch, StudentOutput, Term
+from hfdistill.losses.feature import Embeddings, HiddenStates
+from hfdistill.losses.layer_maps import parse_layer_map
+from hfdistill.losses.response import IGNORED
+from hfdistill.models.families import side_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from hfdistill.teachers import TeacherSignal
+    from hfdistill.training.arguments import DistillationTrainingArguments
+
+#: How configs call a side's number of layers and of heads: BART's family, T5's, ProphetNet's, a side's own config.
+_LAYERS = {
+    "encoder": ("encoder_layers", "num_encoder_layers", "num_layers", "num_hidden_layers"),
+    "decoder": ("decoder_layers", "num_decoder_layers", "num_hidden_layers"),
+}
+_HEADS = {
+    side: (f"{side}_attention_heads", f"num_{side}_attention_heads", "num_heads", "num_attention_heads")
+    for side in ("encoder", "decoder")
+}
+
+
+class OneSide(Term):
+    """Shows the term it is put before one side of an encoder-decoder, as if it were a model of one stack of layers.
+
+    An item is an attended source token on the encoder's side, and a target token with a label on the decoder's: each
+    side is a mean over its own tokens.
+    """
+
+    side: ClassVar[str]
+
+    def __init_subclass__(cls, side: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if side:
+            cls.side = side
+            cls.name = f"{side}_{cls.name}"
+            cls.outputs = frozenset(f"{side}_{output}" for output in cls.outputs)
+
+    def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+        stacks: list[Any] = [SimpleNamespace(config=self._stack(model)) for model in (student, teacher)]
+        super().bind(*stacks)
+
+    def valid(self, batch: Batch) -> Tensor:
+        return super().valid(self._tokens(batch))
+
+    def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
+        mine, theirs = (self._answer(answer) for answer in (student, teacher))
+        return super().forward(mine, theirs, self._tokens(batch))
+
+    def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
+        mine, theirs = (self._answer(answer) for answer in (student, teacher))
+        return super().statistics(mine, theirs, valid)
+
+    def _stack(self, model: PreTrainedModel) -> Any:
+        """The sizes of this side, under the names that a model of one stack has for them."""
+        config: Any = model.config
+        if not config.is_encoder_decoder:
+            raise ValueError(
+                f"the term {self.name!r} is for an encoder-decoder, and {type(model).__name__} is none: take "
+                f"{self.name.removeprefix(f'{self.side}_')}."
+            )
+        own: Any = side_config(config, self.side)
+        layers, heads = (
+            next((size for name in names[self.side] if isinstance(size := getattr(own, name, None), int)), None)
+            for names in (_LAYERS, _HEADS)
+        )
+        if layers is None or heads is None:
+            raise ValueError(
+                f"the config of {type(model).__name__} does not say how many layers and heads its {self.side} has, so "
+                f"the term {self.name!r} cannot compare it: take a term on logits."
+            )
+        return SimpleNamespace(hidden_size=own.hidden_size, num_hidden_layers=layers, num_attention_heads=heads)
+
+    def _answer(self, answer: Any) -> Any:
+        kinds = {output: output.removeprefix(f"{self.side}_") for output in self.outputs}
+        return SimpleNamespace(**{kind: getattr(answer, output) for output, kind in kinds.items()})
+
+    def _tokens(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The batch of this side: its token ids and which of them count."""
+        if self.side == "encoder":
+            return batch
+        return {"input_ids": batch["labels"], "attention_mask": batch["labels"] != IGNORED}
+
+
+class EncoderHiddenStates(OneSide, HiddenStates, side="encoder"):
+    """As hidden_states, of the encoder's layers: an item is a source token."""
+
+
+class DecoderHiddenStates(OneSide, HiddenStates, side="decoder"):
+    """As hidden_states, of the decoder's layers: an item is a target token. `decoder_layer_map` maps them."""
+
+    @classmethod
+    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> HiddenStates:
+        layer_map = getattr(args, "decoder_layer_map", None) or args.layer_map
+        return cls(parse_layer_map(layer_map), args.hidden_state_loss, args.projection_init)
+
+
+class EncoderEmbeddings(OneSide, Embeddings, side="encoder"):
+    """As embeddings, before the encoder's layers: an item is a source token."""
+
+
+class DecoderEmbeddings(OneSide, Embeddings, side="decoder"):
+    """As embeddings, before the decoder's layers: an item is a target token."""
+
+
+class EncoderMiniLM(OneSide, MiniLM, side="encoder"):
+    """As minilm, of the encoder's last layer: an item is a source token."""
+
+
+class DecoderMiniLM(OneSide, MiniLM, side="decoder"):
+    """As minilm, of the self-attention in the decoder's last layer: an item is a target token and all others there."""

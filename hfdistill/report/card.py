@@ -1,0 +1,372 @@
+"""The card of a distilled student, written from what was really trained and measured."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import httpx, validate_repo_id
+from transformers import TrainerState, TrainingArguments
+from transformers.modelcard import TASK_MAPPING
+from transformers.utils import logging
+
+from hfdistill.report import Comparison
+from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
+from hfdistill.report.places import without_places
+from hfdistill.report.saved_form import SavedForm, loading_code
+from hfdistill.report.tables import speed_sentence
+
+logger = logging.get_logger(__name__)
+
+#: What `Trainer` logs with an evaluation that says nothing of the student's answers.
+COSTS = ("runtime", "_per_second", "_time")
+FORMULA = "loss = Σ weight · term; soft targets: T² · D(softmax(teacher / T), softmax(student / T))"
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says beside what the trainer knows.
+
+    Args:
+        teacher: The teacher's name on the Hub, or a word for it; of several, each; empty where there was none. A local
+            path is never printed: its last part is.
+        dataset: The dataset's name on the Hub, or a word for it; likewise. Empty when it is not known.
+        comparison: The measured models.
+        command: The words of the command that was run. Local paths are shortened to their last part, and a token is
+            left out.
+        licence: The teacher's licence, as its card says it.
+        labelled_rows: How many rows had labels.
+        unlabelled_rows: How many had none and were labelled by the teacher alone.
+        task: The Hub's name of what the student does, or several; `None` when it is not known.
+        emissions_grams: CO₂ equivalents of the training in grams, as codecarbon measured them.
+        notes: Sentences on how the student came about.
+        evaluation: Without a comparison, the student's figures on the evaluation set by name.
+        base_model: The name on the Hub of the model that the student was made of, where that is not the teacher.
+        dataset_tags: The datasets' names on the Hub, where `dataset` is a word for them.
+        dataset_args: Which part of the dataset it was, such as its configuration.
+        language: The language of the texts, or several.
+        tags: More tags for the Hub.
+        form: What the saved student is.
+        location: Where it is loaded from: its repository or folder; by default its name.
+    """
+
+    teacher: str | Sequence[str]
+    dataset: str | Sequence[str]
+    comparison: Comparison | None = None
+    command: Sequence[str] = ()
+    licence: str | None = None
+    labelled_rows: int | None = None
+    unlabelled_rows: int = 0
+    task: str | Sequence[str] | None = "text-classification"
+    emissions_grams: float | None = None
+    notes: Sequence[str] = ()
+    evaluation: Mapping[str, float] = field(default_factory=dict)
+    base_model: str | None = None
+    dataset_tags: str | Sequence[str] = ()
+    dataset_args: str | Sequence[str] = ()
+    language: str | Sequence[str] | None = None
+    tags: str | Sequence[str] = ()
+    form: SavedForm = SavedForm()
+    location: str = ""
+
+
+def teacher_licence(name: str) -> str | None:
+    """The licence that a teacher's own card names, in its folder or on the Hub; `None` where there is no such card.
+
+    A student made of its teacher's weights is under its teacher's licence.
+    """
+    licence = _card_data(name).get("license")
+    return licence if isinstance(licence, str) else None
+
+
+def teacher_language(name: str) -> list[str]:
+    """The languages that a teacher's own card names, in its folder or on the Hub; none where there is no such card."""
+    languages = _card_data(name).get("language") or []
+    return [str(language) for language in ([languages] if isinstance(languages, str) else languages)]
+
+
+def _card_data(name: str) -> dict[str, Any]:
+    """What a model's card says of it to the Hub; nothing where it has none, or where that cannot be read."""
+    folder = Path(name)
+    try:
+        return ModelCard.load(folder / "README.md" if folder.exists() else name).data.to_dict()
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        if not isinstance(error, (FileNotFoundError, EntryNotFoundError)) or isinstance(error, LocalEntryNotFoundError):
+            logger.warning("The card of %s cannot be read, so that its license is not told: %s", name, error)
+        return {}
+
+
+def measured_emissions(folder: str | os.PathLike[str]) -> float | None:
+    """The CO₂ equivalents in grams that codecarbon (`--report_to codecarbon`) wrote into a run's folder, if it did.
+
+    `None` where the file is not as codecarbon writes it.
+    """
+    path = Path(folder) / "emissions.csv"
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            return 1000 * sum(float(row["emissions"]) for row in csv.DictReader(file))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def task_of(model: object) -> str | None:
+    """The Hub's name of what models of this class do; `None` for encoder-decoders, which may translate or summarize."""
+    classes = {base.__name__ for base in type(model).__mro__}
+    known: dict[str, Any] = TASK_MAPPING
+    tasks = [task for task, mapping in known.items() if classes & set(mapping.values())]
+    if not tasks:  # a wrapper, or a class of one's own
+        return "text-classification"
+    return None if tasks[-1] == "text2text-generation" else tasks[-1]
+
+
+def evaluation_of(state: TrainerState, best_is_loaded: bool) -> dict[str, float]:
+    """The figures of the student's last evaluation by name, the training `step` first; empty when there was none.
+
+    Args:
+        state: What a `Trainer` remembers.
+        best_is_loaded: Whether the best model takes the last one's place when training ends.
+    """
+    ended = max((place for place, log in enumerate(state.log_history) if "train_runtime" in log), default=-1)
+    since = [log for log in state.log_history[ended + 1 :] if _figures(log)]
+    logs = since or [log for log in state.log_history if _figures(log)]
+    if not logs:
+        return {}
+    best = state.best_global_step if best_is_loaded and not since else None
+    step = best or logs[-1]["step"]
+    # Each of several evaluation sets has a log of its own.
+    figures = [_figures(log) for log in logs if log["step"] == step]
+    return {"step": step, **{name: value for each in figures for name, value in each.items()}}
+
+
+def _figures(log: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name.removeprefix("eval_"): value
+        for name, value in log.items()
+        if name.startswith("eval_") and not name.endswith(COSTS) and isinstance(value, (int, float))
+    }
+
+
+def model_card(
+    name: str, terms: Sequence[Mapping[str, Any]], training: Mapping[str, Any], facts: CardFacts
+) -> ModelCard:
+    """The card as the Hub shows it, metadata included.
+
+    Args:
+        name: The student's name.
+        terms: `Objective.describe()` of what it was trained on.
+        training: Names and values of the training arguments worth telling.
+        facts: The rest.
+    """
+    base_model, tasks = _base_model(facts), _listed(facts.task)
+    data = ModelCardData(
+        language=_listed(facts.language) or None,
+        license=one_line(facts.licence) if facts.licence else None,
+        library_name=facts.form.library,
+        pipeline_tag=tasks[0] if tasks else None,
+        tags=list(dict.fromkeys(["distillation", "hfdistill", *facts.form.tags, *_listed(facts.tags), *tasks[1:]])),
+        base_model=base_model,
+        base_model_relation=("finetune" if facts.form.base is None else "adapter") if base_model else None,
+        datasets=_dataset_tags(facts) or None,
+        model_name=one_line(name),
+        eval_results=_eval_results(facts),
+        metrics=list(map(one_line, facts.comparison.models["student"].metrics)) if facts.comparison else None,
+        **_emissions(facts),
+    )
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(_sections(name, terms, training, facts)) + "\n")
+
+
+def told_arguments(args: TrainingArguments, dtype: str = "float32") -> dict[str, Any]:
+    """The arguments that a reader needs to train the same student again.
+
+    Args:
+        args: The arguments.
+        dtype: Of the student's weights.
+    """
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    # A number of steps goes before that of epochs, and stages bring lengths of their own.
+    length = [] if getattr(args, "stages", None) else ["max_steps" if args.max_steps > 0 else "num_train_epochs"]
+    names = ("learning_rate", *length, "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "seed")
+    precision = next((name for name in ("bf16", "fp16") if getattr(args, name)), dtype)
+    told = {name: getattr(args, name) for name in names}
+    told = {name: getattr(value, "value", value) for name, value in told.items()}
+    return {**told, "examples a step": batch, "precision": precision}
+
+
+def _sections(
+    name: str, terms: Sequence[Mapping[str, Any]], training: Mapping[str, Any], facts: CardFacts
+) -> list[str]:
+    sections = [
+        f"# {escaped(name)}",
+        f"{_origin(facts)}{_on_dataset(facts)}. {facts.form.sentence}",
+        loading_code(facts.form, facts.location or name),
+    ]
+    if facts.comparison is not None:
+        sections += ["## What was lost", facts.comparison.markdown(), _reading(facts.comparison)]
+    elif facts.evaluation:
+        rows = [[figure, str(_short(value))] for figure, value in facts.evaluation.items()]
+        sections += ["## On the evaluation set", markdown_table(["figure", "student"], rows)]
+    sections += facts.notes
+    sections += ["## Limits", _limits(facts)]
+    if terms:
+        sections += ["## Objective", f"`{FORMULA}`", _terms_table(terms)]
+    if training:
+        rows = [[argument, str(_short(value))] for argument, value in training.items()]
+        sections += ["## Training", _rows_sentence(facts), markdown_table(["argument", "value"], rows, align="---")]
+    if facts.command:
+        sections += ["## Reproduce", code_block(_shown_command(facts.command), "bash")]
+    packages = ("hfdistill", "transformers", "torch", "datasets", "accelerate")
+    sections.append("Versions: " + ", ".join(f"{package} {version(package)}" for package in packages) + ".")
+    return [section for section in sections if section]
+
+
+def _origin(facts: CardFacts) -> str:
+    return f"A student distilled from {_quoted(facts.teacher)}" if _listed(facts.teacher) else "Trained on labels alone"
+
+
+def _reading(comparison: Comparison) -> str:
+    text = f"Measured on {comparison.rows:,} {escaped(comparison.split)} rows, once, for one seed."
+    text += f" {speed_sentence(comparison)}"
+    if "accuracy" in comparison.models["student"].metrics:
+        text += f" One row is {100 / comparison.rows:.2f} points of accuracy."
+    if "baseline" in comparison.models:
+        text += " The baseline is the same student, trained on the labels alone with the same budget."
+    if exported := [name for name in ("onnx", "int8") if name in comparison.models]:
+        text += f" In {' and '.join(exported)} the student runs in ONNX Runtime."
+    return text
+
+
+def _short(value: Any) -> Any:
+    """A number with as many digits as anybody reads."""
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _limits(facts: CardFacts) -> str:
+    text = (
+        "The student learnt from its teacher's answers, the wrong and the unfair ones included: what the teacher's "
+        "card warns of holds here too. "
+        if _listed(facts.teacher)
+        else ""
+    )
+    if facts.comparison is None:
+        measured = "The figures are the student's alone" if facts.evaluation else "Nothing was measured yet"
+        return f"{text}{measured}: compare it on texts of your own before you use it."
+    datasets = escaped(", ".join(map(_shown, _listed(facts.dataset)))) or "one dataset"
+    return text + (
+        f"The figures are of {datasets} alone; texts of another kind, length or language were not tried. "
+        "On rare classes and long texts a small model tends to lose more than the mean says."
+    )
+
+
+def _emissions(facts: CardFacts) -> dict[str, Any]:
+    if facts.emissions_grams is None:
+        return {}
+    told = {"emissions": round(facts.emissions_grams, 2), "source": "codecarbon", "training_type": "fine-tuning"}
+    return {"co2_eq_emissions": told}
+
+
+def _terms_table(terms: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for term in terms:
+        settings = {key: value for key, value in term.items() if key not in ("name", "weight", "term", "citation")}
+        listed = ", ".join(f"{key} = {_short(value)}" for key, value in settings.items())
+        rows.append([str(term["name"]), str(_short(term["weight"])), listed, link(str(term["citation"]))])
+    return markdown_table(["term", "weight", "settings", "from"], rows, align="---")
+
+
+def _rows_sentence(facts: CardFacts) -> str:
+    if facts.labelled_rows is None:
+        return ""
+    rest = f", and {facts.unlabelled_rows:,} without, labelled by the teacher alone" if facts.unlabelled_rows else ""
+    return f"{facts.labelled_rows:,} rows with labels{rest}."
+
+
+def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
+    if facts.comparison is None:
+        return None
+    name = one_line(", ".join(map(_shown, _listed(facts.dataset)))) or "a dataset"
+    return [
+        EvalResult(
+            task_type=next(iter(_listed(facts.task)), "other"),
+            dataset_type=next(iter(_dataset_tags(facts)), name),
+            dataset_name=name,
+            dataset_split=one_line(facts.comparison.split),
+            metric_type=one_line(metric),
+            metric_value=round(value, 4),
+        )
+        for metric, value in facts.comparison.models["student"].metrics.items()
+        if math.isfinite(value)
+    ]
+
+
+def _base_model(facts: CardFacts) -> str | None:
+    """The one model on the Hub that the student comes from, where that is known; an adapter's is what it is for."""
+    if facts.form.base is not None:
+        return facts.form.base if _is_hub_name(facts.form.base) else None
+    if facts.base_model is not None:
+        return facts.base_model if _may_be_on_hub(facts.base_model) else None
+    teachers = _listed(facts.teacher)
+    return teachers[0] if len(teachers) == 1 and _is_hub_name(teachers[0]) else None
+
+
+def _dataset_tags(facts: CardFacts) -> list[str]:
+    return [name for name in _listed(facts.dataset_tags) if _may_be_on_hub(name)] or [
+        name for name in _listed(facts.dataset) if _is_hub_name(name)
+    ]
+
+
+def _on_dataset(facts: CardFacts) -> str:
+    part = f" ({_quoted(facts.dataset_args)})" if _listed(facts.dataset_args) else ""
+    return f" on {_quoted(facts.dataset)}{part}" if _listed(facts.dataset) else ""
+
+
+def _listed(given: str | Sequence[str] | None) -> list[str]:
+    """One or several, each in one line, without the empty."""
+    return [line for one in ([given] if isinstance(given, str) else given or ()) if (line := one_line(one))]
+
+
+def _quoted(names: str | Sequence[str]) -> str:
+    return ", ".join(code(_shown(name)) for name in _listed(names))
+
+
+def _may_be_on_hub(name: str) -> bool:
+    """Whether this may be a repository's name: a local folder's path is not for the world to read."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not os.path.exists(name)
+
+
+def _is_hub_name(name: str) -> bool:
+    """Likewise for what may be a word as well: without its owner a name is not taken for a repository's."""
+    return "/" in name and _may_be_on_hub(name)
+
+
+def _shown(name: str) -> str:
+    return name if _is_hub_name(name) else Path(name).name
+
+
+def _shown_command(words: Sequence[str]) -> str:
+    """The command as the world may read it: without tokens, account and where files are kept."""
+    shown: list[str] = []
+    name = ""
+    for word in words:
+        is_option = word.startswith("--")
+        option, equals, value = word.partition("=") if is_option else ("", "", word)
+        name = option or name
+        if name.endswith(("hub_model_id", "hub-model-id")):
+            value = value.rpartition("/")[2]
+        if not name.endswith("token"):
+            shown.append(option + equals + without_places(value))
+    return shlex.join(shown)

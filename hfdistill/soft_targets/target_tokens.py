@@ -1,0 +1,262 @@
+"""A teacher's answers to target tokens, made once: word-level distillation without the teacher at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from accelerate.utils import send_to_device
+from datasets import Dataset, DatasetDict, Value
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.data.rows import as_dataset
+from hfdistill.losses import IGNORED
+from hfdistill.losses.divergences import log_probabilities
+from hfdistill.losses.sparse_distributions import METHODS, Entries
+from hfdistill.models.inputs import TokenReader, max_positions, pad_rows
+from hfdistill.soft_targets.packing import Made, pack_entries, pack_row
+from hfdistill.soft_targets.precompute import SoftTargetMaker
+from hfdistill.soft_targets.store import SoftTargetStore, row_key
+from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS
+from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher, decoder_inputs
+from hfdistill.teachers.vocabularies import same_tokens, vocabulary_key
+from hfdistill.training.chunked_loss import logits_in_parts
+
+AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
+
+
+def token_soft_targets(
+    teacher: Any,
+    dataset: AnyDataset,
+    processing_class: PreTrainedTokenizerBase | None = None,
+    *,
+    k: int = 50,
+    method: str = "sampled",
+    temperature: float = 2.0,
+    batch_size: int = 32,
+    dtype: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+) -> AnyDataset:
+    """Asks a teacher once about every target token of a dataset, and keeps a part of each answer in `teacher_tokens`.
+
+    | method | keeps | what a student learns from it |
+    |---|---|---|
+    | `sampled` | k draws from the teacher's distribution, counted | unbiased: in expectation the whole divergence |
+    | `top_k` | the k likeliest tokens, and the mass of all others | biased: nothing of how that mass is spread |
+
+    (`hfdistill.losses.sparse_distributions` has the formulas.) Both serve the divergences `forward_kl` and `ce`, at the
+    temperature they were made at and no other.
+
+    As with `soft_targets` each distinct row is asked about once, all processes of `accelerate launch` share the work,
+    and the answers are kept on disk under what they depend on, so that a killed call goes on where it was. The draws
+    follow from the row alone: however often and by how many processes it is made, a dataset gets the same ones.
+
+    Args:
+        teacher: An encoder-decoder, a name or path, or a `Seq2SeqTeacher`.
+        dataset: Tokenized rows with `input_ids` and `labels`, or a dict of splits.
+        processing_class: The tokenizer of those rows, which is the student's. The teacher's own, where it brings one,
+            must know the same tokens, and may number them otherwise; what either model has beyond them, such as
+            padding of its output to a round size, is no token and gets no probability.
+        k: Entries, or draws, a token.
+        method: `sampled` or `top_k`.
+        temperature: That of the training to come.
+        batch_size: Rows a process gives the teacher at once.
+        dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
+        store: The folder to keep the answers in. Default: one in the Hugging Face cache, named by what they depend on.
+
+    Raises:
+        ValueError: when a tokenizer, `labels` or `input_ids` are missing, the vocabularies differ or are two (one for
+            each side), an argument is out of its range, or a row's labels are empty or more than the teacher has
+            positions for, or its answer to them is not finite (naming the row).
+        StaleSoftTargets: when `store` holds those of another teacher or other settings, saying what differs.
+    """
+    asked = as_seq2seq_teacher(teacher, dtype)
+    if not isinstance(asked, Seq2SeqTeacher):
+        raise ValueError(
+            f"token_soft_targets asks one model, given by object, name or path, not {type(asked).__name__}."
+        )
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+    own = asked.processing_class or processing_class
+    if own is None:
+        raise ValueError("token_soft_targets needs the tokenizer of the rows: pass processing_class=tokenizer.")
+    if any(getattr(tokenizer, "separate_vocabs", False) for tokenizer in (own, processing_class)):
+        raise ValueError(
+            "the tokenizer has a vocabulary for each side (separate_vocabs), and stored answers know one alone: "
+            "pass the teacher to the trainer, which asks it in every step."
+        )
+    answering = Seq2SeqTeacher(asked.model, own)
+    maker = TokenTargetMaker(answering, processing_class or own, (method, k, temperature), batch_size, store)
+    return _over_splits(maker, dataset)
+
+
+def _over_splits(maker: TokenTargetMaker, dataset: Any) -> Any:
+    if isinstance(dataset, dict):
+        return type(dataset)({name: _over_splits(maker, split) for name, split in dataset.items()})
+    dataset = as_dataset(dataset)
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"token_soft_targets takes a Dataset or a dict of them, not a {type(dataset).__name__}.")
+    missing = [name for name in ("input_ids", "labels") if name not in dataset.column_names]
+    if missing or "decoder_input_ids" in dataset.column_names:
+        raise ValueError(
+            f"a teacher is asked about rows with input_ids and labels, and makes its decoder's inputs of the labels; "
+            f"the columns are {', '.join(dataset.column_names)}."
+        )
+    rows = dataset.with_format(None)["labels"]
+    _check_labels(rows, max_positions(maker.teacher.model.get_decoder()))
+    entries = maker.of_dataset(dataset)
+    carried = [pack_row(maker.made, labels, packed) for labels, packed in zip(rows, entries, strict=True)]
+    dataset = dataset.remove_columns([column for column in SOFT_TARGETS if column in dataset.column_names])
+    return dataset.add_column(TEACHER_TOKENS, carried, feature=Value("large_binary"))
+
+
+def _check_labels(rows: Iterable[Sequence[int]], positions: int) -> None:
+    for row, labels in enumerate(rows):
+        if not labels:
+            raise ValueError(f"row {row} has no labels: a decoder has nothing to read; filter such rows out.")
+        tokens = len(_without_padding(labels))
+        if tokens > positions:
+            raise ValueError(
+                f"the labels of row {row} are {tokens} tokens, more than the {positions} positions of the teacher's "
+                f"decoder: tokenize the target texts with truncation=True and max_length={positions}."
+            )
+
+
+@dataclass(frozen=True)
+class PairReader:
+    """What a teacher reads of a row with a target: the source, and the labels without padding, in its own ids.
+
+    Args:
+        source: Reads the source.
+        own_ids: The teacher's id of each of the rows' ids; `None` when they are the same.
+    """
+
+    source: TokenReader
+    own_ids: tuple[int, ...] | None = None
+
+    def __call__(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """The token columns, `labels`, and `cut`, as from a `TokenReader`."""
+        labels = [self._translated(_without_padding(row)) for row in rows["labels"]]
+        source = {**rows, "input_ids": [self._translated(row) for row in rows["input_ids"]]}
+        return {**self.source(source), "labels": labels}
+
+    def _translated(self, ids: Sequence[int]) -> list[int]:
+        if self.own_ids is None:
+            return list(ids)
+        return [self.own_ids[id_] if id_ != IGNORED else IGNORED for id_ in ids]
+
+
+def _without_padding(labels: Sequence[int]) -> Sequence[int]:
+    # One label stays, so that a decoder has something to read.
+    end = len(labels)
+    while end > 1 and labels[end - 1] == IGNORED:
+        end -= 1
+    return labels[:end]
+
+
+class _TokenTargetStore(SoftTargetStore):
+    """Answers of unequal length, as bytes."""
+
+    what = "token soft targets"
+
+    def to_arrays(self, answers: Sequence[bytes]) -> dict[str, np.ndarray]:
+        lengths = np.array([len(answer) for answer in answers])
+        return {"answers": np.frombuffer(b"".join(answers), np.uint8), "lengths": lengths}
+
+    def from_arrays(self, part: Mapping[str, np.ndarray]) -> Iterable[bytes]:
+        answers, ends = part["answers"].tobytes(), part["lengths"].cumsum()
+        return [answers[start:end] for start, end in zip(ends - part["lengths"], ends, strict=True)]
+
+    def rows(self, keys: Iterable[bytes]) -> np.ndarray:
+        """The answers to these keys, as an array of bytes objects."""
+        return np.array([*self.found(keys), None], dtype=object)[:-1]
+
+
+class TokenTargetMaker(SoftTargetMaker):
+    """Parts of distributions in place of logits; an answer is the packed entries of a row's target tokens."""
+
+    description = "Token soft targets"
+    store_class = _TokenTargetStore
+
+    def __init__(
+        self,
+        teacher: Seq2SeqTeacher,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: tuple[str, int, float],
+        batch_size: int,
+        store: str | os.PathLike[str] | None,
+    ) -> None:
+        assert teacher.processing_class is not None
+        self.ids, self.own_ids = same_tokens(teacher.processing_class, tokenizer)
+        outputs, classes = teacher.model.get_output_embeddings().weight.shape[0], int(self.ids.max()) + 1
+        if self.own_ids.max() >= outputs:
+            raise ValueError(f"the teacher chooses among {outputs} tokens, fewer than its tokenizer's {len(self.ids)}.")
+        method, k, temperature = settings
+        if k not in range(1, 2**16):
+            raise ValueError(f"k must be a whole number from 1 to {2**16 - 1}; got {k}.")
+        # There are no more likeliest tokens than tokens, and any number of draws.
+        k = min(int(k), len(self.ids)) if method == "top_k" else int(k)
+        self.made = Made(method, k, float(temperature), classes, vocabulary_key(tokenizer))
+        super().__init__(teacher, batch_size, store)
+
+    @property
+    def reader(self) -> PairReader:
+        if (self.ids == self.own_ids).all():
+            return PairReader(self.teacher.reader)
+        own_ids = np.full(self.made.classes, -1)
+        own_ids[self.ids] = self.own_ids
+        return PairReader(self.teacher.reader, tuple(own_ids.tolist()))
+
+    def manifest(self) -> dict[str, Any]:
+        made = {**self.made._asdict(), "vocabulary": self.made.vocabulary.hex()}
+        return {**super().manifest(), **made}
+
+    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> list[bytes]:
+        columns = tokens.select(rows).remove_columns("cut").to_list()
+        self.check_token_ids(columns, rows)
+        offsets = torch.cat([_offsets(row) for row in columns])
+        labels = _padded([row.pop("labels") for row in columns]).to(model.device)
+        # Padding on the left would shift the texts' positions, each by what else is in the batch.
+        padded = pad_rows(self.tokenizer, columns, padding_side="right")
+        inputs: dict[str, Any] = send_to_device(padded, model.device)
+        inputs |= {"decoder_input_ids": decoder_inputs(model, labels), "use_cache": False}
+        wanted = labels != IGNORED
+        parts, done = [], 0
+        for logits in logits_in_parts(model.eval(), inputs, wanted):
+            self._check_finite(logits, wanted, done, rows)
+            parts.append(self._keep(logits, offsets[done : done + len(logits)]))
+            done += len(logits)
+        each = Entries.joined(parts).split(wanted.sum(1).tolist())
+        return [pack_entries(self.made, entries) for entries in each]
+
+    def _keep(self, logits: Tensor, offsets: Tensor) -> Entries:
+        """A part of each distribution, over the tokens that have a name, in the order of the rows' ids."""
+        named = logits.new_full((len(logits), self.made.classes), -torch.inf)
+        named[:, self.ids] = logits[:, self.own_ids]
+        log_p = log_probabilities(named, self.made.temperature)
+        return METHODS[self.made.method].keep(log_p, self.made.k, offsets)
+
+    def _check_finite(self, logits: Tensor, wanted: Tensor, done: int, rows: Sequence[int]) -> None:
+        broken = (~logits.isfinite().all(-1)).nonzero()
+        if len(broken):
+            row = rows[int(wanted.nonzero()[done + int(broken[0]), 0])]
+            raise ValueError(
+                f"the teacher's logits for row {row} are not finite: look at its texts and at the teacher's weights, "
+                "or run it with dtype='float32'."
+            )
+
+
+def _offsets(row: Mapping[str, Sequence[int]]) -> Tensor:
+    """A random number in [0, 1) for each target token, that follows from what the teacher reads."""
+    numbers = np.random.default_rng(int.from_bytes(row_key(row), "big"))
+    return torch.from_numpy(numbers.random(sum(label != IGNORED for label in row["labels"])))
+
+
+def _padded(labels: Sequence[Sequence[int]]) -> Tensor:
+    longest = max(map(len, labels))
+    return torch.tensor([[*row, *[IGNORED] * (longest - len(row))] for row in labels])

@@ -1,0 +1,1 @@
+"""One folder a task, all with the same roles: data, metrics, report, demo."""

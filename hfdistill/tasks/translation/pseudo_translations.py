@@ -1,0 +1,223 @@
+"""The translations of a teacher, made once and kept on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, List, Value
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.soft_targets.precompute import SoftTargetMaker
+from hfdistill.soft_targets.store import SoftTargetStore
+from hfdistill.teachers import ModelTeacher
+from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
+
+#: The column of a teacher's translations: for each row a list of candidates, the likeliest first.
+TRANSLATIONS = "teacher_translations"
+
+
+def pseudo_translations(
+    teacher: Any,
+    dataset: Dataset,
+    processing_class: PreTrainedTokenizerBase | None = None,
+    *,
+    source_column: str,
+    num_beams: int = 5,
+    num_candidates: int = 1,
+    max_length: int | None = None,
+    batch_size: int = 64,
+    dtype: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    **generation: Any,
+) -> Dataset:
+    """Lets a teacher translate a dataset once: the rows, with its candidates in a column `teacher_translations`.
+
+    Each distinct text is translated once, in batches of like length; under `accelerate launch` all processes share the
+    work. The translations are kept on disk under what they depend on (the teacher's weights, its generation settings,
+    the tokens), so that a second call asks only for what is new, and a killed call goes on where it was. `transfer_set`
+    makes training rows of the result.
+
+    Args:
+        teacher: An encoder-decoder, a name or path, or a `Seq2SeqTeacher`.
+        dataset: Rows with the texts to translate: the split to train on.
+        processing_class: The teacher's tokenizer, set to the languages where it has several; a teacher given by name
+            brings its own.
+        source_column: The column of the texts.
+        num_beams: Width of the beam search; 5 as in Kim & Rush.
+        num_candidates: How many of the beam's hypotheses to keep.
+        max_length: The most target tokens of a translation; by default 256, or as many as the teacher has positions.
+        batch_size: Texts a process translates at once; the translations do not depend on it but for rounding.
+        dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
+        store: The folder to keep the translations in. Default: one in the Hugging Face cache.
+        **generation: Other settings of `transformers.GenerationConfig`, such as `length_penalty` or
+            `forced_bos_token_id`, in place of the teacher's own.
+
+    Returns:
+        The dataset with a list of `{"text", "finished"}` in each row; `finished` is false where `max_length` cut one.
+
+    Raises:
+        ValueError: when the tokenizer or the column is missing, the column holds no text or a text is empty, more
+            candidates are asked for than the beam has, a setting is unknown or decided by another argument, the
+            teacher cannot stop, or `max_length` is too short for a translation or longer than the teacher's positions.
+        StaleSoftTargets: when `store` holds the translations of another teacher or other settings.
+    """
+    asked = as_seq2seq_teacher(teacher, dtype)
+    if not isinstance(asked, Seq2SeqTeacher):
+        raise ValueError(
+            f"pseudo_translations asks a model, given by object, name or path, not {type(asked).__name__}."
+        )
+    tokenizer = processing_class or asked.processing_class
+    if tokenizer is None:
+        raise ValueError("pseudo_translations needs the teacher's tokenizer: pass processing_class=tokenizer.")
+    if num_candidates < 1:
+        raise ValueError(f"num_candidates must be 1 or more, got {num_candidates}.")
+    if num_candidates > num_beams:
+        raise ValueError(f"num_candidates={num_candidates} are more than a beam of {num_beams} has: widen num_beams.")
+    _check_texts(dataset, source_column)
+    max_length = max_length or min(256, _positions(asked.model) or 256)
+    changes = _changed_settings(
+        asked.model, generation, num_beams=num_beams, num_return_sequences=num_candidates, max_length=max_length
+    )
+    # A plain reader: what a `Seq2SeqTeacher` refuses, a tokenizer of its own, does no harm to whole translations.
+    maker = _TranslationMaker(ModelTeacher(asked.model, tokenizer, [source_column]), changes, batch_size, store)
+    candidates = [_candidates(answer) for answer in maker.of_dataset(dataset)]
+    if TRANSLATIONS in dataset.column_names:
+        dataset = dataset.remove_columns(TRANSLATIONS)
+    return dataset.add_column(
+        TRANSLATIONS, candidates, feature=List({"text": Value("string"), "finished": Value("bool")})
+    )
+
+
+def _check_texts(dataset: Any, source_column: str) -> None:
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"pseudo_translations takes a Dataset, not a {type(dataset).__name__}: give it the split to train on, such "
+            "as dataset['train'], loaded and not streamed."
+        )
+    if source_column not in dataset.column_names:
+        raise ValueError(f"there is no column {source_column!r} to translate; the columns are {dataset.column_names}.")
+    feature = dataset.features[source_column]
+    kind = getattr(feature, "dtype", type(feature).__name__)
+    if "string" not in kind:
+        raise ValueError(f"column {source_column!r} holds values of the type {kind}: name a column of texts.")
+    empty = [row for row, text in enumerate(dataset[source_column][:]) if not (text and text.strip())]
+    if empty:
+        raise ValueError(
+            f"row {empty[0]} of column {source_column!r} is empty, and {len(empty) - 1} more: there is nothing to "
+            "translate; filter such rows out first."
+        )
+
+
+def _changed_settings(model: PreTrainedModel, generation: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
+    """What `generate` is told beside the teacher's own generation config, where that leads to translations."""
+    # The teacher's own `max_new_tokens` would come before `max_length`.
+    ours = {"do_sample": False, "max_new_tokens": None, **ours}
+    decided = [name for name in ours if name in generation]
+    if decided:
+        raise ValueError(
+            f"{', '.join(decided)} cannot be set: a beam search makes num_candidates translations of at most "
+            "max_length tokens."
+        )
+    changes = {**ours, **generation}
+    settings: Any = copy.deepcopy(model.generation_config)
+    unknown = settings.update(**changes)
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such setting of transformers.GenerationConfig; is it misspelt?")
+    if settings.eos_token_id is None:
+        raise ValueError(
+            "the teacher's generation config has no eos_token_id, so that it can never stop: set "
+            "teacher.generation_config.eos_token_id."
+        )
+    _check_max_length(settings, _positions(model))
+    return changes
+
+
+def _positions(model: PreTrainedModel) -> int | None:
+    """How many tokens a translation may have at all, where the model says so."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def _check_max_length(settings: Any, positions: int | None) -> None:
+    before_end = settings.min_length if settings.min_new_tokens is None else settings.min_new_tokens + 1
+    # The start token comes before any end, and one in the last place may be forced.
+    needed = max(1, before_end or 0) + 2
+    if settings.max_length < needed:
+        raise ValueError(
+            f"max_length={settings.max_length} leaves a translation no room to end by itself: raise it to {needed} at "
+            "least, or lower the min_length or min_new_tokens of the generation config."
+        )
+    if positions is not None and settings.max_length > positions:
+        raise ValueError(
+            f"max_length={settings.max_length} is more than the {positions} positions of the teacher: lower it."
+        )
+
+
+class _TranslationStore(SoftTargetStore):
+    what = "translations"
+
+
+class _TranslationMaker(SoftTargetMaker):
+    """Translations in place of logits; an answer is the candidates of a row as JSON.
+
+    Args:
+        teacher: The translator and its tokenizer.
+        changes: Settings in place of those in its generation config.
+        batch_size: As in `pseudo_translations`.
+        store: Likewise.
+    """
+
+    description = "Translating"
+    unit = "sentences"
+    store_class = _TranslationStore
+
+    def __init__(
+        self,
+        teacher: ModelTeacher,
+        changes: dict[str, Any],
+        batch_size: int,
+        store: str | os.PathLike[str] | None,
+    ) -> None:
+        self.changes = changes
+        self.settings: Any = copy.deepcopy(teacher.model.generation_config)
+        self.settings.update(**changes)
+        super().__init__(teacher, batch_size, store)
+
+    def manifest(self) -> dict[str, Any]:
+        settings = self.settings.to_diff_dict()
+        settings.pop("transformers_version", None)
+        return {**super().manifest(), "generation": json.dumps(settings, sort_keys=True, default=str)}
+
+    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
+        columns = tokens.select(rows).remove_columns("cut").to_list()
+        # Padding on the left would shift the texts' positions, each by what else is in the batch.
+        inputs = self.tokenizer.pad(columns, padding_side="right", return_tensors="pt").to(model.device)
+        translator: Any = model
+        with torch.inference_mode():
+            # Not as a config: where that says `None`, `generate` takes the teacher's own setting.
+            written = translator.generate(**inputs, **self.changes)
+        written = getattr(written, "sequences", written)  # a config may ask for scores beside them
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+        each = list(zip(texts, self._finished(written), strict=True))
+        count = self.settings.num_return_sequences
+        groups = [each[start : start + count] for start in range(0, len(each), count)]
+        return np.array([json.dumps(group, ensure_ascii=False).encode() for group in groups])
+
+    def _finished(self, written: torch.Tensor) -> list[bool]:
+        """Whether each text ended by itself: a config may force an end at `max_length`, so an end there is none."""
+        ends = torch.as_tensor(self.settings.eos_token_id, device=written.device).view(-1)
+        # The first token is the decoder's start, which is the end-of-text token in some models.
+        inner = written[:, 1 : self.settings.max_length - 1]
+        return torch.isin(inner, ends).any(1).tolist()
+
+
+def _candidates(answer: bytes) -> list[dict[str, Any]]:
+    return [{"text": text, "finished": finished} for text, finished in json.loads(bytes(answer))]
+
+
+# ---- Training rows ----

@@ -1,0 +1,334 @@
+"""Losses over large vocabularies that never hold the logits of a whole batch.
+
+Over 58,000 words the logits of 8 sentences of 64 tokens take 119 MB, and a distillation loss holds a dozen tensors of
+that size. Here both models stop before their output projection, and the objective is computed a few target tokens at a
+time: since it is a sum over tokens, the parts add up to the same loss and the same gradient. The gradient of a part is
+taken at once, so that nothing of its size outlives it, as Liger Kernel does for the cross-entropy
+(https://huggingface.co/papers/2410.10989).
+
+Two sizes matter. A part of the tokens is projected in one product, as large as memory allows, since every product reads
+a projection's weights anew. The loss, which holds many tensors of the size of its logits, is taken of a few of them
+after another, and its slope takes their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hfdistill.losses import IGNORED
+from hfdistill.losses.sparse_distributions import SparseDistribution
+from hfdistill.models.intermediate_outputs import check_tokens
+from hfdistill.teachers import TeacherSignal
+from hfdistill.training.objective import Loss, Objective
+
+#: How many logits of a model there are at once.
+LOGITS_AT_ONCE = 3_500_000
+#: Of how many of them the loss is taken at once. Few save memory; an accelerator pays for each with launches.
+LOSSES_AT_ONCE_ON_CPU = 500_000
+LOSSES_AT_ONCE_ELSEWHERE = 1_200_000
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Logits that are not computed yet: `hidden @ weight.T + bias`.
+
+    Args:
+        hidden: Shape `(items, width)`.
+        weight: Shape `(classes, width)`.
+        bias: Shape `(classes,)`, or `None`.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def logits(self, items: slice | tuple[slice, ...] = slice(None)) -> Tensor:
+        """The logits of some items, shape `(items, classes)`."""
+        bias = None if self.bias is None else self.bias.to(self.weight.dtype)
+        return F.linear(self.hidden[items].to(self.weight.dtype), self.weight, bias)
+
+    def of(self, items: Tensor) -> Projection:
+        """The projection of some items only."""
+        return Projection(self.hidden[items], self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Logits:
+    """As much of a model's output as a term on logits reads."""
+
+    logits: Tensor
+
+
+def loss_in_parts(
+    objective: Objective,
+    student: Projection,
+    teacher: Projection | SparseDistribution | None,
+    labels: Tensor,
+    counts: Tensor,
+) -> Loss:
+    """The objective over target tokens, its logits computed a part at a time.
+
+    Args:
+        objective: All of its active terms must be `logits_only`.
+        student: One item for each target token that counts.
+        teacher: The same items, or a part of their distributions; `None` when no term needs it.
+        labels: The label of each item, shape `(items,)`.
+        counts: What each active term is divided by, as from `Objective.counts`.
+
+    Returns:
+        The same value and gradient as the objective on the whole logits, to rounding. The gradient is made along with
+        the value, so it can be taken once.
+    """
+    terms: dict[str, Tensor] = {}
+
+    def loss_to_slope(logits: Tensor, part: slice) -> Tensor:
+        """The loss of a part, taken of a few items at a time; its slope takes the place of the logits."""
+        answers = _answers(teacher, part)
+        losses = []
+        for few in _few(logits):
+            with torch.enable_grad():
+                piece = logits[few].detach().requires_grad_(True)
+                loss = objective(Logits(piece), answers(few), {"labels": labels[part][few]}, counts)
+                (logits[few],) = torch.autograd.grad(loss.total, piece)
+            losses.append(loss.total.detach())
+            for name, value in loss.terms.items():
+                terms[name] = terms.get(name, torch.zeros_like(value)) + value
+        return torch.stack(losses).sum()
+
+    total = _LossInParts.apply(student.hidden, student.weight, student.bias, loss_to_slope)
+    return Loss(total, terms)
+
+
+def _answers(teacher: Projection | SparseDistribution | None, part: slice) -> Callable[[slice], TeacherSignal | None]:
+    """What the teacher says of some of the items of a part."""
+    if teacher is None:
+        return lambda items: None
+    if isinstance(teacher, SparseDistribution):
+        stored = teacher.of(part)
+        return lambda items: TeacherSignal(sparse=stored.of(items))
+    with torch.autocast(teacher.weight.device.type, enabled=False):  # a teacher answers in its own dtype
+        logits = teacher.logits(part)
+    return lambda items: TeacherSignal(logits=logits[items])
+
+
+def items_at_once(weight: Tensor) -> int:
+    """How many items are projected at once by this matrix."""
+    return max(1, LOGITS_AT_ONCE // weight.shape[0])
+
+
+def _parts(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
+    """The items by as many as are projected at once."""
+    return _slices(len(hidden), items_at_once(weight))
+
+
+def _few(logits: Tensor) -> Iterator[slice]:
+    """The items by as many as the loss is taken of at once."""
+    at_once = LOSSES_AT_ONCE_ON_CPU if logits.device.type == "cpu" else LOSSES_AT_ONCE_ELSEWHERE
+    return _slices(len(logits), max(1, at_once // logits.shape[-1]))
+
+
+def _slices(items: int, at_once: int) -> Iterator[slice]:
+    """All items in order; one empty slice where there are none."""
+    return (slice(start, start + at_once) for start in range(0, max(1, items), at_once))
+
+
+class _LossInParts(torch.autograd.Function):
+    """`Σ loss(hidden[part] @ weight.T + bias, part)`, with the gradient made in the forward pass.
+
+    `loss_to_slope` gives the loss of a part, and leaves its slope where the logits were.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        loss_to_slope: Callable[[Tensor, slice], Tensor],
+    ) -> Tensor:
+        needs_hidden, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        grad_bias = torch.zeros_like(bias) if needs_bias and bias is not None else None
+        dtype = _dtype(weight)
+        projection = Projection(hidden, weight.to(dtype), bias)
+        losses = []
+        for part in _parts(hidden, weight):
+            logits = projection.logits(part)
+            losses.append(loss_to_slope(logits, part))
+            if grad_hidden is not None:
+                grad_hidden[part] = logits @ projection.weight
+            if grad_weight is not None:
+                _add_product(grad_weight, logits, hidden[part].to(dtype))
+            if grad_bias is not None:
+                grad_bias += logits.sum(0).view_as(grad_bias)
+        ctx.gradients = (grad_hidden, grad_weight, grad_bias)
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        if ctx.gradients is None:
+            raise RuntimeError("the gradient of a loss in parts can be taken once: it is not kept afterwards.")
+        gradients, ctx.gradients = ctx.gradients, None
+        # In place: the weight's gradient is as large as the weight.
+        return *(None if gradient is None else gradient.mul_(grad_outputs[0]) for gradient in gradients), None
+
+
+def _add_product(total: Tensor, slope: Tensor, hidden: Tensor) -> None:
+    """`total += slope.T @ hidden`, without a second tensor of its size where the dtypes allow."""
+    if total.dtype == slope.dtype:
+        total.addmm_(slope.T, hidden)
+    else:
+        total += slope.T @ hidden
+
+
+def _dtype(weight: Tensor) -> torch.dtype:
+    """The dtype in which a projection is computed here, as autocast would choose."""
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+
+
+#: What configs call that which a model does to its logits beside projecting, and the values for which it is nothing.
+_AFTER_PROJECTING = {
+    **dict.fromkeys(("final_logit_softcapping", "output_logit_soft_cap", "logits_soft_cap"), (None,)),
+    **dict.fromkeys(("logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier"), (None, 1)),
+}
+
+
+def projects_alone(model: Any) -> bool:
+    """Whether, by its config and its head, a model's logits are a linear map of hidden states, and no more.
+
+    Not, where they are capped or scaled, where something watches or rewrites the head (adapters, parametrizations), or
+    where the head is none: FSMT names the table that its decoder reads.
+    """
+    head = model.get_output_embeddings()
+    rewritten = type(head) is not nn.Linear or head._forward_hooks or head._forward_pre_hooks or "forward" in vars(head)
+    return not rewritten and not _changes_logits(model.config.to_dict())
+
+
+def _changes_logits(config: Mapping[str, Any]) -> bool:
+    """Whether a config, or one within, names something that is done to logits."""
+    if any(name in config and config[name] not in nothing for name, nothing in _AFTER_PROJECTING.items()):
+        return True
+    return any(_changes_logits(value) for value in config.values() if isinstance(value, Mapping))
+
+
+class HeldBack:
+    """What a model would have projected to logits."""
+
+    #: With how large hidden states a head is probed: 0 shows what it adds, the largest what it does to large logits.
+    _LARGEST = 1e4
+
+    def __init__(self, model: Any, probed: bool) -> None:
+        self.model = model
+        self.probed = probed
+        self.hidden: Tensor | None = None
+        #: All else that the model gave.
+        self.answer: Any = None
+        self._taken = 0
+        self._probes: Tensor
+
+    def take(self, module: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        """Keeps the hidden states `(batch, tokens, width)`, and lets none of them through, or probes, to the head."""
+        (self.hidden,) = inputs
+        self._taken += 1
+        if not self.probed or self.hidden.dim() != 3:
+            return (self.hidden[:, :0],)
+        self._probes = self._scaled(self.hidden[:, :1].detach())
+        return (self._probes,)
+
+    @property
+    def projection(self) -> Projection:
+        """The logits that were held back, shape `(batch, tokens, classes)` once computed."""
+        assert self.hidden is not None
+        head = self.model.get_output_embeddings()
+        biases = [getattr(head, "bias", None), getattr(self.model, "final_logits_bias", None)]
+        given = [bias.flatten() for bias in biases if bias is not None]
+        return Projection(self.hidden, head.weight, sum(given[1:], given[0]) if given else None)
+
+    def _scaled(self, hidden: Tensor) -> Tensor:
+        """A token's hidden states, shape `(batch, 1, width)`, times 0, 1, and as much as makes logits large.
+
+        As large as the dtype of use has: fp16 ends at 65504.
+        """
+        projection = self.projection
+        logits = Projection(hidden, projection.weight, projection.bias).logits().float().abs().max()
+        largest = torch.stack([logits, hidden.float().abs().max()]).max().clamp_min(1e-3)
+        factors = torch.stack([0 * largest, 0 * largest + 1, (self._LARGEST / largest).clamp_min(1)])
+        return hidden * factors.to(hidden.dtype)[:, None]
+
+    def explains(self, logits: Tensor | None) -> bool:
+        """Whether the logits of the probes are those of the projection, each to rounding."""
+        if logits is None or self._taken != 1 or self.hidden is None or self.hidden.dim() != 3:
+            return False
+        projection = self.projection
+        ours = Projection(self._probes, projection.weight, projection.bias).logits()
+        if ours.shape != logits.shape:
+            return False
+        in_full = logits.dtype in (torch.float32, torch.float64) and ours.dtype == logits.dtype
+        ours, theirs = ours.float(), logits.float()
+        size, difference = (x.abs().amax((0, 2)) for x in (ours, ours - theirs))
+        return bool((difference <= (1e-4 if in_full else 2e-2) * size.clamp_min(1e-3)).all())
+
+
+@contextmanager
+def logits_held_back(model: Any, probed: bool = False) -> Iterator[HeldBack]:
+    """While open, `model` stops before its output projection, and its hidden states are kept. `None` does nothing.
+
+    The model is called as a whole all the same, so that what wraps it (DDP) sees its forward pass.
+
+    Args:
+        model: An unwrapped `transformers` model that `projects_alone`, or `None`.
+        probed: Whether its head still gets a few tokens, by which `explains` sees what it does.
+    """
+    held = HeldBack(model, probed)
+    if model is None:
+        yield held
+        return
+    handle = model.get_output_embeddings().register_forward_pre_hook(held.take)
+    try:
+        yield held
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def logits_in_parts(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> Iterator[Tensor]:
+    """A model's logits of some target tokens, a part of shape `(items, classes)` at a time.
+
+    Args:
+        model: An unwrapped `transformers` encoder-decoder.
+        inputs: What it reads.
+        tokens: Which target tokens, as a bool tensor `(batch, tokens)`.
+    """
+    check_tokens(inputs)
+    projection = _projection(model, inputs, tokens) if projects_alone(model) else None
+    if projection is None:
+        logits = model(**inputs).logits[tokens]
+        for few in _few(logits):
+            yield logits[few]
+        return
+    for part in _parts(projection.hidden, projection.weight):
+        of_part = projection.logits(part)
+        for few in _few(of_part):
+            yield of_part[few]
+
+
+def _projection(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> Projection | None:
+    """What a model's logits of these tokens are projected from; `None` where it turns out to do more than that."""
+    with logits_held_back(model, probed=True) as held:
+        first = model(**inputs).logits
+    return held.projection.of(tokens) if held.explains(first) else None
+
+
+def counted_tokens(labels: Tensor, counted_rows: Tensor | None) -> Tensor:
+    """Which target tokens count, shape `(batch, tokens)`: those with a label, in rows that count."""
+    labelled = labels != IGNORED
+    return labelled if counted_rows is None else labelled & counted_rows[:, None]

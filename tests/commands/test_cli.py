@@ -1,0 +1,146 @@
+"""The command `hfdistill`: what it leaves, what it says, how it ends."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+from huggingface_hub import ModelCard
+from texts import TEXTS
+
+from hfdistill.commands.main import main
+from hfdistill.report import cost, quality
+
+NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, tiny_bert, tokenizer):
+    """A folder with a teacher, a student and a file, in which the user stands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
+    monkeypatch.setattr(cost, "THROUGHPUT_ROUNDS", 1)
+    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
+    for folder, settings in (("teacher", {"seed": 1}), ("student", {"seed": 2, "num_hidden_layers": 1})):
+        for part in (tiny_bert(num_labels=2, **NAMES, **settings), tokenizer):
+            part.save_pretrained(tmp_path / folder)
+    lines = [f"{text}\t{('bad', 'good')[len(text) % 2]}" for text in TEXTS]
+    (tmp_path / "test.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    return tmp_path
+
+
+def test_compare_prints_the_table_and_writes_the_report(home, capsys):
+    """The figures on the screen and in the file are the same."""
+    words = ["compare", "teacher", "student", "test.tsv", "--baseline", "student", "--output_dir", "report_of"]
+    main(words)
+    printed = capsys.readouterr().out
+    results = json.loads((home / "report_of" / "all_results.json").read_text())
+    assert results["compared_rows"] == 30 and results["student_accuracy"] == results["baseline_accuracy"]
+    assert f"{results['student_accuracy']:.4f}" in printed and "baseline" in printed.splitlines()[0]
+    assert (home / "report_of" / "report" / "report.md").stat().st_size > 0
+    assert not (home / "report_of" / "report" / "losses.png").exists(), "a picture of nothing"
+
+
+@pytest.mark.parametrize("way", ["labels.txt", "--class_names", "parquet"])
+def test_numbers_are_those_that_the_names_say(home, way):
+    """Numbered in another order than the student's, every answer would be counted the other way round."""
+    main(["compare", "teacher", "student", "test.tsv", "--output_dir", "named"])
+    numbers = [int(len(text) % 2 == 0) for text in TEXTS]  # good is 0 here, and bad 1
+    lines = [f"{text}\t{number}" for text, number in zip(TEXTS, numbers, strict=True)]
+    (home / "other.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    file, given = "other.tsv", ["--class_names", "good", "bad"] if way == "--class_names" else []
+    if way == "labels.txt":
+        (home / "labels.txt").write_text("Good\nBad\n")
+    elif way == "parquet":
+        features = Features({"sentence": Value("string"), "label": ClassLabel(names=["good", "bad"])})
+        Dataset.from_dict({"sentence": TEXTS, "label": numbers}, features=features).to_parquet("other.parquet")
+        file = "other.parquet"
+    main(["compare", "teacher", "student", file, *given, "--output_dir", "numbered"])
+    one, other = (json.loads((home / name / "all_results.json").read_text()) for name in ("named", "numbered"))
+    assert one["student_accuracy"] == other["student_accuracy"] not in (0.5, 0.0, 1.0)
+
+
+def test_soft_targets_are_kept_beside_every_column(home, capsys):
+    """The file is a dataset to train on: its rows, in their order, with the teacher's answer to each."""
+    main(["soft-targets", "teacher", "test.tsv", "soft.parquet"])
+    rows = Dataset.from_parquet("soft.parquet")
+    assert rows["sentence"][:] == TEXTS and rows.column_names == [
+        "sentence",
+        "label",
+        "teacher_logits",
+        "teacher_label",
+    ]
+    assert np.shape(rows["teacher_logits"][:]) == (30, 2) and "30 rows with teacher_logits" in capsys.readouterr().out
+
+
+def test_the_card_is_written_into_the_students_folder(home, tiny_bert, capsys):
+    """With what was measured, and the teacher's licence."""
+    (home / "teacher" / "README.md").write_text("---\nlicense: mit\n---\n\n# A teacher\n")
+    main(["card", "teacher", "student", "test.tsv", "--dataset_name", "stanfordnlp/sst2"])
+    card = ModelCard.load(home / "student" / "README.md")
+    assert card.data.license == "mit" and card.data.datasets == ["stanfordnlp/sst2"]
+    assert card.text.lstrip().startswith("# student") and "## What was lost" in card.text
+    assert "## Objective" not in card.text and "## Training" not in card.text and str(home) not in str(card)
+
+
+def test_export_writes_into_the_models_folder(home, capsys):
+    """Where the Hub looks for it; what the exporters say of their steps stays out of the user's terminal."""
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    main(["export", "student", "test.tsv", "--formats", "onnx", "int8"])
+    assert (home / "student" / "onnx" / "model.onnx").stat().st_size > 0
+    told = capsys.readouterr()
+    assert [line.partition(", ")[0] for line in told.out.splitlines()] == [
+        "onnx: student/onnx/model.onnx",
+        "int8: student/onnx/model_quantized.onnx",
+    ]
+    assert "WARNING" not in told.err and "torch.onnx" not in told.err
+
+
+MENDABLE = {
+    "no such model": (["compare", "./nowhere", "student", "test.tsv"], r"no folder '\./nowhere'"),
+    "no such file": (["soft-targets", "teacher", "tset.tsv", "x.parquet"], r"There is no file tset\.tsv"),
+    "no such column": (["soft-targets", "teacher", "test.tsv", "x.parquet", "--text_column", "text"], "'text'"),
+    "other labels": (["compare", "teacher", "student", "bad.tsv"], "Line 2 of bad.tsv.*'god'"),
+    "not a parquet file": (["soft-targets", "teacher", "test.tsv", "x.csv"], r"x\.csv should end in \.parquet"),
+    "a translator": (
+        ["export", "translator", "test.tsv"],
+        "a translator .MarianMTModel. and no classifier",
+    ),
+    "no folder to write to": (["export", "some/model", "test.tsv"], "some/model|reached"),
+}
+
+
+@pytest.mark.parametrize("case", MENDABLE)
+def test_what_the_user_can_mend_is_one_line_and_code_1(home, case, monkeypatch, tokenizer):
+    """A page of traceback hides the line that helps."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (home / "translator").mkdir()
+    (home / "translator/config.json").write_text('{"model_type": "marian", "architectures": ["MarianMTModel"]}')
+    tokenizer.save_pretrained(home / "translator")
+    (home / "bad.tsv").write_text("sentence\tlabel\na joy\tgod\n")
+    words, sentence = MENDABLE[case]
+    with pytest.raises(SystemExit, match=f"^error: .*{sentence}") as ended:
+        main(words)
+    assert isinstance(ended.value.code, str) and "\n" not in ended.value.code  # Python ends with 1, and prints it
+
+
+@pytest.mark.parametrize("words", [[], ["compare"], ["fly"], ["export", "student", "test.tsv", "--formats", "onxx"]])
+def test_wrong_usage_is_code_2(words, capsys):
+    """What scripts look at."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2 and capsys.readouterr().err.startswith("usage: hfdistill")
+
+
+@pytest.mark.parametrize("command", [None, "compare", "export", "soft-targets", "card"])
+def test_help_reads_well(command, capsys):
+    """Every option is explained; nothing of Python shows through."""
+    with pytest.raises(SystemExit) as ended:
+        main([*([command] if command else []), "--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0 and "None" not in told and "==SUPPRESS==" not in told
+    if command is None:
+        assert all(name in told for name in ("compare", "export", "soft-targets", "card"))

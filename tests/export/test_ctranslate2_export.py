@@ -1,0 +1,204 @@
+"""The student in CTranslate2: the same translations, whoever runs it, and nothing left of a bad conversion."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from texts import TEXTS
+from tiny_seq2seq import FAMILIES, make_seq2seq
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from hfdistill.export import ctranslate2 as ctranslate2_export
+from hfdistill.export.ctranslate2 import check_ctranslate2, export_ctranslate2
+from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian
+from hfdistill.tasks.translation.report import compare_translations, translate
+
+ctranslate2 = pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
+
+BEGIN, PADDING, END, UNKNOWN, GERMAN = range(5)  # the order of BART, mBART and M2M100
+WORDS = [f"w{number}" for number in range(40)]
+
+
+def make_word_tokenizer():
+    names = ["<s>", "<pad>", "</s>", "<unk>", "__de__", *WORDS]
+    tokenizer = Tokenizer(models.WordLevel({name: id_ for id_, name in enumerate(names)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", END)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def make_family(family, seed=1, **changes):
+    """Random weights over that vocabulary and a few rows more, as where embeddings are padded to a round size."""
+    size = 48
+    start = PADDING if FAMILIES[family][2]["start"] == 0 else END
+    tokens = {"pad_token_id": PADDING, "eos_token_id": END, "bos_token_id": BEGIN, "start": start}
+    both = {"decoder_vocab_size": size} if family == "marian" else {}
+    model = make_seq2seq(family, seed, vocab_size=size, **tokens, **both, **changes).eval()
+    never = [PADDING, UNKNOWN, *range(5 + len(WORDS), size)]
+    model.generation_config.update(bad_words_ids=[[token] for token in never], early_stopping=True)
+    if family in ("mbart", "m2m100"):
+        model.generation_config.update(forced_bos_token_id=GERMAN)
+    if hasattr(model, "final_logits_bias"):
+        model.final_logits_bias[:, PADDING] = 50.0  # which the generation config forbids
+        model.final_logits_bias[:, END] = 2.0
+    return model
+
+
+def random_texts(count=24):
+    rng = random.Random(0)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(1, 9))) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A Marian that has learnt to write short texts backwards, so that its answers are as sure as a real one's."""
+    tokenizer = joint_tokenizer(TEXTS, vocab_size=120, max_length=32)
+    torch.manual_seed(0)
+    model = small_marian(tokenizer, 1, 1, width=64, dropout=0.0, max_length=32)
+    backwards = [" ".join(reversed(text.split())) for text in TEXTS]
+    batch = tokenizer(TEXTS, text_target=backwards, padding=True, return_tensors="pt")
+    batch["labels"].masked_fill_(batch["labels"] == tokenizer.pad_token_id, -100)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(120):
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    return model.eval(), tokenizer
+
+
+# ---- The same translations ----
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_converted_exactly(tmp_path, monkeypatch, family):
+    """Without the rounding to int8 nothing may differ: norms, positions, scales, the start, the language, forbidden
+    tokens; in batches, where short texts are padded."""
+    monkeypatch.setattr(ctranslate2_export, "QUANTIZATION", "float32")
+    model = make_family(family)
+    _, parity = export_ctranslate2(model, make_word_tokenizer(), random_texts(), tmp_path, num_beams=3, max_length=12)
+    assert parity["greedy"].identical == 1
+    # The two beam searches do not stop alike, which random weights show more than others.
+    assert parity["beam"].chrf > 80 and parity["beam"].rows == 24
+    assert len(set(translate(model, make_word_tokenizer(), random_texts(), max_length=12))) > 3, "nothing to compare"
+
+
+@pytest.mark.parametrize("forced", [None, END])
+def test_a_translation_without_an_end_is_cut_at_the_same_token(tmp_path, monkeypatch, forced):
+    """A forced end takes the place of the last word in one, and would follow it in the other."""
+    monkeypatch.setattr(ctranslate2_export, "QUANTIZATION", "float32")
+    model = make_family("marian")
+    model.final_logits_bias[:, END] = -50.0
+    model.generation_config.update(forced_eos_token_id=forced)
+    converted, _ = export_ctranslate2(model, make_word_tokenizer(), random_texts(), tmp_path, max_length=9)
+    inputs = make_word_tokenizer()(random_texts(4), padding=True, return_tensors="pt")
+    search = {"num_beams": 1, "max_length": 9, "do_sample": False}
+    expected, found = (one.generate(**inputs, **search) for one in (model, converted))
+    assert found.tolist() == expected[:, : found.shape[1]].tolist()
+    assert expected[:, found.shape[1] :].eq(END).all() and found.shape[1] == 9 - (forced is not None)
+
+
+def test_int8_keeps_what_a_trained_model_says(tmp_path, trained):
+    model, tokenizer = trained
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    converted, parity = export_ctranslate2(model, tokenizer, TEXTS, tmp_path, num_beams=3, max_length=32)
+    assert min(one.identical for one in parity.values()) > 0.95
+    assert "% of 30 translations are the same, chrF" in str(parity["beam"])
+    assert translate(model, tokenizer, [TEXTS[0]], max_length=32) == [" ".join(reversed(TEXTS[0].split()))]
+    assert sum(weight.numel() for weight in model.parameters()) / 1e6 < converted.megabytes < 0.25
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not hasattr(model.config, "normalize_before"), "the model is left as it is"
+    assert [path.name for path in tmp_path.iterdir()] == ["ctranslate2"]
+
+
+def test_ctranslate2_alone_runs_the_folder(tmp_path, trained):
+    """Whoever deploys it has the tokenizer and CTranslate2, and never the padding token among the words."""
+    model, tokenizer = trained
+    export_ctranslate2(model, tokenizer, TEXTS, tmp_path, max_length=32)
+    translator = ctranslate2.Translator(str(tmp_path / "ctranslate2"))
+    tokens = [tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids) for text in TEXTS]
+    answers = [answer.hypotheses[0] for answer in translator.translate_batch(tokens, beam_size=1)]
+    texts = [tokenizer.decode(tokenizer.convert_tokens_to_ids(answer)) for answer in answers]
+    assert texts == translate(model, tokenizer, TEXTS, max_length=32)
+    assert not any("<pad>" in answer for answer in answers)
+
+
+def test_it_has_a_column_beside_the_student(tmp_path, trained):
+    from datasets import Dataset
+
+    model, tokenizer = trained
+    converted, _ = export_ctranslate2(model, tokenizer, TEXTS, tmp_path, max_length=32)
+    rows = Dataset.from_dict({"en": TEXTS[:8], "de": [" ".join(reversed(text.split())) for text in TEXTS[:8]]})
+    models_ = {"teacher": model, "student": model, "ctranslate2": converted}
+    comparison = compare_translations(
+        models_, dict.fromkeys(models_, tokenizer), rows, source="en", target="de", num_beams=2, max_length=32
+    )
+    results = comparison.results()
+    assert results["ctranslate2_bleu"] == pytest.approx(results["student_bleu"], abs=2)
+    assert results["ctranslate2_parameters"] == results["student_parameters"]
+    assert results["ctranslate2_megabytes"] < results["student_megabytes"] / 2
+    assert "ctranslate2" in comparison.table()
+
+
+# ---- What it refuses ----
+
+
+def test_a_wrong_conversion_is_refused_and_the_earlier_one_stays(tmp_path, monkeypatch, trained):
+    """A norm in the wrong place raises nothing in the converter; only the translations show it."""
+    model, tokenizer = trained
+    export_ctranslate2(model, tokenizer, TEXTS, tmp_path, max_length=32)
+    kept = (tmp_path / "ctranslate2" / "model.bin").read_bytes()
+    wrong = ("BartLoader", {"normalize_before": True, "normalize_embedding": False})
+    monkeypatch.setattr(ctranslate2_export, "_LOADERS", {"marian": wrong})
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises(ValueError, match=r"ctranslate2 .*leave (it|the export) out"):
+            export_ctranslate2(model, tokenizer, TEXTS, folder, max_length=32)
+    assert (tmp_path / "ctranslate2" / "model.bin").read_bytes() == kept
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "config.json",
+        "ctranslate2",
+        "model.bin",
+        "new",
+        "shared_vocabulary.json",
+    ]
+
+
+def test_other_translations_are_refused(tmp_path, monkeypatch, trained):
+    model, tokenizer = trained
+    monkeypatch.setattr(ctranslate2_export, "_NEVER", 1e9)  # what must never be said is all that is said
+    with pytest.raises(ValueError, match=r"translates otherwise than the model \(greedy: 0.0 % of 30"):
+        export_ctranslate2(model, tokenizer, TEXTS, tmp_path, max_length=32)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(ctranslate2_export.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'hfdistill\[ctranslate2\]'"):
+        check_ctranslate2("marian")
+
+
+def test_another_architecture_is_refused():
+    with pytest.raises(ValueError, match="type 'led' cannot be converted.*marian, bart"):
+        check_ctranslate2("led")
+
+
+def test_an_activation_that_it_lacks_is_told_in_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot convert this MarianMTModel \(KeyError: 'tanh'\)"):
+        export_ctranslate2(make_family("marian", activation_function="tanh"), make_word_tokenizer(), ["w1"], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_end_is_refused(tmp_path):
+    model = make_family("marian")
+    model.generation_config.eos_token_id = model.config.eos_token_id = None
+    with pytest.raises(ValueError, match="no eos_token_id, so that a translation cannot begin or end"):
+        export_ctranslate2(model, make_word_tokenizer(), ["w1"], tmp_path)

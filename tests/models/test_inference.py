@@ -1,0 +1,78 @@
+"""Answers to whole datasets: in the order of the rows, whatever the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+from hfdistill.models.inference import answer, predict_logits, token_rows
+
+
+@pytest.fixture
+def rows(tiny_bert, tokenizer, text_dataset):
+    return token_rows(tiny_bert(), tokenizer, text_dataset, ("sentence",))
+
+
+@torch.no_grad()
+def one_by_one(model, tokenizer, texts, **settings):
+    return np.concatenate([model.eval()(**tokenizer(text, return_tensors="pt", **settings)).logits for text in texts])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_logits_are_in_the_order_of_the_rows(tiny_bert, tokenizer, text_dataset, rows, batch_size):
+    """Rows are asked in order of length: one that is not put back carries another's answer."""
+    model = tiny_bert()
+    expected = one_by_one(model, tokenizer, text_dataset["sentence"])
+    assert np.ptp(expected, axis=0).min() > 0.1  # rows that can be told apart
+    logits = predict_logits(model, tokenizer, rows, batch_size=batch_size)
+    assert logits.dtype == np.float32 and logits.shape == expected.shape
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_half_precision_answers_are_told_in_float32(tiny_bert, tokenizer, rows):
+    """Metrics in half precision would round ties into being."""
+    model = tiny_bert().to(torch.bfloat16)
+    logits = predict_logits(model, tokenizer, rows)
+    assert logits.dtype == np.float32 and model.dtype == torch.bfloat16
+
+
+def test_texts_too_long_are_cut_as_the_tokenizer_cuts_them(tiny_bert, tokenizer, text_dataset):
+    """A text beyond the positions would end in an index error; its end must still be [SEP]."""
+    model, text = tiny_bert(max_position_embeddings=9), "dull " * 40
+    [row] = token_rows(model, tokenizer, Dataset.from_dict({"sentence": [text]}), ["sentence"])
+    assert row["input_ids"] == tokenizer(text, truncation=True, max_length=9)["input_ids"]
+    [cut] = token_rows(model, tokenizer, Dataset.from_dict({"input_ids": [list(range(5, 45))]}))
+    assert cut["input_ids"] == [*range(5, 13), 44]
+    assert np.isfinite(predict_logits(model, tokenizer, [row])).all()
+
+
+def test_a_model_is_asked_in_eval_mode_and_stays_there(tiny_bert, tokenizer, rows):
+    """With dropout on, each comparison would find other figures."""
+    model = tiny_bert(hidden_dropout_prob=0.5).train()
+    first, second = (predict_logits(model, tokenizer, rows) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not model.training
+    model.train()
+    assert not np.allclose(model(**tokenizer.pad(rows[:4], return_tensors="pt")).logits.detach(), first[:4], atol=1e-3)
+
+
+def test_no_graph_is_kept(tiny_bert, tokenizer, rows):
+    """A graph for each row of a test set fills the memory."""
+    model = tiny_bert()
+    grad_was_on = []
+    model.register_forward_hook(lambda *_: grad_was_on.append(torch.is_grad_enabled()))
+    answer(model, tokenizer, rows[:3])
+    assert grad_was_on == [False]
+
+
+def test_a_model_without_token_types_gets_none(tokenizer, text_dataset):
+    """DistilBERT's forward refuses token types."""
+    sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 8}
+    model = DistilBertForSequenceClassification(DistilBertConfig(vocab_size=120, initializer_range=0.5, **sizes))
+    rows = token_rows(model, tokenizer, text_dataset, ("sentence",))
+    assert rows[0].keys() == {"input_ids"}
+    expected = one_by_one(model, tokenizer, text_dataset["sentence"], return_token_type_ids=False)
+    np.testing.assert_allclose(predict_logits(model, tokenizer, rows), expected, atol=1e-5)

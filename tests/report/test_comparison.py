@@ -1,0 +1,340 @@
+"""The comparison: what it measures equals what plain transformers gives, row by row."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, Value
+from texts import TEXTS
+
+from hfdistill.report import compare, cost, quality
+from hfdistill.tasks.classification.metrics import classification_metrics
+
+NAMES = ["bad", "fair", "good"]
+SENTENCE = ("sentence",)
+
+
+@pytest.fixture(autouse=True)
+def _short_measurements(monkeypatch):
+    """Few rounds: speed is only looked at where a test says so."""
+    monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
+    monkeypatch.setattr(cost, "THROUGHPUT_ROUNDS", 1)
+    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
+
+
+@pytest.fixture
+def classifier(tiny_bert):
+    """`classifier(seed, names=..., **config)`: a tiny BERT with named labels."""
+
+    def build(seed: int = 0, names=NAMES, **config):
+        labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+        return tiny_bert(seed=seed, num_labels=len(names), **labels, **config)
+
+    return build
+
+
+def measured(teacher, student, dataset, tokenizer, **settings):
+    metrics = settings.pop("compute_metrics", classification_metrics(["accuracy"]))
+    settings = {"text_columns": SENTENCE, **settings}
+    return compare(teacher, student, dataset, processing_class=tokenizer, compute_metrics=metrics, **settings)
+
+
+@torch.no_grad()
+def naive_answers(model, tokenizer, texts):
+    """The name of the largest logit of each text, asked one at a time."""
+    logits = [model.eval()(**tokenizer(text, return_tensors="pt", truncation=True)).logits[0] for text in texts]
+    return [model.config.id2label[int(row.argmax())] for row in logits]
+
+
+def share_equal(mine, theirs):
+    return sum(one == other for one, other in zip(mine, theirs, strict=True)) / len(mine)
+
+
+# ---- What is measured ----
+
+
+def test_metrics_and_agreement_are_those_of_plain_transformers(classifier, tokenizer, text_dataset):
+    """Answers out of order, or padding that counts, would give figures that look as good as any."""
+    teacher, student, baseline = classifier(1), classifier(2), classifier(5)
+    comparison = measured(teacher, student, text_dataset, tokenizer, baseline=baseline)
+    labels = [NAMES[label] for label in text_dataset["label"]]
+    answers = {
+        role: naive_answers(model, tokenizer, text_dataset["sentence"])
+        for role, model in {"teacher": teacher, "student": student, "baseline": baseline}.items()
+    }
+    assert len({tuple(answer) for answer in answers.values()}) == 3  # three models that can be told apart
+    for role, answer in answers.items():
+        assert comparison.models[role].metrics == {"accuracy": pytest.approx(share_equal(answer, labels))}
+    for role in ("student", "baseline"):
+        agreement = share_equal(answers[role], answers["teacher"])
+        assert comparison.models[role].agreement == pytest.approx(agreement) and 0 < agreement < 1
+    assert comparison.models["teacher"].agreement is None
+    assert comparison.rows == len(text_dataset)
+
+
+def test_the_teachers_labels_are_found_by_name(classifier, tokenizer, text_dataset):
+    """A teacher that numbers its labels otherwise would be measured as a bad one, and agree with nobody."""
+    teacher = classifier(1)
+    turned = copy.deepcopy(teacher)
+    order = [2, 0, 1]
+    turned.config.id2label = {index: NAMES[old] for index, old in enumerate(order)}
+    turned.config.label2id = {name: index for index, name in turned.config.id2label.items()}
+    with torch.no_grad():
+        turned.classifier.weight.copy_(teacher.classifier.weight[order])
+        turned.classifier.bias.copy_(teacher.classifier.bias[order])
+    straight = measured(teacher, teacher, text_dataset, tokenizer)
+    comparison = measured(turned, teacher, text_dataset, tokenizer)
+    assert comparison.models["teacher"].metrics == straight.models["teacher"].metrics
+    assert comparison.models["student"].agreement == 1
+
+
+def test_the_teacher_reads_with_its_own_tokenizer(classifier, tokenizer, other_tokenizer, text_dataset):
+    """Token ids of another vocabulary are valid ids: the teacher would answer to noise."""
+    teacher, student = classifier(1), classifier(2)
+    comparison = measured(teacher, student, text_dataset, tokenizer, teacher_processing_class=other_tokenizer)
+    labels = [NAMES[label] for label in text_dataset["label"]]
+    own = naive_answers(teacher, other_tokenizer, text_dataset["sentence"])
+    assert own != naive_answers(teacher, tokenizer, text_dataset["sentence"])
+    assert comparison.models["teacher"].metrics["accuracy"] == pytest.approx(share_equal(own, labels))
+
+
+def test_rows_that_bring_their_tokens_are_read_as_they_are(classifier, tokenizer, text_dataset):
+    """A tokenized dataset and its texts are the same rows."""
+    teacher, student = classifier(1), classifier(2)
+    from_texts = measured(teacher, student, text_dataset, tokenizer)
+    tokens = text_dataset.map(lambda row: tokenizer(row["sentence"])).rename_column("label", "labels")
+    from_tokens = measured(teacher, student, tokens.remove_columns("sentence"), tokenizer, text_columns=())
+    for role in ("teacher", "student"):
+        assert from_tokens.models[role].metrics == from_texts.models[role].metrics
+    assert from_tokens.models["student"].agreement == from_texts.models["student"].agreement
+
+
+def test_pairs_of_texts_are_read_as_pairs(classifier, tokenizer, text_dataset):
+    """Reading the first of two texts alone gives an answer too."""
+    teacher, student = classifier(1), classifier(2)
+    rows = text_dataset.add_column("reply", text_dataset["sentence"][::-1])
+    comparison = measured(teacher, student, rows, tokenizer, text_columns=("sentence", "reply"))
+    with torch.no_grad():
+        answers = [
+            NAMES[int(student(**tokenizer(row["sentence"], row["reply"], return_tensors="pt")).logits.argmax())]
+            for row in rows
+        ]
+    labels = [NAMES[label] for label in rows["label"]]
+    assert comparison.models["student"].metrics["accuracy"] == pytest.approx(share_equal(answers, labels))
+
+
+def test_regression_has_no_agreement(tiny_bert, tokenizer, text_dataset):
+    """The argmax of one number is always 0: every student would agree with every teacher."""
+    scores = text_dataset.remove_columns("label").add_column(
+        "label", [len(text) / 7 for text in text_dataset["sentence"]]
+    )
+    models = [tiny_bert(num_labels=1, seed=seed, problem_type="regression") for seed in (1, 2)]
+    metrics = classification_metrics(problem_type="regression")
+    comparison = measured(*models, scores, tokenizer, compute_metrics=metrics)
+    assert comparison.models["student"].agreement is None
+    assert "agreement" not in comparison.results()
+    assert "pearson" in comparison.models["student"].metrics
+
+
+def test_agreement_of_many_labels_is_over_decisions(tiny_bert, tokenizer, text_dataset):
+    """An argmax over independent labels would look at one of them only."""
+    problem = {"problem_type": "multi_label_classification"}
+    models = [tiny_bert(num_labels=3, seed=seed, **problem) for seed in (1, 2)]
+    labels = [[float(len(text) % 2), 1.0, 0.0] for text in text_dataset["sentence"]]
+    rows = text_dataset.remove_columns("label").add_column("labels", labels)
+    comparison = measured(*models, rows, tokenizer, compute_metrics=classification_metrics(**problem))
+    with torch.no_grad():
+        decisions = [
+            torch.cat([model(**tokenizer(text, return_tensors="pt")).logits > 0 for text in text_dataset["sentence"]])
+            for model in models
+        ]
+    assert comparison.models["student"].agreement == pytest.approx((decisions[0] == decisions[1]).float().mean().item())
+
+
+def test_sizes_are_exact(classifier, tokenizer, text_dataset):
+    """Size is a figure people choose by: counted from the configuration, bytes at the dtype that runs."""
+    student = classifier(2, num_hidden_layers=1)
+    teacher = classifier(1, num_hidden_layers=3).half()
+    models = measured(teacher, student, text_dataset, tokenizer).models
+    width, inner, embeddings = 16, 24, (120 + 64 + 2) * 16
+    layer = 4 * (width * width + width) + 2 * width * inner + width + inner + 4 * width
+    rest = 2 * width + (width * width + width) + (3 * width + 3)  # the embeddings' norm, the pooler, the classifier
+    for role, layers, bytes_each in (("teacher", 3, 2), ("student", 1, 4)):
+        assert models[role].parameters == embeddings + layers * layer + rest
+        assert models[role].embedding_parameters == embeddings
+        assert models[role].megabytes == pytest.approx(models[role].parameters * bytes_each / 1e6)
+
+
+def test_a_much_larger_model_is_slower(classifier, tokenizer, text_dataset, monkeypatch):
+    """A clock that is read before the work is done would find all models alike."""
+    monkeypatch.setattr(cost, "LATENCY_TURNS", 2)
+    monkeypatch.setattr(cost, "THROUGHPUT_ROUNDS", 3)
+    teacher, student = classifier(1, num_hidden_layers=16, hidden_size=64), classifier(2, num_hidden_layers=1)
+    comparison = measured(teacher, student, text_dataset, tokenizer)
+    assert comparison.speedup > 2
+    figures = comparison.models
+    assert figures["student"].examples_per_second > figures["teacher"].examples_per_second > 0
+    assert comparison.device.startswith("cpu")
+
+
+def test_one_network_has_one_speed_and_each_speed_its_spread(classifier, tokenizer, text_dataset):
+    """Student and baseline are one network: two speeds were noise told as a difference."""
+    student, baseline = classifier(2, num_hidden_layers=1), classifier(3, num_hidden_layers=1)
+    comparison = measured(classifier(1), student, text_dataset, tokenizer, baseline=baseline)
+    results = comparison.results()
+    assert comparison.one_network == [["student", "baseline"]]
+    for name in ("latency_ms", "latency_p95_ms", "examples_per_second"):
+        assert results[f"student_{name}"] == results[f"baseline_{name}"] != results[f"teacher_{name}"]
+    for name in ("student_latency_ms", "teacher_latency_ms", "teacher_examples_per_second", "speedup"):
+        assert 0 < results[f"{name}_q1"] <= results[f"{name}_q3"]
+    assert results["student_latency_ms_q1"] <= results["student_latency_ms"] <= results["student_latency_ms_q3"]
+
+
+def test_fewer_rows_than_are_timed(classifier, tokenizer, text_dataset):
+    """A test set of one row is timed on that row."""
+    comparison = measured(classifier(1), classifier(2), text_dataset.select([0]), tokenizer)
+    assert comparison.rows == 1 and np.isfinite(comparison.speedup)
+
+
+def test_texts_beyond_a_models_positions_are_cut(classifier, tokenizer, text_dataset):
+    """One long text must not end a run after its training."""
+    rows = text_dataset.map(lambda row: {"sentence": " ".join([row["sentence"]] * 30)})
+    comparison = measured(classifier(1), classifier(2, max_position_embeddings=20), rows, tokenizer)
+    assert comparison.rows == len(rows)
+
+
+def test_one_column_may_be_named_by_its_name(classifier, tokenizer, text_dataset):
+    """Its letters are no columns."""
+    comparison = measured(classifier(1), classifier(2), text_dataset, tokenizer, text_columns="sentence")
+    assert comparison.rows == len(text_dataset) and comparison.disagreements[0].text in text_dataset["sentence"]
+
+
+# ---- What is refused ----
+
+
+def test_what_cannot_be_read_is_refused(classifier, tokenizer, text_dataset):
+    """A user would meet a KeyError, or an error of numpy, far from what was wrong."""
+    teacher, student = classifier(1), classifier(2)
+    with pytest.raises(TypeError, match="measures transformers models, and as teacher it got str: load it first"):
+        measured("somebody/bert", student, text_dataset, tokenizer)
+    with pytest.raises(ValueError, match="found no column input_ids; the rows have sentence, label: tokenize them"):
+        measured(teacher, student, text_dataset, tokenizer, text_columns=())
+    with pytest.raises(ValueError, match="found no column text; the rows have sentence, label: name the columns"):
+        measured(teacher, student, text_dataset, tokenizer, text_columns=["text"])
+    with pytest.raises(ValueError, match="needs rows to measure on, and the dataset has none"):
+        measured(teacher, student, text_dataset.select([]), tokenizer)
+
+
+def test_rows_without_labels_are_refused(classifier, tokenizer, text_dataset):
+    """There is nothing to measure."""
+    with pytest.raises(ValueError, match="needs a column label or labels; the rows have sentence"):
+        measured(classifier(1), classifier(2), text_dataset.remove_columns("label"), tokenizer)
+
+
+@pytest.mark.parametrize("order", [["bad", "fair", "good"], ["good", "bad", "fair"], ["Fair", "GOOD", "bad"]], ids=str)
+def test_the_labels_of_the_rows_are_found_by_name(classifier, tokenizer, text_dataset, order):
+    """Of a dataset that numbers its classes otherwise every figure would be another one."""
+    teacher, student, baseline = classifier(1), classifier(2), classifier(5, names=["good", "bad", "fair"])
+    folded = [name.casefold() for name in order]
+    numbers = [folded.index(NAMES[label]) for label in text_dataset["label"]]
+    numbers[3] = -1  # and there is none
+    features = Features({"sentence": Value("string"), "label": ClassLabel(names=order)})
+    rows = Dataset.from_dict({"sentence": text_dataset["sentence"][:], "label": numbers}, features=features)
+    comparison = measured(teacher, student, rows, tokenizer, baseline=baseline)
+    kept = [row for row in range(len(rows)) if row != 3]
+    truth = [NAMES[text_dataset["label"][row]] for row in kept]
+    texts = [text_dataset["sentence"][row] for row in kept]
+    for role, model in (
+        ("teacher", teacher),
+        ("student", student),
+        ("baseline", classifier(5, names=["good", "bad", "fair"])),
+    ):
+        accuracy = share_equal(naive_answers(model, tokenizer, texts), truth)
+        assert comparison.models[role].metrics["accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([0, 1, 7], "label of row 2 in column 'labels' of the rows, 7, is no class of the model, which has 3"),
+        (
+            ["bad", "bad", "fair"],
+            "column 'labels' of the rows holds texts, such as 'bad', where numbers are",
+        ),
+    ],
+)
+def test_labels_that_are_none_of_the_students_are_refused(classifier, tokenizer, labels, sentence):
+    rows = Dataset.from_dict({"sentence": TEXTS[:3], "labels": labels})
+    with pytest.raises(ValueError, match=sentence):
+        measured(classifier(1), classifier(2), rows, tokenizer)
+
+
+def test_models_of_different_questions_are_refused(classifier, tokenizer, text_dataset):
+    """Comparing good/bad with spam/ham gives a number, too."""
+    with pytest.raises(ValueError, match="name their labels differently"):
+        measured(classifier(1, names=["a", "b", "c"]), classifier(2), text_dataset, tokenizer)
+    with pytest.raises(ValueError, match="the teacher has 2 labels and the student 3"):
+        measured(classifier(1, names=["bad", "good"]), classifier(2), text_dataset, tokenizer)
+
+
+def test_texts_of_the_fixtures_have_many_lengths():
+    """The tests of order above would prove nothing on texts of one length."""
+    assert len({len(text.split()) for text in TEXTS}) > 3
+
+
+# ---- What follows from the answers ----
+
+
+def test_only_labelled_rows_are_scored(classifier, tokenizer, text_dataset):
+    """A row without a label would count as a wrong answer of every model."""
+    teacher, student, baseline = classifier(1), classifier(2), classifier(5)
+    hidden = text_dataset.remove_columns("label").add_column("labels", [-100] * 10 + text_dataset["label"][10:])
+    known = text_dataset.select(range(10, 30))
+    with_hidden = measured(teacher, student, hidden, tokenizer, baseline=baseline)
+    without = measured(teacher, student, known, tokenizer, baseline=baseline)
+    assert with_hidden.paired == without.paired and with_hidden.classes == without.classes
+    for role, model in without.models.items():
+        assert with_hidden.models[role].calibration.error == pytest.approx(model.calibration.error)
+    assert sum(part.rows for part in with_hidden.lengths) == 20 and with_hidden.rows == 30
+
+
+def test_where_the_models_differ(classifier, tokenizer, text_dataset):
+    """Examples of rows on which the two agree, or beside another row's text, would lead nowhere."""
+    teacher, student = classifier(1), classifier(2)
+    comparison = measured(teacher, student, text_dataset, tokenizer)
+    answers = {
+        text: tuple(naive_answers(model, tokenizer, [text])[0] for model in (teacher, student))
+        for text in text_dataset["sentence"]
+    }
+    names = dict(zip(text_dataset["sentence"], (NAMES[label] for label in text_dataset["label"]), strict=True))
+    differing = [text for text, (one, other) in answers.items() if one != other]
+    assert len(comparison.disagreements) == min(10, len(differing)) > 1
+    for example in comparison.disagreements:
+        assert (example.answers["teacher"], example.answers["student"]) == answers[example.text]
+        assert example.answers["label"] == names[example.text] and example.text in differing
+    assert comparison.confusion.sum() == len(text_dataset)
+    assert comparison.confusion.sum() - comparison.confusion.trace() == len(differing)
+    for row, column in zip(*np.nonzero(comparison.confusion), strict=True):
+        pair = (NAMES[row], NAMES[column])
+        assert comparison.confusion[row, column] == sum(answer == pair for answer in answers.values())
+
+
+def test_each_kind_of_problem_is_told_in_its_own_words(tiny_bert, tokenizer, text_dataset):
+    """A regression has no classes, and many labels no confusion; neither must stop the report."""
+    texts = text_dataset.remove_columns("label")
+    scores = texts.add_column("label", [len(text) / 7 for text in texts["sentence"]])
+    regression = {"problem_type": "regression"}
+    models = [tiny_bert(num_labels=1, seed=seed, **regression) for seed in (1, 2)]
+    metrics = classification_metrics(**regression)
+    told = measured(*models, scores, tokenizer, compute_metrics=metrics, baseline=models[0])
+    assert told.confusion is None and not told.classes and not told.lengths and told.paired is not None
+    assert float(told.disagreements[0].answers["student"]) and told.models["student"].divergence is None
+    many = {"problem_type": "multi_label_classification"}
+    models = [tiny_bert(num_labels=3, seed=seed, **many) for seed in (1, 2)]
+    rows = texts.add_column("label", [[float(len(text) % 2), 1.0, 0.0] for text in texts["sentence"]])
+    told = measured(*models, rows, tokenizer, compute_metrics=classification_metrics(**many))
+    assert told.confusion is None and not told.classes and told.lengths and told.models["student"].divergence > 0
+    assert "LABEL_1" in told.disagreements[0].answers["label"]

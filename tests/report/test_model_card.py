@@ -1,0 +1,355 @@
+"""The card: true to what was trained and measured, and silent about where and by whom."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+from tiny import accuracy, make_args, make_model, make_rows, make_trainer
+from tiny_seq2seq import FAMILIES, make_pairs, make_seq2seq, make_seq2seq_trainer
+from transformers import BertConfig, BertForTokenClassification, TrainerState
+
+from hfdistill import Objective, Schedule
+from hfdistill.losses import Labels, SoftTargets
+from hfdistill.report import Comparison, ModelFigures
+from hfdistill.report.card import (
+    CardFacts,
+    evaluation_of,
+    measured_emissions,
+    model_card,
+    task_of,
+    teacher_language,
+    teacher_licence,
+    told_arguments,
+)
+
+HUB = {"teacher": "somebody/bert-large", "dataset": "stanfordnlp/sst2"}
+
+
+@pytest.fixture
+def comparison():
+    def figures(accuracy, agreement=None):
+        return ModelFigures({"accuracy": accuracy, "f1": accuracy / 3}, 100, 10, 1.0, 2.0, 10.0, agreement)
+
+    models = {"teacher": figures(0.91), "student": figures(0.876543, 0.95), "baseline": figures(0.8, 0.9)}
+    return Comparison(models, rows=400, split="validation", device="cpu, 1 threads")
+
+
+def card_of(facts, objective=None, training=None):
+    objective = objective or Objective({"labels": (1.0, Labels())})
+    return model_card("my-student", objective.describe(), training or {"seed": 1}, facts)
+
+
+def table_below(card, heading):
+    """The cells of the first table below a heading, its header included."""
+    section = card.text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows if not set("".join(row)) <= set("-: ")]
+
+
+# ---- Metadata ----
+
+
+def test_the_front_matter_is_read_back_from_the_file(tmp_path, comparison):
+    """A Hub that cannot parse the metadata shows a model without a task, and pipeline(...) does not find it."""
+    card_of(CardFacts(**HUB, comparison=comparison, licence="apache-2.0")).save(tmp_path / "README.md")
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "text-classification", "apache-2.0")
+    assert data.base_model == "somebody/bert-large" and data.base_model_relation == "finetune"
+    assert data.datasets == ["stanfordnlp/sst2"] and {"distillation", "hfdistill"} <= set(data.tags)
+    assert data.metrics == ["accuracy", "f1"]
+
+
+def test_the_model_index_holds_the_students_figures(tmp_path, comparison):
+    """The teacher's figures under the student's name would be a lie that looks like a result."""
+    card_of(CardFacts(**HUB, comparison=comparison)).save(tmp_path / "README.md")
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.model_name == "my-student"
+    values = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert values == {"accuracy": 0.8765, "f1": pytest.approx(0.2922)}
+    for result in data.eval_results:
+        assert (result.dataset_type, result.dataset_split) == ("stanfordnlp/sst2", "validation")
+        assert result.task_type == "text-classification"
+
+
+def test_a_figure_that_is_not_a_number_is_not_claimed(comparison):
+    """The Hub refuses a whole card for it."""
+    comparison.models["student"].metrics["f1"] = float("nan")
+    results = card_of(CardFacts(**HUB, comparison=comparison)).data.eval_results
+    assert [result.metric_type for result in results] == ["accuracy"]
+
+
+def test_without_a_comparison_nothing_is_claimed():
+    """A card that the trainer writes during training has no figures yet."""
+    card = card_of(CardFacts(**HUB))
+    assert card.data.eval_results is None and "What was lost" not in card.text
+
+
+@pytest.mark.parametrize(
+    "local", ["/home/ann/bert", "~/models/bert", "../bert", "models/bert", "a small BERT / by me", "bert"]
+)
+def test_only_hub_names_become_base_model_and_dataset(tmp_path, monkeypatch, local):
+    """A local folder as base_model links to somebody else's repository, or tells where files are kept."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "bert").mkdir(parents=True)
+    metadata = card_of(CardFacts(teacher=local, dataset=local)).data.to_dict()
+    assert not {"base_model", "base_model_relation", "datasets"} & metadata.keys()
+
+
+# ---- What the world may read ----
+
+PRIVATE = ["hf_x", "/home", "me/", "ann", "/data", "private", "..", "secret", "~", "C:"]
+COMMANDS = [
+    ["--hub_token", "hf_x"],
+    ["--hub_token=hf_x"],
+    ["--hub-token", "hf_x"],
+    ["--push_to_hub_token", "hf_x"],
+    ["--hub_model_id", "ann/bert"],
+    ["--hub-model-id=ann/bert"],
+    ["--train_file", "/home/me/x.csv"],
+    ["--train_file=/home/me/x.csv"],
+    ["--train_file", "/data/private/train.csv"],
+    ["--test_file=../secret/x.tsv"],
+    ["--test_file", "data/../../secret/x.tsv"],
+    ["--teacher_name_or_path=~ann/bert/"],
+    ["--unlabeled_file", r"C:\Users\ann\x.csv"],
+    ["/home/ann/settings.yaml"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_command_tells_neither_paths_nor_tokens(words):
+    """A card is public the moment it is pushed."""
+    facts = CardFacts("/home/ann/bert", "/data/private/train.csv", command=["accelerate", *words, "--baseline"])
+    text = str(card_of(facts))
+    reproduce = text.partition("## Reproduce")[2].partition("Versions")[0]
+    assert not [word for word in PRIVATE if word in reproduce]
+    assert not [word for word in PRIVATE if word in text.replace(reproduce, "").replace("formers", "")]
+    assert "--baseline\n" in reproduce  # what follows is not swallowed
+    if "token" not in words[0]:
+        assert re.search(r"x\.csv|train\.csv|x\.tsv|bert|settings\.yaml", reproduce)
+
+
+def test_what_is_no_secret_is_kept_word_for_word():
+    """A command that lost a word does not reproduce anything."""
+    words = ["accelerate", "launch", "recipes/sst2.py", "--train_file", "data/train.csv", "--text_column", "my tokens"]
+    words += [
+        "--include_num_input_tokens_seen",
+        "all",
+        "--text_pair_column=token",
+        "--terms",
+        "labels:0.3",
+        "--baseline",
+    ]
+    card = card_of(CardFacts("somebody/bert", "train.csv", command=words))
+    assert (
+        "accelerate launch recipes/sst2.py --train_file data/train.csv --text_column 'my tokens' "
+        "--include_num_input_tokens_seen all --text_pair_column=token --terms labels:0.3 --baseline\n"
+    ) in card.text
+
+
+# ---- What was trained ----
+
+
+def test_the_terms_are_those_of_the_objective():
+    """A card that tells other weights than were trained cannot be reproduced."""
+    soft = SoftTargets(temperature=3.5, divergence="reverse_kl")
+    objective = Objective({"labels": (0.3, Labels()), "soft_targets": (Schedule(0.9, 0.1, "linear"), soft)})
+    header, labels, soft_targets = table_below(card_of(CardFacts("t", "d"), objective), "Objective")
+    assert header == ["term", "weight", "settings", "from"]
+    assert labels[:3] == ["labels", "0.3", ""] and "papers/1503.02531" in labels[3]
+    assert soft_targets[0] == "soft_targets" and "0.9" in soft_targets[1] and "0.1" in soft_targets[1]
+    assert "temperature = 3.5" in soft_targets[2] and "divergence = reverse_kl" in soft_targets[2]
+
+
+def test_the_trainers_card_tells_what_it_trained(tmp_path):
+    """The card is asked for at the end, when nobody reads it through."""
+    changes = {"alpha": 0.7, "temperature": 3.0, "learning_rate": 0.25, "gradient_accumulation_steps": 2}
+    rows = make_rows(4, teacher_logits=True)
+    trainer = make_trainer(tmp_path / "tiny-student", make_model(), rows, **changes)
+    trainer.create_model_card()
+    card = ModelCard.load(tmp_path / "tiny-student" / "README.md")
+    terms = {row[0]: row[1:3] for row in table_below(card, "Objective")[1:]}
+    assert terms.keys() == {"labels", "soft_targets"}
+    assert float(terms["labels"][0]) == pytest.approx(0.3) and float(terms["soft_targets"][0]) == pytest.approx(0.7)
+    assert "temperature = 3" in terms["soft_targets"][1]
+    told = dict(table_below(card, "Training")[1:])
+    assert (
+        told["learning_rate"] == "0.25" and told["examples a step"] == "16" and told["lr_scheduler_type"] == "constant"
+    )
+    assert card.text.lstrip().startswith("# tiny-student") and str(tmp_path) not in str(card)
+
+
+def test_numbers_are_as_long_as_anybody_reads(tmp_path):
+    """A search finds a learning rate of seventeen digits."""
+    rate, alpha = 8.578473056712675e-05, 0.29700980657693
+    trainer = make_trainer(tmp_path, make_model(), make_rows(4, teacher_logits=True), alpha=alpha, learning_rate=rate)
+    trainer.create_model_card()
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| 8.578e-05 |" in text and "| 0.297 |" in text and "| 0.703 |" in text
+
+
+def test_what_is_noted_of_the_student_is_told(comparison):
+    text = str(card_of(CardFacts(**HUB, comparison=comparison, notes=["It was chosen among 20."])))
+    assert "It was chosen among 20." in text
+
+
+def test_told_arguments_are_plain_values(tmp_path):
+    """An enumeration would be told as SchedulerType.LINEAR."""
+    told = told_arguments(make_args(tmp_path, lr_scheduler_type="cosine", bf16=True))
+    assert told["lr_scheduler_type"] == "cosine" and told["precision"] == "bf16" and told["seed"] == 3
+
+
+def test_the_rows_are_counted_with_and_without_labels(comparison):
+    """Texts that the teacher labelled are no labelled data."""
+    facts = CardFacts("t", "d", comparison=comparison, labelled_rows=12000, unlabelled_rows=3456)
+    assert "12,000 rows with labels, and 3,456 without, labelled by the teacher alone." in card_of(facts).text
+    assert "without" not in card_of(CardFacts("t", "d", labelled_rows=12000)).text.partition("## Training")[2]
+
+
+def test_the_figures_are_told_with_their_doubt(comparison):
+    """Without the number of rows, a difference of one row passes for progress."""
+    text = card_of(CardFacts("t", "d", comparison=comparison)).text
+    assert comparison.markdown() in text
+    assert "400 validation rows, once, for one seed" in text and "One row is 0.25 points of accuracy." in text
+    assert "The baseline is the same student" in text
+    for model in comparison.models.values():
+        model.metrics.pop("accuracy")
+    assert "points of accuracy" not in card_of(CardFacts("t", "d", comparison=comparison)).text
+
+
+def test_the_licence_is_the_teachers(tmp_path):
+    """Weights that were taken from a teacher stay under its licence; what cannot be known is not claimed."""
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert teacher_licence(str(tmp_path)) == "mit"
+    (tmp_path / "README.md").write_text("# no front matter\n")
+    assert teacher_licence(str(tmp_path)) is None
+    (tmp_path / "bare").mkdir()
+    assert teacher_licence(str(tmp_path / "bare")) is None and teacher_language(str(tmp_path / "bare")) == []
+    assert teacher_licence("a small BERT / by me") is None
+
+
+@pytest.mark.parametrize(("written", "languages"), [("en", ["en"]), ("[en, de]", ["en", "de"])])
+def test_the_language_is_the_teachers(tmp_path, written, languages):
+    """Whoever looks for a model of a language finds the student beside its teacher."""
+    (tmp_path / "README.md").write_text(f"---\nlanguage: {written}\n---\n")
+    assert teacher_language(str(tmp_path)) == languages
+
+
+def test_emissions_are_told_where_they_were_measured(tmp_path):
+    """In grams, the runs of one folder together, and nothing of the machine and its place beside them."""
+    assert measured_emissions(tmp_path) is None
+    lines = ["run_id,emissions,country_name,latitude", "1,0.0015,Utopia,12.5", "2,0.0005,Utopia,12.5"]
+    (tmp_path / "emissions.csv").write_text("\n".join(lines) + "\n")
+    facts = CardFacts("t", "d", emissions_grams=measured_emissions(tmp_path))
+    card = card_of(facts)
+    assert card.data.to_dict()["co2_eq_emissions"]["emissions"] == 2.0 and "Utopia" not in str(card)
+    assert "co2_eq_emissions" not in card_of(CardFacts("t", "d")).data.to_dict()
+
+
+def test_limits_are_told(comparison):
+    """With figures or without, a reader learns what they do not say."""
+    assert "## Limits" in card_of(CardFacts("t", "d", comparison=comparison)).text
+    assert "Nothing was measured yet" in card_of(CardFacts("t", "d")).text
+
+
+# ---- What the trainer knows, and what it is told ----
+
+
+def card_in(folder):
+    return ModelCard.load(folder / "README.md")
+
+
+def test_the_last_evaluation_is_told_where_nothing_was_compared(tmp_path):
+    """A pushed student with figures in its logs would be shown as one that nobody has measured."""
+    rows = make_rows(8)
+    given = {"eval_dataset": rows, "compute_metrics": accuracy}
+    trainer = make_trainer(tmp_path, make_model(1), rows, teacher=make_model(2), given=given)
+    trainer.train()
+    metrics = trainer.evaluate()
+    trainer.create_model_card()
+    header, *table = table_below(card_in(tmp_path), "On the evaluation set")
+    assert header == ["figure", "student"]
+    names = ["loss", "label_loss", "soft_target_loss", "agreement", "accuracy"]
+    told = {name: f"{metrics[f'eval_{name}']:.4g}" for name in names}
+    assert dict(table) == {"step": "2", **told}
+    assert "Nothing was measured yet" not in card_in(tmp_path).text
+
+
+def test_the_figures_are_those_of_the_model_that_is_there():
+    """The last evaluation in training is not that of the best model, which took the last one's place at its end."""
+    logs = [
+        {"step": 2, "loss": 1.0},
+        {"step": 2, "eval_a_loss": 0.5, "eval_a_runtime": 9.0},
+        {"step": 2, "eval_b_loss": 0.6, "eval_b_samples_per_second": 9.0},
+        {"step": 4, "eval_a_loss": 0.8},
+        {"step": 4, "train_runtime": 1.0},
+    ]
+    state = TrainerState(log_history=logs, best_global_step=2)
+    assert evaluation_of(state, best_is_loaded=True) == {"step": 2, "a_loss": 0.5, "b_loss": 0.6}
+    assert evaluation_of(state, best_is_loaded=False) == {"step": 4, "a_loss": 0.8}
+    state.log_history.append({"step": 4, "eval_a_loss": 0.4})
+    assert evaluation_of(state, best_is_loaded=True) == {"step": 4, "a_loss": 0.4}
+    assert evaluation_of(TrainerState(), best_is_loaded=True) == {}
+
+
+def test_a_dataset_without_a_name_is_not_named(tmp_path):
+    """An empty name in code marks is a hole in the first sentence."""
+    teacher = make_model(2)
+    make_trainer(tmp_path, make_model(1), make_rows(4), teacher=teacher).create_model_card()
+    assert "A student distilled from `a teacher`. It is" in card_in(tmp_path).text
+    teacher.config.name_or_path = "somebody/bert-large"
+    make_trainer(tmp_path, make_model(1), make_rows(4), teacher=teacher).create_model_card()
+    assert "A student distilled from `somebody/bert-large`. It is" in card_in(tmp_path).text
+    assert card_in(tmp_path).data.base_model == "somebody/bert-large"
+
+
+def test_each_of_several_teachers_is_named(tmp_path):
+    """Names in one text would be shown as one path, of which the last part is left."""
+    teachers = [make_model(2), make_model(3)]
+    for teacher, name in zip(teachers, ("somebody/bert", "somebody/other"), strict=True):
+        teacher.config.name_or_path = name
+    make_trainer(tmp_path, make_model(1), make_rows(4), teacher=teachers).create_model_card()
+    assert "distilled from `somebody/bert`, `somebody/other`. It is" in card_in(tmp_path).text
+    assert card_in(tmp_path).data.base_model is None
+
+
+@pytest.mark.parametrize("facts", [None, CardFacts("a word", "other/words", licence="apache-2.0")])
+def test_what_push_to_hub_is_told_stands_in_the_card(tmp_path, facts):
+    """`Trainer` passes it on to the card: a licence or a language that is dropped is missing in every search."""
+    trainer = make_trainer(tmp_path, make_model(1), make_rows(4), teacher=make_model(2))
+    trainer.card_facts = facts
+    told = {"license": "mit", "tags": "tiny", "model_name": "Foo", "finetuned_from": "bert-base-uncased"}
+    told |= {"tasks": ["token-classification", "fill-mask"], "dataset": "GLUE SST-2", "dataset_tags": "glue"}
+    trainer.create_model_card("en", **told, dataset_args="sst2")
+    card = card_in(tmp_path)
+    data = card.data
+    assert (data.language, data.license, data.datasets) == (["en"], "mit", ["glue"])
+    assert (data.base_model, data.pipeline_tag) == ("bert-base-uncased", "token-classification")
+    assert data.tags == ["distillation", "hfdistill", "tiny", "fill-mask"]
+    assert "# Foo\n" in card.text and "on `GLUE SST-2` (`sst2`). It is" in card.text
+    trainer.create_model_card(dataset=["somebody/one", "somebody/two"], finetuned_from=str(tmp_path))
+    assert card_in(tmp_path).data.datasets == ["somebody/one", "somebody/two"]
+    assert "on `somebody/one`, `somebody/two`. It is" in card_in(tmp_path).text
+    assert str(tmp_path) not in str(card_in(tmp_path))
+
+
+def test_the_task_is_that_of_the_models_class():
+    """A pipeline takes its task from the card: that of a classifier of texts fails for one of tokens."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+
+    class Own(BertForTokenClassification):
+        pass
+
+    assert task_of(make_model()) == "text-classification"
+    assert task_of(Own(BertConfig(vocab_size=40, **sizes))) == "token-classification"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_encoder_decoder_is_no_classifier(tmp_path, family):
+    """Whether it translates or summarizes is known to who trained it: no task is better than a wrong one."""
+    make_seq2seq_trainer(
+        tmp_path, make_seq2seq(family), make_pairs(4, family), teacher=make_seq2seq(family, 1)
+    ).create_model_card()
+    assert "pipeline_tag" not in card_in(tmp_path).data.to_dict()

@@ -1,0 +1,65 @@
+"""How rows come to train, validation and test, and the texts that are in two of them."""
+
+import logging
+
+import pytest
+from datasets import Dataset
+
+from hfdistill.tasks.classification.data import split_validation, text_classification_dataset
+
+
+def test_unlabelled_file_joins_train(read_task, write):
+    """Its own label column is not read: whatever stands there is for the teacher to say."""
+    more = write("more.csv", "label,text\nunheard of,c\n")
+    data = read_task("a\t0", "b\t1", unlabeled_file=more)
+    assert data.dataset["train"].to_dict() == {"text": ["a", "b", "c"], "label": [0, 1, -100]}
+    assert len(data.dataset["validation"]) == 2
+    assert read_task("a\t0.5", "b\t1.5", unlabeled_file=more).dataset["train"]["label"][:] == [0.5, 1.5, -100.0]
+
+
+def test_a_task_of_unlabelled_training_texts(read_task):
+    """Only the teacher labels `train`; what the labels mean is learnt from the validation file."""
+    data = read_task("a\t", "b\t", validation=["c\t1", "d\t0"], label_names=["no", "yes"])
+    assert data.dataset["train"]["label"][:] == [-100, -100]
+    assert data.dataset["validation"]["label"][:] == [1, 0]
+
+
+def test_validation_share_is_deterministic(read_task, caplog):
+    caplog.set_level(logging.INFO, logger="hfdistill.data")
+    rows = [f"text {n % 90}\t{n % 2}" for n in range(180)]
+    first = read_task(*rows, validation_file=None).dataset
+    assert "18 of 180 training rows are set aside for validation" in caplog.text
+    assert (len(first["train"]), len(first["validation"])) == (162, 18)
+    assert not set(first["train"]["text"]) & set(first["validation"]["text"])
+    again = read_task(*reversed(rows), validation_file=None).dataset
+    assert set(again["validation"]["text"]) == set(first["validation"]["text"])
+    other = read_task(*rows, validation_file=None, seed=1).dataset
+    assert set(other["validation"]["text"]) != set(first["validation"]["text"])
+    larger = read_task(*rows, validation_file=None, validation_share=0.5).dataset
+    assert len(larger["validation"]) == 90
+
+
+def test_validation_is_labelled():
+    rows = Dataset.from_dict({"text": [str(n) for n in range(50)], "label": [0, 1] + [-100] * 48})
+    train, validation = split_validation(rows, ["text"], "label", share=0.5)
+    assert (len(train), len(validation)) == (49, 1)
+    assert validation["label"][0] != -100
+    with pytest.raises(ValueError, match="train has 1 different labelled texts, too few"):
+        split_validation(rows.select([0, 5, 6]), ["text"], "label")
+    with pytest.raises(ValueError, match="validation_share must lie between 0 and 1, got 1.5"):
+        split_validation(rows, ["text"], "label", share=1.5)
+
+
+def test_leaks_are_counted(read_task, write, caplog):
+    test = write("test.tsv", "text\tlabel\nb\t0\nc\t1\na\t1\na\t1\n")
+    read_task("a\t0", "b\t1", validation=["z\t1"], test_file=test)
+    assert [record.getMessage() for record in caplog.records] == [
+        "3 of the 4 test texts are also in train: the figures will flatter the model."
+    ]
+
+
+def test_pairs_leak_as_pairs(write, caplog):
+    train = write("train.tsv", "sentence1\tsentence2\tlabel\na\tb\t0\nc\td\t1\n")
+    test = write("test.tsv", "sentence1\tsentence2\tlabel\na\td\t0\n")
+    text_classification_dataset(train, test, test)
+    assert caplog.records == []

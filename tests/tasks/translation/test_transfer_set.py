@@ -1,0 +1,152 @@
+"""The rows that a student learns from, and which translations are not fit for it."""
+
+from __future__ import annotations
+
+import pytest
+from datasets import Dataset
+from texts import TEXTS
+
+from hfdistill import transfer_set
+from hfdistill.tasks.translation.pseudo_translations import TRANSLATIONS
+
+
+def candidates(*texts, finished=True):
+    return [{"text": text, "finished": finished} for text in texts]
+
+
+def rows_of(*rows):
+    sources, references, translations = zip(*rows, strict=True)
+    return Dataset.from_dict({"en": sources, "de": references, TRANSLATIONS: translations, "id": range(len(rows))})
+
+
+CLEAN = rows_of(
+    ("the dog sees a cat", "der Hund sieht eine Katze", candidates("ein Hund sah Katzen", "der Hund sieht die Katze")),
+    ("he sleeps", "er schläft", candidates("er schläft", "er schläft")),
+)
+
+
+@pytest.mark.parametrize(
+    "choose, texts",
+    [
+        ("best", ["ein Hund sah Katzen", "er schläft"]),
+        ("closest", ["der Hund sieht die Katze", "er schläft"]),
+        ("all", ["ein Hund sah Katzen", "der Hund sieht die Katze", "er schläft"]),
+    ],
+)
+def test_which_candidate_is_learnt_from(choose, texts):
+    """Interpolation keeps the teacher's words and comes closest to people's; two equal candidates are one row."""
+    rows, report = transfer_set(CLEAN, "en", "de", choose)
+    assert rows["de"] == texts and rows.column_names == ["en", "id", "de"]
+    assert report.rows == 2 and report.pairs == len(texts) and report.lost == 0 and not report.dropped
+    if choose == "all":
+        assert rows["id"] == [0, 0, 1]
+
+
+#: What is usual, for one translation to be measured by.
+USUAL = [(source, "", candidates(f"{source} ja")) for source in TEXTS]
+
+DEGENERATE = {
+    "empty": ("the dog sleeps", candidates(" ")),
+    "a copy of the source": ("the dog sleeps now", candidates("The dog sleeps now")),
+    "not finished": ("the dog sleeps", candidates("der Hund", finished=False)),
+    "repeating itself": ("the dog sleeps in there", candidates("der Hund der Hund der Hund der Hund schläft")),
+    "too long or too short": ("the dog", candidates("der Hund " + " ".join(map(str, range(30))))),
+}
+
+
+@pytest.mark.parametrize("fault", DEGENERATE)
+def test_degenerate_translations_are_dropped_and_counted(fault):
+    source, translations = DEGENERATE[fault]
+    kept, report = transfer_set(rows_of((source, "", translations), *USUAL), "en", "de")
+    assert kept["en"] == TEXTS
+    assert report.dropped == {fault: 1} and (report.rows, report.pairs, report.lost) == (31, 30, 1)
+    assert f"1 {fault}" in str(report)
+    # The next candidate of the beam stands in where there is one.
+    rows = rows_of((source, "", [*translations, *candidates("der Hund schläft jetzt")]), *USUAL)
+    kept, report = transfer_set(rows, "en", "de")
+    assert kept["de"][0] == "der Hund schläft jetzt" and report.lost == 0 and report.dropped == {fault: 1}
+
+
+@pytest.mark.parametrize(
+    "source, text",
+    [
+        ("Angela Merkel", "Angela Merkel"),
+        ("no no no no no", "nein nein nein nein nein"),
+        ("bah", "bah bah bah"),
+        ("OK", "In Ordnung, ja."),
+        ("hahahahahahaha, very funny", "哈哈哈哈哈哈哈哈哈哈哈哈哈哈，很好笑"),
+        ("and so on, as I said at length ...", "und so weiter, wie ich schon ausführlich sagte ............"),
+        ("no end of zeros", "1000000"),
+    ],
+)
+def test_what_only_looks_degenerate_is_kept(source, text):
+    """Names stay as they are, a text that repeats itself is translated so, and short texts vary in length."""
+    rows, report = transfer_set(rows_of((source, "", candidates(text)), *USUAL), "en", "de")
+    assert rows["de"][0] == text and not report.dropped
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "我不知道我不知道我不知道我不知道。",
+        "这部电影" + "很好看，" * 5,
+        "哈哈哈哈,哈哈哈哈,哈哈哈哈,哈哈哈哈,",
+        "h" + "a" * 40,
+        "der Film ist " + "sehr schön und auch noch " * 4,
+    ],
+)
+def test_repetition_is_seen_without_spaces(text):
+    """Words split at spaces are none in Chinese, and a text that ran away within a word was learnt from."""
+    source = "I do not know what to say about a film like that"
+    _, report = transfer_set(rows_of((source, "", candidates(text)), *USUAL), "en", "de")
+    assert report.dropped == {"repeating itself": 1}
+
+
+CHINESE = "然而委员会认为这些建议没有充分考虑小企业的处境也没有说明费用由谁承担因此要求在年底之前提交新的草案"
+ENGLISH = (
+    "The committee found, however, that these proposals do not take sufficient account of the situation of small "
+    "businesses and fail to explain who is to bear the costs; it therefore asks that a new draft be submitted before "
+    "the end of the year, together with an assessment of its consequences"
+)
+
+
+def written_in(source, target, *odd):
+    """Rows of texts of all lengths, cut alike in both languages, and a few pairs more."""
+    parts = [(source[: len(source) * part // 20], target[: len(target) * part // 20]) for part in range(4, 21)]
+    return rows_of(*((one, "", candidates(other)) for one, other in (*parts, *odd)))
+
+
+@pytest.mark.parametrize("source, target", [(ENGLISH, CHINESE), (CHINESE, ENGLISH)], ids=["to", "from"])
+def test_lengths_are_measured_by_what_is_usual(source, target):
+    """Chinese needs a fifth of the characters of English: measured one to one, every faithful translation was lost."""
+    assert len(ENGLISH) > 3 * len(CHINESE) + 20
+    kept, report = transfer_set(written_in(source, target), "en", "de")
+    assert len(kept) == 17 and not report.dropped
+    short, long = (source, target[: len(target) // 4]), (source[: len(source) // 4], target)
+    kept, report = transfer_set(written_in(source, target, short, long), "en", "de")
+    assert len(kept) == 17 and report.dropped == {"too long or too short": 2}
+
+
+def test_what_was_cut_is_not_what_is_usual():
+    """Candidates that ran on to `max_length` made every finished one look too short."""
+    endless = candidates(*["ja " * 99] * 2, finished=False)
+    rows = rows_of(*((source, "", [*translations, *endless]) for source, _, translations in USUAL))
+    kept, report = transfer_set(rows, "en", "de")
+    assert kept["en"] == TEXTS and report.dropped == {"not finished": 60}
+
+
+def test_a_transfer_set_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="none of the teacher's translations can be learnt from: .*1 empty"):
+        transfer_set(rows_of(("a dog", "", candidates(""))), "en", "de")
+    with pytest.raises(ValueError, match="choose must be one of best, closest, all"):
+        transfer_set(CLEAN, "en", "de", "first")
+    with pytest.raises(ValueError, match="needs the columns teacher_translations"):
+        transfer_set(CLEAN.remove_columns(TRANSLATIONS), "en", "de")
+
+
+def test_a_row_without_a_reference_has_no_closest():
+    """Texts without a reference, added to those with one, ended in a TypeError of sacreBLEU."""
+    rows = rows_of(("he sleeps", "er schläft", candidates("er schläft")), ("a dog", None, candidates("ein Hund")))
+    with pytest.raises(ValueError, match="row 1 of column 'de' has no reference to come close to, and 0 more"):
+        transfer_set(rows, "en", "de", "closest")
+    assert transfer_set(rows, "en", "de")[0]["de"] == ["er schläft", "ein Hund"]
