@@ -2,10 +2,10 @@
 
 1. Read the texts (SST-2 from the Hub, your own files, or a generated demo corpus); keep the labels of a few of them
    (--label_fraction) and make more texts (--augment), where that is asked for: the teacher labels the rest.
-2. Take a fine-tuned teacher, or fine-tune one first (--train_teacher); or several, whose answers are averaged; or none
-   (--online), where students of other seeds teach one another.
+2. Take a fine-tuned teacher, or fine-tune one first (--train_teacher); or several, whose predictions are averaged; or
+   none (--online), where students of other seeds teach one another.
 3. Run the teacher over the texts once: its soft targets are kept for this and every later run. (With terms that
-   compare layers, such as --terms labels soft_targets minilm, it is asked in every step instead.)
+   compare layers, such as --terms labels soft_targets minilm, it is run in every step instead.)
 4. With --search_trials, look for the student and the settings that do best on the validation texts.
 5. Make a student of some of the teacher's layers, or of narrower ones, and train it on soft targets and labels.
 6. With --baseline, train the same student on the labels alone, on the same budget.
@@ -34,7 +34,7 @@ from sst2_options import Recipe, RecipeTrainingArguments, arguments
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
-from hfdistill.commands.command_line import own_command, plain_errors, say, say_if_slow
+from hfdistill.commands.command_line import own_command, plain_errors, print_main, say_if_slow
 from hfdistill.data.augmentation.augmenters import load_augmenter
 from hfdistill.data.augmentation.rows import augment, augmentation_report
 from hfdistill.data.class_names import read_class_names
@@ -45,7 +45,7 @@ from hfdistill.models.hub import hub_errors, load_hub_dataset, load_tokenizer
 from hfdistill.models.labels import LabelSpace, name_classes, names_of
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report import Attempts, Comparison, compare
-from hfdistill.report.card import CardFacts, measured_emissions, teacher_language, teacher_licence
+from hfdistill.report.card import CardFacts, measured_emissions, teacher_language, teacher_license
 from hfdistill.report.run_folder import begin_run, push, train_and_save, write_report
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.tasks.classification.data import TextClassificationData, text_classification_dataset
@@ -73,7 +73,7 @@ def main() -> None:
     teachers = load_teachers(recipe, data, args.seed)
     parameters = sum(teacher.num_parameters() for _, teacher in teachers)
     told = "no teacher" if recipe.online else f"the teacher has {parameters:,} parameters"
-    say(f"{len(data.dataset['train']):,} training texts; {told}.")
+    print_main(f"{len(data.dataset['train']):,} training texts; {told}.")
     say_if_slow(len(data.dataset["train"]), parameters)
     if recipe.train_teacher and not recipe.online:
         train_teachers(recipe, args, data, teachers, metrics, resume)
@@ -82,12 +82,12 @@ def main() -> None:
     new_student, tokenizer = prepare_student(recipe, args.seed, teachers, data)
     if recipe.augment:
         data = data.with_train(more_texts(recipe, data, teachers[0][0], args.seed))
-    data, live = ask_teachers(recipe, args, data, teachers, tokenizer)
+    data, live = precompute_soft_targets(recipe, args, data, teachers, tokenizer)
     weight_of_labels = settle_alpha(args, data.dataset["train"], data.label_column)
     dataset = data.tokenized(tokenizer, recipe.max_length)
 
     def new_trainer(student: PreTrainedModel, args: RecipeTrainingArguments) -> DistillationTrainer:
-        return DistillationTrainer(student, args, teacher=live, **on(dataset, tokenizer, metrics))
+        return DistillationTrainer(student, args, teacher=live, **trainer_kwargs(dataset, tokenizer, metrics))
 
     # ---- Student, and the same student without a teacher ----
     shape, others, notes = {}, {}, []
@@ -95,23 +95,23 @@ def main() -> None:
         metric = "pearson" if data.problem_type == "regression" else "accuracy"
         shape, found, note = search(recipe, args, metric, teachers[0][1], new_student, new_trainer)
         notes.append(note)
-        say("Training a student with the defaults, to compare with.")
-        usual = new_trainer(new_student(), args.elsewhere(f"{folder}/_defaults"))
+        print_main("Training a student with the defaults, to compare with.")
+        usual = new_trainer(new_student(), args.with_output_dir(f"{folder}/_defaults"))
         train_and_save(usual, resume)
         args, others = found, {"defaults": usual.model}
-    say("Training the student.")
+    print_main("Training the student.")
     if recipe.online:
         students = [new_student(shape, number) for number in range(recipe.num_students)]
         together = {"mutual": Peers, "one": Branches}[recipe.online](students)
-        trainer = OnlineTrainer(together, args, **on(dataset, tokenizer, metrics))
+        trainer = OnlineTrainer(together, args, **trainer_kwargs(dataset, tokenizer, metrics))
     else:
         trainer = new_trainer(new_student(shape), args)
     train_and_save(trainer, resume)
     trainers = {"student": trainer}
     if recipe.baseline:
-        say("Training the same student without a teacher.")
+        print_main("Training the same student without a teacher.")
         labels_only = args.for_labels_only(f"{folder}/_baseline")
-        alone = on(labels_alone(dataset), tokenizer, metrics)
+        alone = trainer_kwargs(labels_alone(dataset), tokenizer, metrics)
         trainers["baseline"] = DistillationTrainer(new_student(shape), labels_only, **alone)
         train_and_save(trainers["baseline"], resume)
 
@@ -169,7 +169,7 @@ def read_files(recipe: Recipe) -> TextClassificationData:
         problem_type=problem_type,
     )
     if data.problem_type != "regression" and (data.label_names or ("LABEL_0",))[0] == "LABEL_0":
-        say(
+        print_main(
             "The classes have no names, so the student will answer LABEL_0, LABEL_1, ...: name them with --class_names."
         )
     return data
@@ -221,13 +221,13 @@ def load_teacher(
     config = teacher.config  # not every model repeats what stands in it
     if config.num_labels != data.num_labels:
         raise ValueError(
-            f"{name} answers with {config.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
+            f"{name} predicts with {config.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
             "these labels, or fine-tune it on them first with --train_teacher true."
         )
     name_classes(teacher.config, data.label_names)
     if config.problem_type not in (None, data.problem_type):
         raise ValueError(
-            f"{name} answers for {config.problem_type} (problem_type in its config.json) and the texts are for "
+            f"{name} predicts for {config.problem_type} (problem_type in its config.json) and the texts are for "
             f"{data.problem_type}: take a teacher of one label a text, fine-tune it on them first with --train_teacher "
             "true, or correct its config."
         )
@@ -243,12 +243,14 @@ def train_teachers(
     resume: bool,
 ) -> None:
     for number, (tokenizer, teacher) in enumerate(teachers):
-        say("Fine-tuning the teacher." if len(teachers) == 1 else f"Fine-tuning teacher {number + 1}.")
+        print_main("Fine-tuning the teacher." if len(teachers) == 1 else f"Fine-tuning teacher {number + 1}.")
         folder = f"{args.output_dir}/_teacher" + (f"_{number + 1}" if len(teachers) > 1 else "")
         changes = {"seed": args.seed + number, **(DEMO.teacher_training if recipe.demo else {})}
         dataset = labels_alone(data.tokenized(tokenizer, recipe.max_length))
         teacher_args = args.for_labels_only(folder, **changes)
-        train_and_save(DistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, metrics)), resume)
+        train_and_save(
+            DistillationTrainer(teacher, teacher_args, **trainer_kwargs(dataset, tokenizer, metrics)), resume
+        )
 
 
 def labels_alone(dataset: DatasetDict) -> DatasetDict:
@@ -257,30 +259,30 @@ def labels_alone(dataset: DatasetDict) -> DatasetDict:
     return DatasetDict({**dataset, "train": labeled_rows(rows, length=len(rows))})
 
 
-def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, metrics: Callable) -> dict[str, object]:
+def trainer_kwargs(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, metrics: Callable) -> dict[str, object]:
     splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
     return {**splits, "processing_class": tokenizer, "compute_metrics": metrics}
 
 
-def ask_teachers(
+def precompute_soft_targets(
     recipe: Recipe,
     args: RecipeTrainingArguments,
     data: TextClassificationData,
     teachers: Teachers,
     student_tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[TextClassificationData, list[ModelTeacher] | None]:
-    """The texts with the teachers' soft targets; or as they are, with the teachers to be asked in every step."""
+    """The texts with the teachers' soft targets; or as they are, with the teachers to be run in every step."""
     if recipe.online:
         return data, None
     asked = [ModelTeacher(teacher, tokenizer, data.text_columns) for tokenizer, teacher in teachers]
     if recipe.learn_teacher_weights:
         answered = soft_targets(asked, data.dataset["validation"], dtype=args.teacher_dtype)
         args.teacher_weights = learned_weights(answered, args.combination, data.problem_type, data.label_column)
-        say(f"Learnt weights of the teachers: {', '.join(f'{weight:.3f}' for weight in args.teacher_weights)}.")
+        print_main(f"Learned weights of the teachers: {', '.join(f'{weight:.3f}' for weight in args.teacher_weights)}.")
     if recipe.soft_targets and not args.teacher_outputs:
         data = replace(data, dataset=soft_targets(asked, data.dataset, dtype=args.teacher_dtype))
         if recipe.augment:
-            say(str(augmentation_report(data.dataset["train"])))
+            print_main(str(augmentation_report(data.dataset["train"])))
         return data, None
     # To be compared token by token, teacher and student read the same tokens.
     shared = args.teacher_outputs and student_tokenizer is teachers[0][0]
@@ -344,9 +346,9 @@ def search(
         trade_off=recipe.search_trade_off,
         defaults={**vars(args), **usual, "layers": "uniform"},
     )
-    say(f"Searching over {', '.join(space)}.")
+    print_main(f"Searching over {', '.join(space)}.")
     best = students.run(recipe.search_trials)
-    say(f"The best of {recipe.search_trials} on the validation texts: {best.score:.4f} with {best.values}")
+    print_main(f"The best of {recipe.search_trials} on the validation texts: {best.score:.4f} with {best.values}")
     students.save_plots(f"{args.output_dir}/report")
     note = (
         f"Settings and shape are those of the best of {recipe.search_trials} students in a search by {metric} on the "
@@ -429,20 +431,20 @@ def card_facts(
     recipe: Recipe, data: TextClassificationData, comparison: Comparison, folder: Path, notes: list[str]
 ) -> CardFacts:
     labels = data.dataset["train"][data.label_column]
-    labelled = sum(label != -100 for label in labels)
-    # Where the student's weights come from, and with them its licence.
+    labeled = sum(label != -100 for label in labels)
+    # Where the student's weights come from, and with them its license.
     origin = None if recipe.demo else recipe.student_name_or_path or recipe.teacher_name_or_path[0]
     return CardFacts(
-        teacher=recipe.told_teacher,
-        dataset=recipe.told_dataset,
+        teacher=recipe.teacher_description,
+        dataset=recipe.dataset_description,
         comparison=comparison,
         command=own_command("recipes/sst2.py"),
-        licence=teacher_licence(origin) if origin else None,
+        license=teacher_license(origin) if origin else None,
         language=teacher_language(origin) if origin else None,
         base_model=origin,
         emissions_grams=measured_emissions(folder),
-        labelled_rows=labelled,
-        unlabelled_rows=len(labels) - labelled,
+        labeled_rows=labeled,
+        unlabeled_rows=len(labels) - labeled,
         notes=notes,
     )
 

@@ -50,7 +50,7 @@ class Recipe:
 
     teacher_name_or_path: list[str] = field(
         default_factory=lambda: [HUB_TEACHER],
-        metadata={"help": "Fine-tuned classifier, Hub or folder; of several, the answers are averaged."},
+        metadata={"help": "Fine-tuned classifier, Hub or folder; of several, the predictions are averaged."},
     )
     train_teacher: bool = field(default=False, metadata={"help": "Fine-tune the named model on the labels first."})
     num_teachers: int = field(default=1, metadata={"help": "With --train_teacher: fine-tune this many, by seeds."})
@@ -102,7 +102,7 @@ class Recipe:
         },
     )
     max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to for the student."})
-    soft_targets: bool = field(default=True, metadata={"help": "Ask the teacher once; false asks it in every step."})
+    soft_targets: bool = field(default=True, metadata={"help": "Run the teacher once; false runs it in every step."})
     baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
     search_trials: int = field(default=0, metadata={"help": "Try this many students and settings first (Optuna)."})
     search_storage: str | None = field(
@@ -164,7 +164,7 @@ class Recipe:
         return [self.student_name_or_path] if alone else self.teacher_name_or_path
 
     @property
-    def told_teacher(self) -> list[str]:
+    def teacher_description(self) -> list[str]:
         """Who taught, for the card."""
         if self.online:
             return ["no teacher: students that taught one another"]
@@ -172,7 +172,7 @@ class Recipe:
         return [f"{name} ({self.num_teachers} seeds)" if self.num_teachers > 1 else name for name in names]
 
     @property
-    def told_dataset(self) -> str:
+    def dataset_description(self) -> str:
         """On which texts."""
         return "a generated demo corpus" if self.demo else self.train_file or self.dataset_name
 

@@ -5,7 +5,7 @@
 3. sequence: the teacher translates the training texts, once, and the student learns from its translations.
 4. shrink: the student starts from some of the teacher's layers; otherwise it starts untrained.
 5. word: at each target token the student also learns what the teacher would say there.
-6. With --baseline, train the same student on people's translations alone, on the same budget.
+6. With --baseline, train the same student on reference translations alone, on the same budget.
 7. With --export ctranslate2, write the student for CTranslate2 with int8 weights, too.
 8. Compare them; write the student, its card and its report.
 
@@ -40,12 +40,12 @@ from hfdistill import (
     token_soft_targets,
     transfer_set,
 )
-from hfdistill.commands.command_line import own_command, plain_errors, say, say_if_slow
+from hfdistill.commands.command_line import own_command, plain_errors, print_main, say_if_slow
 from hfdistill.export.ctranslate2 import check_ctranslate2, export_ctranslate2
 from hfdistill.export.ctranslate2_model import CTranslate2Model
 from hfdistill.models.hub import hub_errors, load_hub_dataset, load_tokenizer
 from hfdistill.report import Attempts
-from hfdistill.report.card import CardFacts, teacher_language, teacher_licence
+from hfdistill.report.card import CardFacts, teacher_language, teacher_license
 from hfdistill.report.run_folder import begin_run, push, train_and_save, write_report
 from hfdistill.tasks.translation.data import TranslationData, translation_dataset
 from hfdistill.tasks.translation.demo import DEMO, DEMO_NOTICE, demo_translations
@@ -67,14 +67,18 @@ def main() -> None:
     data = read_texts(recipe)
     tokenizer, teacher = load_teacher(recipe, data)
     check_means(recipe, teacher, tokenizer)
-    say(f"{len(data.dataset['train']):,} training pairs; the teacher has {teacher.num_parameters():,} parameters.")
+    print_main(
+        f"{len(data.dataset['train']):,} training pairs; the teacher has {teacher.num_parameters():,} parameters."
+    )
     say_if_slow(len(data.dataset["train"]), teacher.num_parameters())
     dataset = tokenize(data.dataset, data, tokenizer, recipe.max_length)
-    tell_cut_texts(dataset, recipe.max_length)
+    report_cut_texts(dataset, recipe.max_length)
     if recipe.train_teacher:
-        say("Training the teacher.")
+        print_main("Training the teacher.")
         teacher_args = args.for_labels_only(str(folder / "_teacher"), **DEMO.teacher_training if recipe.demo else {})
-        train_and_save(Seq2SeqDistillationTrainer(teacher, teacher_args, **on(dataset, tokenizer, args)), resume)
+        train_and_save(
+            Seq2SeqDistillationTrainer(teacher, teacher_args, **trainer_kwargs(dataset, tokenizer, args)), resume
+        )
 
     # ---- The teacher's translations, made once ----
     new_student = student_maker(recipe, args.seed, teacher)
@@ -82,32 +86,34 @@ def main() -> None:
     texts = data.dataset
     if "sequence" in recipe.methods:
         texts, found = let_translate(recipe, data, teacher, tokenizer, args.teacher_dtype)
-        say(f"The teacher's translations: {found}")
-        notes.append(f"The student learnt from the teacher's translations: {found}")
+        print_main(f"The teacher's translations: {found}")
+        notes.append(f"The student learned from the teacher's translations: {found}")
 
     # ---- Student, and the same student without a teacher ----
     student_tokenizer = prepare_tokenizer(recipe, data, texts["train"], tokenizer)
     dataset = tokenize(texts, data, student_tokenizer, recipe.max_length)
     if student_tokenizer is not tokenizer:
-        tell_cut_texts(dataset, recipe.max_length)
-    say("Training the student.")
+        report_cut_texts(dataset, recipe.max_length)
+    print_main("Training the student.")
     word = "word" in recipe.methods
     student_args = args if word else args.for_labels_only(str(folder), push_to_hub=args.push_to_hub)
     asked = Seq2SeqTeacher(teacher, tokenizer, dtype=args.teacher_dtype) if word else None
     if recipe.soft_targets:
-        dataset, asked = ask_once(recipe, args, asked, dataset, student_tokenizer), None
+        dataset, asked = precompute_token_targets(recipe, args, asked, dataset, student_tokenizer), None
     trainer = Seq2SeqDistillationTrainer(
-        new_student(student_tokenizer), student_args, teacher=asked, **on(dataset, student_tokenizer, args)
+        new_student(student_tokenizer), student_args, teacher=asked, **trainer_kwargs(dataset, student_tokenizer, args)
     )
     train_and_save(trainer, resume)
     trainers = {"student": trainer}
     if recipe.baseline:
-        say("Training the same student without a teacher.")
+        print_main("Training the same student without a teacher.")
         dataset = tokenize(data.dataset, data, student_tokenizer, recipe.max_length)
         # However many rows there are: the student's may be fewer, or more.
         alone = args.for_labels_only(str(folder / "_baseline"), max_steps=trainer.state.max_steps)
         start = new_student(student_tokenizer)
-        trainers["baseline"] = Seq2SeqDistillationTrainer(start, alone, **on(dataset, student_tokenizer, args))
+        trainers["baseline"] = Seq2SeqDistillationTrainer(
+            start, alone, **trainer_kwargs(dataset, student_tokenizer, args)
+        )
         train_and_save(trainers["baseline"], resume)
 
     # ---- What was lost ----
@@ -253,30 +259,32 @@ def tokenize(
     return dataset
 
 
-def tell_cut_texts(dataset: DatasetDict, limit: int) -> None:
+def report_cut_texts(dataset: DatasetDict, limit: int) -> None:
     for split, rows in dataset.items():
         cut, kind = sum(rows["cut"][:]), "training" if split == "train" else split
         if cut == len(rows) and split == "train":
             raise ValueError(f"--max_length {limit} cuts every training pair: raise it.")
         if cut:
             share = 100 * cut / len(rows)
-            say(f"{cut:,} of {len(rows):,} {kind} pairs ({share:.1f} %) are cut to --max_length {limit}.")
+            print_main(f"{cut:,} of {len(rows):,} {kind} pairs ({share:.1f} %) are cut to --max_length {limit}.")
 
 
-def on(dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, args: RecipeTrainingArguments) -> dict[str, object]:
+def trainer_kwargs(
+    dataset: DatasetDict, tokenizer: PreTrainedTokenizerBase, args: RecipeTrainingArguments
+) -> dict[str, object]:
     splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
     metrics = translation_metrics(tokenizer) if args.predict_with_generate else None
     return {**splits, "processing_class": tokenizer, "compute_metrics": metrics}
 
 
-def ask_once(
+def precompute_token_targets(
     recipe: Recipe,
     args: RecipeTrainingArguments,
     teacher: Seq2SeqTeacher,
     dataset: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
 ) -> DatasetDict:
-    """The splits that are trained and evaluated on, with the teacher's answers to their target tokens."""
+    """The splits that are trained and evaluated on, with the teacher's predictions for their target tokens."""
     splits = DatasetDict({name: dataset[name] for name in ("train", "validation")})
     how = {"method": recipe.soft_targets, "temperature": args.temperature}
     return token_soft_targets(teacher, splits, tokenizer, **how)
@@ -347,10 +355,10 @@ def card_facts(recipe: Recipe, data: TranslationData, comparison, notes: list[st
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
         command=own_command("recipes/translation.py"),
-        labelled_rows=len(data.dataset["train"]),
-        unlabelled_rows=len(data.monolingual) if data.monolingual is not None and "sequence" in recipe.methods else 0,
+        labeled_rows=len(data.dataset["train"]),
+        unlabeled_rows=len(data.monolingual) if data.monolingual is not None and "sequence" in recipe.methods else 0,
         task="translation",
-        licence=teacher_licence(origin) if origin else None,
+        license=teacher_license(origin) if origin else None,
         language=languages if len(languages) == 2 else teacher_language(origin) if origin else None,
         base_model=origin,
         notes=notes,

@@ -6,7 +6,7 @@ import torch
 
 from hfdistill import Seq2SeqDistillationTrainingArguments
 from hfdistill.commands.command_line import check_demo, parse_arguments
-from hfdistill.losses import OF_A_PART
+from hfdistill.losses import SPARSE_DIVERGENCES
 from hfdistill.tasks.translation.demo import DEMO
 from hfdistill.training.ranges import COUNT, Range, check_numbers
 
@@ -66,7 +66,7 @@ class Recipe:
     soft_targets: str | None = field(
         default=None,
         metadata={
-            "help": "word: ask the teacher once, and keep its answers as draws or as the likeliest tokens.",
+            "help": "word: run the teacher once, and keep its predictions as draws or as the likeliest tokens.",
             "choices": ("sampled", "top_k"),
         },
     )
@@ -127,14 +127,14 @@ class Recipe:
             raise ValueError("--methods names none: without a teacher the student is the --baseline.")
         if self.student_vocab_size and set(self.methods) != {"sequence"}:
             raise ValueError(
-                "--student_vocab_size gives the student words of its own, about which the teacher has no answers and "
-                "no weights: it goes with --methods sequence alone."
+                "--student_vocab_size gives the student words of its own, about which the teacher has no predictions "
+                "and no weights: it goes with --methods sequence alone."
             )
         self.check_candidates()
         if self.unlabeled_file and "sequence" not in self.methods:
             raise ValueError("--unlabeled_file is for the teacher to translate: it goes with --methods sequence.")
         if self.soft_targets and "word" not in self.methods:
-            raise ValueError("--soft_targets are the teacher's answers word by word: they go with --methods word.")
+            raise ValueError("--soft_targets are the teacher's predictions word by word: they go with --methods word.")
         shape = (self.student_num_encoder_layers, self.student_num_decoder_layers, self.student_hidden_size)
         if self.student_name_or_path and (any(shape) or self.student_vocab_size or "shrink" in self.methods):
             raise ValueError(
@@ -160,7 +160,9 @@ class Recipe:
         if self.num_beams == 1:
             raise ValueError("--interpolate has nothing to choose from with --num_beams 1.")
         if self.unlabeled_file:
-            raise ValueError("--interpolate needs people's translations to be close to, and --unlabeled_file has none.")
+            raise ValueError(
+                "--interpolate needs reference translations to be close to, and --unlabeled_file has none."
+            )
 
     @property
     def makes_teacher(self) -> bool:
@@ -227,7 +229,7 @@ def demo_defaults(recipe: Recipe) -> dict[str, object]:
 
 
 def check_words(recipe: Recipe, args: RecipeTrainingArguments) -> None:
-    """Refuses training arguments that would do nothing, or that the kept answers of a teacher cannot serve."""
+    """Refuses training arguments that would do nothing, or that the kept predictions of a teacher cannot serve."""
     usual = RecipeTrainingArguments(**DEMO.student_training if recipe.demo else {})
     idle = [name for name in OF_WORDS if getattr(args, name) != getattr(usual, name)]
     if idle and "word" not in recipe.methods:
@@ -237,9 +239,10 @@ def check_words(recipe: Recipe, args: RecipeTrainingArguments) -> None:
             f"--methods word learns from {' and '.join(sorted(args.terms_with_weight))} alone, and nothing from the "
             "teacher: give soft_targets a weight, or leave word out."
         )
-    kept = args.divergence in OF_A_PART and not args.standardize_logits and args.temperature_end is None
+    kept = args.divergence in SPARSE_DIVERGENCES and not args.standardize_logits and args.temperature_end is None
     if recipe.soft_targets and not (kept and args.terms_with_weight <= {"labels", "soft_targets"}):
         raise ValueError(
-            "--soft_targets keeps a part of the teacher's answers at one temperature, which serves the terms labels "
-            f"and soft_targets with --divergence {' or '.join(OF_A_PART)}: leave it out to learn in another way."
+            "--soft_targets keeps a part of the teacher's predictions at one temperature, which serves the terms "
+            f"labels and soft_targets with --divergence {' or '.join(SPARSE_DIVERGENCES)}: leave it out to learn in "
+            "another way."
         )

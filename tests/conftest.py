@@ -45,7 +45,7 @@ def tokenizer():
 
 @pytest.fixture
 def other_tokenizer():
-    """A tokenizer with another vocabulary of the same kind: its words are spelt backwards."""
+    """A tokenizer with another vocabulary of the same kind: its words are spelled backwards."""
     return make_tokenizer([text[::-1] for text in TEXTS[:4]])
 
 

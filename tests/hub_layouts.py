@@ -271,7 +271,8 @@ def translator() -> dict[str, bytes]:
 
 
 def _marian_weights(files: dict[str, bytes], config: dict) -> dict[str, torch.Tensor]:
-    """Those of a model that has learnt its sentences by heart, its padding token as the conversion from Marian adds it.
+    """Those of a model that has learned its sentences by heart, its padding token as the conversion from Marian adds
+    it.
 
     That token's embedding and bias are zero, and training knows nothing of it.
     """

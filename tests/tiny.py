@@ -31,7 +31,7 @@ def make_tokenizer():
 
 
 def make_model(seed=0, dropout=0.0, spread=0.4, **changes):
-    """A BERT of random weights, spread wide enough that its answers differ from row to row."""
+    """A BERT of random weights, spread wide enough that its predictions differ from row to row."""
     torch.manual_seed(seed)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
     dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
@@ -40,7 +40,7 @@ def make_model(seed=0, dropout=0.0, spread=0.4, **changes):
 
 
 def make_rows(count=16, problem_type=SINGLE, teacher_logits=False, num_labels=3, seed=0):
-    """Rows of unequal length, with labels of a kind, and a teacher's answers where asked for."""
+    """Rows of unequal length, with labels of a kind, and a teacher's predictions where asked for."""
     rng = random.Random(seed)
     columns = {"input_ids": [[2, *rng.choices(range(4, len(WORDS)), k=rng.randint(2, 9)), 3] for _ in range(count)]}
     columns["attention_mask"] = [[1] * len(ids) for ids in columns["input_ids"]]

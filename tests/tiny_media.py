@@ -42,7 +42,7 @@ def make_listener(seed=2):
 
 
 def make_picture(rng):
-    """Of any size; some grey, some with an alpha channel."""
+    """Of any size; some gray, some with an alpha channel."""
     mode = rng.choice(["RGB", "L", "RGBA"])
     size = rng.randint(6, 12), rng.randint(6, 12)
     channels = {"RGB": (3,), "L": (), "RGBA": (4,)}[mode]

@@ -74,7 +74,7 @@ FAMILIES = {
 
 
 def make_seq2seq(family="marian", seed=0, **changes):
-    """A model of random weights, spread wide enough that its answers differ from token to token."""
+    """A model of random weights, spread wide enough that its predictions differ from token to token."""
     torch.manual_seed(seed)
     model_class, config_class, sizes = FAMILIES[family]
     settings = {**_TOKENS, **sizes, **changes}
@@ -127,8 +127,8 @@ def make_pairs(count=16, family="marian", seed=0):
 
 def compute_few_at_once(monkeypatch, projected=3, losses=2, classes=VOCABULARY):
     """Projects so many target tokens at once, and takes the loss of so many of them."""
-    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", int(projected * classes))
-    monkeypatch.setattr(large_vocabulary, "LOSSES_AT_ONCE_ON_CPU", int(losses * classes))
+    monkeypatch.setattr(large_vocabulary, "CHUNK_LOGITS", int(projected * classes))
+    monkeypatch.setattr(large_vocabulary, "LOSS_CHUNK_LOGITS_CPU", int(losses * classes))
 
 
 def make_seq2seq_args(out, **changes):

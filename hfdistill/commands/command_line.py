@@ -79,7 +79,7 @@ def parse_arguments(
 
 
 class _Parser(HfArgumentParser):
-    """One that answers in one line, whatever was typed."""
+    """One that predictions in one line, whatever was typed."""
 
     def error(self, message: str) -> NoReturn:
         super().error(cut(" ".join(message.split()), 1000))
@@ -191,7 +191,7 @@ def own_command(script: str) -> list[str]:
     return [*launcher, script, *sys.argv[1:]]
 
 
-def say(text: str) -> None:
+def print_main(text: str) -> None:
     """Prints a line at once, on one process."""
     PartialState().print(text, flush=True)
 
@@ -204,7 +204,7 @@ def say_if_slow(texts: int, parameters: int) -> None:
         parameters: The teacher's.
     """
     if PartialState().device.type == "cpu" and texts * parameters > SLOW:
-        say("There is no accelerator, and on processors this takes hours; --demo shows all of it in minutes.")
+        print_main("There is no accelerator, and on processors this takes hours; --demo shows all of it in minutes.")
 
 
 def _raised_by(error: BaseException) -> str:

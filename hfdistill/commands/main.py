@@ -15,11 +15,11 @@ from hfdistill.export.onnx import FILES, ExportError, check_export, export_onnx
 from hfdistill.models.classifiers import load_classifier
 from hfdistill.models.labels import name_classes, names_of
 from hfdistill.report import Comparison, compare
-from hfdistill.report.card import CardFacts, model_card, teacher_licence
+from hfdistill.report.card import CardFacts, model_card, teacher_license
 from hfdistill.report.run_folder import write_report
 from hfdistill.report.saved_form import saved_form
 from hfdistill.soft_targets import soft_targets
-from hfdistill.tasks.classification.data import TextClassificationData, labelled_texts, plain_texts
+from hfdistill.tasks.classification.data import TextClassificationData, labeled_texts, plain_texts
 from hfdistill.tasks.classification.metrics import classification_metrics
 
 MODEL = "folder of a model, or its name on the Hub"
@@ -51,7 +51,7 @@ def command_parser() -> argparse.ArgumentParser:
     one.add_argument("--formats", nargs="+", choices=list(FILES), default=list(FILES), help="default: %(default)s")
     one.add_argument("--output_dir", metavar="FOLDER", help="write there, with config and tokenizer, instead")
 
-    one = _command(commands, "soft-targets", _soft_targets, "Ask a teacher about texts once, and keep its answers.")
+    one = _command(commands, "soft-targets", _soft_targets, "Run a teacher on texts once, and keep its predictions.")
     one.add_argument("teacher", metavar="TEACHER", help=MODEL)
     one.add_argument("file", metavar="FILE", help="texts, with labels or without")
     one.add_argument(
@@ -131,7 +131,7 @@ def _card(options: argparse.Namespace) -> None:
         teacher=options.teacher,
         dataset=options.dataset_name or options.file,
         comparison=comparison,
-        licence=teacher_licence(options.teacher),
+        license=teacher_license(options.teacher),
         form=saved_form(student),
     )
     model_card(folder.resolve().name, [], {}, facts).save(folder / "README.md")
@@ -145,7 +145,7 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
     class_names = read_class_names(options.class_names, options.file)
     for model in (student, teacher):
         name_classes(model.config, class_names)
-    data = labelled_texts(
+    data = labeled_texts(
         options.file,
         text_column=options.text_column,
         text_pair_column=options.text_pair_column,

@@ -17,7 +17,7 @@ from hfdistill.models.labels import NO_CLASS, NO_LABEL, some_names
 
 logger = logging.get_logger(__name__)
 
-UNLABELLED = NO_LABEL
+UNLABELED = NO_LABEL
 #: A column of more labels may be one of ids or times, and is looked at as such.
 MOST_CLASSES = 1000
 # Column names that say by themselves that two texts belong together.
@@ -114,7 +114,7 @@ class Labels:
         if problem_type not in (None, "single_label_classification", "regression"):
             raise ValueError(f"problem_type must be single_label_classification or regression, got {problem_type!r}.")
         known = tuple(names or tables[0].class_names.get(column, []))
-        found = ((table, _labelled(table, column, known)) for table in tables)
+        found = ((table, _labeled(table, column, known)) for table in tables)
         table, written = next((pair for pair in found if pair[1]), (tables[0], {}))
         if problem_type == "regression" or (not (known or problem_type) and _are_scores(written.values())):
             return cls("regression", 1)
@@ -138,13 +138,13 @@ class Labels:
     def encode(self, table: Table, column: str) -> list[float] | list[int]:
         """The labels as numbers, -100 where there is none."""
         regression = self.problem_type == "regression"
-        written = _labelled(table, column, self.names or (), scores=regression)
+        written = _labeled(table, column, self.names or (), scores=regression)
         if written and len(written) < len(table.columns[column]):
             counts = len(table.columns[column]) - len(written), len(table.columns[column])
-            logger.warning("%s: %d of %d rows count as unlabelled (empty, -1 or -100).", table.source, *counts)
+            logger.warning("%s: %d of %d rows count as unlabeled (empty, -1 or -100).", table.source, *counts)
         read = self._score if regression else self._name_id if self.by_name else self._id
         numbers = {row: read(text, table.where(row)) for row, text in written.items()}
-        return [numbers.get(row, UNLABELLED) for row in range(len(table.columns[column]))]
+        return [numbers.get(row, UNLABELED) for row in range(len(table.columns[column]))]
 
     def _score(self, text: str, where: str) -> float:
         if not _NUMBER.fullmatch(text) or math.isinf(float(text)):
@@ -189,7 +189,7 @@ def usable_class_names(
     problem_type: str | None,
 ) -> Sequence[str] | None:
     """The names of the classes where the labels are classes, and share a name with what the labels are known by."""
-    if class_names is None or problem_type == "regression" or _are_scores(_labelled(table, column, ()).values()):
+    if class_names is None or problem_type == "regression" or _are_scores(_labeled(table, column, ()).values()):
         return None
     if label_names and not {name.casefold() for name in class_names} & {name.casefold() for name in label_names}:
         told = some_names(class_names), some_names(label_names)
@@ -202,7 +202,7 @@ def with_class_names(table: Table, column: str, names: Sequence[str] | None) -> 
     """The table with names for the classes that its label column numbers; as it is where it has names or scores."""
     if names is None or column in table.class_names or column not in table.columns:
         return table
-    texts = set(_labelled(table, column, ()).values())
+    texts = set(_labeled(table, column, ()).values())
     if texts <= set(names) or not all(map(_is_whole, texts)):
         return table
     return replace(table, class_names={**table.class_names, column: list(names)})
@@ -218,12 +218,12 @@ def _refuse_ids(table: Table, column: str, written: Mapping[int, str], different
         )
 
 
-def _labelled(table: Table, column: str, names: Sequence[str], scores: bool = False) -> dict[int, str]:
-    """The labels as written, by row, without those of unlabelled rows: empty, or -1 or -100 by custom."""
+def _labeled(table: Table, column: str, names: Sequence[str], scores: bool = False) -> dict[int, str]:
+    """The labels as written, by row, without those of unlabeled rows: empty, or -1 or -100 by custom."""
     values = _require(table, column, "; check label_column")
     classes = table.class_names.get(column)
     written = {row: _as_written(value, classes, table.where(row)) for row, value in enumerate(values)}
-    missing = {"", str(UNLABELLED)} | (set() if scores else {"-1"})
+    missing = {"", str(UNLABELED)} | (set() if scores else {"-1"})
     return {row: text for row, text in written.items() if text not in missing - set(names)}
 
 
@@ -235,7 +235,7 @@ def _as_written(value: Any, classes: Sequence[str] | None, where: str) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, float) and math.isinf(value):
-        raise ValueError(f"{where}: label {value} is not a finite number, and nothing can be learnt from it.")
+        raise ValueError(f"{where}: label {value} is not a finite number, and nothing can be learned from it.")
     if not isinstance(value, (int, float, str)):
         raise ValueError(f"{where}: label {value!r} is a {type(value).__name__}; expected one name or number.")
     text = str(value).strip()

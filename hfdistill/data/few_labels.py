@@ -132,14 +132,14 @@ def mix(labeled: Dataset, unlabeled: Dataset, label_column: str = "labels") -> D
     """
     differ = set(labeled.column_names) ^ ({*unlabeled.column_names} | {label_column})
     if differ:
-        raise ValueError(f"labelled and unlabelled rows must have the same columns; only one has {', '.join(differ)}.")
+        raise ValueError(f"labeled and unlabeled rows must have the same columns; only one has {', '.join(differ)}.")
     bare = unlabeled.remove_columns(label_column) if label_column in unlabeled.column_names else unlabeled
     without = bare.add_column(label_column, [NO_LABEL] * len(bare), feature=labeled.features[label_column])
     return concatenate_datasets([labeled, without.cast(labeled.features)])
 
 
 class LabeledShareSampler(Sampler[int]):
-    """Rows in an order where any stretch of them, however long, has the chosen share of labelled rows.
+    """Rows in an order where any stretch of them, however long, has the chosen share of labeled rows.
 
     So has every batch, up to rounding, on any number of ranks and in batches of any size. Each kind goes through a
     shuffle of its own, which goes on where the last epoch ended: the rarer kind is seen more often, no row of a kind
@@ -147,7 +147,7 @@ class LabeledShareSampler(Sampler[int]):
 
     Args:
         labeled: For each row, whether it has a label.
-        share: The share of labelled rows, strictly between 0 and 1.
+        share: The share of labeled rows, strictly between 0 and 1.
         seed: Of the shuffles.
         epoch: Says which epoch begins; the order depends on nothing else, so that a resumed run sees the same.
 
@@ -173,7 +173,7 @@ class LabeledShareSampler(Sampler[int]):
         first = self._epoch() * len(self)
         shuffled: dict[tuple[bool, int], list[int]] = {}
         for place in range(first, first + len(self)):
-            # How many labelled rows stand before this place; where the next has one more, here is one.
+            # How many labeled rows stand before this place; where the next has one more, here is one.
             before = int(place * self._share)
             labeled = int((place + 1) * self._share) > before
             kind = self._kinds[labeled]

@@ -203,7 +203,7 @@ def _parity(
     texts: Sequence[str],
     **search: int,
 ) -> TranslationParity:
-    expected = translate(model, tokenizer, texts, description="Asking the model", **search)
+    expected = translate(model, tokenizer, texts, description="Running the model", **search)
     found = translate(converted, tokenizer, texts, description="Checking ctranslate2", **search)
     same = sum(one == other for one, other in zip(found, expected, strict=True))
     nats = _nats(model, converted, tokenizer, texts, search["max_length"])

@@ -64,14 +64,14 @@ class CTranslate2Model:
         """
         assert not do_sample, "sampling would give other translations than those that were compared"
         sources = self._named(input_ids, attention_mask.bool())
-        answers = self._translator.translate_batch(
+        predictions = self._translator.translate_batch(
             sources,
             target_prefix=[self._prefix] * len(sources),
             beam_size=num_beams,
             **self._options(max_length),
         )
         start, padding = self.generation_config.decoder_start_token_id, self.generation_config.pad_token_id
-        written = [torch.tensor([start, *(self._ids[token] for token in one.hypotheses[0])]) for one in answers]
+        written = [torch.tensor([start, *(self._ids[token] for token in one.hypotheses[0])]) for one in predictions]
         return pad_sequence(written, batch_first=True, padding_value=padding)
 
     def log_probs(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor) -> list[list[float]]:

@@ -39,7 +39,7 @@ _SAMPLE_TOKENS = 16
 
 @dataclass(frozen=True)
 class Parity:
-    """How close an exported model's answers are to those of the model it was made of.
+    """How close an exported model's predictions are to those of the model it was made of.
 
     Args:
         max_difference: The largest difference of a logit.
@@ -100,7 +100,7 @@ def export_onnx(
     formats: Sequence[str] = ("onnx", "int8"),
     text_columns: Sequence[str] = (),
 ) -> dict[str, OnnxModel]:
-    """Exports a classifier to ONNX, for any batch size and length, and compares its answers with the model's.
+    """Exports a classifier to ONNX, for any batch size and length, and compares its predictions with the model's.
 
     The graph's norms, activations and projections are fused into ONNX Runtime's own operations, which it has in
     Python, Node and the browser. `int8` keeps the weights of matrix products (a scale for each
@@ -115,7 +115,7 @@ def export_onnx(
         text_columns: The columns of raw text, one or a pair; without them the rows bring their tokens.
 
     Returns:
-        The exported model of each format, ready to be asked; how close its answers are is its `parity`.
+        The exported model of each format, ready to be asked; how close its predictions are is its `parity`.
 
     Raises:
         ExportError: when the logits of a format differ by more than its tolerance in `TOLERANCES`: it leaves no file.
@@ -129,7 +129,7 @@ def export_onnx(
     # must the graph hold the mixed precision that a `Trainer` leaves around what it trained.
     copied = extract_model_from_parallel(copy.deepcopy(model), keep_torch_compile=False)
     plain = without_autocast(copied).cpu().float().eval()
-    expected = predict_logits(plain, processing_class, rows, description="Asking the model")
+    expected = predict_logits(plain, processing_class, rows, description="Running the model")
     graph = _trace(plain, processing_class, rows)
     exported: dict[str, OnnxModel] = {}
     faults = []
@@ -139,10 +139,10 @@ def export_onnx(
         unchecked = path.with_name(f"{uuid.uuid4().hex}.unchecked")
         try:
             _save(graph if name == "onnx" else _quantize(graph), unchecked)
-            answers = predict_logits(
+            predictions = predict_logits(
                 OnnxModel(unchecked, model.config), processing_class, rows, description=f"Checking {name}"
             )
-            parity = measure_parity(answers, expected, model.config.problem_type)
+            parity = measure_parity(predictions, expected, model.config.problem_type)
             fault = _fault(name, parity)
             if not fault:
                 os.replace(unchecked, path)
@@ -155,20 +155,20 @@ def export_onnx(
     return exported
 
 
-def measure_parity(answers: np.ndarray, expected: np.ndarray, problem_type: str | None) -> Parity:
+def measure_parity(predictions: np.ndarray, expected: np.ndarray, problem_type: str | None) -> Parity:
     """Compares an export's logits with the model's, both of shape `(rows, classes)`."""
-    difference = answers - expected
+    difference = predictions - expected
     return Parity(
         max_difference=float(np.abs(difference).max()),
         relative_error=float(np.sqrt((difference**2).mean()) / max(np.sqrt((expected**2).mean()), 1e-6)),
-        agreement=agreement(answers, expected, problem_type),
+        agreement=agreement(predictions, expected, problem_type),
         rows=len(expected),
     )
 
 
 def _fault(name: str, parity: Parity) -> str:
     """Why an export is of no use; empty where it is."""
-    # Not `>`: an answer that is not a number is far off, too.
+    # Not `>`: a prediction that is not a number is far off, too.
     if parity.relative_error <= TOLERANCES[name]:
         return ""
     return (

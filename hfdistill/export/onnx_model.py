@@ -17,7 +17,7 @@ class OnnxModel:
     Args:
         path: The ONNX file.
         config: The config of the model it was made of.
-        parity: How close its answers are to that model's, where they were compared.
+        parity: How close its predictions are to that model's, where they were compared.
     """
 
     device = torch.device("cpu")

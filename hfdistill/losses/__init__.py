@@ -7,10 +7,10 @@ from hfdistill.losses.encoder_decoder import (
     DecoderEmbeddings,
     DecoderHiddenStates,
     DecoderMiniLM,
+    EncoderDecoderTerm,
     EncoderEmbeddings,
     EncoderHiddenStates,
     EncoderMiniLM,
-    OneSide,
 )
 from hfdistill.losses.exemplars import Contrastive, Exemplars
 from hfdistill.losses.feature import HIDDEN_STATE_LOSSES, PROJECTION_INITS, Embeddings, HiddenStates, Patient
@@ -18,13 +18,13 @@ from hfdistill.losses.graph import InstanceGraph
 from hfdistill.losses.relation import ProbabilisticTransfer, RelationalAngle, RelationalDistance, SimilarityPreserving
 from hfdistill.losses.response import (
     IGNORED,
-    OF_A_PART,
+    SPARSE_DIVERGENCES,
     DecoupledSoftTargets,
     Labels,
     SoftTargets,
     has_token_labels,
     infer_problem_type,
-    labelled,
+    labeled,
 )
 
 _RESPONSE: tuple[type[Term], ...] = (Labels, SoftTargets, DecoupledSoftTargets)
@@ -51,8 +51,8 @@ __all__ = [
     "DIVERGENCES",
     "HIDDEN_STATE_LOSSES",
     "IGNORED",
-    "OF_A_PART",
     "PROJECTION_INITS",
+    "SPARSE_DIVERGENCES",
     "TERMS",
     "AttentionScores",
     "Attentions",
@@ -63,6 +63,7 @@ __all__ = [
     "DecoderMiniLM",
     "DecoupledSoftTargets",
     "Embeddings",
+    "EncoderDecoderTerm",
     "EncoderEmbeddings",
     "EncoderHiddenStates",
     "EncoderMiniLM",
@@ -72,7 +73,6 @@ __all__ = [
     "Labels",
     "MiniLM",
     "MiniLMv1",
-    "OneSide",
     "Patient",
     "ProbabilisticTransfer",
     "RelationalAngle",
@@ -83,5 +83,5 @@ __all__ = [
     "Term",
     "has_token_labels",
     "infer_problem_type",
-    "labelled",
+    "labeled",
 ]

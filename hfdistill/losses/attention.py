@@ -154,7 +154,7 @@ class MiniLM(Term):
 
     `Σ over the three of mean over relation heads of KL(softmax(x_t x_tᵀ / √d) ‖ softmax(x_s x_sᵀ / √d))`, at the
     student's last layer. The vectors of all heads are put side by side and split anew into `relation_heads`, so that
-    widths and heads may differ, and nothing need be learnt beside the student. An item is an attended token of a text
+    widths and heads may differ, and nothing need be learned beside the student. An item is an attended token of a text
     of two or more.
 
     Args:
@@ -209,8 +209,8 @@ class MiniLM(Term):
         return attended_together(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        answer: Any = student
-        check_same_tokens(self.name, answer.values[-1], _vectors(teacher, "values")[-1])
+        prediction: Any = student
+        check_same_tokens(self.name, prediction.values[-1], _vectors(teacher, "values")[-1])
         losses = [self._relation(student, teacher, pair, attended(batch)) for pair in self.relations]
         return sum(losses[1:], losses[0])
 

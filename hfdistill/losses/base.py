@@ -41,7 +41,7 @@ class Term(nn.Module):
         log_name: How the logs call it under its own name; `<name>_loss` when empty, or when named otherwise.
         uses_teacher: Whether `forward` reads the teacher's signal; a term that does not trains without a teacher.
         outputs: What student and teacher must return beside their logits: any of `"hidden_states"`, `"attentions"`,
-            `"queries"`, `"keys"`, `"values"` (see `hfdistill.models.intermediate_outputs.ask`).
+            `"queries"`, `"keys"`, `"values"` (see `hfdistill.models.intermediate_outputs.forward`).
         token_wise: Whether the student is compared with the teacher token by token, so that both must read the same.
         logits_only: Whether the loss of an item reads only that item's logits and label, so that a few target tokens at
             a time may be computed.
@@ -51,7 +51,7 @@ class Term(nn.Module):
 
     Example:
         >>> class Confidence(Term):
-        ...     '''Penalises a student for being sure: Σ q log q (Pereyra et al. 2017).'''
+        ...     '''Penalizes a student for being sure: Σ q log q (Pereyra et al. 2017).'''
         ...     name, uses_teacher, citation = "confidence", False, "https://huggingface.co/papers/1701.06548"
         ...
         ...     def forward(self, student, teacher, batch):
@@ -115,7 +115,7 @@ class Term(nn.Module):
     def valid(self, batch: Batch) -> Tensor:
         """Which items count, as a bool tensor; its shape is that of `forward`'s result. Default: every example.
 
-        One that cannot teach, whatever the student answers, must not count: its loss of 0 would look learnt.
+        One that cannot teach, whatever the student predictions, must not count: its loss of 0 would look learned.
         """
         example = next(value for value in batch.values() if isinstance(value, Tensor))
         return torch.ones(example.shape[0], dtype=torch.bool, device=example.device)

@@ -32,7 +32,7 @@ _HEADS = {
 }
 
 
-class OneSide(Term):
+class EncoderDecoderTerm(Term):
     """Shows the term it is put before one side of an encoder-decoder, as if it were a model of one stack of layers.
 
     An item is an attended source token on the encoder's side, and a target token with a label on the decoder's: each
@@ -56,11 +56,11 @@ class OneSide(Term):
         return super().valid(self._tokens(batch))
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        mine, theirs = (self._answer(answer) for answer in (student, teacher))
+        mine, theirs = (self._prediction(prediction) for prediction in (student, teacher))
         return super().forward(mine, theirs, self._tokens(batch))
 
     def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
-        mine, theirs = (self._answer(answer) for answer in (student, teacher))
+        mine, theirs = (self._prediction(prediction) for prediction in (student, teacher))
         return super().statistics(mine, theirs, valid)
 
     def _stack(self, model: PreTrainedModel) -> Any:
@@ -83,9 +83,9 @@ class OneSide(Term):
             )
         return SimpleNamespace(hidden_size=own.hidden_size, num_hidden_layers=layers, num_attention_heads=heads)
 
-    def _answer(self, answer: Any) -> Any:
+    def _prediction(self, prediction: Any) -> Any:
         kinds = {output: output.removeprefix(f"{self.side}_") for output in self.outputs}
-        return SimpleNamespace(**{kind: getattr(answer, output) for output, kind in kinds.items()})
+        return SimpleNamespace(**{kind: getattr(prediction, output) for output, kind in kinds.items()})
 
     def _tokens(self, batch: Batch) -> Mapping[str, Tensor]:
         """The batch of this side: its token ids and which of them count."""
@@ -94,11 +94,11 @@ class OneSide(Term):
         return {"input_ids": batch["labels"], "attention_mask": batch["labels"] != IGNORED}
 
 
-class EncoderHiddenStates(OneSide, HiddenStates, side="encoder"):
+class EncoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="encoder"):
     """As hidden_states, of the encoder's layers: an item is a source token."""
 
 
-class DecoderHiddenStates(OneSide, HiddenStates, side="decoder"):
+class DecoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="decoder"):
     """As hidden_states, of the decoder's layers: an item is a target token. `decoder_layer_map` maps them."""
 
     @classmethod
@@ -107,17 +107,17 @@ class DecoderHiddenStates(OneSide, HiddenStates, side="decoder"):
         return cls(parse_layer_map(layer_map), args.hidden_state_loss, args.projection_init)
 
 
-class EncoderEmbeddings(OneSide, Embeddings, side="encoder"):
+class EncoderEmbeddings(EncoderDecoderTerm, Embeddings, side="encoder"):
     """As embeddings, before the encoder's layers: an item is a source token."""
 
 
-class DecoderEmbeddings(OneSide, Embeddings, side="decoder"):
+class DecoderEmbeddings(EncoderDecoderTerm, Embeddings, side="decoder"):
     """As embeddings, before the decoder's layers: an item is a target token."""
 
 
-class EncoderMiniLM(OneSide, MiniLM, side="encoder"):
+class EncoderMiniLM(EncoderDecoderTerm, MiniLM, side="encoder"):
     """As minilm, of the encoder's last layer: an item is a source token."""
 
 
-class DecoderMiniLM(OneSide, MiniLM, side="decoder"):
+class DecoderMiniLM(EncoderDecoderTerm, MiniLM, side="decoder"):
     """As minilm, of the self-attention in the decoder's last layer: an item is a target token and all others there."""

@@ -149,7 +149,7 @@ class Contrastive(_Placed):
     """Nearer to what the teacher makes of the same example than to what it made of others (CRD).
 
     `−log( exp(cos(g_s, g_t) / τ) / Σ over own and queue of exp(cos(g_s, g_t') / τ) )`, where g are linear embeddings
-    of both models' vectors, learnt with the student. This is the InfoNCE form of the objective; the paper's own
+    of both models' vectors, learned with the student. This is the InfoNCE form of the objective; the paper's own
     tells one pair from N negatives at a time. An item is an example, by its first token's last hidden
     state.
 

@@ -1,4 +1,4 @@
-"""Terms on hidden states: what lies between a model's input and its answer, token by token."""
+"""Terms on hidden states: what lies between a model's input and its prediction, token by token."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hidden_mse(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def hidden_cosine(student: Tensor, teacher: Tensor) -> Tensor:
-    """`1 − cos(s, t)`: the direction alone. It is half of the squared distance between the normalised vectors."""
+    """`1 − cos(s, t)`: the direction alone. It is half of the squared distance between the normalized vectors."""
     return 1 - F.cosine_similarity(student, teacher, dim=-1)
 
 
@@ -41,7 +41,7 @@ _NEGLIGIBLE = 1e-10
 class HiddenStates(Term):
     """The teacher's hidden states after each layer as targets: `mean over layers of d(W h_s, h_t)`.
 
-    An item is an attended token. `W` is there when the widths differ: one linear projection for all layers, learnt
+    An item is an attended token. `W` is there when the widths differ: one linear projection for all layers, learned
     with the student and no part of it. It starts at random, or where the first step's items are matched best:
     `argmin_W Σ ‖W h_s − h_t‖²` over those of all ranks.
 
@@ -162,10 +162,10 @@ class Embeddings(HiddenStates):
 
 
 class Patient(HiddenStates):
-    """Patient knowledge distillation: the first token's normalised hidden state after each layer but the last.
+    """Patient knowledge distillation: the first token's normalized hidden state after each layer but the last.
 
     `mean over layers of ‖W h_s / ‖W h_s‖ − h_t / ‖h_t‖‖²`, where an item is an example. The last layer is left to
-    the terms on answers, as in the paper, unless the student has no other.
+    the terms on predictions, as in the paper, unless the student has no other.
 
     References: Sun et al. 2019, equation 7, https://huggingface.co/papers/1908.09355.
     """

@@ -80,11 +80,11 @@ class InstanceGraph(Relation):
             )
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        answer: Any = student
+        prediction: Any = student
         assert teacher is not None and teacher.logits is not None and teacher.hidden_states is not None
-        mine = [first_token(answer, layer) for layer in range(1, len(answer.hidden_states))]
+        mine = [first_token(prediction, layer) for layer in range(1, len(prediction.hidden_states))]
         theirs = self.map([first_token(teacher, layer) for layer in range(1, len(teacher.hidden_states))])
-        vertices = logit_mse(answer.logits, teacher.logits).view(len(answer.logits), -1).mean(1)
+        vertices = logit_mse(prediction.logits, teacher.logits).view(len(prediction.logits), -1).mean(1)
         edges, movement = self._layers(mine, theirs, counted_rows(batch, Term.valid(self, batch)))
         return self.vertex_weight * vertices + self.edge_weight * edges + self.transformation_weight * movement
 

@@ -33,7 +33,7 @@ class FixedLayerMap(nn.Module):
 class LearnedLayerMap(nn.Module):
     """Each student layer learns from a mixture of all teacher layers: `Σ_l softmax(a_k)_l · h_l`.
 
-    The weights `a` are learnt with the student, one for each pair of layers; at first half of each mixture is the
+    The weights `a` are learned with the student, one for each pair of layers; at first half of each mixture is the
     teacher layer that the uniform map names. Unlike the attention of ALP-KD, they are the same for every text.
 
     Args:

@@ -126,7 +126,7 @@ def _angles(vectors: Tensor) -> Tensor:
 class SimilarityPreserving(Relation):
     """Similar activations for the examples that the teacher holds similar: `mean over j of (G_t[i, j] − G_s[i, j])²`.
 
-    G is `X Xᵀ` with each row normalised. An item is an example, its row; itself included, as in the paper.
+    G is `X Xᵀ` with each row normalized. An item is an example, its row; itself included, as in the paper.
 
     References: Tung & Mori 2019, section 3, https://huggingface.co/papers/1907.09682.
     """
@@ -144,7 +144,7 @@ class SimilarityPreserving(Relation):
 
 
 class ProbabilisticTransfer(Relation):
-    """How likely an example would choose each other one for a neighbour (PKT): `KL(p_t(·|i) ‖ p_s(·|i))`.
+    """How likely an example would choose each other one for a neighbor (PKT): `KL(p_t(·|i) ‖ p_s(·|i))`.
 
     `p(j|i)` is proportional to `(cos(x_i, x_j) + 1) / 2`, over the partners of example i, which is the item.
 
@@ -155,11 +155,11 @@ class ProbabilisticTransfer(Relation):
     citation = "https://huggingface.co/papers/1803.10837"
 
     def compare(self, student: Tensor, teacher: Tensor, pairs: Tensor) -> Tensor:
-        log_q, log_p = (_log_neighbours(vectors, pairs) for vectors in (student, teacher))
+        log_q, log_p = (_log_neighbors(vectors, pairs) for vectors in (student, teacher))
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).masked_fill(~pairs, 0.0).sum(-1)
 
 
-def _log_neighbours(vectors: Tensor, pairs: Tensor) -> Tensor:
+def _log_neighbors(vectors: Tensor, pairs: Tensor) -> Tensor:
     directions = F.normalize(vectors, dim=-1)
     kernel = ((directions @ directions.T + 1) / 2).clamp_min(1e-7)  # opposite vectors would give log 0
     total = kernel.masked_fill(~pairs, 0.0).sum(-1, keepdim=True).clamp_min(1e-7)

@@ -1,4 +1,4 @@
-"""Terms on what a model answers: the hard labels, and the teacher's soft targets."""
+"""Terms on what a model predictions: the hard labels, and the teacher's soft targets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 IGNORED = -100
 
 #: The divergences that are a sum over the teacher's likely tokens, so that a part of its distribution tells them.
-OF_A_PART = ("forward_kl", "ce")
+SPARSE_DIVERGENCES = ("forward_kl", "ce")
 
 
 class Labels(Term):
@@ -55,7 +55,7 @@ class Labels(Term):
         return cls(problem_type, args.label_smoothing_factor)
 
     def valid(self, batch: Batch) -> Tensor:
-        return labelled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
+        return labeled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         logits = at_least_float32(student.logits)
@@ -76,7 +76,7 @@ class Labels(Term):
         if self.label_smoothing:
             raise ValueError(f"label_smoothing_factor is for single-label classification, not for {problem_type}.")
         # Ignored targets get a harmless value: NaN times a mask of 0 would still be NaN in the gradient.
-        targets = labels.masked_fill(~labelled(labels), 0).to(logits.dtype).view(labels.shape)
+        targets = labels.masked_fill(~labeled(labels), 0).to(logits.dtype).view(labels.shape)
         if problem_type == "multi_label_classification":
             return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return (logits.view(labels.shape) - targets).square()
@@ -85,7 +85,7 @@ class Labels(Term):
         return {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
 
 
-def labelled(labels: Tensor) -> Tensor:
+def labeled(labels: Tensor) -> Tensor:
     """Which labels there are: not -100, and not NaN, as a hole in a column of scores becomes."""
     return (labels != IGNORED) & ~labels.isnan()
 
@@ -99,7 +99,7 @@ def has_token_labels(batch: Batch, problem_type: str | None = None) -> bool:
 
 def _classes(labels: Tensor, ignored: int) -> Tensor:
     """Labels as class indices, `ignored` where there is none; a column with holes comes as floats and NaN."""
-    return labels.masked_fill(~labelled(labels), ignored).long()
+    return labels.masked_fill(~labeled(labels), ignored).long()
 
 
 def _nothing(logits: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def infer_problem_type(num_outputs: int, labels: Tensor) -> str:
 
 
 class SoftTargets(Term):
-    """The teacher's answer as the target: `D(softmax(t/T), softmax(s/T)) · T²` for a divergence D.
+    """The teacher's prediction as the target: `D(softmax(t/T), softmax(s/T)) · T²` for a divergence D.
 
     An item is an example; labels are not needed. Where each token has a label of its own an item is a token, and
     those of label -100 count for nothing. With many labels at once each label is a distribution of its own
@@ -164,10 +164,10 @@ class SoftTargets(Term):
         return cls(args.temperature_over_time, args.divergence, args.js_beta, args.standardize_logits, problem_type)
 
     def valid(self, batch: Batch) -> Tensor:
-        return labelled(batch["labels"]) if has_token_labels(batch, self.problem_type) else super().valid(batch)
+        return labeled(batch["labels"]) if has_token_labels(batch, self.problem_type) else super().valid(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        if teacher is not None and teacher.sparse is not None and self.divergence in OF_A_PART:
+        if teacher is not None and teacher.sparse is not None and self.divergence in SPARSE_DIVERGENCES:
             return self._from_a_part(student.logits, teacher.sparse)
         temperature, divergence = self.scheduled(self.temperature), self._divergence()
         on_logits = self.standardize_logits or self.divergence == "mse"
@@ -220,14 +220,15 @@ def _logit_pair(student: StudentOutput, teacher: TeacherSignal | None, temperatu
     if teacher is not None and teacher.sparse is not None:
         raise ValueError(
             "stored token soft targets are a part of the teacher's distribution, of which soft_targets can be computed "
-            f"with the divergences {' and '.join(OF_A_PART)} alone: take one of these, or pass the model as teacher=..."
+            f"with the divergences {' and '.join(SPARSE_DIVERGENCES)} alone: take one of these, or pass the model as "
+            "teacher=..."
         )
     if logits is None:
         raise ValueError("a term on soft targets needs the teacher's logits, and this batch has none.")
     if student.logits.shape != logits.shape:
         raise ValueError(
             f"the student's logits have shape {tuple(student.logits.shape)}, the teacher's "
-            f"{tuple(logits.shape)}: they must answer the same question about the same rows."
+            f"{tuple(logits.shape)}: they must solve the same task about the same rows."
         )
     return student.logits, logits
 
@@ -240,7 +241,7 @@ def _z_scores(logits: Tensor) -> Tensor:
     if logits.shape[-1] < 3:
         raise ValueError(
             "standardize_logits needs at least 3 classes: the z-scores of two logits are always -1 and 1, so that "
-            "nothing would be learnt; leave it off."
+            "nothing would be learned; leave it off."
         )
     logits = at_least_float32(logits)
     # The floor is for constant logits, whose z-scores are 0.
@@ -253,7 +254,7 @@ class DecoupledSoftTargets(Term):
 
     With label y, TCKD is the KL divergence between the teacher's and the student's `(p_y, 1 − p_y)`, and NCKD the
     KL divergence between their distributions over the classes other than y; plain distillation would couple the
-    second to the first by the factor `1 − p_y`. An item is a labelled example, or a labelled token.
+    second to the first by the factor `1 − p_y`. An item is a labeled example, or a labeled token.
 
     Args:
         temperature: T > 0, or a `Schedule` of it.
@@ -280,7 +281,7 @@ class DecoupledSoftTargets(Term):
         return cls(args.temperature_over_time)
 
     def valid(self, batch: Batch) -> Tensor:
-        return labelled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
+        return labeled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         temperature = self.scheduled(self.temperature)

@@ -5,7 +5,7 @@ Two ways to choose the part, each with its missing mass accounted for:
 * `TopK`, the k likeliest tokens and one bucket for all others (a "ghost token", Anshumann et al. 2025). The student is
   compared with the teacher on these k + 1 outcomes, which is never more than the whole divergence and 0 where both
   agree; how the student spreads its mass within the bucket is not taught, so that the gradient is **biased**. Without
-  the bucket, renormalised, it would even teach that all other tokens are impossible.
+  the bucket, renormalized, it would even teach that all other tokens are impossible.
 * `Sampled`, tokens drawn from the teacher's distribution, each weighted by how often it was drawn. The expected
   cross-entropy and its gradient are those of the whole distribution: **unbiased**, at the price of noise that falls
   with k and over a batch ("random sampling KD", there too, with the teacher's own distribution as the proposal).

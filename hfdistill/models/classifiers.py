@@ -44,7 +44,7 @@ def load_classifier(
 
 
 def _refuse_translator(name: str, architectures: Sequence[str]) -> None:
-    """A translator would get a new head, whose answers mean nothing."""
+    """A translator would get a new head, whose predictions mean nothing."""
     found = [one for one in architectures if one in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values()]
     if found:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A model's answers to a dataset, in order of length: what a comparison and soft targets both need."""
+"""A model's predictions for a dataset, in order of length: what a comparison and soft targets both need."""
 
 from __future__ import annotations
 
@@ -58,16 +58,18 @@ def predict_logits(
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]), reverse=True)
     table = token_table_size(model) if isinstance(model, torch.nn.Module) else None
     check_token_ids([row["input_ids"] for row in rows], table, "model", range(len(rows)))
-    answers: dict[int, np.ndarray] = {}
+    predictions: dict[int, np.ndarray] = {}
     with tqdm(total=len(rows), desc=description, unit=" examples", leave=False) as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            answers.update(zip(chosen, answer(model, processing_class, [rows[row] for row in chosen]), strict=True))
+            predictions.update(
+                zip(chosen, predict(model, processing_class, [rows[row] for row in chosen]), strict=True)
+            )
             bar.update(len(chosen))
-    return np.stack([answers[row] for row in range(len(rows))])
+    return np.stack([predictions[row] for row in range(len(rows))])
 
 
-def answer(
+def predict(
     model: Classifier, processing_class: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]]
 ) -> np.ndarray:
     """The logits of one batch of rows, shape `(rows, classes)`, float32."""

@@ -18,7 +18,7 @@ from hfdistill.models.wrappers import config_of, forward_parameters, unwrapped
 #: What the `pad` of every tokenizer knows.
 TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
 
-#: What a `forward` takes that is not for a row to say: the answer, a cache, and how to answer.
+#: What a `forward` takes that is not for a row to say: the prediction, a cache, and how to answer.
 _NOT_OF_A_ROW = ("start_positions", "end_positions", "inputs_embeds", "past_key_values", "encoder_outputs")
 _OPTIONS = ("output_", "return_", "use_")
 

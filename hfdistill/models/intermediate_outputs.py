@@ -1,4 +1,4 @@
-"""Asking a model for more than its logits: hidden states, attentions, and each layer's queries, keys and values."""
+"""Running a model for more than its logits: hidden states, attentions, and each layer's queries, keys and values."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from hfdistill.models.wrappers import config_of, unwrapped
 OUTPUTS = ("hidden_states", "attentions", *PROJECTIONS)
 
 
-def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> Any:
+def forward(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> Any:
     """A model's output for a batch, with all `outputs` as attributes of it.
 
     Args:
         model: A `transformers` model, wrapped for training or not.
         inputs: Its inputs.
         outputs: Any of `hidden_states` (one tensor `(batch, tokens, width)` for the embeddings and one after each
-            layer), `attentions` (one tensor `(batch, heads, tokens, tokens)` a layer; the model answers with eager
+            layer), `attentions` (one tensor `(batch, heads, tokens, tokens)` a layer; the model predicts with eager
             attention this once, as others give none), `queries`, `keys` and `values` (one tensor
             `(batch, tokens, width)` a layer, all heads side by side, as their projections give them: before any
             rotation by position; under every attention implementation). Of an encoder-decoder they begin with
@@ -44,14 +44,14 @@ def ask(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str] = f
         taken = stack.enter_context(_watched(inner, caught))
         if "attentions" in outputs:
             stack.enter_context(_eager(inner))
-        answer = model(**inputs, **flags)
+        prediction = model(**inputs, **flags)
     for name, tensors in taken.items():
-        setattr(answer, name, tuple(tensors.values()))
+        setattr(prediction, name, tuple(tensors.values()))
     for name in outputs:
-        given = getattr(answer, name, None)
+        given = getattr(prediction, name, None)
         _check(inner, name, given)
-        setattr(answer, name, _of_tokens(inner, name, given, inputs))
-    return answer
+        setattr(prediction, name, _of_tokens(inner, name, given, inputs))
+    return prediction
 
 
 def check_tokens(inputs: Mapping[str, Any]) -> None:
@@ -156,7 +156,7 @@ def _check(model: PreTrainedModel, name: str, tensors: Any) -> None:
         return
     if not any(tensor.requires_grad for tensor in tensors):
         raise ValueError(
-            f"the {name} of {type(model).__name__} carry no gradient, so nothing would be learnt from them: activation "
-            "checkpointing must not be reentrant (gradient_checkpointing_kwargs={'use_reentrant': False}), and some "
+            f"the {name} of {type(model).__name__} carry no gradient, so nothing would be learned from them: "
+            "activation checkpointing must not be reentrant (gradient_checkpointing_kwargs={'use_reentrant': False}), and some "
             "layer must be left to train."
         )

@@ -260,7 +260,7 @@ class LabelSpace:
                 "num_labels to as many as there are."
             )
         scores = labels.astype(np.float64)
-        at.refuse(labels, np.isinf(scores), "is not a finite number, and nothing can be learnt from it")
+        at.refuse(labels, np.isinf(scores), "is not a finite number, and nothing can be learned from it")
         return np.where(_there(scores, self.missing), scores, NO_LABEL)
 
     def _many(self, labels: np.ndarray, at: _Place) -> np.ndarray:
@@ -366,7 +366,7 @@ def _refuse_type(values: pa.ChunkedArray, what: str, space: LabelSpace) -> None:
         way_out = "number the classes, such as with dataset.class_encode_column(...)"
         if space.names is not None:
             way_out = "number the classes as the student does, config.label2id[name]"
-        raise ValueError(f"{what} holds texts, such as {found!r}, where numbers are learnt from: {way_out}.")
+        raise ValueError(f"{what} holds texts, such as {found!r}, where numbers are learned from: {way_out}.")
     raise ValueError(
         f"{what} holds values of the type {kind}, such as {found}, which are no labels: the labels are to stand in a "
         "column labels, as numbers of classes, scores, or a list of zeros and ones."

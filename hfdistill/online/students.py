@@ -66,7 +66,7 @@ class OnlineStudents(nn.Module, ABC):
 
     @property
     def names(self) -> list[str]:
-        """How evaluation calls each answer."""
+        """How evaluation calls each prediction."""
         return [f"peer_{number}" for number in range(1, len(self.students) + 1)]
 
     def gradient_checkpointing_enable(self, **kwargs: Any) -> None:
@@ -74,7 +74,7 @@ class OnlineStudents(nn.Module, ABC):
         for student in self.each:
             student.gradient_checkpointing_enable(**kwargs)
 
-    def answer(self, number: int, inputs: Mapping[str, Tensor | None]) -> Tensor:
+    def predict(self, number: int, inputs: Mapping[str, Tensor | None]) -> Tensor:
         """The logits of one student, that is given what it reads."""
         own = {name: inputs[name] for name in self._inputs[number] if inputs.get(name) is not None}
         logits: Tensor = self.students[number](**own).logits
@@ -90,7 +90,7 @@ class OnlineStudents(nn.Module, ABC):
 
 
 class Peers(OnlineStudents):
-    """Deep mutual learning: students of any sizes, each of which learns from the others' answers.
+    """Deep mutual learning: students of any sizes, each of which learns from the others' predictions.
 
     Student k's soft targets are the mean of the other students' probabilities, without gradient. With the forward KL
     this has the gradient of the paper's `1 / (K − 1) · Σ_l KL(p_l ‖ p_k)`, since KL is linear in `p_l` but for what
@@ -108,16 +108,17 @@ class Peers(OnlineStudents):
         _refuse_equal(students)
 
     def forward(self, **inputs: Tensor | None) -> OnlineOutput:
-        answers = tuple(self.answer(number, inputs) for number in range(len(self.students)))
-        return OnlineOutput(logits=answers[0], peers=answers)
+        predictions = tuple(self.predict(number, inputs) for number in range(len(self.students)))
+        return OnlineOutput(logits=predictions[0], peers=predictions)
 
     def lessons(self, output: OnlineOutput) -> list[tuple[Tensor, TeacherSignal]]:
         assert output.peers is not None
-        answers = [answer.detach() for answer in output.peers]
-        others = [torch.stack(answers[:number] + answers[number + 1 :]) for number in range(len(answers))]
+        predictions = [prediction.detach() for prediction in output.peers]
+        others = [torch.stack(predictions[:number] + predictions[number + 1 :]) for number in range(len(predictions))]
         problem_type = self.config.problem_type
         return [
-            (answer, Combination()(other, problem_type)) for answer, other in zip(output.peers, others, strict=True)
+            (prediction, Combination()(other, problem_type))
+            for prediction, other in zip(output.peers, others, strict=True)
         ]
 
 
@@ -159,11 +160,11 @@ class Branches(OnlineStudents):
 
     def forward(self, **inputs: Tensor | None) -> OnlineOutput:
         with _heard(self._shared) as outputs:
-            first = self.answer(0, inputs)
+            first = self.predict(0, inputs)
         with _again(self._shared, outputs):
-            others = [self.answer(number, inputs) for number in range(1, len(self.students))]
-        answers = torch.stack([first, *others], dim=1)
-        ensemble = (self._gates(outputs[-1], inputs.get("attention_mask"))[..., None] * answers).sum(1)
+            others = [self.predict(number, inputs) for number in range(1, len(self.students))]
+        predictions = torch.stack([first, *others], dim=1)
+        ensemble = (self._gates(outputs[-1], inputs.get("attention_mask"))[..., None] * predictions).sum(1)
         return OnlineOutput(logits=first, peers=(first, *others), ensemble=ensemble)
 
     def _gates(self, shared: Any, attention_mask: Tensor | None) -> Tensor:
@@ -178,7 +179,7 @@ class Branches(OnlineStudents):
         assert output.peers is not None and output.ensemble is not None
         signal = TeacherSignal(logits=output.ensemble.detach())
         # The ensemble's own target is itself: a divergence of 0 without a gradient, so it learns from the labels alone.
-        return [(answer, signal) for answer in (*output.peers, output.ensemble)]
+        return [(prediction, signal) for prediction in (*output.peers, output.ensemble)]
 
 
 @contextmanager

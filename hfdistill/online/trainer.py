@@ -65,7 +65,7 @@ class OnlineTrainer(DistillationTrainer):
         self.label_names = ["labels"]  # which `Trainer` looks for in a plain model's signature
         if self.current_objective.outputs:
             raise ValueError(
-                f"students that teach one another compare their answers, not their "
+                f"students that teach one another compare their predictions, not their "
                 f"{', '.join(sorted(self.current_objective.outputs))}: leave such terms out."
             )
 
@@ -93,13 +93,13 @@ class OnlineTrainer(DistillationTrainer):
 
     # ---- The loss ----
 
-    def _ask_both(
+    def _forward_both(
         self, model: nn.Module, inputs: Mapping[str, Any]
     ) -> tuple[OnlineOutput, TeacherSignal | None, Mapping[str, Any]]:
-        output, _, batch = super()._ask_both(model, inputs)
+        output, _, batch = super()._forward_both(model, inputs)
         return output, self._together.lessons(output)[0][1], batch
 
-    def _ask_teacher(self, training: bool, inputs: Mapping[str, Any]) -> TeacherSignal | None:
+    def _teacher_signal(self, training: bool, inputs: Mapping[str, Any]) -> TeacherSignal | None:
         return None
 
     def _loss(
@@ -114,9 +114,9 @@ class OnlineTrainer(DistillationTrainer):
         terms = {name: torch.stack([loss.terms[name] for loss in losses]).mean() for name in losses[0].terms}
         return Loss(total, terms)
 
-    def _answers(self, student: Any) -> tuple[Tensor, ...]:
+    def _predictions(self, student: Any) -> tuple[Tensor, ...]:
         ensemble = () if student.ensemble is None else (student.ensemble,)
-        return tuple(answer.detach() for answer in (*student.peers, *ensemble))
+        return tuple(peer_logits.detach() for peer_logits in (*student.peers, *ensemble))
 
     # ---- Saving and loading ----
 
@@ -170,8 +170,8 @@ class _OfEach:
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
         of_each = [
-            self.compute_metrics(EvalPrediction(predictions=answer, label_ids=prediction.label_ids))
-            for answer in prediction.predictions
+            self.compute_metrics(EvalPrediction(predictions=peer_logits, label_ids=prediction.label_ids))
+            for peer_logits in prediction.predictions
         ]
         named = zip(self.names, of_each, strict=True)
         return {**of_each[0], **{f"{name}_{key}": value for name, one in named for key, value in one.items()}}

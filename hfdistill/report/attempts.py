@@ -11,7 +11,7 @@ from hfdistill.report.places import places_out_of
 
 logger = logging.getLogger(__name__)
 
-Made = TypeVar("Made")
+TargetFormat = TypeVar("TargetFormat")
 
 
 class Attempts:
@@ -21,7 +21,7 @@ class Attempts:
         #: A sentence in Markdown on each thing that failed.
         self.notes: list[str] = []
 
-    def __call__(self, what: str, make: Callable[[], Made]) -> Made | None:
+    def __call__(self, what: str, make: Callable[[], TargetFormat]) -> TargetFormat | None:
         """What is made; `None` and a warning where that fails.
 
         Args:

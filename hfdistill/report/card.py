@@ -27,7 +27,7 @@ from hfdistill.report.tables import speed_sentence
 
 logger = logging.get_logger(__name__)
 
-#: What `Trainer` logs with an evaluation that says nothing of the student's answers.
+#: What `Trainer` logs with an evaluation that says nothing of the student's predictions.
 COSTS = ("runtime", "_per_second", "_time")
 FORMULA = "loss = Σ weight · term; soft targets: T² · D(softmax(teacher / T), softmax(student / T))"
 
@@ -43,9 +43,9 @@ class CardFacts:
         comparison: The measured models.
         command: The words of the command that was run. Local paths are shortened to their last part, and a token is
             left out.
-        licence: The teacher's licence, as its card says it.
-        labelled_rows: How many rows had labels.
-        unlabelled_rows: How many had none and were labelled by the teacher alone.
+        license: The teacher's license, as its card says it.
+        labeled_rows: How many rows had labels.
+        unlabeled_rows: How many had none and were labeled by the teacher alone.
         task: The Hub's name of what the student does, or several; `None` when it is not known.
         emissions_grams: CO₂ equivalents of the training in grams, as codecarbon measured them.
         notes: Sentences on how the student came about.
@@ -63,9 +63,9 @@ class CardFacts:
     dataset: str | Sequence[str]
     comparison: Comparison | None = None
     command: Sequence[str] = ()
-    licence: str | None = None
-    labelled_rows: int | None = None
-    unlabelled_rows: int = 0
+    license: str | None = None
+    labeled_rows: int | None = None
+    unlabeled_rows: int = 0
     task: str | Sequence[str] | None = "text-classification"
     emissions_grams: float | None = None
     notes: Sequence[str] = ()
@@ -79,13 +79,13 @@ class CardFacts:
     location: str = ""
 
 
-def teacher_licence(name: str) -> str | None:
-    """The licence that a teacher's own card names, in its folder or on the Hub; `None` where there is no such card.
+def teacher_license(name: str) -> str | None:
+    """The license that a teacher's own card names, in its folder or on the Hub; `None` where there is no such card.
 
-    A student made of its teacher's weights is under its teacher's licence.
+    A student made of its teacher's weights is under its teacher's license.
     """
-    licence = _card_data(name).get("license")
-    return licence if isinstance(licence, str) else None
+    license = _card_data(name).get("license")
+    return license if isinstance(license, str) else None
 
 
 def teacher_language(name: str) -> list[str]:
@@ -171,7 +171,7 @@ def model_card(
     base_model, tasks = _base_model(facts), _listed(facts.task)
     data = ModelCardData(
         language=_listed(facts.language) or None,
-        license=one_line(facts.licence) if facts.licence else None,
+        license=one_line(facts.license) if facts.license else None,
         library_name=facts.form.library,
         pipeline_tag=tasks[0] if tasks else None,
         tags=list(dict.fromkeys(["distillation", "hfdistill", *facts.form.tags, *_listed(facts.tags), *tasks[1:]])),
@@ -186,7 +186,7 @@ def model_card(
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(_sections(name, terms, training, facts)) + "\n")
 
 
-def told_arguments(args: TrainingArguments, dtype: str = "float32") -> dict[str, Any]:
+def described_arguments(args: TrainingArguments, dtype: str = "float32") -> dict[str, Any]:
     """The arguments that a reader needs to train the same student again.
 
     Args:
@@ -253,8 +253,8 @@ def _short(value: Any) -> Any:
 
 def _limits(facts: CardFacts) -> str:
     text = (
-        "The student learnt from its teacher's answers, the wrong and the unfair ones included: what the teacher's "
-        "card warns of holds here too. "
+        "The student learned from its teacher's predictions, the wrong and the unfair ones included: what the "
+        "teacher's card warns of holds here too. "
         if _listed(facts.teacher)
         else ""
     )
@@ -285,10 +285,10 @@ def _terms_table(terms: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _rows_sentence(facts: CardFacts) -> str:
-    if facts.labelled_rows is None:
+    if facts.labeled_rows is None:
         return ""
-    rest = f", and {facts.unlabelled_rows:,} without, labelled by the teacher alone" if facts.unlabelled_rows else ""
-    return f"{facts.labelled_rows:,} rows with labels{rest}."
+    rest = f", and {facts.unlabeled_rows:,} without, labeled by the teacher alone" if facts.unlabeled_rows else ""
+    return f"{facts.labeled_rows:,} rows with labels{rest}."
 
 
 def _eval_results(facts: CardFacts) -> list[EvalResult] | None:

@@ -1,4 +1,4 @@
-"""The comparison itself: the same rows, asked of every model."""
+"""The comparison itself: the same rows, run by every model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hfdistill.models.shared_tokens import check_shared_tokens
 from hfdistill.models.wrappers import config_of, device_of
 from hfdistill.report.attempts import Attempts
 from hfdistill.report.cost import (
-    Asked,
+    MeasuredModel,
     Size,
     device_name,
     latencies_ms,
@@ -29,7 +29,7 @@ from hfdistill.report.cost import (
     throughput,
 )
 from hfdistill.report.figures import Comparison, ModelFigures
-from hfdistill.report.predictions import Answers
+from hfdistill.report.predictions import Predictions
 from hfdistill.report.timing import one_network, speed_figures
 
 _GIVEN_AS = "teacher_processing_class=tokenizer"
@@ -51,7 +51,7 @@ def compare(
 ) -> Comparison:
     """Measures the models on the same rows: task metrics, agreement, calibration, size and speed.
 
-    Speed is measured on the device each model is on, in turns, so that a machine whose speed drifts does not favour
+    Speed is measured on the device each model is on, in turns, so that a machine whose speed drifts does not favor
     one of them; models that are one network, as student and baseline, are measured once and show one speed.
 
     Args:
@@ -71,7 +71,7 @@ def compare(
     Raises:
         TypeError: for a name or path in place of a model.
         ValueError: when there are no rows, they have no labels, none that fit the student or nothing to read, or the
-            models or the rows answer different questions or read the same token ids with different vocabularies.
+            models or the rows solve different tasks or read the same token ids with different vocabularies.
     """
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
     configs = _configs(trained)
@@ -86,24 +86,26 @@ def compare(
         )
     tokenizers = dict.fromkeys(trained, processing_class) | {"teacher": teacher_processing_class or processing_class}
     asked = {
-        role: Asked(model, tokenizers[role], token_rows(model, tokenizers[role], dataset, text_columns))
+        role: MeasuredModel(model, tokenizers[role], token_rows(model, tokenizers[role], dataset, text_columns))
         for role, model in trained.items()
     }
-    asked |= {role: Asked(model, processing_class, asked["student"].rows) for role, model in (others or {}).items()}
+    asked |= {
+        role: MeasuredModel(model, processing_class, asked["student"].rows) for role, model in (others or {}).items()
+    }
     logits = {
-        role: predict_logits(one.model, one.processing_class, one.rows, description=f"Asking the {role}")
+        role: predict_logits(one.model, one.processing_class, one.rows, description=f"Running the {role}")
         for role, one in asked.items()
     }
     for role, one in asked.items():
         order = space.order_in(LabelSpace.of_config(config_of(one.model)), role)
         logits[role] = logits[role] if order is None else logits[role][:, order]
-    answers = Answers(logits, labels, configs["student"].problem_type, compute_metrics)
+    predictions = Predictions(logits, labels, configs["student"].problem_type, compute_metrics)
     attempt = Attempts()
     latency = latencies_ms(asked)
     speed = speed_figures(latency, throughput(asked))
     figures = {
         role: ModelFigures(
-            **answers.figures(role),
+            **predictions.figures(role),
             **vars(_size(one.model, asked["student"].model)),
             megaflops=attempt(f"the operations of {role}", partial(megaflops, one)),
             peak_megabytes=attempt(f"the peak memory of {role}", partial(peak_megabytes, one)),
@@ -118,9 +120,9 @@ def compare(
         len(labels),
         split,
         device_name(device_of(student)),
-        **(attempt("what differs by class and length", lambda: answers.differences(names, lengths)) or {}),
+        **(attempt("what differs by class and length", lambda: predictions.differences(names, lengths)) or {}),
         disagreements=attempt(
-            "examples of disagreements", lambda: answers.disagreements(names, _texts(dataset, text_columns))
+            "examples of disagreements", lambda: predictions.disagreements(names, _texts(dataset, text_columns))
         )
         or [],
         label_names=names,

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedTokenizerBase
 
-from hfdistill.models.inference import Classifier, answer
+from hfdistill.models.inference import Classifier, predict
 from hfdistill.models.wrappers import device_of, unwrapped, weight_tensors
 from hfdistill.report.timing import Job, Timings, interleaved, shape_of
 
@@ -45,7 +45,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Asked:
+class MeasuredModel:
     """A model to be timed, and the rows to time it on."""
 
     model: Classifier
@@ -56,9 +56,9 @@ class Asked:
         """The `number`-th `count` rows; after the last comes the first."""
         return [self.rows[index % len(self.rows)] for index in range(number * count, (number + 1) * count)]
 
-    def answer(self, number: int, count: int) -> None:
-        """Answers that batch, padding and the way to the device and back included: it has finished then."""
-        answer(self.model, self.processing_class, self.batch(number, count))
+    def predict(self, number: int, count: int) -> None:
+        """Predictions that batch, padding and the way to the device and back included: it has finished then."""
+        predict(self.model, self.processing_class, self.batch(number, count))
 
 
 def size_of(model: Any) -> Size:
@@ -120,30 +120,30 @@ def _bytes_of(tensor: Tensor) -> int:
     return own
 
 
-def latencies_ms(asked: Mapping[str, Asked]) -> dict[str, Timings]:
+def latencies_ms(asked: Mapping[str, MeasuredModel]) -> dict[str, Timings]:
     """Milliseconds for one row, on the same rows, as `interleaved` measures them."""
     times = interleaved(_jobs(asked, 1), rounds=LATENCY_TURNS, each=LATENCY_ROWS, warm_up=WARM_UP_ROWS)
     return {role: one.map(lambda seconds: 1000 * seconds) for role, one in times.items()}
 
 
-def throughput(asked: Mapping[str, Asked]) -> dict[str, Timings]:
+def throughput(asked: Mapping[str, MeasuredModel]) -> dict[str, Timings]:
     """Rows a second in batches of rows as they come, likewise."""
     times = interleaved(_jobs(asked, THROUGHPUT_BATCH), rounds=THROUGHPUT_ROUNDS)
     return {role: one.map(lambda seconds: THROUGHPUT_BATCH / seconds) for role, one in times.items()}
 
 
-def _jobs(asked: Mapping[str, Asked], count: int) -> dict[str, Job]:
+def _jobs(asked: Mapping[str, MeasuredModel], count: int) -> dict[str, Job]:
     """Batches of `count` rows; models of one shape that read the same are one job."""
     rows: list[Rows] = []
     jobs = {}
     for role, one in asked.items():
         if one.rows not in rows:
             rows.append(one.rows)
-        jobs[role] = Job(shape_of(one.model, rows.index(one.rows)), partial(one.answer, count=count))
+        jobs[role] = Job(shape_of(one.model, rows.index(one.rows)), partial(one.prediction, count=count))
     return jobs
 
 
-def megaflops(asked: Asked) -> float | None:
+def megaflops(asked: MeasuredModel) -> float | None:
     """Floating-point operations for one row of median length, in 10⁶; of matrix products, which is nearly all.
 
     `None` for an exported model, which does not show its inside.
@@ -153,11 +153,11 @@ def megaflops(asked: Asked) -> float | None:
     by_length = sorted(asked.rows, key=lambda row: len(row["input_ids"]))
     # Attention as plain matrix products: not every fused kernel is known to the counter.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        answer(unwrapped(asked.model), asked.processing_class, [by_length[len(by_length) // 2]])
+        predict(unwrapped(asked.model), asked.processing_class, [by_length[len(by_length) // 2]])
     return counter.get_total_flops() / 1e6
 
 
-def peak_megabytes(asked: Asked) -> float | None:
+def peak_megabytes(asked: MeasuredModel) -> float | None:
     """The most memory that weights and tensors take at once while a batch goes through, in 10⁶ bytes.
 
     On a GPU what PyTorch's allocator says; elsewhere the sum of the tensors alive, without what a kernel uses inside.
@@ -168,10 +168,10 @@ def peak_megabytes(asked: Asked) -> float | None:
     batch, model, device = asked.batch(0, THROUGHPUT_BATCH), unwrapped(asked.model), device_of(asked.model)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        answer(model, asked.processing_class, batch)
+        predict(model, asked.processing_class, batch)
         return torch.cuda.max_memory_allocated(device) / 1e6
     with _LiveTensors() as live:
-        answer(model, asked.processing_class, batch)
+        predict(model, asked.processing_class, batch)
     return size_of(model).megabytes + live.peak / 1e6
 
 

@@ -34,7 +34,7 @@ class ModelFigures:
         peak_megabytes: The most memory that weights and tensors take at once in a batch of 32, in 10⁶ bytes.
         latency_quartiles_ms: Between which half of the milliseconds lie.
         examples_per_second_quartiles: Between which half of the batches' speeds lie.
-        speedup_quartiles: How many times faster than the teacher it answers a text: between which half of them lie.
+        speedup_quartiles: How many times faster than the teacher it predictions a text: between which half of them lie.
     """
 
     metrics: dict[str, float]
@@ -57,15 +57,15 @@ class ModelFigures:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A row that teacher and student answer differently.
+    """A row that teacher and student predict differently.
 
     Args:
         text: The text, or the pair of texts with ` | ` between them.
-        answers: By role, `label` among them: the name of the class, or the number, that was answered.
+        predictions: By role, `label` among them: the name of the class, or the number, that was answered.
     """
 
     text: str
-    answers: dict[str, str]
+    predictions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Comparison:
 
     Args:
         models: The figures by role: `teacher`, `student`, `baseline`, and the formats of an exported student.
-        rows: How many labelled or unlabelled rows they were measured on.
+        rows: How many labeled or unlabeled rows they were measured on.
         split: The name of those rows, such as `test`.
         device: What latency and throughput were measured on.
         paired: Student against baseline, row by row.
@@ -102,7 +102,7 @@ class Comparison:
 
     @property
     def speedup(self) -> float:
-        """How many times faster than the teacher the student answers one text."""
+        """How many times faster than the teacher the student predictions one text."""
         return self.models["teacher"].latency_ms / self.models["student"].latency_ms
 
     def results(self) -> dict[str, float]:

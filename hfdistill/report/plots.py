@@ -40,11 +40,11 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.
         path: The PNG to write.
     """
     figure, (training, evaluation) = _canvas(2)
-    colours = _colours(runs)
+    colors = _colors(runs)
     for run, history in runs.items():
         for axes, first in ((training, "loss"), (evaluation, "eval_loss")):
             for style, name in zip(itertools.cycle(STYLES), _loss_names(history, first), strict=False):
-                _curve(axes, history, name, _name(f"{run}: {name.removeprefix('eval_')}"), colours[run], style)
+                _curve(axes, history, name, _name(f"{run}: {name.removeprefix('eval_')}"), colors[run], style)
     for axes, title in ((training, "training"), (evaluation, "evaluation")):
         _dress(axes, title, "optimizer step", "loss")
     # One legend for both: they name the same curves, and inside it would lie on them.
@@ -62,16 +62,16 @@ def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[s
         path: The PNG to write.
     """
     figure, (speed, size) = _canvas(2)
-    colours = _colours(comparison.models)
+    colors = _colors(comparison.models)
     for index, (role, model) in enumerate(comparison.models.items()):
         value = model.metrics[metric]
         low, high = model.intervals.get(metric, (value, value))
         if model.latency_quartiles_ms is not None:
-            speed.hlines(value, *model.latency_quartiles_ms, color=colours[role], linewidth=1)
+            speed.hlines(value, *model.latency_quartiles_ms, color=colors[role], linewidth=1)
         for axes, cost in ((speed, model.latency_ms), (size, model.megabytes)):
             # Student, baseline and ONNX weigh the same: a smaller dot leaves the rim of the one below it.
-            axes.scatter(cost, value, s=max(150 - 30 * index, 20), color=colours[role], zorder=3, label=_name(role))
-            axes.vlines(cost, low, high, color=colours[role], linewidth=1)
+            axes.scatter(cost, value, s=max(150 - 30 * index, 20), color=colors[role], zorder=3, label=_name(role))
+            axes.vlines(cost, low, high, color=colors[role], linewidth=1)
     _dress(speed, f"{_name(metric)} and speed", f"latency of one text, ms ({comparison.device})", metric)
     _dress(size, f"{_name(metric)} and size", "size of the weights, MB", metric)
     for axes in (speed, size):
@@ -90,15 +90,15 @@ def plot_reliability(comparison: Comparison, path: str | os.PathLike[str]) -> No
         path: The PNG to write.
     """
     figure, [axes] = _canvas(1)
-    colours = _colours(comparison.models)
+    colors = _colors(comparison.models)
     axes.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
     for role in [role for role in TRAINED_ROLES if role in comparison.models]:
         calibration = comparison.models[role].calibration
         if calibration is not None:
             points = calibration.confidence, calibration.accuracy
-            axes.plot(*points, color=colours[role], linewidth=1.4, label=_name(role))
-            axes.scatter(*points, s=[8 + 200 * share for share in calibration.share], color=colours[role], alpha=0.6)
-    _dress(axes, "right as often as sure? (larger: more rows)", "confidence", "share of right answers")
+            axes.plot(*points, color=colors[role], linewidth=1.4, label=_name(role))
+            axes.scatter(*points, s=[8 + 200 * share for share in calibration.share], color=colors[role], alpha=0.6)
+    _dress(axes, "right as often as sure? (larger: more rows)", "confidence", "share of correct predictions")
     _legend_below(figure, axes.get_legend_handles_labels()[0])
     _save(figure, path)
 
@@ -171,12 +171,12 @@ def _loss_names(history: Sequence[Mapping[str, Any]], first: str) -> list[str]:
 
 
 def _curve(
-    axes: Axes, history: Sequence[Mapping[str, Any]], name: str, label: str, colour: str, style: tuple[str, float]
+    axes: Axes, history: Sequence[Mapping[str, Any]], name: str, label: str, color: str, style: tuple[str, float]
 ) -> None:
     points = [(entry["step"], entry[name]) for entry in history if name in entry and "train_runtime" not in entry]
     marker = "o" if len(points) < 12 else None
     axes.plot(
-        *zip(*points, strict=True), color=colour, label=label, linestyle=style[0], linewidth=style[1], marker=marker
+        *zip(*points, strict=True), color=color, label=label, linestyle=style[0], linewidth=style[1], marker=marker
     )
 
 
@@ -186,7 +186,7 @@ def _canvas(panels: int) -> tuple[Figure, Sequence[Axes]]:
     return figure, figure.subplots(1, panels, squeeze=False)[0]
 
 
-def _colours(names: Mapping[str, Any]) -> dict[str, str]:
+def _colors(names: Mapping[str, Any]) -> dict[str, str]:
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
 

@@ -1,4 +1,4 @@
-"""What follows from the models' answers to the same rows."""
+"""What follows from the models' predictions for the same rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from transformers import EvalPrediction
 from hfdistill.report import quality
 from hfdistill.report.figures import Disagreement
 
-#: How many of the rows that teacher and student answer differently are shown.
+#: How many of the rows that teacher and student predict differently are shown.
 EXAMPLES = 10
 
 
-class Answers:
+class Predictions:
     """The logits of every model for the same rows, and what follows from them."""
 
     def __init__(
@@ -25,12 +25,12 @@ class Answers:
         self.labels = labels
         self.problem = quality.problem_of(problem_type, logits["student"])
         self.metrics = metrics
-        self.labelled = quality.labelled_rows(labels)
+        self.labeled = quality.labeled_rows(labels)
 
     def figures(self, role: str) -> dict[str, Any]:
-        """The figures of one model that need its answers alone, or the teacher's beside them."""
+        """The figures of one model that need its predictions alone, or the teacher's beside them."""
         logits, teacher = self.logits[role], self.logits["teacher"]
-        mine, labels = logits[self.labelled], self.labels[self.labelled]
+        mine, labels = logits[self.labeled], self.labels[self.labeled]
         figures = {
             "metrics": self.metrics(EvalPrediction(predictions=logits, label_ids=self.labels)),
             "intervals": quality.bootstrap(mine, labels, self.metrics),
@@ -44,30 +44,31 @@ class Answers:
 
     def differences(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Any]:
         """The paired test, the slices and the confusion."""
-        labels = self.labels[self.labelled]
+        labels = self.labels[self.labeled]
         scores = {
-            role: quality.row_scores(logits[self.labelled], labels, self.problem)
-            for role, logits in self.logits.items()
+            role: quality.row_scores(logits[self.labeled], labels, self.problem) for role, logits in self.logits.items()
         }
-        shares = {} if self.problem == quality.REGRESSION else scores  # squared errors are no shares of right answers
+        shares = (
+            {} if self.problem == quality.REGRESSION else scores
+        )  # squared errors are no shares of correct predictions
         return {
             "paired": quality.paired_test(scores["student"], scores["baseline"]) if "baseline" in scores else None,
             "classes": quality.by_class(shares, labels, names) if self.problem == quality.SINGLE else [],
-            "lengths": quality.by_length(shares, np.asarray(lengths)[self.labelled]) if shares else [],
+            "lengths": quality.by_length(shares, np.asarray(lengths)[self.labeled]) if shares else [],
             "confusion": quality.confusion(self.logits["student"], self.logits["teacher"], self.problem),
         }
 
     def disagreements(self, names: Sequence[str], texts: Sequence[str]) -> list[Disagreement]:
-        """The rows that teacher and student answer differently, by how far apart they are; none without texts."""
+        """The rows that teacher and student predict differently, by how far apart they are; none without texts."""
         student, teacher = self.logits["student"], self.logits["teacher"]
         rows = quality.divergence(student, teacher, self.problem)
         apart = np.abs(student - teacher).sum(-1) if rows is None else rows
         found: list[Disagreement] = []
         for row in np.argsort(-apart, kind="stable") if texts else ():
-            answers = {role: self._told(self._decision(logits[row]), names) for role, logits in self._pair.items()}
-            if answers["teacher"] != answers["student"] and len(found) < EXAMPLES:
-                label = self._told(self.labels[row], names) if self.labelled[row] else ""
-                found.append(Disagreement(texts[row], {"label": label, **answers}))
+            predictions = {role: self._told(self._decision(logits[row]), names) for role, logits in self._pair.items()}
+            if predictions["teacher"] != predictions["student"] and len(found) < EXAMPLES:
+                label = self._told(self.labels[row], names) if self.labeled[row] else ""
+                found.append(Disagreement(texts[row], {"label": label, **predictions}))
         return found
 
     @property

@@ -1,4 +1,4 @@
-"""How good answers are, from logits and labels alone: intervals, agreement, calibration, where models differ."""
+"""How good predictions are, from logits and labels alone: intervals, agreement, calibration, where models differ."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PairedTest:
         better: On how many rows the student scores higher.
         worse: On how many rows it scores lower.
         p_value: Two-sided, of a difference this large if the two were equally good: McNemar's exact test for right
-            and wrong answers, a sign permutation test for other scores.
+            and wrong predictions, a sign permutation test for other scores.
     """
 
     better: int
@@ -50,7 +50,7 @@ class Calibration:
         scaled_error: The same after temperature scaling, each half of the rows with the temperature of the other.
         temperature: What the logits are best divided by, found on all rows; above 1 the model is too sure.
         confidence: Mean confidence of each bin that holds rows.
-        accuracy: Share of right answers in each of these bins.
+        accuracy: Share of correct predictions in each of these bins.
         share: Share of the rows in each of these bins.
     """
 
@@ -69,7 +69,7 @@ class Slice:
     Args:
         name: What these rows have in common.
         rows: Their number.
-        scores: By role: the share of right answers.
+        scores: By role: the share of correct predictions.
     """
 
     name: str
@@ -107,14 +107,14 @@ def divergence(student: np.ndarray, teacher: np.ndarray, problem_type: str | Non
     return rows if rows.ndim == 1 else rows.sum(-1)
 
 
-def labelled_rows(labels: np.ndarray) -> np.ndarray:
+def labeled_rows(labels: np.ndarray) -> np.ndarray:
     """Which rows have a label, shape `(rows,)`, bool."""
     missing = (labels == IGNORED) | np.isnan(labels.astype(float))
     return ~missing.reshape(len(labels), -1).any(1)
 
 
 def row_scores(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> np.ndarray:
-    """How well each labelled row was answered, shape `(rows,)`, higher is better.
+    """How well each labeled row was answered, shape `(rows,)`, higher is better.
 
     Right or wrong for a single label, the share of right labels for many, minus the squared error for a regression.
     """
@@ -164,7 +164,7 @@ def paired_test(student: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Pai
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> Calibration | None:
-    """How well the confidence of labelled rows is founded; `None` where an answer has no confidence over classes."""
+    """How well the confidence of labeled rows is founded; `None` where a prediction has no confidence over classes."""
     if problem_of(problem_type, logits) != SINGLE or len(labels) < 2:
         return None
     halves = np.arange(len(labels)) % 2 == 0
@@ -209,7 +209,7 @@ def _bins(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def by_class(scores: Mapping[str, np.ndarray], labels: np.ndarray, names: Sequence[str]) -> list[Slice]:
-    """The share of right answers among the rows of each class, by role."""
+    """The share of correct predictions among the rows of each class, by role."""
     return [_slice(names[label], labels == label, scores) for label in range(len(names)) if (labels == label).any()]
 
 

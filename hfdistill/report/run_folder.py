@@ -180,7 +180,7 @@ def _draw(
         # Nothing was trained where finished models are compared.
         "losses.png": ("losses over the steps", any(histories.values()), partial(plot_losses, histories)),
         "reliability.png": (
-            "share of right answers against confidence",
+            "share of correct predictions against confidence",
             comparison.models["student"].calibration is not None,
             partial(plot_reliability, comparison),
         ),

@@ -106,12 +106,12 @@ def _paired_sentence(comparison: Comparison) -> str:
 def _slices_table(title: str, slices: Sequence[Slice]) -> str:
     roles = list(slices[0].scores)
     rows = [[part.name, f"{part.rows:,}", *(f"{100 * part.scores[role]:.1f} %" for role in roles)] for part in slices]
-    return markdown_table([f"Right answers {title.lower()}", "rows", *roles], rows)
+    return markdown_table([f"Correct predictions {title.lower()}", "rows", *roles], rows)
 
 
 def _examples(disagreements: Sequence[Disagreement]) -> str:
-    roles = list(disagreements[0].answers)
-    rows = [[_short(one.text), *(_short(one.answers[role]) for role in roles)] for one in disagreements]
+    roles = list(disagreements[0].predictions)
+    rows = [[_short(one.text), *(_short(one.predictions[role]) for role in roles)] for one in disagreements]
     return markdown_table(["text", *roles], rows, align="---")
 
 

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_utils import SaveStrategy
 
 from hfdistill.models.inference import token_rows
-from hfdistill.report.cost import Asked, latencies_ms, size_of
+from hfdistill.report.cost import MeasuredModel, latencies_ms, size_of
 from hfdistill.search.presence import STALE_SECONDS, Presence
 from hfdistill.search.space import SHAPE, Budget
 from hfdistill.search.trade_off import Candidate, pareto_front, save_search
@@ -216,7 +216,9 @@ class StudentSearch:
         shape, args = self.values_of(trial.params)
         # An evaluation before the first step would be a student's score for the pruner.
         changes = {"save_strategy": SaveStrategy.NO, "load_best_model_at_end": False, "eval_on_start": False}
-        trainer = self.new_trainer(self.new_student(shape), args.elsewhere(f"{args.output_dir}/_trial", **changes))
+        trainer = self.new_trainer(
+            self.new_student(shape), args.with_output_dir(f"{args.output_dir}/_trial", **changes)
+        )
         parameters, latency = size_of(trainer.accelerator.unwrap_model(trainer.model)).parameters, _latency_ms(trainer)
         excess = self.budget.excess(parameters, latency)
         trial.set_user_attr("parameters", parameters)
@@ -274,7 +276,9 @@ def _latency_ms(trainer: DistillationTrainer) -> float:
     assert isinstance(dataset, Dataset) and isinstance(tokenizer, PreTrainedTokenizerBase)
     rows = dataset.select(range(min(len(dataset), TIMED_ROWS)))
     model = trainer.accelerator.unwrap_model(trainer.model)
-    return latencies_ms({"student": Asked(model, tokenizer, token_rows(model, tokenizer, rows))})["student"].median
+    return latencies_ms({"student": MeasuredModel(model, tokenizer, token_rows(model, tokenizer, rows))})[
+        "student"
+    ].median
 
 
 def _size(values: Mapping[str, Any]) -> tuple[Any, ...]:

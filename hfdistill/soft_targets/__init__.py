@@ -1,4 +1,4 @@
-"""A teacher's answers to a dataset, made once: by all processes, kept on disk, each row under what the teacher read."""
+"""A teacher's outputs for a dataset, precomputed by all processes and kept on disk, keyed by what the teacher read."""
 
 from hfdistill.soft_targets.dataset import soft_targets
 from hfdistill.soft_targets.store import StaleSoftTargets

@@ -1,4 +1,4 @@
-"""Soft targets, made once: run a teacher over a dataset and give every row its answer."""
+"""Soft targets, made once: run a teacher over a dataset and give every row its prediction."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def soft_targets(
     Args:
         teacher: A model, a name or path, a `ModelTeacher`, a `MediaTeacher` of pictures or sound, or a list of them.
         dataset: Rows with the teacher's `input_ids`, with text, or with what a `MediaTeacher` looks at; a `Dataset`, a
-            dict of splits, or a streamed dataset, whose rows are asked about as they come. A list of rows or a torch
+            dict of splits, or a streamed dataset, whose rows are run on as they come. A list of rows or a torch
             `Dataset` becomes a `Dataset`.
         processing_class: The teacher's tokenizer; a teacher given by name brings its own. Of several, those without.
         text_columns: The columns of raw text, one or a pair, for the teacher's tokenizer to read. Without them the
@@ -77,14 +77,14 @@ def soft_targets(
             one in the Hugging Face cache, named by what they depend on.
 
     Raises:
-        ValueError: when the tokenizer or the columns are missing, the labels differ, or the teacher's answer to a row
-            is not finite (naming the row).
+        ValueError: when the tokenizer or the columns are missing, the labels differ, or the teacher's prediction to a
+            row is not finite (naming the row).
         StaleSoftTargets: when `store` holds those of another teacher or tokenization, saying what differs.
     """
     given = as_teacher(teacher, dtype)
     members = given.members if given else ()
     if not members or not all(isinstance(member, ModelTeacher) for member in members):
-        raise ValueError(f"soft_targets asks a model, given by object, name or path, not {type(given).__name__}.")
+        raise ValueError(f"soft_targets runs a model, given by object, name or path, not {type(given).__name__}.")
     alone = len(members) == 1
     readers = [_readable(member, processing_class, text_columns, alone) for member in members]
     makers = [
@@ -104,12 +104,12 @@ def _readable(
         return given
     if predicts_next_token(given.model):
         raise ValueError(
-            f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each token: pass "
-            "it as the teacher of a DistillationTrainer, to be asked in every step."
+            f"soft_targets keeps one prediction for a row, and a {type(given.model).__name__} predicts for each token: "
+            "pass it as the teacher of a DistillationTrainer, to be run in every step."
         )
     if given.model.can_generate():
         raise ValueError(
-            f"soft_targets keeps one answer for a row, and a {type(given.model).__name__} answers for each target "
+            f"soft_targets keeps one prediction for a row, and a {type(given.model).__name__} predicts for each target "
             "token: keep those with token_soft_targets, pass it as the teacher of a Seq2SeqDistillationTrainer, or let "
             "it translate with pseudo_translations."
         )
@@ -150,21 +150,21 @@ def _over_stream(
     config: Any = makers[0].teacher.model.config
     added = _features(len(makers), config.num_labels, names)
 
-    def answers(rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+    def predictions(rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
         return _columns([maker.of_window(rows)[:, order] for maker, order in zip(makers, orders, strict=True)], added)
 
     earlier = _earlier(dataset)
     kept = {name: feature for name, feature in (dataset.features or {}).items() if name not in earlier}
     features = dataset.features and Features({**kept, **added})
-    return dataset.map(answers, batched=True, batch_size=STREAM_WINDOW, features=features, remove_columns=earlier)
+    return dataset.map(predictions, batched=True, batch_size=STREAM_WINDOW, features=features, remove_columns=earlier)
 
 
 def _features(teachers: int, labels: int, names: Sequence[str] | None) -> Features:
-    """The columns that hold the answers of this many teachers, and their types."""
+    """The columns that hold the predictions of this many teachers, and their types."""
     one = List(Value("float32"), length=labels)
-    answers = {TEACHER_LOGITS: one} if teachers == 1 else {ENSEMBLE_LOGITS: List(one, length=teachers)}
+    predictions = {TEACHER_LOGITS: one} if teachers == 1 else {ENSEMBLE_LOGITS: List(one, length=teachers)}
     named = {TEACHER_LABEL: ClassLabel(names=list(names))} if names and labels > 1 else {}
-    return Features({**answers, **named})
+    return Features({**predictions, **named})
 
 
 def _columns(logits: Sequence[np.ndarray], features: Features) -> dict[str, np.ndarray]:
@@ -175,7 +175,7 @@ def _columns(logits: Sequence[np.ndarray], features: Features) -> dict[str, np.n
 
 
 def _earlier(dataset: Any) -> list[str]:
-    """The columns of earlier answers, of all kinds: left beside the new ones, they would be another teacher's."""
+    """The columns of earlier predictions, of all kinds: left beside the new ones, they would be another teacher's."""
     return [column for column in (*SOFT_TARGETS, TEACHER_LABEL) if column in (dataset.column_names or ())]
 
 

@@ -72,8 +72,8 @@ class MediaTargetMaker(SoftTargetMaker):
     def logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
         inputs = self.teacher.model_inputs(tokens.select(rows)[self.teacher.media_column][:])
         with torch.inference_mode():
-            answer = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()})
-        return answer.logits.float().cpu().numpy()
+            prediction = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()})
+        return prediction.logits.float().cpu().numpy()
 
     def told(self, tokens: Dataset, row: int) -> str:
         return self.teacher.media_column

@@ -1,4 +1,5 @@
-"""What a row of a dataset carries of a teacher's answers to its target tokens, as bytes, and how a batch reads them.
+"""What a row of a dataset carries of a teacher's predictions for its target tokens, as bytes, and how a batch reads
+them.
 
 A row says all that is needed to read it: how it was made, at which temperature, over which vocabulary, and for which
 target tokens. So rows may be shuffled, filtered, saved and put together; rows that do not fit are refused.
@@ -25,14 +26,14 @@ from hfdistill.teachers.vocabularies import vocabulary_key
 _CODES = list(METHODS)
 
 
-class Made(NamedTuple):
-    """How answers were made: the same in all rows that may share a batch.
+class TargetFormat(NamedTuple):
+    """How predictions were made: the same in all rows that may share a batch.
 
     Args:
         method: One of `METHODS`.
         k: Entries or draws a token.
         temperature: At which the teacher answered.
-        classes: How many tokens its answers are about.
+        classes: How many tokens its predictions are about.
         vocabulary: The `vocabulary_key` of what their ids mean.
     """
 
@@ -55,23 +56,23 @@ class Made(NamedTuple):
 _HEAD = struct.Struct("<BHdI8sII")
 
 
-def pack_entries(made: Made, entries: Entries) -> bytes:
-    """The answers to the tokens of one row."""
+def pack_entries(made: TargetFormat, entries: Entries) -> bytes:
+    """The predictions for the tokens of one row."""
     extra = entries.extra.astype(np.float16).tobytes()
     return METHODS[made.method].pack(entries.weights, made.k) + extra + _pack_ids(entries.ids, made.bits)
 
 
-def pack_row(made: Made, labels: Sequence[int], entries: bytes) -> bytes:
-    """What a row of these labels carries: its packed answers behind what they are."""
+def pack_row(made: TargetFormat, labels: Sequence[int], entries: bytes) -> bytes:
+    """What a row of these labels carries: its packed predictions behind what they are."""
     targets = _targets(np.asarray(labels))
     code = _CODES.index(made.method)
     return _HEAD.pack(code, *made[1:], len(targets), _checksum(targets)) + entries
 
 
-def unpack_row(row: bytes) -> tuple[Made, Entries, int]:
-    """How a row's answers were made, the answers, and the checksum of the target tokens that they are for."""
+def unpack_row(row: bytes) -> tuple[TargetFormat, Entries, int]:
+    """How a row's predictions were made, the predictions, and the checksum of the target tokens that they are for."""
     code, *settings, tokens, checksum = _HEAD.unpack_from(row)
-    made = Made(_CODES[code], *settings)
+    made = TargetFormat(_CODES[code], *settings)
     body = memoryview(row)[_HEAD.size :]
     sizes, weights, used = METHODS[made.method].unpack(body, made.k, tokens)
     extra = np.frombuffer(body[used:], np.float16, tokens).astype(np.float32)
@@ -101,7 +102,7 @@ def _checksum(targets: np.ndarray) -> int:
 
 @dataclass
 class TokenTargetCollator:
-    """Reads the answers that rows carry into a batch, beside each label; the rest is for the student's collator.
+    """Reads the predictions that rows carry into a batch, beside each label; the rest is for the student's collator.
 
     Args:
         student_collator: Pads everything else.
@@ -129,7 +130,7 @@ class TokenTargetCollator:
 
     def _columns(self, packed: Sequence[bytes], labels: np.ndarray) -> dict[str, Tensor]:
         """Tensors whose first axes are those of the labels; the temperature is one number a row."""
-        makes, answers, checksums = zip(*map(unpack_row, packed), strict=True)
+        makes, predictions, checksums = zip(*map(unpack_row, packed), strict=True)
         self._check(makes)
         for row, checksum in zip(labels, checksums, strict=True):
             if _checksum(_targets(row)) != checksum:
@@ -138,11 +139,11 @@ class TokenTargetCollator:
                     "token_soft_targets after whatever changes or cuts the labels."
                 )
         made = makes[0]
-        fields = _side_by_side(made, answers, labels != IGNORED)
+        fields = _side_by_side(made, predictions, labels != IGNORED)
         fields["temperature"] = np.full(len(labels), made.temperature, np.float32)
         return {name: torch.from_numpy(field) for name, field in fields.items()}
 
-    def _check(self, makes: Sequence[Made]) -> None:
+    def _check(self, makes: Sequence[TargetFormat]) -> None:
         for made in makes:
             if made != makes[0]:
                 raise ValueError(f"rows with soft targets of two kinds cannot share a batch: {makes[0]}, and {made}.")
@@ -158,11 +159,11 @@ class TokenTargetCollator:
             )
 
 
-def _side_by_side(made: Made, answers: Sequence[Entries], labelled: np.ndarray) -> dict[str, np.ndarray]:
-    """The answers of all rows as rectangular arrays, each at its label's place."""
-    every = Entries.joined(answers)
-    sizes, extra = np.zeros(labelled.shape, np.int64), np.full(labelled.shape, np.nan, np.float32)
-    sizes[labelled], extra[labelled] = every.sizes, every.extra
+def _side_by_side(made: TargetFormat, predictions: Sequence[Entries], labeled: np.ndarray) -> dict[str, np.ndarray]:
+    """The predictions of all rows as rectangular arrays, each at its label's place."""
+    every = Entries.joined(predictions)
+    sizes, extra = np.zeros(labeled.shape, np.int64), np.full(labeled.shape, np.nan, np.float32)
+    sizes[labeled], extra[labeled] = every.sizes, every.extra
     there = np.arange(max(1, sizes.max(initial=0))) < sizes[..., None]
     ids, weights = np.zeros(there.shape, np.int64), np.full(there.shape, np.nan, np.float32)
     ids[there], weights[there] = every.ids, every.weights

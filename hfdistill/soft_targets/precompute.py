@@ -1,4 +1,4 @@
-"""Asking a teacher about every row of a dataset once, on all processes, and keeping what it says."""
+"""Running a teacher on every row of a dataset once, on all processes, and keeping what it says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.models.inference import answer
+from hfdistill.models.inference import predict
 from hfdistill.models.inputs import check_token_ids
 from hfdistill.models.wrappers import config_of, placed
 from hfdistill.soft_targets.store import SoftTargetStore, default_folder, describe_teacher, row_key
@@ -31,8 +31,8 @@ SECONDS_A_PART = 20.0
 class SoftTargetMaker:
     """A teacher on this process's device, and the store of what it has said.
 
-    Another kind of answer than logits is a subclass with another `store_class` or `answers`; of something else than
-    token ids, one with another `reader`, `manifest`, `read`, `read_window`, `key_columns` or `logits`.
+    Another kind of prediction than logits is a subclass with another `store_class` or `predictions`; of something else
+    than token ids, one with another `reader`, `manifest`, `read`, `read_window`, `key_columns` or `logits`.
     """
 
     description = "Soft targets"
@@ -64,7 +64,7 @@ class SoftTargetMaker:
         return self.teacher.processing_class
 
     def manifest(self) -> dict[str, Any]:
-        """What the answers depend on beside the text."""
+        """What the predictions depend on beside the text."""
         return describe_teacher(self.teacher.model, self.tokenizer, self.teacher.max_length)
 
     def read(self, dataset: Dataset) -> Dataset:
@@ -82,7 +82,7 @@ class SoftTargetMaker:
         return [name for name in tokens.column_names if name != "cut"]
 
     def of_dataset(self, dataset: Dataset) -> np.ndarray:
-        """The answers to every row, as `(rows, classes)` logits; all processes share the work."""
+        """The predictions for every row, as `(rows, classes)` logits; all processes share the work."""
         if not len(dataset):
             raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")
         with self.state.main_process_first():
@@ -92,7 +92,7 @@ class SoftTargetMaker:
         keys, missing = self._keys(tokens)
         # Every process must have seen the same store before one of them adds to it.
         self.state.wait_for_everyone()
-        self._ask(tokens, keys, [row for row in missing if self._is_mine(keys[row])], len(missing))
+        self._run(tokens, keys, [row for row in missing if self._is_mine(keys[row])], len(missing))
         self.state.wait_for_everyone()
         self.store.load()
         return self.store.rows(keys)
@@ -106,7 +106,7 @@ class SoftTargetMaker:
         check_source_columns(self.teacher, list(rows))
         tokens = self.read_window(rows)
         keys, missing = self._keys(tokens)
-        self._ask(tokens, keys, missing)
+        self._run(tokens, keys, missing)
         return self.store.rows(keys)
 
     def _keys(self, tokens: Dataset) -> tuple[list[bytes], list[int]]:
@@ -121,8 +121,8 @@ class SoftTargetMaker:
         # The longest first: what is too large for the memory fails at once, and the time left is never understated.
         return keys, sorted(first.values(), key=lambda row: (-lengths[row], row))
 
-    def _ask(self, tokens: Dataset, keys: list[bytes], mine: list[int], total: int | None = None) -> None:
-        """Asks the teacher about the rows `mine` and keeps the answers; `total` of all processes shows the progress."""
+    def _run(self, tokens: Dataset, keys: list[bytes], mine: list[int], total: int | None = None) -> None:
+        """Runs the teacher on the rows `mine` and keeps its outputs; `total` of all processes shows the progress."""
         model = placed(self.teacher.model, self.state.device).eval()
         hidden = total is None or not self.state.is_main_process
         unsaved: dict[bytes, Any] = {}
@@ -130,19 +130,19 @@ class SoftTargetMaker:
         with tqdm(total=total, desc=self.description, unit=f" {self.unit}", disable=hidden) as bar:
             for start in range(0, len(mine), self.batch_size):
                 rows = mine[start : start + self.batch_size]
-                answers = self.answers(model, tokens, rows)
-                unsaved.update(zip((keys[row] for row in rows), answers, strict=True))
+                predictions = self.predictions(model, tokens, rows)
+                unsaved.update(zip((keys[row] for row in rows), predictions, strict=True))
                 bar.update(min(len(rows) * self.state.num_processes, (total or 0) - bar.n))
                 if time.monotonic() - saved_at > SECONDS_A_PART:
                     self._save(unsaved)
                     saved_at = time.monotonic()
             self._save(unsaved)
 
-    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> Sequence[Any] | np.ndarray:
-        """The teacher's answers to some rows, in their order.
+    def predictions(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> Sequence[Any] | np.ndarray:
+        """The teacher's predictions for some rows, in their order.
 
         Raises:
-            ValueError: when it answers something else than one finite decision for each row.
+            ValueError: when it predictions something else than one finite decision for each row.
         """
         try:
             logits = self.logits(model, tokens, rows)
@@ -154,8 +154,8 @@ class SoftTargetMaker:
         labels = config.num_labels
         if logits.shape != (len(rows), labels):
             raise ValueError(
-                "soft_targets keeps one answer for a row, logits of shape (rows, labels), and a "
-                f"{type(model).__name__} of {labels} labels answers {logits.shape} to {len(rows)} rows: take a "
+                "soft_targets keeps one prediction for a row, logits of shape (rows, labels), and a "
+                f"{type(model).__name__} of {labels} labels predictions {logits.shape} to {len(rows)} rows: take a "
                 "sequence classifier."
             )
         broken = ~np.isfinite(logits).all(axis=-1)
@@ -171,7 +171,7 @@ class SoftTargetMaker:
         """Its logits for some rows, `(rows, classes)`."""
         columns = tokens.select(rows).remove_columns("cut").to_list()
         self.check_token_ids(columns, rows)
-        return answer(model, self.tokenizer, columns)
+        return predict(model, self.tokenizer, columns)
 
     def check_token_ids(self, columns: Sequence[Mapping[str, Any]], rows: Sequence[int]) -> None:
         """Refuses token ids that the teacher has no embedding for, by their row in the dataset."""

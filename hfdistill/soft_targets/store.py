@@ -1,10 +1,10 @@
 """Where soft targets are kept: a folder of parts, each row under a key of what the teacher read.
 
 A row's key is a hash of its token ids, so shuffling, filtering or batching the dataset cannot misalign anything, equal
-texts are asked about once, and an edited text is a new row. The folder belongs to one teacher and one tokenization,
+texts are computed once, and an edited text is a new row. The folder belongs to one teacher and one tokenization,
 written in `manifest.json`. Parts are written whole or not at all, and are on the disk before they have their name, so
 that a killed run loses at most its last part; what it leaves behind is removed when the folder is opened an hour later.
-A part that the disk has damaged since is passed over with a warning, and its rows are asked about again.
+A part that the disk has damaged since is passed over with a warning, and its rows are recomputed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class StaleSoftTargets(ValueError):
 class SoftTargetStore:
     """Logits by row key, in memory and in a folder.
 
-    Another kind of answer is a subclass with another `to_arrays`, `from_arrays` and `rows`.
+    Another kind of prediction is a subclass with another `to_arrays`, `from_arrays` and `rows`.
 
     Args:
         folder: Where to keep them; made when it is not there.
@@ -70,7 +70,7 @@ class SoftTargetStore:
 
     def __init__(self, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
-        self._answers: dict[bytes, Any] = {}
+        self._predictions: dict[bytes, Any] = {}
         self._read: set[str] = set()
         self._check(dict(manifest))
         self._sweep()
@@ -108,25 +108,25 @@ class SoftTargetStore:
         """Reads the parts that are new since the last look, of whichever process wrote them."""
         for path in sorted(self.folder.glob("part-*.npz")):
             if path.name not in self._read:
-                self._answers.update(self._read_part(path))
+                self._predictions.update(self._read_part(path))
                 self._read.add(path.name)
 
-    def to_arrays(self, answers: Sequence[Any]) -> dict[str, np.ndarray]:
-        """The answers to some rows as a part keeps them."""
-        return {"logits": np.stack(answers)}
+    def to_arrays(self, predictions: Sequence[Any]) -> dict[str, np.ndarray]:
+        """The predictions for some rows as a part keeps them."""
+        return {"logits": np.stack(predictions)}
 
     def from_arrays(self, part: Mapping[str, np.ndarray]) -> Iterable[Any]:
-        """The answers that a part keeps, in their order."""
+        """The predictions that a part keeps, in their order."""
         return part["logits"]
 
-    def add(self, keys: Sequence[bytes], answers: Sequence[Any]) -> None:
-        """Keeps the answers to these keys as one part."""
+    def add(self, keys: Sequence[bytes], predictions: Sequence[Any]) -> None:
+        """Keeps the predictions for these keys as one part."""
         path = self.folder / f"part-{uuid.uuid4().hex}.npz"
         content = io.BytesIO()
-        arrays: dict[str, Any] = {"keys": np.frombuffer(b"".join(keys), dtype=np.uint8), **self.to_arrays(answers)}
+        arrays: dict[str, Any] = {"keys": np.frombuffer(b"".join(keys), dtype=np.uint8), **self.to_arrays(predictions)}
         np.savez(content, **arrays)
         _write_whole(path, content.getvalue())
-        self._answers.update(zip(keys, answers, strict=True))
+        self._predictions.update(zip(keys, predictions, strict=True))
         self._read.add(path.name)
 
     def _read_part(self, path: Path) -> dict[bytes, Any]:
@@ -138,11 +138,11 @@ class SoftTargetStore:
             with np.load(io.BytesIO(content)) as part:
                 return dict(zip(_split(part["keys"].tobytes()), self.from_arrays(part), strict=True))
         except Exception as error:  # noqa: BLE001 (a damaged archive may end in any: of compression, of a password, ...)
-            logger.warning("%s is damaged (%s): delete it. The teacher is asked about its rows again.", path, error)
+            logger.warning("%s is damaged (%s): delete it. The teacher is run on its rows again.", path, error)
             return {}
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._answers
+        return key in self._predictions
 
     def rows(self, keys: Iterable[bytes]) -> np.ndarray:
         """The logits of these keys, shape `(rows, classes)`, float32.
@@ -153,13 +153,13 @@ class SoftTargetStore:
         return np.stack(self.found(keys))
 
     def found(self, keys: Iterable[bytes]) -> list[Any]:
-        """The answers to these keys.
+        """The predictions for these keys.
 
         Raises:
             KeyError: when one is missing.
         """
         try:
-            return [self._answers[key] for key in keys]
+            return [self._predictions[key] for key in keys]
         except KeyError:
             raise KeyError(
                 f"{self.folder} lacks {self.what} that another process should have written: with several machines, "
@@ -192,9 +192,9 @@ def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
 
 
 def describe_model(model: PreTrainedModel) -> dict[str, Any]:
-    """What a model's answers depend on beside what it reads."""
+    """What a model's predictions depend on beside what it reads."""
     model = unwrapped(model)
-    # The number of heads or the activation change answers and no weight; names and versions change neither.
+    # The number of heads or the activation change predictions and no weight; names and versions change neither.
     own: Any = config_of(model)
     config = {name: value for name, value in own.to_dict().items() if name not in _NAMES_IN_CONFIG}
     adapters = getattr(model, "peft_config", None)  # their scale is no weight

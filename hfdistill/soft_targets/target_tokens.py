@@ -1,4 +1,4 @@
-"""A teacher's answers to target tokens, made once: word-level distillation without the teacher at hand."""
+"""A teacher's predictions for target tokens, made once: word-level distillation without the teacher at hand."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hfdistill.losses import IGNORED
 from hfdistill.losses.divergences import log_probabilities
 from hfdistill.losses.sparse_distributions import METHODS, Entries
 from hfdistill.models.inputs import TokenReader, max_positions, pad_rows
-from hfdistill.soft_targets.packing import Made, pack_entries, pack_row
+from hfdistill.soft_targets.packing import TargetFormat, pack_entries, pack_row
 from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore, row_key
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher, decoder_inputs
 from hfdistill.teachers.vocabularies import same_tokens, vocabulary_key
-from hfdistill.training.chunked_loss import logits_in_parts
+from hfdistill.training.chunked_loss import chunked_logits
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
@@ -42,7 +42,7 @@ def token_soft_targets(
     dtype: str | None = None,
     store: str | os.PathLike[str] | None = None,
 ) -> AnyDataset:
-    """Asks a teacher once about every target token of a dataset, and keeps a part of each answer in `teacher_tokens`.
+    """Runs a teacher once on every target token of a dataset, and keeps a part of each prediction in `teacher_tokens`.
 
     | method | keeps | what a student learns from it |
     |---|---|---|
@@ -52,8 +52,9 @@ def token_soft_targets(
     (`hfdistill.losses.sparse_distributions` has the formulas.) Both serve the divergences `forward_kl` and `ce`, at the
     temperature they were made at and no other.
 
-    As with `soft_targets` each distinct row is asked about once, all processes of `accelerate launch` share the work,
-    and the answers are kept on disk under what they depend on, so that a killed call goes on where it was. The draws
+    As with `soft_targets` each distinct row is computed once, all processes of `accelerate launch` share the work,
+    and the predictions are kept on disk under what they depend on, so that a killed call goes on where it was. The
+    draws
     follow from the row alone: however often and by how many processes it is made, a dataset gets the same ones.
 
     Args:
@@ -67,18 +68,19 @@ def token_soft_targets(
         temperature: That of the training to come.
         batch_size: Rows a process gives the teacher at once.
         dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
-        store: The folder to keep the answers in. Default: one in the Hugging Face cache, named by what they depend on.
+        store: The folder to keep the predictions in. Default: one in the Hugging Face cache, named by what they depend
+            on.
 
     Raises:
         ValueError: when a tokenizer, `labels` or `input_ids` are missing, the vocabularies differ or are two (one for
             each side), an argument is out of its range, or a row's labels are empty or more than the teacher has
-            positions for, or its answer to them is not finite (naming the row).
+            positions for, or its prediction for them is not finite (naming the row).
         StaleSoftTargets: when `store` holds those of another teacher or other settings, saying what differs.
     """
     asked = as_seq2seq_teacher(teacher, dtype)
     if not isinstance(asked, Seq2SeqTeacher):
         raise ValueError(
-            f"token_soft_targets asks one model, given by object, name or path, not {type(asked).__name__}."
+            f"token_soft_targets runs one model, given by object, name or path, not {type(asked).__name__}."
         )
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
@@ -87,8 +89,8 @@ def token_soft_targets(
         raise ValueError("token_soft_targets needs the tokenizer of the rows: pass processing_class=tokenizer.")
     if any(getattr(tokenizer, "separate_vocabs", False) for tokenizer in (own, processing_class)):
         raise ValueError(
-            "the tokenizer has a vocabulary for each side (separate_vocabs), and stored answers know one alone: "
-            "pass the teacher to the trainer, which asks it in every step."
+            "the tokenizer has a vocabulary for each side (separate_vocabs), and stored predictions know one alone: "
+            "pass the teacher to the trainer, which runs it in every step."
         )
     answering = Seq2SeqTeacher(asked.model, own)
     maker = TokenTargetMaker(answering, processing_class or own, (method, k, temperature), batch_size, store)
@@ -104,7 +106,7 @@ def _over_splits(maker: TokenTargetMaker, dataset: Any) -> Any:
     missing = [name for name in ("input_ids", "labels") if name not in dataset.column_names]
     if missing or "decoder_input_ids" in dataset.column_names:
         raise ValueError(
-            f"a teacher is asked about rows with input_ids and labels, and makes its decoder's inputs of the labels; "
+            f"a teacher is run on rows with input_ids and labels, and makes its decoder's inputs of the labels; "
             f"the columns are {', '.join(dataset.column_names)}."
         )
     rows = dataset.with_format(None)["labels"]
@@ -160,25 +162,25 @@ def _without_padding(labels: Sequence[int]) -> Sequence[int]:
 
 
 class _TokenTargetStore(SoftTargetStore):
-    """Answers of unequal length, as bytes."""
+    """Predictions of unequal length, as bytes."""
 
     what = "token soft targets"
 
-    def to_arrays(self, answers: Sequence[bytes]) -> dict[str, np.ndarray]:
-        lengths = np.array([len(answer) for answer in answers])
-        return {"answers": np.frombuffer(b"".join(answers), np.uint8), "lengths": lengths}
+    def to_arrays(self, predictions: Sequence[bytes]) -> dict[str, np.ndarray]:
+        lengths = np.array([len(prediction) for prediction in predictions])
+        return {"answers": np.frombuffer(b"".join(predictions), np.uint8), "lengths": lengths}
 
     def from_arrays(self, part: Mapping[str, np.ndarray]) -> Iterable[bytes]:
-        answers, ends = part["answers"].tobytes(), part["lengths"].cumsum()
-        return [answers[start:end] for start, end in zip(ends - part["lengths"], ends, strict=True)]
+        predictions, ends = part["answers"].tobytes(), part["lengths"].cumsum()
+        return [predictions[start:end] for start, end in zip(ends - part["lengths"], ends, strict=True)]
 
     def rows(self, keys: Iterable[bytes]) -> np.ndarray:
-        """The answers to these keys, as an array of bytes objects."""
+        """The predictions for these keys, as an array of bytes objects."""
         return np.array([*self.found(keys), None], dtype=object)[:-1]
 
 
 class TokenTargetMaker(SoftTargetMaker):
-    """Parts of distributions in place of logits; an answer is the packed entries of a row's target tokens."""
+    """Parts of distributions in place of logits; a prediction is the packed entries of a row's target tokens."""
 
     description = "Token soft targets"
     store_class = _TokenTargetStore
@@ -201,7 +203,7 @@ class TokenTargetMaker(SoftTargetMaker):
             raise ValueError(f"k must be a whole number from 1 to {2**16 - 1}; got {k}.")
         # There are no more likeliest tokens than tokens, and any number of draws.
         k = min(int(k), len(self.ids)) if method == "top_k" else int(k)
-        self.made = Made(method, k, float(temperature), classes, vocabulary_key(tokenizer))
+        self.made = TargetFormat(method, k, float(temperature), classes, vocabulary_key(tokenizer))
         super().__init__(teacher, batch_size, store)
 
     @property
@@ -216,7 +218,7 @@ class TokenTargetMaker(SoftTargetMaker):
         made = {**self.made._asdict(), "vocabulary": self.made.vocabulary.hex()}
         return {**super().manifest(), **made}
 
-    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> list[bytes]:
+    def predictions(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> list[bytes]:
         columns = tokens.select(rows).remove_columns("cut").to_list()
         self.check_token_ids(columns, rows)
         offsets = torch.cat([_offsets(row) for row in columns])
@@ -227,7 +229,7 @@ class TokenTargetMaker(SoftTargetMaker):
         inputs |= {"decoder_input_ids": decoder_inputs(model, labels), "use_cache": False}
         wanted = labels != IGNORED
         parts, done = [], 0
-        for logits in logits_in_parts(model.eval(), inputs, wanted):
+        for logits in chunked_logits(model.eval(), inputs, wanted):
             self._check_finite(logits, wanted, done, rows)
             parts.append(self._keep(logits, offsets[done : done + len(logits)]))
             done += len(logits)

@@ -91,7 +91,7 @@ def make_student(
 
     Embeddings, pooler and head are copied too, so every weight of the student comes from the teacher, and a
     student with all the layers gives the teacher's own logits. A narrower student keeps some of the hidden
-    dimensions, neurons and heads: it starts from what they were, and has to be trained before it answers well.
+    dimensions, neurons and heads: it starts from what they were, and has to be trained before it predictions well.
 
     A model whose first layer is built unlike the others can only start with that one (ModernBERT's has no
     attention norm). There, the words of `layers` keep teacher layer 0 as the student's first layer, in place

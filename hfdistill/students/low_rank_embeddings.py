@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import ElectraConfig, PreTrainedModel
 
-#: The counterparts of these normalise what the tables add up to before the map, and those of these after it.
+#: The counterparts of these normalize what the tables add up to before the map, and those of these after it.
 _NORM_FIRST = ("bert", "electra")
 _NORM_LAST = ("deberta", "deberta-v2")
 #: The heads that read hidden states alone, so that the tables may change behind them.
@@ -30,7 +30,7 @@ def with_low_rank_embeddings(model: PreTrainedModel, embedding_size: int) -> Pre
     """The same model with tables of words, positions and token types of `embedding_size` columns.
 
     Where the rows of the tables, each less its mean, span no more than `embedding_size` dimensions (one less for BERT
-    and ELECTRA, which normalise there), the hidden states are the same; otherwise the directions in which words vary
+    and ELECTRA, which normalize there), the hidden states are the same; otherwise the directions in which words vary
     most are kept. All layers and the head are carried over, with one exception: ELECTRA's head for sequences has gelu
     where BERT's pooler has tanh. There, the half of the pooler's neurons that weighs most in the classifier is kept,
     each made of two of ELECTRA's, nearly; and in training there is one more dropout, on what the head reads.
@@ -90,18 +90,18 @@ def _carried_over(model: PreTrainedModel) -> dict[str, Tensor]:
 
 def _as_gelus(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """BERT's head as one of ELECTRA's: two gelus, one against the other, for each of the better half of the tanhs."""
-    reading, shift, answers = (
+    reading, shift, predictions = (
         weights.pop(name) for name in ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight")
     )
     count = len(shift) // 2
-    best = answers.norm(dim=0).argsort(descending=True)[:count]
-    reading, shift, answers = _SLOPE * reading[best], _SLOPE * shift[best], _SCALE * answers[:, best]
+    best = predictions.norm(dim=0).argsort(descending=True)[:count]
+    reading, shift, predictions = _SLOPE * reading[best], _SLOPE * shift[best], _SCALE * predictions[:, best]
     idle = len(weights["bert.encoder.layer.0.output.dense.bias"]) - 2 * count
-    bias = weights.pop("classifier.bias") - _OFFSET * answers.sum(1)
+    bias = weights.pop("classifier.bias") - _OFFSET * predictions.sum(1)
     return weights | {
         "classifier.dense.weight": nn.functional.pad(torch.cat([reading, reading]), (0, 0, 0, idle)),
         "classifier.dense.bias": nn.functional.pad(torch.cat([shift + _OFFSET, shift - _OFFSET]), (0, idle)),
-        "classifier.out_proj.weight": nn.functional.pad(torch.cat([answers, -answers], dim=1), (0, idle)),
+        "classifier.out_proj.weight": nn.functional.pad(torch.cat([predictions, -predictions], dim=1), (0, idle)),
         "classifier.out_proj.bias": bias,
     }
 

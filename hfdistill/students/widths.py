@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hfdistill.models.families import IN_THIRDS_OF_HEADS, attention_projections, layer_stack
-from hfdistill.models.intermediate_outputs import ask
+from hfdistill.models.intermediate_outputs import forward
 
 #: How configurations call the number of neurons between a layer's two linear maps.
 _INTERMEDIATE = ("intermediate_size", "hidden_dim")
@@ -206,7 +206,7 @@ def _measure(model: PreTrainedModel, axes: _Axes, batch: Mapping[str, Tensor]) -
     with torch.no_grad(), ExitStack() as hooks:
         for name in (*axes.outputs, *axes.downs):
             hooks.callback(note(name).remove)
-        states = ask(model.eval(), inputs, frozenset({"hidden_states"})).hidden_states
+        states = forward(model.eval(), inputs, frozenset({"hidden_states"})).hidden_states
     model.train(was_training)
     spread = torch.stack([state[mask].float().std(0, unbiased=False) for state in states])
     # Each layer on its own scale, or the last of those without a norm would decide alone.

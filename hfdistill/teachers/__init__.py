@@ -1,6 +1,6 @@
 """Who a student learns from. A teacher turns a batch into a `TeacherSignal` and knows nothing of who reads it.
 
-`ModelTeacher` asks a model that reads text, `LanguageModelTeacher` one that predicts the next token, `MediaTeacher` one
+`ModelTeacher` runs a model that reads text, `LanguageModelTeacher` one that predicts the next token, `MediaTeacher` one
 that sees or hears, `EnsembleTeacher` several, `MovingAverageTeacher` the student's own past; what was answered earlier
 is read by `StoredTeacher`. Another kind of teacher is another subclass of `Teacher`: its `columns` and `pad` bring it
 what it reads of a row.

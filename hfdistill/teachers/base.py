@@ -21,7 +21,7 @@ PREFIX = "teacher_"
 TEACHER_LOGITS = "teacher_logits"
 ENSEMBLE_LOGITS = "ensemble_logits"
 TEACHER_TOKENS = "teacher_tokens"
-#: The likeliest label of a stored answer; the names of this column are the order of the logits.
+#: The likeliest label of a stored prediction; the names of this column are the order of the logits.
 TEACHER_LABEL = "teacher_label"
 #: The columns that hold what was answered earlier.
 SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS, TEACHER_TOKENS)
@@ -70,7 +70,7 @@ class TeacherSignal:
 
 
 class Teacher(ABC):
-    """Answers for a batch. Frozen, in eval mode, without gradient, and never part of the student's checkpoint."""
+    """Predictions for a batch. Frozen, in eval mode, without gradient, and never part of the student's checkpoint."""
 
     #: The optimizer step that the next batch belongs to; `None` outside of training.
     step: int | None = None
@@ -108,11 +108,11 @@ class Teacher(ABC):
     def prepare(self, accelerator: Accelerator) -> None:  # noqa: B027 (not every teacher has anything to move)
         """Moves to the accelerator's device and precision; called again whenever the accelerator is a new one."""
 
-    def align(self, student_config: Any) -> None:  # noqa: B027 (not every answer is about named labels)
+    def align(self, student_config: Any) -> None:  # noqa: B027 (not every prediction is about named labels)
         """Puts the teacher's labels into the student's order, by name.
 
         Raises:
-            ValueError: when the two answer different questions.
+            ValueError: when the two solve different tasks.
         """
 
     def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
@@ -132,7 +132,7 @@ class Teacher(ABC):
 
 
 def check_finite(logits: Tensor) -> None:
-    """Refuses an answer that would turn the student's weights into NaN.
+    """Refuses a prediction that would turn the student's weights into NaN.
 
     Raises:
         ValueError: naming the first row of the batch that is not finite.

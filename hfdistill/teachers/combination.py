@@ -1,4 +1,4 @@
-"""How the answers of several teachers become one target."""
+"""How the predictions of several teachers become one target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMBINATIONS = ("probabilities", "logits", "confidence", "sample")
 
 @dataclass(frozen=True)
 class Combination:
-    """How the answers `t_k` of several teachers become one, with weights `w_k` that sum to 1.
+    """How the predictions `t_k` of several teachers become one, with weights `w_k` that sum to 1.
 
     | method | target at temperature T |
     |---|---|
@@ -68,37 +68,41 @@ class Combination:
             return None
         return random.Random(f"{self.seed} {step}").choices(range(teachers), self.weights)[0]
 
-    def __call__(self, answers: Tensor, problem_type: str | None = None, step: int | None = None) -> TeacherSignal:
+    def __call__(self, predictions: Tensor, problem_type: str | None = None, step: int | None = None) -> TeacherSignal:
         """The signal of several teachers.
 
         Args:
-            answers: Their logits, shape `(teachers, batch, ..., classes)`.
+            predictions: Their logits, shape `(teachers, batch, ..., classes)`.
             problem_type: As in `config.problem_type`; `None` means single label, or regression for a single output.
             step: The optimizer step, `None` outside of training.
         """
-        self.check_number(len(answers))
-        drawn = self.drawn(step, len(answers))
+        self.check_number(len(predictions))
+        drawn = self.drawn(step, len(predictions))
         if drawn is not None:
-            return TeacherSignal(logits=answers[drawn])
-        weights = answers.new_ones(len(answers)) if self.weights is None else answers.new_tensor(list(self.weights))
-        return self.mix(answers, weights / weights.sum(), problem_type)
+            return TeacherSignal(logits=predictions[drawn])
+        weights = (
+            predictions.new_ones(len(predictions))
+            if self.weights is None
+            else predictions.new_tensor(list(self.weights))
+        )
+        return self.mix(predictions, weights / weights.sum(), problem_type)
 
-    def mix(self, answers: Tensor, weights: Tensor, problem_type: str | None = None) -> TeacherSignal:
-        """The signal of all teachers under other weights, shape `(teachers,)`, summing to 1; they may be learnt."""
-        answers = answers if answers.dtype == torch.float64 else answers.float()
-        weights = weights.view(-1, *[1] * (answers.dim() - 1))
+    def mix(self, predictions: Tensor, weights: Tensor, problem_type: str | None = None) -> TeacherSignal:
+        """The signal of all teachers under other weights, shape `(teachers,)`, summing to 1; they may be learned."""
+        predictions = predictions if predictions.dtype == torch.float64 else predictions.float()
+        weights = weights.view(-1, *[1] * (predictions.dim() - 1))
         many = problem_type == "multi_label_classification"
-        values = problem_type == "regression" or (answers.shape[-1] == 1 and not many)
+        values = problem_type == "regression" or (predictions.shape[-1] == 1 and not many)
         if values and self.method == "confidence":
             raise ValueError(
                 "the combination 'confidence' weighs teachers by their doubt, and a regression tells none."
             )
         if values or self.method == "logits":
-            return TeacherSignal(logits=(weights * answers).sum(0))
+            return TeacherSignal(logits=(weights * predictions).sum(0))
         if self.method == "confidence":
-            weights = weights * (-_entropy(answers, many)).exp()
+            weights = weights * (-_entropy(predictions, many)).exp()
             weights = weights / weights.sum(0)
-        return MixtureSignal.of(answers, weights, many)
+        return MixtureSignal.of(predictions, weights, many)
 
 
 @dataclass
@@ -107,40 +111,42 @@ class MixtureSignal(TeacherSignal):
 
     Args:
         logits: The mixture at temperature 1.
-        answers: The teachers' logits, shape `(teachers, batch, ..., classes)`.
-        weights: What each counts for, broadcastable to `answers`, summing to 1 over the teachers.
+        predictions: The teachers' logits, shape `(teachers, batch, ..., classes)`.
+        weights: What each counts for, broadcastable to `predictions`, summing to 1 over the teachers.
         many: Whether each label is a distribution of its own, over yes and no.
     """
 
-    answers: Tensor | None = None
+    predictions: Tensor | None = None
     weights: Tensor | None = None
     many: bool = False
 
     @classmethod
-    def of(cls, answers: Tensor, weights: Tensor, many: bool = False) -> MixtureSignal:
-        """The signal of these answers."""
-        return cls(logits=_mixture(answers, weights, many, 1.0), answers=answers, weights=weights, many=many)
+    def of(cls, predictions: Tensor, weights: Tensor, many: bool = False) -> MixtureSignal:
+        """The signal of these predictions."""
+        return cls(
+            logits=_mixture(predictions, weights, many, 1.0), predictions=predictions, weights=weights, many=many
+        )
 
     def logits_at(self, temperature: float) -> Tensor:
         """`z` such that `softmax(z / T) = Σ w_k softmax(t_k / T)`."""
-        assert self.answers is not None and self.weights is not None
-        return _mixture(self.answers, self.weights, self.many, temperature)
+        assert self.predictions is not None and self.weights is not None
+        return _mixture(self.predictions, self.weights, self.many, temperature)
 
 
-def _mixture(answers: Tensor, weights: Tensor, many: bool, temperature: float) -> Tensor:
-    scaled, log_weights = answers / temperature, weights.log()
+def _mixture(predictions: Tensor, weights: Tensor, many: bool, temperature: float) -> Tensor:
+    scaled, log_weights = predictions / temperature, weights.log()
     if many:
         yes = (log_weights + F.logsigmoid(scaled)).logsumexp(0)
         return temperature * (yes - (log_weights + F.logsigmoid(-scaled)).logsumexp(0))
     mixed = temperature * (log_weights + scaled.log_softmax(-1)).logsumexp(0)
     # A softmax does not see a shift, squared errors on logits do: with this one the mixture of equal teachers is them.
-    return mixed + ((weights * answers).sum(0) - mixed).mean(-1, keepdim=True)
+    return mixed + ((weights * predictions).sum(0) - mixed).mean(-1, keepdim=True)
 
 
-def _entropy(answers: Tensor, many: bool) -> Tensor:
-    """Of each distribution, shape `(teachers, batch, ..., 1)`, or of each label's own, shape that of `answers`."""
+def _entropy(predictions: Tensor, many: bool) -> Tensor:
+    """Of each distribution, shape `(teachers, batch, ..., 1)`, or of each label's own, shape that of `predictions`."""
     if many:
-        yes, no = F.logsigmoid(answers), F.logsigmoid(-answers)
+        yes, no = F.logsigmoid(predictions), F.logsigmoid(-predictions)
         return -(yes.exp() * yes + no.exp() * no)
-    log_p = answers.log_softmax(-1)
+    log_p = predictions.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1, keepdim=True)

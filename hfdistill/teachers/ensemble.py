@@ -1,4 +1,4 @@
-"""Several teachers that are asked in every step."""
+"""Several teachers that are run in every step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EnsembleTeacher(Teacher):
 
     Args:
         teachers: Two or more teachers, models, names or paths; the members of an ensemble among them join.
-        combination: How their answers become one; the mean of their probabilities by default.
+        combination: How their predictions become one; the mean of their probabilities by default.
 
     Raises:
         ValueError: for fewer than two teachers, another number of weights, or teachers of different problem types.

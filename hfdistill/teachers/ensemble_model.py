@@ -21,10 +21,10 @@ class EnsembleModel(PreTrainedModel):
 
     Args:
         models: Two or more classifiers of one vocabulary; the labels are put into the first one's order by name.
-        combination: How their answers become one.
+        combination: How their predictions become one.
 
     Raises:
-        ValueError: when they answer different questions.
+        ValueError: when they solve different tasks.
     """
 
     # What the members support is their own affair.
@@ -44,11 +44,11 @@ class EnsembleModel(PreTrainedModel):
 
     def forward(self, **inputs: Tensor | None) -> SequenceClassifierOutput:
         """The combined logits, at temperature 1."""
-        answers = [
+        predictions = [
             model(**{name: inputs[name] for name in names if inputs.get(name) is not None}).logits[..., order]
             for model, names, order in zip(self.models, self._inputs, self._orders, strict=True)
         ]
-        signal = self.combination(torch.stack(answers), self.config.problem_type)
+        signal = self.combination(torch.stack(predictions), self.config.problem_type)
         assert signal.logits is not None
         return SequenceClassifierOutput(logits=signal.logits)
 

@@ -16,7 +16,7 @@ def as_teacher(teacher: Any, dtype: str | None = None, combination: Combination 
     Args:
         teacher: What the user gave.
         dtype: The dtype to run it in; `None` and `"auto"` keep its own.
-        combination: How the answers of several become one.
+        combination: How the predictions of several become one.
 
     Raises:
         TypeError: for anything else.

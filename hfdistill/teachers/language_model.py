@@ -43,13 +43,13 @@ class LanguageModelTeacher(ModelTeacher):
             )
         if text_columns:
             raise ValueError(
-                "a teacher with a vocabulary of its own cannot be asked about the student's tokens: take one that "
+                "a teacher with a vocabulary of its own cannot be run on the student's tokens: take one that "
                 "shares the student's tokenizer, and leave text_columns out."
             )
         super().__init__(model, processing_class, dtype=dtype)
 
     def align(self, student_config: Any) -> None:
-        """Nothing to put in order: the answers are tokens, not named labels."""
+        """Nothing to put in order: the predictions are tokens, not named labels."""
 
 
 def as_language_model_teacher(teacher: Any, dtype: str | None = None) -> Any:

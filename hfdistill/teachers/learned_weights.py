@@ -1,4 +1,4 @@
-"""How much each of several teachers is worth, learnt from labels."""
+"""How much each of several teachers is worth, learned from labels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def learned_weights(
     problem_type: str | None = None,
     label_column: str = "labels",
 ) -> list[float]:
-    """The teachers' weights under which their combined answer explains the labels best.
+    """The teachers' weights under which their combined prediction explains the labels best.
 
     `argmin_w Σ_i L(y_i, combination_w(t_1(x_i), ..., t_K(x_i)))` over weights that sum to 1, where `L` is the labels'
-    loss at temperature 1. Take rows that no teacher was trained on: on its own training rows the teacher that learnt
+    loss at temperature 1. Take rows that no teacher was trained on: on its own training rows the teacher that learned
     them by heart would count for everything.
 
     Args:
-        dataset: Labelled rows with the soft targets of several teachers, as from `soft_targets([first, second], rows)`.
-        combination: How the answers become one; the weights it has are not used.
+        dataset: Labeled rows with the soft targets of several teachers, as from `soft_targets([first, second], rows)`.
+        combination: How the predictions become one; the weights it has are not used.
         problem_type: As in `config.problem_type`.
         label_column: The column with the label, -100 where there is none.
 
@@ -41,20 +41,20 @@ def learned_weights(
     """
     if ENSEMBLE_LOGITS not in dataset.column_names:
         raise ValueError(
-            "weights can be learnt of several teachers only: make the rows with soft_targets([...], rows)."
+            "weights can be learned of several teachers only: make the rows with soft_targets([...], rows)."
         )
     combination, labels_loss = combination or Combination(), Labels(problem_type)
     batch: Batch = {"labels": torch.tensor(dataset[label_column][:])}
     valid = labels_loss.valid(batch)
     if not valid.any():
-        raise ValueError(f"no row has a label in {label_column}: the teachers' weights are learnt from labelled rows.")
-    answers = torch.tensor(dataset[ENSEMBLE_LOGITS][:], dtype=torch.float64).movedim(1, 0)
-    scores = torch.zeros(len(answers), dtype=torch.float64, requires_grad=True)
+        raise ValueError(f"no row has a label in {label_column}: the teachers' weights are learned from labeled rows.")
+    predictions = torch.tensor(dataset[ENSEMBLE_LOGITS][:], dtype=torch.float64).movedim(1, 0)
+    scores = torch.zeros(len(predictions), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([scores], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         optimizer.zero_grad()
-        logits = combination.mix(answers, scores.softmax(0), problem_type).logits
+        logits = combination.mix(predictions, scores.softmax(0), problem_type).logits
         mean = labels_loss(SequenceClassifierOutput(logits=logits), None, batch)[valid].mean()
         mean.backward()
         return mean.item()

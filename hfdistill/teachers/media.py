@@ -18,7 +18,7 @@ class MediaTeacher(ModelTeacher):
     """A classifier of images or of sound, whatever the student reads of the same row.
 
     The rows bring pictures or sound as they are; the processor makes the model's inputs of a batch when it is asked,
-    or `soft_targets` asks about each of them once.
+    or `soft_targets` runs on each of them once.
 
     Args:
         model: The teacher, such as a `ViTForImageClassification` or a `Wav2Vec2ForSequenceClassification`.
@@ -82,7 +82,7 @@ class MediaTeacher(ModelTeacher):
         return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
     def _as_array(self, one: Any) -> Any:
-        if hasattr(one, "convert"):  # a picture: grey ones and those with an alpha channel have other numbers of them
+        if hasattr(one, "convert"):  # a picture: gray ones and those with an alpha channel have other numbers of them
             return one.convert("RGB")
         if hasattr(one, "get_all_samples"):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""A teacher that is a model, asked in every step."""
+"""A teacher that is a model, run in every step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers.utils import logging
 from hfdistill.models.causal_lm import takes_positions, with_positions
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.inputs import TOKEN_COLUMNS, TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
-from hfdistill.models.intermediate_outputs import ask
+from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.wrappers import (
     config_of,
@@ -35,7 +35,7 @@ logger = logging.get_logger(__name__)
 
 
 class ModelTeacher(Teacher):
-    """A `transformers` model that is asked in every step.
+    """A `transformers` model that is run in every step.
 
     The model is used as it is, not copied: moved to the training device, frozen, set to eval mode whenever it is asked,
     cast if `dtype` says so.
@@ -188,11 +188,11 @@ class ModelTeacher(Teacher):
 
     def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
         with torch.no_grad():
-            answer = ask(self.model.eval(), self._placed(self._read(batch)), outputs)
-        if getattr(answer, "logits", None) is None:
+            prediction = forward(self.model.eval(), self._placed(self._read(batch)), outputs)
+        if getattr(prediction, "logits", None) is None:
             raise without_logits(self.model)
-        logits = answer.logits if self._order is None else answer.logits[..., self._order]
-        signal = {"logits": logits, **{name: getattr(answer, name) for name in outputs}}
+        logits = prediction.logits if self._order is None else prediction.logits[..., self._order]
+        signal = {"logits": logits, **{name: getattr(prediction, name) for name in outputs}}
         if self._device is not None:
             home = next(tensor.device for tensor in batch.values() if isinstance(tensor, Tensor))
             signal = send_to_device(signal, home)
@@ -270,8 +270,8 @@ def without_logits(model: Any) -> ValueError:
     """What to raise where a model gives no logits."""
     name = type(without_adapters(model)).__name__
     return ValueError(
-        f"a {name} answers without logits, so nothing can be learnt from it: load the teacher with the head that it "
-        "was trained with, such as by AutoModelForSequenceClassification."
+        f"a {name} has no logits in its output, so nothing can be learned from it: load the teacher with the head that "
+        "it was trained with, such as by AutoModelForSequenceClassification."
     )
 
 

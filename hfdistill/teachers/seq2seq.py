@@ -1,4 +1,4 @@
-"""Encoder-decoders as teacher and student: what their decoders read, and what a teacher answers to it."""
+"""Encoder-decoders as teacher and student: what their decoders read, and what a teacher predictions to it."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ class Seq2SeqTeacher(ModelTeacher):
             )
         if text_columns:
             raise ValueError(
-                "a teacher with a vocabulary of its own cannot be asked about the student's target tokens: let it "
+                "a teacher with a vocabulary of its own cannot be run on the student's target tokens: let it "
                 "translate the training texts instead (pseudo_translations), and train on its translations."
             )
         super().__init__(model, processing_class, dtype=dtype)
         self._main_input = model.main_input_name
 
     def align(self, student_config: Any) -> None:
-        """Nothing to put in order: the answers are tokens, not named labels."""
+        """Nothing to put in order: the predictions are tokens, not named labels."""
 
     def _read(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         shared, labels = batch["decoder_input_ids"], batch.get("labels")
@@ -175,7 +175,7 @@ def _languages(tokenizer: Any) -> dict[str, int]:
 
 
 def check_translator(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-    """Refuses a translator that cannot work, before anything is trained on its answers.
+    """Refuses a translator that cannot work, before anything is trained on its predictions.
 
     Args:
         model: The translator.

@@ -22,9 +22,9 @@ from hfdistill.teachers.combination import Combination
 class StoredTeacher(Teacher):
     """Reads the soft targets of a row: one teacher's in `teacher_logits`, or several teachers' in `ensemble_logits`.
 
-    What one teacher said of each target token is in `teacher_tokens`. Several teachers' answers are kept apart, so that
-    their mean can be taken at whatever temperature is asked for. Which of the answers is about which label is told by
-    `names`; where they are known the answers are put into the student's order.
+    What one teacher said of each target token is in `teacher_tokens`. Several teachers' predictions are kept apart, so
+    that their mean can be taken at whatever temperature is asked for. Which of the predictions is about which label is
+    told by `names`; where they are known the predictions are put into the student's order.
 
     Args:
         combination: How those of several become one.
@@ -32,7 +32,7 @@ class StoredTeacher(Teacher):
 
     def __init__(self, combination: Combination | None = None) -> None:
         self.combination = combination or Combination()
-        #: The labels in the order of the answers, `None` where it is not known.
+        #: The labels in the order of the predictions, `None` where it is not known.
         self.names: Sequence[str] | None = None
         self._student_config: Any = None
         self._order: list[int] | None = None
@@ -41,7 +41,7 @@ class StoredTeacher(Teacher):
     def columns(self) -> tuple[str, ...]:
         return (*SOFT_TARGETS, TEACHER_LABEL)
 
-    def answers(self, batch: Mapping[str, Any]) -> bool:
+    def predictions(self, batch: Mapping[str, Any]) -> bool:
         """Whether the rows of the batch carry soft targets."""
         return any(column in batch for column in SOFT_TARGETS)
 
@@ -55,8 +55,8 @@ class StoredTeacher(Teacher):
         if TEACHER_LOGITS not in batch and TEACHER_TOKENS in batch:
             return TeacherSignal(sparse=SparseDistribution.of_batch(batch[TEACHER_TOKENS]))
         column = TEACHER_LOGITS if TEACHER_LOGITS in batch else ENSEMBLE_LOGITS
-        answers = batch[column] if self._order is None else batch[column][..., self._order]
+        predictions = batch[column] if self._order is None else batch[column][..., self._order]
         if column == TEACHER_LOGITS:
-            return TeacherSignal(logits=answers)
+            return TeacherSignal(logits=predictions)
         problem_type = getattr(self._student_config, "problem_type", None)
-        return self.combination(answers.movedim(1, 0), problem_type, self.step)
+        return self.combination(predictions.movedim(1, 0), problem_type, self.step)

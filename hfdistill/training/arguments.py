@@ -97,8 +97,8 @@ class DistillationTrainingArguments(TrainingArguments):
             small updates: for speed use `bf16` or `fp16`, which keep float32 weights.
         teacher_at_eval: Whether a live teacher is consulted at evaluation, for `eval_soft_target_loss` and
             `eval_agreement`. Stored soft targets cost nothing and are always used.
-        teacher_combination: How the answers of several teachers become one: `probabilities` (their mean), `logits`
-            (mean of the logits), `confidence` (the surer count for more) or `sample` (one of them each step).
+        teacher_combination: How the predictions of several teachers become one: `probabilities` (their mean), `logits`
+            (mean of the logits), `confidence` (confidence-weighted) or `sample` (one of them each step).
         teacher_weights: A weight above 0 for each teacher, in proportion; by default they are equal.
         labeled_share: The share of rows with a label in every batch, strictly between 0 and 1, for a dataset where many
             rows have none (-100); it takes the place of `train_sampling_strategy`. `None` takes rows as they come.
@@ -160,7 +160,7 @@ class DistillationTrainingArguments(TrainingArguments):
         default=True, metadata=_help("Whether a live teacher is consulted at evaluation (it costs its forward pass).")
     )
     teacher_combination: str = field(
-        default="probabilities", metadata=_help("How several teachers' answers become one.", list(COMBINATIONS))
+        default="probabilities", metadata=_help("How several teachers' predictions become one.", list(COMBINATIONS))
     )
     teacher_weights: list[float] | None = field(
         default=None, metadata=_help("A weight above 0 for each teacher, in proportion (default: equal).")
@@ -281,9 +281,9 @@ class DistillationTrainingArguments(TrainingArguments):
             **changes: Other arguments to change, such as `num_train_epochs`.
         """
         alone = {"terms": ["labels"], "stages": None, "labeled_share": None}
-        return self.elsewhere(output_dir, **{**alone, **changes})
+        return self.with_output_dir(output_dir, **{**alone, **changes})
 
-    def elsewhere(self, output_dir: str, **changes: Any) -> Self:
+    def with_output_dir(self, output_dir: str, **changes: Any) -> Self:
         """A copy for another run: in a folder of its own, and not pushed.
 
         Args:
@@ -329,7 +329,7 @@ class DistillationTrainingArguments(TrainingArguments):
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether anything is learnt from a teacher."""
+        """Whether anything is learned from a teacher."""
         return any(TERMS[name].uses_teacher for name in self.terms_with_weight)
 
     @property
@@ -339,7 +339,7 @@ class DistillationTrainingArguments(TrainingArguments):
 
     @property
     def combination(self) -> Combination:
-        """How the answers of several teachers become one."""
+        """How the predictions of several teachers become one."""
         return Combination(self.teacher_combination, self.teacher_weights, self.seed)
 
     @property

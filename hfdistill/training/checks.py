@@ -37,7 +37,7 @@ def check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
     if missing := objective.outputs - signal.available:
         raise ValueError(
             f"the objective compares {', '.join(sorted(missing))}, which stored soft targets do not have: pass the "
-            "model as teacher=..., to be asked in every step."
+            "model as teacher=..., to be run in every step."
         )
 
 
@@ -76,7 +76,7 @@ def check_predictions(teacher: Teacher | None, next_token: bool) -> None:
 
 
 def refuse_stored_answers(name: str, dataset: Any) -> None:
-    """Refuses rows, or a dict of them, with stored answers, beside a causal language model.
+    """Refuses rows, or a dict of them, with stored predictions, beside a causal language model.
 
     Raises:
         ValueError: naming the dataset and the columns.
@@ -86,7 +86,7 @@ def refuse_stored_answers(name: str, dataset: Any) -> None:
         if stored:
             raise ValueError(
                 f"{name} carries {', '.join(sorted(stored))}, and stored soft targets of a causal language model are "
-                f"not supported: remove them, and pass the model as teacher=..., to be asked in every step."
+                f"not supported: remove them, and pass the model as teacher=..., to be run in every step."
             )
 
 
@@ -124,7 +124,7 @@ def nothing_to_learn(dataset: Any) -> ValueError:
     columns = getattr(dataset, "column_names", None) or []
     found = f"no row of train_dataset has one, which has the columns {', '.join(columns)}" if columns else "none came"
     return ValueError(
-        f"there is nothing to learn from: without a teacher all is learnt from labels, and {found}: give them in a "
+        f"there is nothing to learn from: without a teacher all is learned from labels, and {found}: give them in a "
         "column labels (dataset.rename_column), or pass a teacher."
     )
 
@@ -132,7 +132,7 @@ def nothing_to_learn(dataset: Any) -> ValueError:
 def refuse_what_cannot_work(
     model: Any, args: DistillationTrainingArguments, teacher: Any, kwargs: Mapping[str, Callable[..., Any] | Any]
 ) -> None:
-    """Refuses what a `Trainer` takes and distillation cannot honour.
+    """Refuses what a `Trainer` takes and distillation cannot honor.
 
     Raises:
         ValueError: naming the argument.
@@ -141,7 +141,7 @@ def refuse_what_cannot_work(
     if not isinstance(args, DistillationTrainingArguments):
         raise TypeError(
             f"args must be DistillationTrainingArguments here, got {type(args).__name__}: they also say what is "
-            "learnt from the teacher."
+            "learned from the teacher."
         )
     if args.n_gpu > 1:
         raise ValueError(
@@ -158,7 +158,7 @@ def refuse_what_cannot_work(
         raise ValueError("fsdp shards a model over several processes, and here is one: start more, or leave it out.")
     if cut := [name for name in ("cp_size", "sp_size") if _parallelism(args, name) > 1]:
         raise ValueError(
-            f"{' and '.join(cut)} above 1 cuts a text over processes, and a teacher answers to a whole one: leave "
+            f"{' and '.join(cut)} above 1 cuts a text over processes, and a teacher predictions for a whole one: leave "
             f"{'them' if len(cut) > 1 else 'it'} at 1 (parallelism_config, or the configuration of accelerate launch)."
         )
     if kwargs.get("compute_loss_func") is not None:

@@ -1,14 +1,15 @@
 """Losses over large vocabularies that never hold the logits of a whole batch.
 
-Over 58,000 words the logits of 8 sentences of 64 tokens take 119 MB, and a distillation loss holds a dozen tensors of
-that size. Here both models stop before their output projection, and the objective is computed a few target tokens at a
+Over a vocabulary of 58,000 tokens the logits of 8 sentences of 64 tokens take 119 MB, and a distillation loss holds a
+dozen tensors of that size. Here both models stop before their output projection, and the objective is computed a few
+target tokens at a
 time: since it is a sum over tokens, the parts add up to the same loss and the same gradient. The gradient of a part is
 taken at once, so that nothing of its size outlives it, as Liger Kernel does for the cross-entropy
 (https://huggingface.co/papers/2410.10989).
 
 Two sizes matter. A part of the tokens is projected in one product, as large as memory allows, since every product reads
 a projection's weights anew. The loss, which holds many tensors of the size of its logits, is taken of a few of them
-after another, and its slope takes their place.
+after another, and its gradient takes their place.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from hfdistill.teachers import TeacherSignal
 from hfdistill.training.objective import Loss, Objective
 
 #: How many logits of a model there are at once.
-LOGITS_AT_ONCE = 3_500_000
+CHUNK_LOGITS = 3_500_000
 #: Of how many of them the loss is taken at once. Few save memory; an accelerator pays for each with launches.
-LOSSES_AT_ONCE_ON_CPU = 500_000
-LOSSES_AT_ONCE_ELSEWHERE = 1_200_000
+LOSS_CHUNK_LOGITS_CPU = 500_000
+LOSS_CHUNK_LOGITS = 1_200_000
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Logits:
     logits: Tensor
 
 
-def loss_in_parts(
+def chunked_loss(
     objective: Objective,
     student: Projection,
     teacher: Projection | SparseDistribution | None,
@@ -88,49 +89,51 @@ def loss_in_parts(
     """
     terms: dict[str, Tensor] = {}
 
-    def loss_to_slope(logits: Tensor, part: slice) -> Tensor:
-        """The loss of a part, taken of a few items at a time; its slope takes the place of the logits."""
-        answers = _answers(teacher, part)
+    def loss_to_gradient(logits: Tensor, part: slice) -> Tensor:
+        """The loss of a part, taken of a few items at a time; its gradient takes the place of the logits."""
+        predictions = _predictions(teacher, part)
         losses = []
         for few in _few(logits):
             with torch.enable_grad():
                 piece = logits[few].detach().requires_grad_(True)
-                loss = objective(Logits(piece), answers(few), {"labels": labels[part][few]}, counts)
+                loss = objective(Logits(piece), predictions(few), {"labels": labels[part][few]}, counts)
                 (logits[few],) = torch.autograd.grad(loss.total, piece)
             losses.append(loss.total.detach())
             for name, value in loss.terms.items():
                 terms[name] = terms.get(name, torch.zeros_like(value)) + value
         return torch.stack(losses).sum()
 
-    total = _LossInParts.apply(student.hidden, student.weight, student.bias, loss_to_slope)
+    total = _ChunkedLoss.apply(student.hidden, student.weight, student.bias, loss_to_gradient)
     return Loss(total, terms)
 
 
-def _answers(teacher: Projection | SparseDistribution | None, part: slice) -> Callable[[slice], TeacherSignal | None]:
+def _predictions(
+    teacher: Projection | SparseDistribution | None, part: slice
+) -> Callable[[slice], TeacherSignal | None]:
     """What the teacher says of some of the items of a part."""
     if teacher is None:
         return lambda items: None
     if isinstance(teacher, SparseDistribution):
         stored = teacher.of(part)
         return lambda items: TeacherSignal(sparse=stored.of(items))
-    with torch.autocast(teacher.weight.device.type, enabled=False):  # a teacher answers in its own dtype
+    with torch.autocast(teacher.weight.device.type, enabled=False):  # a teacher predicts in its own dtype
         logits = teacher.logits(part)
     return lambda items: TeacherSignal(logits=logits[items])
 
 
-def items_at_once(weight: Tensor) -> int:
+def chunk_size_of(weight: Tensor) -> int:
     """How many items are projected at once by this matrix."""
-    return max(1, LOGITS_AT_ONCE // weight.shape[0])
+    return max(1, CHUNK_LOGITS // weight.shape[0])
 
 
 def _parts(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
     """The items by as many as are projected at once."""
-    return _slices(len(hidden), items_at_once(weight))
+    return _slices(len(hidden), chunk_size_of(weight))
 
 
 def _few(logits: Tensor) -> Iterator[slice]:
     """The items by as many as the loss is taken of at once."""
-    at_once = LOSSES_AT_ONCE_ON_CPU if logits.device.type == "cpu" else LOSSES_AT_ONCE_ELSEWHERE
+    at_once = LOSS_CHUNK_LOGITS_CPU if logits.device.type == "cpu" else LOSS_CHUNK_LOGITS
     return _slices(len(logits), max(1, at_once // logits.shape[-1]))
 
 
@@ -139,10 +142,10 @@ def _slices(items: int, at_once: int) -> Iterator[slice]:
     return (slice(start, start + at_once) for start in range(0, max(1, items), at_once))
 
 
-class _LossInParts(torch.autograd.Function):
+class _ChunkedLoss(torch.autograd.Function):
     """`Σ loss(hidden[part] @ weight.T + bias, part)`, with the gradient made in the forward pass.
 
-    `loss_to_slope` gives the loss of a part, and leaves its slope where the logits were.
+    `loss_to_gradient` gives the loss of a part, and leaves its gradient where the logits were.
     """
 
     @staticmethod
@@ -151,7 +154,7 @@ class _LossInParts(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        loss_to_slope: Callable[[Tensor, slice], Tensor],
+        loss_to_gradient: Callable[[Tensor, slice], Tensor],
     ) -> Tensor:
         needs_hidden, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
@@ -162,7 +165,7 @@ class _LossInParts(torch.autograd.Function):
         losses = []
         for part in _parts(hidden, weight):
             logits = projection.logits(part)
-            losses.append(loss_to_slope(logits, part))
+            losses.append(loss_to_gradient(logits, part))
             if grad_hidden is not None:
                 grad_hidden[part] = logits @ projection.weight
             if grad_weight is not None:
@@ -175,18 +178,18 @@ class _LossInParts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         if ctx.gradients is None:
-            raise RuntimeError("the gradient of a loss in parts can be taken once: it is not kept afterwards.")
+            raise RuntimeError("the gradient of a loss in chunks can be taken once: it is not kept afterwards.")
         gradients, ctx.gradients = ctx.gradients, None
         # In place: the weight's gradient is as large as the weight.
         return *(None if gradient is None else gradient.mul_(grad_outputs[0]) for gradient in gradients), None
 
 
-def _add_product(total: Tensor, slope: Tensor, hidden: Tensor) -> None:
-    """`total += slope.T @ hidden`, without a second tensor of its size where the dtypes allow."""
-    if total.dtype == slope.dtype:
-        total.addmm_(slope.T, hidden)
+def _add_product(total: Tensor, gradient: Tensor, hidden: Tensor) -> None:
+    """`total += gradient.T @ hidden`, without a second tensor of its size where the dtypes allow."""
+    if total.dtype == gradient.dtype:
+        total.addmm_(gradient.T, hidden)
     else:
-        total += slope.T @ hidden
+        total += gradient.T @ hidden
 
 
 def _dtype(weight: Tensor) -> torch.dtype:
@@ -220,7 +223,7 @@ def _changes_logits(config: Mapping[str, Any]) -> bool:
     return any(_changes_logits(value) for value in config.values() if isinstance(value, Mapping))
 
 
-class HeldBack:
+class DeferredLogits:
     """What a model would have projected to logits."""
 
     #: With how large hidden states a head is probed: 0 shows what it adds, the largest what it does to large logits.
@@ -231,7 +234,7 @@ class HeldBack:
         self.probed = probed
         self.hidden: Tensor | None = None
         #: All else that the model gave.
-        self.answer: Any = None
+        self.prediction: Any = None
         self._taken = 0
         self._probes: Tensor
 
@@ -279,7 +282,7 @@ class HeldBack:
 
 
 @contextmanager
-def logits_held_back(model: Any, probed: bool = False) -> Iterator[HeldBack]:
+def deferred_logits(model: Any, probed: bool = False) -> Iterator[DeferredLogits]:
     """While open, `model` stops before its output projection, and its hidden states are kept. `None` does nothing.
 
     The model is called as a whole all the same, so that what wraps it (DDP) sees its forward pass.
@@ -288,7 +291,7 @@ def logits_held_back(model: Any, probed: bool = False) -> Iterator[HeldBack]:
         model: An unwrapped `transformers` model that `projects_alone`, or `None`.
         probed: Whether its head still gets a few tokens, by which `explains` sees what it does.
     """
-    held = HeldBack(model, probed)
+    held = DeferredLogits(model, probed)
     if model is None:
         yield held
         return
@@ -300,7 +303,7 @@ def logits_held_back(model: Any, probed: bool = False) -> Iterator[HeldBack]:
 
 
 @torch.no_grad()
-def logits_in_parts(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> Iterator[Tensor]:
+def chunked_logits(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> Iterator[Tensor]:
     """A model's logits of some target tokens, a part of shape `(items, classes)` at a time.
 
     Args:
@@ -323,12 +326,12 @@ def logits_in_parts(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> It
 
 def _projection(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> Projection | None:
     """What a model's logits of these tokens are projected from; `None` where it turns out to do more than that."""
-    with logits_held_back(model, probed=True) as held:
+    with deferred_logits(model, probed=True) as held:
         first = model(**inputs).logits
     return held.projection.of(tokens) if held.explains(first) else None
 
 
 def counted_tokens(labels: Tensor, counted_rows: Tensor | None) -> Tensor:
     """Which target tokens count, shape `(batch, tokens)`: those with a label, in rows that count."""
-    labelled = labels != IGNORED
-    return labelled if counted_rows is None else labelled & counted_rows[:, None]
+    labeled = labels != IGNORED
+    return labeled if counted_rows is None else labeled & counted_rows[:, None]

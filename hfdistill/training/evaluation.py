@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hfdistill.losses import Batch, StudentOutput, has_token_labels, labelled
+from hfdistill.losses import Batch, StudentOutput, has_token_labels, labeled
 from hfdistill.training.objective import Objective, row_sums
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class EvaluationSums:
         self.accelerator = accelerator
         self._batches: list[Tensor] = []
         self._last_batch: Tensor
-        self._teacher_asked = True
+        self._teacher_ran = True
 
     def add(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> None:
         """Adds one batch of this rank."""
@@ -41,7 +41,7 @@ class EvaluationSums:
         rows = torch.cat([sums, agreements[:, None], counts, decisions[:, None]], dim=1)
         self._last_batch = rows.sum(0)
         self._batches.append(self.accelerator.gather_for_metrics(rows).sum(0))
-        self._teacher_asked &= teacher is not None and self.objective.outputs <= teacher.available
+        self._teacher_ran &= teacher is not None and self.objective.outputs <= teacher.available
 
     def means(self) -> dict[str, float]:
         """Each term's mean by log name, `agreement`, and `loss`; what had nothing to count is left out."""
@@ -62,25 +62,25 @@ class EvaluationSums:
     def _loss(self, means: dict[str, float]) -> float | None:
         """The objective, to which a term that counted nothing adds nothing, as in training.
 
-        Where it weighs a teacher's answers and they were not asked for, the plain sum of what needs no teacher.
+        Where it weighs a teacher's predictions and they were not asked for, the plain sum of what needs no teacher.
         """
         named = zip(self.objective.log_names, self.objective.named_terms(), strict=True)
         terms = [(log, self.objective.weight(name), term) for log, (name, term) in named]
-        if self._teacher_asked or not any(weight and term.uses_teacher for _, weight, term in terms):
+        if self._teacher_ran or not any(weight and term.uses_teacher for _, weight, term in terms):
             parts = [weight * means[log] for log, weight, _ in terms if weight and log in means]
         else:
             parts = [means[log] for log, _, term in terms if not term.uses_teacher and log in means]
         return sum(parts) if parts else None
 
     def _agreement(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> tuple[Tensor, Tensor]:
-        """For each row the number of equal decisions, and of decisions; where each token is one, of labelled tokens."""
+        """For each row the number of equal decisions, and of decisions; where each token is one, of labeled tokens."""
         none = torch.zeros(len(student.logits), device=student.logits.device)
         if teacher is None or teacher.logits is None or not self._decides(student.logits):
             return none, none
         mine, theirs = self._decision(student.logits), self._decision(teacher.logits)
         decided = torch.ones_like(mine, dtype=torch.bool)
         if has_token_labels(batch, self.problem_type):
-            decided = labelled(batch["labels"])
+            decided = labeled(batch["labels"])
         return ((mine == theirs) & decided).float().sum(1), decided.float().sum(1)
 
     def _decides(self, logits: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """Labels and soft targets over a large vocabulary by Liger Kernel, where its loss says the same.
 
-It goes through the tokens in parts, as `large_vocabulary` does, and has `torch.compile` make a few kernels of what are
+It goes through the tokens in chunks, as `large_vocabulary` does, and has `torch.compile` make a few kernels of what are
 dozens of operations there: on a GPU each of them is a launch.
 
 References: Hsu et al. 2024, https://huggingface.co/papers/2410.10989.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hfdistill.losses import Labels, SoftTargets
 from hfdistill.losses.schedules import Schedule
-from hfdistill.training.chunked_loss import Projection, items_at_once
+from hfdistill.training.chunked_loss import Projection, chunk_size_of
 from hfdistill.training.objective import Loss, Objective
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def loss_by_liger(
     labels: Tensor,
     counts: Tensor,
 ) -> Loss:
-    """As `large_vocabulary.loss_in_parts`, of an objective in which nothing is `unknown_to_liger`."""
+    """As `large_vocabulary.chunked_loss`, of an objective in which nothing is `unknown_to_liger`."""
     from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
 
     terms = dict(objective.named_terms(active_only=True))
@@ -67,7 +67,7 @@ def loss_by_liger(
         weight_soft_loss=objective.weight("soft_targets") * squared,
         beta=_beta(soft_targets),
         temperature=soft_targets.temperature,
-        chunk_size=items_at_once(student.weight),
+        chunk_size=chunk_size_of(student.weight),
         return_soft_hard_loss=True,
     )
     total, soft, hard = loss(

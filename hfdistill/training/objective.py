@@ -114,7 +114,7 @@ class Objective(nn.Module):
                 term.bind(student, teacher)
 
     def adopt(self, other: Objective) -> None:
-        """Takes over what the terms of another objective have learnt, where name and shapes are the same."""
+        """Takes over what the terms of another objective have learned, where name and shapes are the same."""
         for name, term in self.named_terms():
             if name in other.terms and _shapes(term) == _shapes(other.terms[name]):
                 for child, module in other.terms[name].named_children():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hfdistill.models.checked_tensors import load_into, save_checked
 
-#: The file of a checkpoint that holds what the objective has learnt.
+#: The file of a checkpoint that holds what the objective has learned.
 OBJECTIVE_FILE = "objective.safetensors"
 
 
@@ -40,7 +40,7 @@ def average_gradients(objective: nn.Module, average: Callable[[Tensor], Tensor])
 
 
 def save_objective(objective: nn.Module, folder: str | os.PathLike[str]) -> None:
-    """Writes what the objective has learnt into a checkpoint; nothing where it has nothing to learn."""
+    """Writes what the objective has learned into a checkpoint; nothing where it has nothing to learn."""
     if state := objective.state_dict():
         save_checked(state, Path(folder) / OBJECTIVE_FILE)
 

@@ -33,7 +33,7 @@ class ObjectiveTrainer(PlacelessTrainer):
     """A `transformers.Trainer` that knows what its student is trained on, and trains the objective's own parameters.
 
     Projections and learned layer maps are in the optimizer, clipped with the student, and in each checkpoint; they are
-    no part of the student. `DistillationTrainer` asks the models and computes the loss.
+    no part of the student. `DistillationTrainer` runs the models and computes the loss.
     """
 
     args: DistillationTrainingArguments
@@ -166,7 +166,7 @@ class ObjectiveTrainer(PlacelessTrainer):
         return dataclasses.replace(space, problem_type=space.problem_type or of_teacher)
 
     def forget_objective(self) -> None:
-        """The next objective starts afresh, with nothing learnt."""
+        """The next objective starts afresh, with nothing learned."""
         self._stages = self._built_from = None
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:

@@ -59,7 +59,9 @@ def _told(number: float) -> str:
 
 
 #: In float32 a loss at T = 1000 is right to some thousandths; far above it is rounding, far below T² leaves nothing.
-TEMPERATURE = Range(1e-3, 1e3, advice=" (1 leaves the teacher's answer as it is; --divergence mse is as if infinite)")
+TEMPERATURE = Range(
+    1e-3, 1e3, advice=" (1 leaves the teacher's prediction as it is; --divergence mse is as if infinite)"
+)
 #: Of a term, or of a teacher among several.
 WEIGHT = Range(0, 1e6)
 COUNT = Range(1, whole=True)

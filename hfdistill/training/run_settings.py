@@ -68,7 +68,7 @@ def run_settings(
         objective: What `Stages.describe` says of it.
         student: As it is trained, without wrappers.
         train_dataset: The training rows.
-        teachers: Those who are asked in every step; none where the objective needs none.
+        teachers: Those who are run in every step; none where the objective needs none.
     """
     settings = {name: getattr(args, name) for name in (*_ARGUMENTS, *_own_arguments(args))}
     settings["examples a step"] = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -99,7 +99,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         names = [name for name in names if name not in _OF_THE_OBJECTIVE]
     elif set(names) & set(_OF_THE_OBJECTIVE):
         names.remove("objective")
-    # A teacher may be asked where its stored answers were, and the other way round.
+    # A teacher may be asked where its stored predictions were, and the other way round.
     names = [name for name in names if name not in _TOLD_BY_NAME or (name in there and name in now)]
     if set(names) <= set(_LENGTH) and _is_beginning(there, now):
         return []

@@ -13,18 +13,18 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Seq2Se
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import is_liger_kernel_available, logging
 
-from hfdistill.losses import COUNTED_ROWS, OneSide
+from hfdistill.losses import COUNTED_ROWS, EncoderDecoderTerm
 from hfdistill.models.families import side_of
 from hfdistill.soft_targets.packing import TokenTargetCollator
 from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
 from hfdistill.teachers.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
 from hfdistill.training.arguments import Seq2SeqDistillationTrainingArguments
 from hfdistill.training.chunked_loss import (
-    HeldBack,
+    DeferredLogits,
     Projection,
+    chunked_loss,
     counted_tokens,
-    logits_held_back,
-    loss_in_parts,
+    deferred_logits,
     projects_alone,
 )
 from hfdistill.training.liger import loss_by_liger, unknown_to_liger
@@ -40,8 +40,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     An item of the loss is a target token: one whose label is not -100, the first included. Teacher and student read
     the same source and the same target before it; the decoder's inputs are made from the labels, once. The teacher
     must share the student's vocabulary. Where the rows carry `teacher_tokens` (made once by `token_soft_targets`),
-    these are its answers, and it is not asked. Long vocabularies cost no memory in training: neither model's logits are
-    ever held for the whole batch (see `large_vocabulary`), where each term reads logits one by one, or layers. With
+    these are its predictions, and it is not asked. Long vocabularies cost no memory in training: neither model's logits
+    are ever held for the whole batch (see `large_vocabulary`), where each term reads logits one by one, or layers. With
     `args.use_liger_kernel` Liger Kernel computes labels and soft targets where it computes the same; a warning says
     where it does not.
 
@@ -97,26 +97,26 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     def _start_objective(self, batches: list[dict[str, Any]]) -> None:
         super()._start_objective([self._with_decoder_inputs(batch) for batch in batches])
 
-    def _ask_both(self, model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:
+    def _forward_both(self, model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:
         inputs = self._with_decoder_inputs(inputs)
         if not (model.training and self._can_hold_back_logits()):
             if model.training and self.args.use_liger_kernel:
                 logger.warning_once("Liger Kernel's loss is not used: here the logits of whole batches are held.")
-            return super()._ask_both(model, inputs)
+            return super()._forward_both(model, inputs)
         own = self.accelerator.unwrap_model(model)
         asked = self.teacher.model if isinstance(self.teacher, ModelTeacher) else None
         # Whether a model's logits are its hidden states times a matrix, and no more, is probed in the first step.
         probed = self._projects_plainly is None
-        with logits_held_back(own, probed) as mine, logits_held_back(asked, probed) as theirs:
-            student, teacher, batch = super()._ask_both(model, inputs)
-        mine.answer, theirs.answer = student, teacher
+        with deferred_logits(own, probed) as mine, deferred_logits(asked, probed) as theirs:
+            student, teacher, batch = super()._forward_both(model, inputs)
+        mine.prediction, theirs.prediction = student, teacher
         if self._projects_plainly is None:
             logits = None if teacher is None else teacher.logits
             with self.accelerator.autocast():  # as Accelerate runs the student; the loss is outside of it
                 self._projects_plainly = mine.explains(student.logits) and (logits is None or theirs.explains(logits))
         if not self._projects_plainly:
             self._warn_of_whole_logits(own)
-            return super()._ask_both(model, inputs)
+            return super()._forward_both(model, inputs)
         return mine, None if teacher is None else theirs, batch
 
     def _with_decoder_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,10 +136,10 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         return {**inputs, "decoder_input_ids": shared, "use_cache": False}
 
     def _can_hold_back_logits(self) -> bool:
-        """Whether the loss can be computed a few tokens at a time."""
+        """Whether the loss can be computed in chunks of tokens."""
         terms = [term for _, term in self.current_objective.named_terms(active_only=True)]
         # Terms on layers read no logits and are computed beside.
-        fit = all(term.logits_only or isinstance(term, OneSide) for term in terms)
+        fit = all(term.logits_only or isinstance(term, EncoderDecoderTerm) for term in terms)
         in_parts = fit and any(term.logits_only for term in terms)
         # Wrappers that shard or rewrite the model let nobody use its projection outside of its forward pass, and the
         # loss scale of fp16 would come too late for gradients made along with the loss.
@@ -164,10 +164,10 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     def _loss(
         self, objective: Objective, student: Any, teacher: Any, batch: Mapping[str, Any], counts: Tensor | None
     ) -> Loss:
-        if not isinstance(student, HeldBack):
+        if not isinstance(student, DeferredLogits):
             return super()._loss(objective, student, teacher, batch, counts)
         counted = counted_tokens(batch["labels"], batch.get(COUNTED_ROWS))
-        theirs = None if teacher is None else (teacher.answer.sparse or teacher.projection).of(counted)
+        theirs = None if teacher is None else (teacher.prediction.sparse or teacher.projection).of(counted)
         if isinstance(theirs, Projection) and self._can_look(theirs.hidden):
             check_finite(theirs.hidden)
         counts = objective.counts([batch]) if counts is None else counts
@@ -176,12 +176,12 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         mine, labels = student.projection.of(counted), batch["labels"][counted]
         with self.accelerator.autocast():
             by_liger = self.args.use_liger_kernel and _known_to_liger(on_logits, mine, theirs)
-            loss_of_tokens = loss_by_liger if by_liger else loss_in_parts
+            loss_of_tokens = loss_by_liger if by_liger else chunked_loss
             loss = loss_of_tokens(on_logits, mine, theirs, labels, their_counts)
         if all(in_parts):
             return loss
         on_layers, their_counts = _part(objective, counts, [not yes for yes in in_parts])
-        rest = on_layers(student.answer, None if teacher is None else teacher.answer, batch, their_counts)
+        rest = on_layers(student.prediction, None if teacher is None else teacher.prediction, batch, their_counts)
         return Loss(loss.total + rest.total, {**loss.terms, **rest.terms})
 
     # ---- Evaluation ----
@@ -257,7 +257,7 @@ def _known_to_liger(objective: Objective, student: Projection, teacher: Any) -> 
     unknown = unknown_to_liger(objective, student, teacher)
     if unknown:
         logger.warning_once(
-            f"Liger Kernel's loss is not used: it does not know {unknown}. Ours gives the same in parts."
+            f"Liger Kernel's loss is not used: it does not know {unknown}. Ours gives the same in chunks."
         )
     return not unknown
 
@@ -285,8 +285,8 @@ def _check_columns(name: str, dataset: Any) -> None:
         columns = split.column_names if isinstance(split, Dataset) else []
         if TEACHER_LOGITS in columns:
             raise ValueError(
-                f"{name} carries {TEACHER_LOGITS}, one answer for a row, and here a teacher answers for each target "
-                "token: remove that column and pass teacher=..., or keep those answers with token_soft_targets."
+                f"{name} carries {TEACHER_LOGITS}, one prediction for a row, and here a teacher predicts for each "
+                "target token: remove that column and pass teacher=..., or keep those predictions with token_soft_targets."
             )
         if columns and "labels" not in columns:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Training in stages, such as first the layers and then the answers: an objective and a learning-rate schedule each."""
+"""Training in stages, such as first the layers and then the logits: an objective and a learning-rate schedule each."""
 
 from __future__ import annotations
 

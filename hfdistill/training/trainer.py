@@ -1,4 +1,4 @@
-"""The trainer: ask the student, ask the teacher, ask the objective, log. It knows no loss by name."""
+"""The trainer: run the student, run the teacher, run the objective, log. It knows no loss by name."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from hfdistill.models.causal_lm import (
     with_positions,
 )
 from hfdistill.models.inputs import taken_inputs, token_inputs
-from hfdistill.models.intermediate_outputs import ask
+from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.wrappers import is_plain_module, unwrapped, without_adapters
-from hfdistill.report.card import CardFacts, evaluation_of, model_card, task_of, told_arguments
+from hfdistill.report.card import CardFacts, described_arguments, evaluation_of, model_card, task_of
 from hfdistill.report.saved_form import saved_form
 from hfdistill.teachers import (
     StoredTeacher,
@@ -72,9 +72,9 @@ logger = logging.get_logger(__name__)
 class DistillationTrainer(ObjectiveTrainer):
     """A `transformers.Trainer` whose student learns from a teacher as well as from labels.
 
-    Where the rows carry `teacher_logits` (made once by `soft_targets`), these are the teacher's answer, unless a term
-    needs more than logits; otherwise the teacher is asked in every step. The stored logits are put into the student's
-    order of labels where the rows name theirs (`teacher_label`).
+    Where the rows carry `teacher_logits` (made once by `soft_targets`), these are the teacher's prediction, unless a
+    term needs more than logits; otherwise the teacher is run in every step. The stored logits are put into the
+    student's order of labels where the rows name theirs (`teacher_label`).
 
     The gradient does not depend on how a batch is cut into micro-batches, ranks or padding: each term is a sum over
     its items divided by their number in the whole optimizer step, whatever `average_tokens_across_devices` says.
@@ -98,9 +98,9 @@ class DistillationTrainer(ObjectiveTrainer):
     `ignore_keys` says, and its losses are those of the objective, also where a subclass overrides `compute_loss`.
 
     Raises:
-        ValueError: when teacher and student answer different questions or read different vocabularies, the rows number
+        ValueError: when teacher and student solve different tasks or read different vocabularies, the rows number
             their labels otherwise than the student, several GPUs are used without a launcher, or an argument cannot be
-            honoured.
+            honored.
         TypeError: when `args` are those of another trainer.
     """
 
@@ -192,7 +192,7 @@ class DistillationTrainer(ObjectiveTrainer):
                 setattr(self, name, self._seen_datasets[name])
 
     def _compare_labels(self, name: str, dataset: Any) -> None:
-        """Refuses rows whose labels are not the student's; sees in which order their stored answers stand."""
+        """Refuses rows whose labels are not the student's; sees in which order their stored predictions stand."""
         check_labels(name, dataset, self._label_space)
         self._stored.names = stored_label_names(self.train_dataset, self.eval_dataset, dataset)
         self._stored.align(self._student_config)
@@ -260,7 +260,7 @@ class DistillationTrainer(ObjectiveTrainer):
         if self.state.global_step in starts[1:]:
             assert self.optimizer is not None
             self.optimizer.state.clear()  # a stage starts as a run of its own would
-        samples = super().get_batch_samples(map(self._tell_repeated_rows, epoch_iterator), num_batches, device)
+        samples = super().get_batch_samples(map(self._mark_repeated_rows, epoch_iterator), num_batches, device)
         if self.state.global_step in starts:
             self._start_objective(samples[0])
         return samples
@@ -270,18 +270,18 @@ class DistillationTrainer(ObjectiveTrainer):
         objective = self.current_objective
         if not (objective.starts_from_data and batches):
             return
-        sums, model = [], unwrapped(self.model).eval()  # nothing is learnt here, and no rank waits
+        sums, model = [], unwrapped(self.model).eval()  # nothing is learned here, and no rank waits
         for inputs in map(self._prepare_inputs, batches):
             with torch.no_grad(), self.compute_loss_context_manager():
-                student = ask(model, self._student_inputs(inputs), objective.outputs)
-                signal = self._ask_teacher(True, inputs)
+                student = forward(model, self._student_inputs(inputs), objective.outputs)
+                signal = self._teacher_signal(True, inputs)
             sums.append(objective.statistics(student, signal, self._as_learnt_from(inputs)))
         totals = {name: torch.stack([each[name] for each in sums]).sum(0) for name in sums[0]}
         if self.args.world_size > 1:
             totals = self.accelerator.reduce(totals, reduction="sum")
         objective.start(totals)
 
-    def _tell_repeated_rows(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def _mark_repeated_rows(self, batch: dict[str, Any]) -> dict[str, Any]:
         # So that every rank has as many batches, Accelerate repeats rows at the end, as `gather_for_metrics` knows.
         state = self.accelerator.gradient_state
         if self.accelerator.num_processes > 1 and state.end_of_dataloader and state.remainder > 0:
@@ -343,18 +343,18 @@ class DistillationTrainer(ObjectiveTrainer):
             num_items_in_batch: The items of each active term in the whole step, as this trainer counts them, or one
                 number for all; `None` counts this batch alone.
         """
-        student, teacher, batch = self._ask_both(model, inputs)
+        student, teacher, batch = self._forward_both(model, inputs)
         counts = None if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         objective = self.current_objective
         loss = self._loss(objective, student, teacher, batch, counts)
         # Gradients are averaged over ranks, and the counts are of all ranks.
         scale = 1 if counts is None else self.accelerator.num_processes
         if model.training:
-            self._remember(objective, loss, scale)
+            self._accumulate_logs(objective, loss, scale)
         return (loss.total * scale, _task_output(student)) if return_outputs else loss.total * scale
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """As in `Trainer`; after a step's last micro-batch the ranks agree on what the objective has learnt."""
+        """As in `Trainer`; after a step's last micro-batch the ranks agree on what the objective has learned."""
         loss = super().training_step(model, inputs, *args, **kwargs)
         if self.accelerator.sync_gradients:
             objective = self.current_objective
@@ -374,18 +374,18 @@ class DistillationTrainer(ObjectiveTrainer):
         loss: Loss = objective(student, teacher, batch, counts)
         return loss
 
-    def _ask_both(
+    def _forward_both(
         self, model: nn.Module, inputs: Mapping[str, Any]
     ) -> tuple[Any, TeacherSignal | None, Mapping[str, Any]]:
         self._settle_problem_type(inputs)
         objective = self.current_objective
-        student = ask(model, self._student_inputs(inputs), objective.outputs)
+        student = forward(model, self._student_inputs(inputs), objective.outputs)
         if getattr(student, "logits", None) is None:
             raise ValueError(
-                f"the student, a {type(unwrapped(model)).__name__}, answers without logits: its forward must return an "
-                "output that has them, such as SequenceClassifierOutput(logits=...)."
+                f"the student, a {type(unwrapped(model)).__name__}, has no logits in its output: its forward must return "
+                "an output that has them, such as SequenceClassifierOutput(logits=...)."
             )
-        teacher = self._ask_teacher(model.training, inputs)
+        teacher = self._teacher_signal(model.training, inputs)
         if teacher is not None and teacher.logits is not None and self._can_look(teacher.logits):
             check_finite(teacher.logits)
         return student, teacher, self._as_learnt_from(inputs)
@@ -405,10 +405,10 @@ class DistillationTrainer(ObjectiveTrainer):
         return frozenset(reserved)
 
     def _can_look(self, tensor: Tensor) -> bool:
-        # On an accelerator a look at every answer would make it wait, so there only the first step is looked at.
+        # On an accelerator a look at every prediction would make it wait, so there only the first step is looked at.
         return tensor.device.type == "cpu" or self.state.global_step == 0
 
-    def _ask_teacher(self, training: bool, inputs: Mapping[str, Any]) -> TeacherSignal | None:
+    def _teacher_signal(self, training: bool, inputs: Mapping[str, Any]) -> TeacherSignal | None:
         objective = self.current_objective
         if training and not objective.needs_teacher:
             return None
@@ -416,7 +416,7 @@ class DistillationTrainer(ObjectiveTrainer):
             several.combination = self.args.combination
         asked = self.teacher is not None and (training or self.args.teacher_at_eval)
         step = self.state.global_step if training else None
-        if self._stored.answers(inputs) and not (asked and objective.outputs):
+        if self._stored.predictions(inputs) and not (asked and objective.outputs):
             self._stored.step = step
             signal = self._stored(inputs)
         elif self.teacher is not None and asked:
@@ -431,7 +431,7 @@ class DistillationTrainer(ObjectiveTrainer):
 
     # ---- Logging ----
 
-    def _remember(self, objective: Objective, loss: Loss, scale: int) -> None:
+    def _accumulate_logs(self, objective: Objective, loss: Loss, scale: int) -> None:
         self._logged_objective = objective
         for name, value in loss.terms.items():
             # Summed on the device: reading it out each step would make the device wait.
@@ -473,7 +473,7 @@ class DistillationTrainer(ObjectiveTrainer):
             logger.warning("A %s is no transformers model, so that no card is written.", type(self.model).__name__)
             return
         dataset = dataset_tags if dataset is None else dataset
-        told: dict[str, Any] = {"language": language, "licence": license, "tags": tags, "base_model": finetuned_from}
+        told: dict[str, Any] = {"language": language, "license": license, "tags": tags, "base_model": finetuned_from}
         told |= {"task": tasks, "dataset_tags": dataset_tags, "dataset": dataset, "dataset_args": dataset_args}
         facts = self.card_facts or self._known_facts()
         model = self._saved_model
@@ -490,7 +490,7 @@ class DistillationTrainer(ObjectiveTrainer):
         args = copy.copy(self.args)
         args.per_device_train_batch_size = self._train_batch_size  # `auto_find_batch_size` may have found another
         dtype = next((str(weight.dtype).removeprefix("torch.") for weight in self._saved_model.parameters()), "float32")
-        return self.stages.describe(), told_arguments(args, dtype)
+        return self.stages.describe(), described_arguments(args, dtype)
 
     @property
     def _saved_model(self) -> nn.Module:
@@ -530,7 +530,7 @@ class DistillationTrainer(ObjectiveTrainer):
         """The student's logits for a batch; its losses are summed row by row into the evaluation's means."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            student, teacher, batch = self._ask_both(model, inputs)
+            student, teacher, batch = self._forward_both(model, inputs)
         if self._evaluation is None:
             self._evaluation = EvaluationSums(self.current_objective, self._problem_type, self.accelerator)
         self._evaluation.add(student, teacher, batch)
@@ -539,7 +539,7 @@ class DistillationTrainer(ObjectiveTrainer):
             loss = torch.tensor(self._evaluation.loss_of_last_batch(), device=self.args.device)
         if prediction_loss_only:
             return loss, None, None
-        return loss, self._answers(student), self._told_labels(inputs)
+        return loss, self._predictions(student), self._told_labels(inputs)
 
     def _told_labels(self, inputs: Mapping[str, Any]) -> Any:
         """What an evaluation gathers for its metrics, as `Trainer`: the column of labels, or a tuple of several."""
@@ -549,7 +549,7 @@ class DistillationTrainer(ObjectiveTrainer):
             return None
         return labels[0] if len(labels) == 1 else labels
 
-    def _answers(self, student: Any) -> Any:
+    def _predictions(self, student: Any) -> Any:
         """What an evaluation gathers of the student's output, for its metrics."""
         return student.logits.detach()
 

@@ -103,7 +103,7 @@ class Bench:
             return trainer.model, trainer.predict(self.splits["test"]).metrics
 
     def fine_tuned(self, name: str, seed: int, rows: Dataset) -> PreTrainedModel:
-        """A teacher that learnt the labels of these rows, kept in the output folder."""
+        """A teacher that learned the labels of these rows, kept in the output folder."""
         kept = Path(self.options.output_dir) / "teachers" / name
         if not kept.exists():
             model, _ = self.train(self.new_model(seed), rows, seed, terms=["labels"])
@@ -187,9 +187,9 @@ def parser(description: str, model_help: str = "pretrained encoder, Hub name or 
     """The options that all these scripts have."""
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--model", required=True, help=model_help)
-    options.add_argument("--train_file", required=True, help="labelled texts: csv, tsv, json or parquet")
-    options.add_argument("--validation_file", required=True, help="labelled texts to choose the best epoch on")
-    options.add_argument("--test_file", required=True, help="labelled texts to measure accuracy on")
+    options.add_argument("--train_file", required=True, help="labeled texts: csv, tsv, json or parquet")
+    options.add_argument("--validation_file", required=True, help="labeled texts to choose the best epoch on")
+    options.add_argument("--test_file", required=True, help="labeled texts to measure accuracy on")
     options.add_argument("--output_dir", required=True, help="figures, table and plot; an unfinished one is continued")
     options.add_argument("--student_num_hidden_layers", type=int, help="layers of the student (default: all)")
     options.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")

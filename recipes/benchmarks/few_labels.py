@@ -49,7 +49,7 @@ class Curve:
         return keep_labels(self.bench.train_rows, fraction, seed=self.seed)
 
     def filled(self, rows: Dataset) -> Dataset:
-        """The labelled rows alone, again and again: everybody trains for as many steps."""
+        """The labeled rows alone, again and again: everybody trains for as many steps."""
         return labeled_rows(rows, length=len(self.bench.train_rows))
 
     def accuracy(self, method: str, fraction: float) -> float:

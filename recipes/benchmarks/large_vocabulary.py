@@ -1,4 +1,4 @@
-"""What a word-level distillation loss costs over a large vocabulary: in parts, against the whole logits in float32.
+"""What a word-level distillation loss costs over a large vocabulary: in chunks, against the whole logits in float32.
 
 All start from the hidden states of 8 sentences of 64 tokens and end with the gradients of the student's hidden states
 and output projection; each runs in a process of its own. Memory is what the loss takes above what stood before it.
@@ -21,7 +21,7 @@ import torch
 
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import Labels, SoftTargets
-from hfdistill.training.chunked_loss import Logits, Projection, loss_in_parts
+from hfdistill.training.chunked_loss import Logits, Projection, chunked_loss
 from hfdistill.training.liger import loss_by_liger
 
 WAYS = ("whole", "parts", "liger")
@@ -81,7 +81,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         return objective(Logits(student.logits()), signal, {"labels": labels}, counts).total
 
     def parts() -> torch.Tensor:
-        return loss_in_parts(objective, student, teacher, labels, counts).total
+        return chunked_loss(objective, student, teacher, labels, counts).total
 
     def by_liger() -> torch.Tensor:
         return loss_by_liger(objective, student, teacher, labels, counts).total

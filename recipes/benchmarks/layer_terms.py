@@ -7,7 +7,7 @@ again, so that the table may be filled in several sittings.
     python recipes/benchmarks/layer_terms.py --teacher my/bert --train_file train.tsv --test_file test.tsv \\
         --students 2x128 --objectives logits minilm --seeds 0 1
 
-| objective | what is learnt |
+| objective | what is learned |
 |---|---|
 | labels | the labels alone |
 | logits | labels and soft targets |
@@ -39,7 +39,7 @@ from hfdistill.data.augmentation.augmenters import load_augmenter
 from hfdistill.data.augmentation.rows import augment
 from hfdistill.data.few_labels import labeled_rows
 from hfdistill.models.inference import token_rows
-from hfdistill.report.cost import Asked, latencies_ms
+from hfdistill.report.cost import MeasuredModel, latencies_ms
 from hfdistill.students import choose_layers
 from hfdistill.tasks.classification.data import text_classification_dataset
 from hfdistill.tasks.classification.metrics import classification_metrics
@@ -186,7 +186,7 @@ def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, mod
 
 def latency_ms(model: PreTrainedModel, tokenizer, rows: Dataset) -> float:
     """Median milliseconds for one text."""
-    asked = Asked(model, tokenizer, token_rows(model, tokenizer, rows.select(range(min(60, len(rows))))))
+    asked = MeasuredModel(model, tokenizer, token_rows(model, tokenizer, rows.select(range(min(60, len(rows))))))
     return latencies_ms({"student": asked})["student"].median
 
 
@@ -223,7 +223,7 @@ def plot(rows: list[dict], path: Path) -> None:
         curves = defaultdict(list)
         for student, objective in sorted({(row["student"], row["objective"]) for row in rows}):
             alike = [row for row in rows if row["student"] == student]
-            x = factor * statistics.median(row[name] for row in alike)  # whatever they learnt
+            x = factor * statistics.median(row[name] for row in alike)  # whatever they learned
             curves[objective].append((x, [row["accuracy"] for row in alike if row["objective"] == objective]))
         draw_on(axes, {objective: sorted(points) for objective, points in curves.items()}, label)
     panels[0].set_ylabel("test accuracy, %")

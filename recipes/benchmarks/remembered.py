@@ -1,4 +1,4 @@
-"""A teacher that is asked about each text once, for measurements that train many students on the same texts."""
+"""A teacher that is run on each text once, for measurements that train many students on the same texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAYERS = ("hidden_states", "queries", "keys", "values")
 
 
 class RememberingTeacher(ModelTeacher):
-    """Answers from memory where it has read all texts of a batch before, padding apart with the very same numbers.
+    """Predictions from memory where it has read all texts of a batch before, padding apart with the very same numbers.
 
     Args:
         model: The teacher, padded on the right.
@@ -38,12 +38,12 @@ class RememberingTeacher(ModelTeacher):
         lengths = batch["attention_mask"].sum(1).tolist()
         texts = [ids[:length].cpu().numpy().tobytes() for ids, length in zip(batch["input_ids"], lengths, strict=True)]
         if any(text not in self._known for text in texts):
-            self._remember(texts, lengths, super().__call__(batch, frozenset(LAYERS)))
+            self._accumulate_logs(texts, lengths, super().__call__(batch, frozenset(LAYERS)))
         logits, layers = zip(*(self._known[text] for text in texts), strict=True)
         device = batch["input_ids"].device
         return self._signal(torch.stack(logits).to(device), pad_sequence(list(layers), batch_first=True).to(device))
 
-    def _remember(self, texts: Sequence[bytes], lengths: Sequence[int], signal: TeacherSignal) -> None:
+    def _accumulate_logs(self, texts: Sequence[bytes], lengths: Sequence[int], signal: TeacherSignal) -> None:
         # Hidden states begin with the embeddings, one before the first layer.
         kept = [getattr(signal, name)[number + (name == "hidden_states")] for name in LAYERS for number in self.layers]
         together = torch.stack(kept, dim=2).to(next(self.model.parameters()).dtype)  # of mixed precision, exactly
@@ -57,8 +57,8 @@ class RememberingTeacher(ModelTeacher):
         said = {}
         for place, name in enumerate(LAYERS):
             before = name == "hidden_states"
-            answers = [unknown] * (config.num_hidden_layers + before)
+            predictions = [unknown] * (config.num_hidden_layers + before)
             for index, number in enumerate(self.layers):
-                answers[number + before] = together[:, :, place * len(self.layers) + index]
-            said[name] = tuple(answers)
+                predictions[number + before] = together[:, :, place * len(self.layers) + index]
+            said[name] = tuple(predictions)
         return TeacherSignal(logits=logits, **said)

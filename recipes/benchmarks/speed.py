@@ -12,7 +12,7 @@ tokenized) and peak memory are read. Ratios of jobs of one run are what counts: 
 | predict | `Trainer.predict` by the teacher over the shuffled rows |
 | soft_targets | `soft_targets` by the teacher over the same rows |
 | whole | soft targets made, then `DistillationTrainer` on batches of like length: our whole job |
-| hand_written | the usual hand-written trainer: `compute_loss` overridden, the teacher asked in every step |
+| hand_written | the usual hand-written trainer: `compute_loss` overridden, the teacher run in every step |
 | textbrewer | TextBrewer 0.2.1 (`pip install textbrewer==0.2.1`), the same loss and optimizer |
 """
 
@@ -123,7 +123,7 @@ def whole(work: Work) -> Callable[[], object]:
 
 def hand_written(work: Work) -> Callable[[], object]:
     class HandWrittenTrainer(Trainer):
-        """As in the tutorials: correct on one process without accumulation, and asking the teacher in every step."""
+        """As in the tutorials: correct on one process without accumulation, and running the teacher in every step."""
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             outputs = model(**inputs)
@@ -255,8 +255,8 @@ def print_table(figures: dict[str, list[dict[str, float]]]) -> None:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--teacher", required=True, help="fine-tuned classifier, Hub name or folder")
-    parser.add_argument("--train_file", required=True, help="labelled texts: csv, tsv, json or parquet")
-    parser.add_argument("--test_file", required=True, help="labelled texts to measure accuracy on")
+    parser.add_argument("--train_file", required=True, help="labeled texts: csv, tsv, json or parquet")
+    parser.add_argument("--test_file", required=True, help="labeled texts to measure accuracy on")
     parser.add_argument("--student_num_hidden_layers", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=0, help="use only so many training rows (0: all)")

@@ -62,8 +62,8 @@ def main() -> None:
         print(f"{method:8} k={k:<4} {sum(map(len, stored['teacher_tokens'][:])) / tokens:6.1f} bytes a token", end="")
         for size, expected in dense.items():
             errors = [
-                torch.tensor([abs(loss - whole) / whole, (slope - direction).norm() / direction.norm()])
-                for (loss, slope), (whole, direction) in zip(
+                torch.tensor([abs(loss - whole) / whole, (gradient - direction).norm() / direction.norm()])
+                for (loss, gradient), (whole, direction) in zip(
                     losses(student, None, stored, tokenizer, size, options), expected, strict=True
                 )
             ]

@@ -86,7 +86,7 @@ class Students:
         return student
 
     def rows(self, split: str, by_teacher: bool = False) -> Dataset:
-        """Texts as token ids, translated by people or by the teacher, who is asked once."""
+        """Texts as token ids, translated by people or by the teacher, who is run once."""
         data, limit = self.data, self.options.max_length
         texts = data.dataset[split]
         if by_teacher:
@@ -101,7 +101,7 @@ class Students:
         )
 
     def answered(self, rows: Dataset, kept: str) -> Dataset:
-        """With the teacher's answers to the target tokens, where they are kept and not asked for in every step."""
+        """With the teacher's predictions for the target tokens, where they are kept and not asked for in every step."""
         return token_soft_targets(self.teacher, rows, self.tokenizer, method=kept, temperature=1.0) if kept else rows
 
     def arguments(self, folder: str, seed: int) -> Seq2SeqDistillationTrainingArguments:

@@ -45,7 +45,7 @@ def test_compare_prints_the_table_and_writes_the_report(home, capsys):
 
 @pytest.mark.parametrize("way", ["labels.txt", "--class_names", "parquet"])
 def test_numbers_are_those_that_the_names_say(home, way):
-    """Numbered in another order than the student's, every answer would be counted the other way round."""
+    """Numbered in another order than the student's, every prediction would be counted the other way round."""
     main(["compare", "teacher", "student", "test.tsv", "--output_dir", "named"])
     numbers = [int(len(text) % 2 == 0) for text in TEXTS]  # good is 0 here, and bad 1
     lines = [f"{text}\t{number}" for text, number in zip(TEXTS, numbers, strict=True)]
@@ -63,7 +63,7 @@ def test_numbers_are_those_that_the_names_say(home, way):
 
 
 def test_soft_targets_are_kept_beside_every_column(home, capsys):
-    """The file is a dataset to train on: its rows, in their order, with the teacher's answer to each."""
+    """The file is a dataset to train on: its rows, in their order, with the teacher's prediction to each."""
     main(["soft-targets", "teacher", "test.tsv", "soft.parquet"])
     rows = Dataset.from_parquet("soft.parquet")
     assert rows["sentence"][:] == TEXTS and rows.column_names == [
@@ -76,7 +76,7 @@ def test_soft_targets_are_kept_beside_every_column(home, capsys):
 
 
 def test_the_card_is_written_into_the_students_folder(home, tiny_bert, capsys):
-    """With what was measured, and the teacher's licence."""
+    """With what was measured, and the teacher's license."""
     (home / "teacher" / "README.md").write_text("---\nlicense: mit\n---\n\n# A teacher\n")
     main(["card", "teacher", "student", "test.tsv", "--dataset_name", "stanfordnlp/sst2"])
     card = ModelCard.load(home / "student" / "README.md")

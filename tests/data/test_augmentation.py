@@ -98,7 +98,7 @@ def test_a_word_beyond_what_the_model_reads_stays(masked_model, tokenizer):
 
 
 def test_a_translation_back_is_its_rows_own(translator):
-    """Sampled in a batch, a text would depend on its neighbours; sampled from the global state, on what ran before."""
+    """Sampled in a batch, a text would depend on its neighbors; sampled from the global state, on what ran before."""
     texts = ["the film is a joy", "that song never ends", "this play is dull"]
     augmenter = BackTranslation(translator, translator, max_new_tokens=6)
     made = augmenter(texts, rngs(3))

@@ -57,9 +57,9 @@ def test_columns_missing_elsewhere_name_that_file(read_task, write):
     for option in ("validation_file", "test_file", "unlabeled_file"):
         with pytest.raises(ValueError, match=r"other\.tsv has no column 'text'; its columns are 'body', 'label'"):
             read_task("a\t1", **{option: other})
-    unlabelled = write("unlabelled.tsv", "text\nb\n")
-    with pytest.raises(ValueError, match=r"unlabelled\.tsv has no column 'label'; its columns are 'text'"):
-        read_task("a\t1", test_file=unlabelled)
+    unlabeled = write("unlabeled.tsv", "text\nb\n")
+    with pytest.raises(ValueError, match=r"unlabeled\.tsv has no column 'label'; its columns are 'text'"):
+        read_task("a\t1", test_file=unlabeled)
 
 
 def test_text_must_be_text(write):

@@ -17,7 +17,7 @@ from datasets.utils.logging import disable_progress_bar
 from fuzzing import FACTOR, HALVES, NUMBERS, WORDS, damaged, json_value
 
 from hfdistill.data.tables import read_table
-from hfdistill.tasks.classification.data import labelled_texts, plain_texts, text_classification_dataset
+from hfdistill.tasks.classification.data import labeled_texts, plain_texts, text_classification_dataset
 from hfdistill.tasks.translation.data import translation_dataset
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "jsonl.gz", "csv.gz")
@@ -118,7 +118,7 @@ def read(draw, path):
     if reader == 1:
         return plain_texts(path, **columns)
     if reader == 2:
-        return labelled_texts(path, **labels)
+        return labeled_texts(path, **labels)
     if reader == 3:
         return translation_dataset(path, skip_empty=draw.random() < 0.8)
     split = draw.choice(["validation_file", "test_file", "unlabeled_file"])

@@ -94,7 +94,7 @@ def test_labeled_rows_fill_an_epoch_of_the_same_length(skewed):
 
 
 def test_a_transfer_set_is_mixed_in(text_dataset):
-    """Labels that an unlabelled file happens to have must not be learnt from."""
+    """Labels that an unlabeled file happens to have must not be learned from."""
     mixed = mix(text_dataset.select(range(10)), text_dataset.select(range(10, 30)), "label")
     assert mixed["label"][:] == text_dataset["label"][:10] + [-100] * 20
     assert mixed["sentence"][:] == text_dataset["sentence"][:]
@@ -158,7 +158,7 @@ def test_what_cannot_be_mixed_is_refused(tmp_path):
 
 
 class WatchLabels(TrainerCallback):
-    """How many labelled rows each forward pass of the student saw."""
+    """How many labeled rows each forward pass of the student saw."""
 
     def __init__(self, trainer):
         self.seen, self.rows = [], []
@@ -219,12 +219,12 @@ def test_the_default_weighs_a_label_as_one_row_among_all(tmp_path, labeled):
     """Hinton's sum over cases: at half and half, 3 labels of 12 would weigh as much as 12 rows of soft targets."""
     rows = unlabel(make_rows(12, teacher_logits=True), set(range(labeled, 12)))
     student, logits = make_model(1), torch.tensor(rows["teacher_logits"])
-    answers = logits_of(student, rows)
+    predictions = logits_of(student, rows)
     trainer = make_trainer(tmp_path, student, rows, per_device_train_batch_size=12, num_train_epochs=1)
     assert trainer.args.alpha == pytest.approx(1 / (1 + labeled / 12))
     trainer.train()
-    soft = 12 * naive_soft_target_loss(answers, logits, trainer.args.temperature)
-    hard = labeled * naive_label_loss(answers, rows["labels"]) if labeled else 0.0
+    soft = 12 * naive_soft_target_loss(predictions, logits, trainer.args.temperature)
+    hard = labeled * naive_label_loss(predictions, rows["labels"]) if labeled else 0.0
     assert trainer.state.log_history[0]["loss"] == pytest.approx((soft + hard) / (12 + labeled), rel=1e-4)
 
 
@@ -235,13 +235,13 @@ def test_a_given_alpha_is_kept_whatever_the_share(tmp_path):
     assert settle_alpha(args, rows) is None and args.alpha == 0.5
     args = make_args(tmp_path)
     assert args.alpha == 0.5  # readable, and of the type that a search casts by
-    other = args.elsewhere("other")
+    other = args.with_output_dir("other")
     assert "25 % of the training rows have a label, so alpha, which is not given, is 0.8" in settle_alpha(args, rows)
     assert args.alpha == 0.8 and other.alpha == 0.5
     assert settle_alpha(args, make_rows(12)) is None and args.alpha == 0.5  # another trainer, other rows
     other.alpha = 0.5
     assert settle_alpha(other, rows) is None and other.alpha == 0.5
-    copied = make_args(tmp_path).elsewhere("copied", alpha=0.5)
+    copied = make_args(tmp_path).with_output_dir("copied", alpha=0.5)
     assert settle_alpha(copied, rows) is None and copied.alpha == 0.5
     for changes in ({"label_weight": 1.0}, {"terms": ["labels", "soft_targets"]}, {"stages": ["soft_targets steps=1"]}):
         assert settle_alpha(make_args(tmp_path, **changes), rows) is None

@@ -61,7 +61,7 @@ def random_texts(count=24):
 
 @pytest.fixture(scope="module")
 def trained():
-    """A Marian that has learnt to write short texts backwards, so that its answers are as sure as a real one's."""
+    """A Marian that has learned to write short texts backwards, so that its predictions are as sure as a real one's."""
     tokenizer = joint_tokenizer(TEXTS, vocab_size=120, max_length=32)
     torch.manual_seed(0)
     model = small_marian(tokenizer, 1, 1, width=64, dropout=0.0, max_length=32)
@@ -126,10 +126,10 @@ def test_ctranslate2_alone_runs_the_folder(tmp_path, trained):
     export_ctranslate2(model, tokenizer, TEXTS, tmp_path, max_length=32)
     translator = ctranslate2.Translator(str(tmp_path / "ctranslate2"))
     tokens = [tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids) for text in TEXTS]
-    answers = [answer.hypotheses[0] for answer in translator.translate_batch(tokens, beam_size=1)]
-    texts = [tokenizer.decode(tokenizer.convert_tokens_to_ids(answer)) for answer in answers]
+    predictions = [prediction.hypotheses[0] for prediction in translator.translate_batch(tokens, beam_size=1)]
+    texts = [tokenizer.decode(tokenizer.convert_tokens_to_ids(prediction)) for prediction in predictions]
     assert texts == translate(model, tokenizer, TEXTS, max_length=32)
-    assert not any("<pad>" in answer for answer in answers)
+    assert not any("<pad>" in prediction for prediction in predictions)
 
 
 def test_it_has_a_column_beside_the_student(tmp_path, trained):

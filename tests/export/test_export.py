@@ -1,4 +1,4 @@
-"""The exported files: the same answers in ONNX Runtime and in transformers.js, and nothing left of a bad export."""
+"""The exported files: the same predictions in ONNX Runtime and in transformers.js, and nothing left of a bad export."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ def test_any_batch_and_length_gets_the_models_answer(shared):
     assert shared.exported["onnx"].path == path
     np.testing.assert_allclose(run_session(path, shared.tokenizer, TEXTS), expected[:-1], atol=1e-4)
     for row in (0, 7):
-        answer = run_session(path, shared.tokenizer, TEXTS[row : row + 1])
-        np.testing.assert_allclose(answer, expected[row][None], atol=1e-4)
-    answer = run_session(path, shared.tokenizer, [" ".join(TEXTS[:6])])
-    np.testing.assert_allclose(answer, expected[-1][None], atol=1e-4)
+        prediction = run_session(path, shared.tokenizer, TEXTS[row : row + 1])
+        np.testing.assert_allclose(prediction, expected[row][None], atol=1e-4)
+    prediction = run_session(path, shared.tokenizer, [" ".join(TEXTS[:6])])
+    np.testing.assert_allclose(prediction, expected[-1][None], atol=1e-4)
 
 
 def test_the_folder_is_as_the_hub_expects_it(shared):
@@ -153,9 +153,9 @@ def test_half_precision_is_exported_in_float32(tiny_bert, tokenizer, text_datase
     monkeypatch.setitem(TOLERANCES, "onnx", 9.0)
     model = tiny_bert(num_hidden_layers=1).to(torch.bfloat16)
     rows = token_rows(model, tokenizer, text_dataset, SENTENCE)
-    answers = predict_logits(export_to(model)["onnx"], tokenizer, rows)
+    predictions = predict_logits(export_to(model)["onnx"], tokenizer, rows)
     expected = predict_logits(copy.deepcopy(model).float(), tokenizer, rows)
-    np.testing.assert_allclose(answers, expected, atol=1e-4)
+    np.testing.assert_allclose(predictions, expected, atol=1e-4)
     assert model.dtype == torch.bfloat16
 
 
@@ -167,8 +167,8 @@ def test_int8_is_a_quarter_of_the_size_and_much_the_same(shared):
     large = [one for one in graph.initializer if np.prod(one.dims) > 64 * 32]
     assert len(large) >= 11 and all(one.data_type != onnx.TensorProto.FLOAT for one in large)
     rows = token_rows(shared.model, shared.tokenizer, Dataset.from_dict({"sentence": TEXTS}), SENTENCE)
-    answers = predict_logits(shared.exported["int8"], shared.tokenizer, rows)
-    parity = measure_parity(answers, predict_logits(shared.model, shared.tokenizer, rows), None)
+    predictions = predict_logits(shared.exported["int8"], shared.tokenizer, rows)
+    parity = measure_parity(predictions, predict_logits(shared.model, shared.tokenizer, rows), None)
     assert 0 < parity.relative_error < 0.2 and parity.agreement > 0.95 and parity.rows == 30
 
 
@@ -178,9 +178,9 @@ def test_int8_is_a_quarter_of_the_size_and_much_the_same(shared):
 def test_parity_by_hand():
     """One of four rows is decided otherwise, by a logit that is off by 2."""
     expected = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0, 3.0]])
-    answers = expected.copy()
-    answers[0, 1] = 2.0
-    parity = measure_parity(answers, expected, None)
+    predictions = expected.copy()
+    predictions[0, 1] = 2.0
+    parity = measure_parity(predictions, expected, None)
     assert parity.max_difference == 2 and parity.agreement == 0.75
     assert parity.relative_error == pytest.approx(np.sqrt(4 / 8) / np.sqrt(15 / 8))
 
@@ -243,7 +243,7 @@ def test_unknown_formats_and_missing_packages_are_told_first(monkeypatch):
 
 
 def test_the_exported_student_is_a_column_of_the_comparison(shared, text_dataset, monkeypatch):
-    """Its size is its file's, its answers its own."""
+    """Its size is its file's, its predictions its own."""
     monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
     monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     metrics = classification_metrics(["accuracy"])

@@ -4,7 +4,7 @@ import torch
 from tiny import make_model, make_rows, padded
 
 from hfdistill import Objective, TeacherSignal
-from hfdistill.models.intermediate_outputs import ask
+from hfdistill.models.intermediate_outputs import forward
 
 ROWS = 6
 SAME_HEADS = {"num_hidden_layers": 4, "hidden_size": 24, "num_attention_heads": 2}
@@ -15,7 +15,7 @@ def teacher_model(**changes):
 
 
 class Case:
-    """A term bound to a student (2 layers, width 16, 2 heads) and a teacher, and their answers to a batch of rows."""
+    """A term bound to a student (2 layers, width 16, 2 heads) and a teacher, and their outputs for a batch of rows."""
 
     def __init__(self, term, rows=range(ROWS), dtype=torch.float32, pad_to=None, twins=False, **teacher):
         self.term = term
@@ -31,9 +31,9 @@ class Case:
             missing = pad_to - self.batch["input_ids"].shape[1]
             self.batch = {name: torch.nn.functional.pad(tensor, (0, missing)) for name, tensor in self.batch.items()}
         with torch.no_grad():
-            answer = ask(self.teacher_model.eval(), self.batch, term.outputs)
-        self.teacher = TeacherSignal(answer.logits, **{name: getattr(answer, name) for name in term.outputs})
-        self.student = ask(self.student_model, self.batch, term.outputs)
+            prediction = forward(self.teacher_model.eval(), self.batch, term.outputs)
+        self.teacher = TeacherSignal(prediction.logits, **{name: getattr(prediction, name) for name in term.outputs})
+        self.student = forward(self.student_model, self.batch, term.outputs)
 
     def loss(self, counts=None):
         return self.objective(self.student, self.teacher, self.batch, counts).total

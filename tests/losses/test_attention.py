@@ -8,7 +8,7 @@ from layers import ROWS, SAME_HEADS, Case, teacher_model
 from tiny import make_model
 
 from hfdistill.losses import Attentions, AttentionScores, MiniLM, MiniLMv1
-from hfdistill.models.intermediate_outputs import ask
+from hfdistill.models.intermediate_outputs import forward
 
 
 def naive_scores(rows, columns, heads):
@@ -73,7 +73,7 @@ def test_attentions_are_the_models_own_weights():
     """Queries and keys that were split or scaled otherwise than the model does would be another attention."""
     checked = Case(Attentions(), **SAME_HEADS)
     mine, theirs = (
-        ask(model, checked.batch, frozenset({"attentions"})).attentions
+        forward(model, checked.batch, frozenset({"attentions"})).attentions
         for model in (checked.student_model, checked.teacher_model)
     )
     total = 0.0

@@ -90,7 +90,7 @@ def test_js_tends_to_the_two_kls():
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, -0.5, math.nan])
 def test_js_refuses_the_ends(beta):
-    """At either end it is 0 for every student: nothing would be learnt, and the loss would look perfect."""
+    """At either end it is 0 for every student: nothing would be learned, and the loss would look perfect."""
     with pytest.raises(ValueError, match="beta must lie strictly between 0 and 1"):
         jensen_shannon(*logit_pair(2, 3), 1.0, beta)
 
@@ -98,7 +98,7 @@ def test_js_refuses_the_ends(beta):
 @pytest.mark.parametrize("temperature", [0.0, -2.0, math.inf, math.nan])
 @pytest.mark.parametrize("name", [name for name in DIVERGENCES if name != "mse"])
 def test_refuses_a_temperature_that_is_none(name, temperature):
-    """A negative temperature turns the teacher's answer upside down; 0 and infinity give NaN."""
+    """A negative temperature turns the teacher's prediction upside down; 0 and infinity give NaN."""
     with pytest.raises(ValueError, match="temperature must be a finite number greater than 0"):
         DIVERGENCES[name](*logit_pair(2, 3), temperature)
 
@@ -151,7 +151,7 @@ def test_float32_is_precise_enough_to_learn_from(name, temperature):
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("name", DIVERGENCES)
 def test_zero_at_equality_and_never_negative(name, temperature):
-    """A "divergence" that is not 0 at the teacher's answer pulls a perfect student away from it."""
+    """A "divergence" that is not 0 at the teacher's prediction pulls a perfect student away from it."""
     student, teacher = logit_pair(200, 5, dtype=torch.float32)
     at_equality = gradient(DIVERGENCES[name], teacher, teacher, temperature)
     torch.testing.assert_close(at_equality, torch.zeros_like(teacher), rtol=0, atol=1e-6 * temperature)

@@ -11,9 +11,9 @@ from tiny import make_model
 from tiny_seq2seq import FAMILIES, make_pairs, make_seq2seq_trainer, shifted, unlike_pair
 
 from hfdistill import Objective
-from hfdistill.losses import TERMS, OneSide
+from hfdistill.losses import TERMS, EncoderDecoderTerm
 
-SIDED = [name for name, term in TERMS.items() if issubclass(term, OneSide)]
+SIDED = [name for name, term in TERMS.items() if issubclass(term, EncoderDecoderTerm)]
 
 
 @torch.no_grad()
@@ -50,8 +50,8 @@ def test_hidden_states_and_embeddings_are_those_of_every_token_alone(tmp_path, f
     objective = trainer.current_objective
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.model.eval()
-    answer, signal, batch = trainer._ask_both(trainer.model, batch)
-    found = objective(answer, signal, batch)
+    prediction, signal, batch = trainer._forward_both(trainer.model, batch)
+    found = objective(prediction, signal, batch)
     counts = objective.counts([batch]).tolist()
     for side in ("encoder", "decoder"):
         map_ = objective.terms[f"{side}_hidden_states"].map.layers
@@ -92,8 +92,8 @@ def test_minilm_relates_the_tokens_of_one_side(tmp_path, family, side):
     rows = make_pairs(5, family)
     trainer = make_seq2seq_trainer(tmp_path, student, rows, teacher=teacher, terms=[f"{side}_minilm:1"])
     trainer.model.eval()
-    answer, signal, batch = trainer._ask_both(trainer.model, next(iter(trainer.get_train_dataloader())))
-    found = trainer.current_objective(answer, signal, batch).total.item()
+    prediction, signal, batch = trainer._forward_both(trainer.model, next(iter(trainer.get_train_dataloader())))
+    found = trainer.current_objective(prediction, signal, batch).total.item()
     heads, losses = trainer.current_objective.terms[f"{side}_minilm"].heads, []
     for row in rows:
         mine, theirs = (vectors_of(model, family, row, side) for model in (student, teacher))

@@ -121,7 +121,7 @@ def test_an_example_without_partners_counts_for_nothing(name):
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_equal_examples_have_a_finite_gradient(name):
-    """The distance of two equal vectors has no slope, and a mean distance of 0 divides nothing."""
+    """The distance of two equal vectors has no gradient, and a mean distance of 0 divides nothing."""
     same = case(name, rows=[2, 2, 2])
     assert all(gradient.isfinite().all() for gradient in same.gradients().values())
 
@@ -162,11 +162,11 @@ def test_rkd_angle():
 def test_similarity_preserving():
     made = case("similarity")
 
-    def normalised(vectors):
+    def normalized(vectors):
         rows = [[(a @ b).item() for b in vectors] for a in vectors]
         return [[value / math.sqrt(sum(v * v for v in row)) for value in row] for row in rows]
 
-    mine, theirs = normalised(states(made, "student", 1)), normalised(states(made, "teacher", 3))
+    mine, theirs = normalized(states(made, "student", 1)), normalized(states(made, "teacher", 3))
     expected = sum((mine[i][j] - theirs[i][j]) ** 2 for i in range(ROWS) for j in range(ROWS)) / ROWS**2
     assert made.loss().item() == pytest.approx(expected, rel=1e-4)
 
@@ -174,11 +174,11 @@ def test_similarity_preserving():
 def test_pkt():
     made = case("pkt")
 
-    def neighbours(vectors):
+    def neighbors(vectors):
         kernel = [[((a @ b) / a.norm() / b.norm() + 1).item() / 2 for b in vectors] for a in vectors]
         return [[kernel[i][j] / (sum(kernel[i]) - kernel[i][i]) for j in range(ROWS)] for i in range(ROWS)]
 
-    q, p = neighbours(states(made, "student", 1)), neighbours(states(made, "teacher", 3))
+    q, p = neighbors(states(made, "student", 1)), neighbors(states(made, "teacher", 3))
     each = [p[i][j] * math.log(p[i][j] / q[i][j]) for i in range(ROWS) for j in range(ROWS) if i != j]
     assert made.loss().item() == pytest.approx(sum(each) / ROWS, rel=1e-3)
 

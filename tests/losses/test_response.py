@@ -92,10 +92,10 @@ def test_one_loss_for_each_item(name):
 @pytest.mark.parametrize("name", LABELLED)
 def test_rows_without_label_are_as_if_sliced_away(name):
     """A masked row that still counts makes every other row weigh less."""
-    whole, labelled = Example(name), Example(name, rows=[0, 1, 3, 4])
-    assert 0 < labelled.loss()
-    torch.testing.assert_close(whole.loss(), labelled.loss())
-    torch.testing.assert_close(whole.gradient()[[0, 1, 3, 4]], labelled.gradient())
+    whole, labeled = Example(name), Example(name, rows=[0, 1, 3, 4])
+    assert 0 < labeled.loss()
+    torch.testing.assert_close(whole.loss(), labeled.loss())
+    torch.testing.assert_close(whole.gradient()[[0, 1, 3, 4]], labeled.gradient())
     assert not whole.gradient()[[2, 5]].any()
 
 
@@ -277,15 +277,17 @@ OF_A_KIND = {
 @pytest.mark.parametrize("inferred", [False, True], ids=["named", "inferred"])
 @pytest.mark.parametrize("problem_type", OF_A_KIND)
 def test_is_the_loss_of_transformers(problem_type, inferred, tiny_bert):
-    """Where everything is labelled, alpha = 0 must be plain fine-tuning, whether config.problem_type is set or not."""
+    """Where everything is labeled, alpha = 0 must be plain fine-tuning, whether config.problem_type is set or not."""
     num_labels, labels = OF_A_KIND[problem_type]
     model = tiny_bert(num_labels, problem_type=None if inferred else problem_type)
-    answer = model(input_ids=torch.randint(5, 120, (4, 7)), labels=labels)
+    prediction = model(input_ids=torch.randint(5, 120, (4, 7)), labels=labels)
     assert model.config.problem_type == problem_type
     objective = Objective({"labels": (1.0, Labels(None if inferred else problem_type))})
-    ours = objective(answer, None, {"labels": labels}).total
-    torch.testing.assert_close(ours, answer.loss)
-    gradients = [torch.autograd.grad(loss, model.classifier.weight, retain_graph=True) for loss in (ours, answer.loss)]
+    ours = objective(prediction, None, {"labels": labels}).total
+    torch.testing.assert_close(ours, prediction.loss)
+    gradients = [
+        torch.autograd.grad(loss, model.classifier.weight, retain_graph=True) for loss in (ours, prediction.loss)
+    ]
     torch.testing.assert_close(*gradients)
 
 
@@ -373,7 +375,7 @@ def test_standardized_logits_are_z_scores():
 
 
 def test_standardized_constant_logits_have_a_finite_gradient():
-    """A new head whose weights are 0 answers so, and 0 / 0 would end the run in its first step."""
+    """A new head whose weights are 0 predictions so, and 0 / 0 would end the run in its first step."""
     student = torch.full((2, 3), 0.25, requires_grad=True)
     losses = SoftTargets(2.0, standardize_logits=True)(*one(student, logits(2, 3)))
     losses.sum().backward()
@@ -395,7 +397,7 @@ def test_unknown_divergence_lists_the_choices():
 @pytest.mark.parametrize("term", [SoftTargets(), DecoupledSoftTargets()])
 def test_refuses_another_shape(term):
     """One row too few would broadcast, and teach every row the first one's answer."""
-    shapes = r"the student's logits have shape \(4, 3\), the teacher's \(1, 3\): they must answer the same question"
+    shapes = r"the student's logits have shape \(4, 3\), the teacher's \(1, 3\): they must solve the same task"
     with pytest.raises(ValueError, match=shapes):
         term(*one(logits(4, 3), logits(1, 3), labels=[0, 1, 2, 0]))
 

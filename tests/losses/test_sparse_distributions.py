@@ -13,9 +13,9 @@ from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, SoftTargets
 from hfdistill.losses.schedules import Schedule
 from hfdistill.losses.sparse_distributions import METHODS, SparseDistribution
-from hfdistill.soft_targets.packing import Made, pack_entries, pack_row, unpack_row
+from hfdistill.soft_targets.packing import TargetFormat, pack_entries, pack_row, unpack_row
 from hfdistill.soft_targets.packing import _side_by_side as side_by_side
-from hfdistill.training.chunked_loss import Logits, Projection, loss_in_parts
+from hfdistill.training.chunked_loss import Logits, Projection, chunked_loss
 
 TOKENS, CLASSES, T = 7, 23, 1.5
 
@@ -29,7 +29,7 @@ def kept(teacher, method, k, temperature=T, seed=0):
     classes = teacher.shape[-1]
     offsets = torch.rand(len(teacher), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     entries = METHODS[method].keep((teacher / temperature).log_softmax(-1), k, offsets)
-    made = Made(method, k, temperature, classes, b"12345678")
+    made = TargetFormat(method, k, temperature, classes, b"12345678")
     row = pack_row(made, list(range(len(teacher))), pack_entries(made, entries))
     made, entries, _ = unpack_row(row)
     fields = side_by_side(made, [entries], np.ones((1, len(teacher)), bool))
@@ -62,13 +62,13 @@ def naive_top_k(student, teacher, k):
 
 @pytest.mark.parametrize("k", [1, 4, CLASSES - 1, CLASSES])
 def test_top_k_is_the_divergence_between_k_tokens_and_a_bucket(k):
-    """Left out or renormalised, the bucket would teach that all other tokens are impossible."""
+    """Left out or renormalized, the bucket would teach that all other tokens are impossible."""
     student, teacher = drawn(TOKENS, CLASSES, seed=1), drawn(TOKENS, CLASSES, seed=2)
     part, _ = kept(teacher, "top_k", k)
     losses, gradient = value_and_gradient(student, TeacherSignal(sparse=part))
-    expected, slope = naive_top_k(student, teacher, k)
+    expected, gradient = naive_top_k(student, teacher, k)
     torch.testing.assert_close(losses, expected, rtol=2e-3, atol=2e-3)  # of float16
-    torch.testing.assert_close(gradient, slope, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(gradient, gradient, rtol=2e-3, atol=2e-3)
     whole, _ = value_and_gradient(student, TeacherSignal(logits=teacher))
     assert (losses <= whole + 2e-3).all()
 
@@ -139,7 +139,7 @@ def test_fifty_draws_take_at_most_120_bytes(classes):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("at_once", [(1, 1), (5, 2), (10**7, 3), (10**7, 10**7)])
 def test_parts_of_a_batch_are_the_batch(monkeypatch, method, at_once):
-    """Computed a few tokens at a time, each token must meet its own teacher's answer."""
+    """Computed in chunks of tokens, each token must meet its own teacher's prediction."""
     compute_few_at_once(monkeypatch, *at_once, CLASSES)
     student = Projection(drawn(TOKENS, 5, seed=1), drawn(CLASSES, 5, seed=2))
     part, _ = kept(drawn(TOKENS, CLASSES, seed=3), method, 6)
@@ -150,7 +150,7 @@ def test_parts_of_a_batch_are_the_batch(monkeypatch, method, at_once):
         student.hidden.requires_grad_(True).grad = None
         student.weight.requires_grad_(True).grad = None
         if in_parts:
-            loss = loss_in_parts(objective, student, part, labels, counts)
+            loss = chunked_loss(objective, student, part, labels, counts)
         else:
             loss = objective(Logits(student.logits()), TeacherSignal(sparse=part), {"labels": labels}, counts)
         loss.total.backward()

@@ -11,7 +11,7 @@ from tiny import make_model, make_rows, make_trainer
 from tiny_seq2seq import make_seq2seq
 
 from hfdistill import TeacherSignal
-from hfdistill.losses import IGNORED, TERMS, OneSide
+from hfdistill.losses import IGNORED, TERMS, EncoderDecoderTerm
 from hfdistill.losses.exemplars import Contrastive, Exemplars
 
 CLASSES, TOKENS = 3, 4
@@ -45,7 +45,7 @@ def batch_of(rows, tokens, sided):
 
 def bound(name, filled=True):
     """The term and whether it is one of an encoder-decoder's; where it keeps exemplars, there are some."""
-    term, sided = TERMS[name](), issubclass(TERMS[name], OneSide)
+    term, sided = TERMS[name](), issubclass(TERMS[name], EncoderDecoderTerm)
     if term.outputs:
         term.bind(*models(sided))
     if filled and hasattr(term, "queue"):
@@ -61,7 +61,7 @@ def taught(term, rows, tokens, sided):
 
     def matters(loss):
         slopes = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
-        return any(slope is not None and slope.abs().max() > 1e-6 for slope in slopes)
+        return any(gradient is not None and gradient.abs().max() > 1e-6 for gradient in slopes)
 
     found = [matters(loss) for loss in losses.flatten()]
     return term.valid(batch), torch.tensor(found).view(losses.shape)
@@ -69,7 +69,7 @@ def taught(term, rows, tokens, sided):
 
 @pytest.mark.parametrize("name", TERMS)
 def test_what_counts_is_taught(name):
-    """Of two examples the only distance is its own mean, of one token the attention is 1: a loss of 0 seems learnt."""
+    """Of two examples the only distance is its own mean, of one token the attention is 1: a loss of 0 seems learned."""
     term, sided = bound(name)
     for rows, tokens in itertools.product((1, 2, 3), (1, 2, TOKENS)):
         valid, matters = taught(term, rows, tokens, sided)

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from hfdistill.models.families import attention_projections
-from hfdistill.models.intermediate_outputs import OUTPUTS, ask
+from hfdistill.models.intermediate_outputs import OUTPUTS, forward
 
 SIZES = {"vocab_size": 41, "hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2}
 INTERMEDIATE = {"intermediate_size": 20, "max_position_embeddings": 40}
@@ -42,27 +42,27 @@ def model_of(family, **changes):
 def test_everything_that_can_be_asked_for_comes(family):
     model = model_of(family)
     plain = model(**BATCH).logits
-    answer = ask(model, BATCH, frozenset(OUTPUTS))
-    torch.testing.assert_close(answer.logits, plain, rtol=1e-4, atol=1e-5)
-    assert [states.shape for states in answer.hidden_states] == [(2, 5, 24)] * 3
-    assert [maps.shape for maps in answer.attentions] == [(2, 3, 5, 5)] * 2
+    prediction = forward(model, BATCH, frozenset(OUTPUTS))
+    torch.testing.assert_close(prediction.logits, plain, rtol=1e-4, atol=1e-5)
+    assert [states.shape for states in prediction.hidden_states] == [(2, 5, 24)] * 3
+    assert [maps.shape for maps in prediction.attentions] == [(2, 3, 5, 5)] * 2
     for kind in ("queries", "keys", "values"):
-        assert [vectors.shape for vectors in getattr(answer, kind)] == [(2, 5, 24)] * 2
-    kinds = [answer.queries[0], answer.keys[0], answer.values[0]]
+        assert [vectors.shape for vectors in getattr(prediction, kind)] == [(2, 5, 24)] * 2
+    kinds = [prediction.queries[0], prediction.keys[0], prediction.values[0]]
     assert not any(torch.equal(kinds[i], kinds[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
-    assert all(getattr(answer, name)[-1].requires_grad for name in OUTPUTS)
+    assert all(getattr(prediction, name)[-1].requires_grad for name in OUTPUTS)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "gpt2"])
 def test_queries_and_keys_make_the_models_own_attention(family):
     """A fused projection cut at the wrong places gives vectors of the right shape that mean nothing."""
-    answer = ask(model_of(family), BATCH, frozenset({"queries", "keys", "attentions"}))
+    prediction = forward(model_of(family), BATCH, frozenset({"queries", "keys", "attentions"}))
     for layer in range(2):
-        q, k = (x[layer].unflatten(-1, (3, 8)).transpose(1, 2) for x in (answer.queries, answer.keys))
+        q, k = (x[layer].unflatten(-1, (3, 8)).transpose(1, 2) for x in (prediction.queries, prediction.keys))
         scores = q @ k.transpose(-1, -2) / 8**0.5
-        seen = answer.attentions[layer] > 0
+        seen = prediction.attentions[layer] > 0
         weights = scores.masked_fill(~seen, -1e9).softmax(-1)
-        torch.testing.assert_close(weights[0], answer.attentions[layer][0], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(weights[0], prediction.attentions[layer][0], rtol=1e-3, atol=1e-5)
 
 
 def test_thirds_within_each_head_are_told_apart():
@@ -78,23 +78,23 @@ def test_the_usual_attention_is_back_afterwards():
     """A student left on eager attention would be slower ever after, and measured so."""
     model = model_of("bert")
     assert model.config._attn_implementation == "sdpa"
-    ask(model, BATCH, frozenset({"attentions"}))
+    forward(model, BATCH, frozenset({"attentions"}))
     assert model.config._attn_implementation == "sdpa"
     assert not any(module._forward_hooks for name, module in model.named_modules() if name.endswith("query"))
 
 
 def test_nothing_is_caught_when_nothing_is_asked_for():
-    answer = ask(model_of("bert"), BATCH)
-    assert answer.hidden_states is None
-    assert not hasattr(answer, "queries")
+    prediction = forward(model_of("bert"), BATCH)
+    assert prediction.hidden_states is None
+    assert not hasattr(prediction, "queries")
 
 
 def test_relative_positions_do_not_stand_in_for_the_tokens():
     """DeBERTa sends its relative positions through the same projection: 8 of them where there are 5 tokens."""
     model = model_of("deberta_v2")
-    answer = ask(model, BATCH, frozenset({"queries", "hidden_states"}))
+    prediction = forward(model, BATCH, frozenset({"queries", "hidden_states"}))
     layer = model.deberta.encoder.layer[0].attention.self
-    torch.testing.assert_close(answer.queries[0], layer.query_proj(answer.hidden_states[0]))
+    torch.testing.assert_close(prediction.queries[0], layer.query_proj(prediction.hidden_states[0]))
 
 
 def test_a_model_without_known_projections_says_so():
@@ -111,10 +111,10 @@ def test_what_comes_without_a_gradient_is_refused():
     model = model_of("bert").train()
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": True})
     with pytest.raises(ValueError, match="the queries of BertForSequenceClassification carry no gradient"):
-        ask(model, BATCH, frozenset({"queries"}))
+        forward(model, BATCH, frozenset({"queries"}))
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    answer = ask(model, BATCH, frozenset({"queries"}))
-    answer.queries[-1].sum().backward()
+    prediction = forward(model, BATCH, frozenset({"queries"}))
+    prediction.queries[-1].sum().backward()
     assert model.bert.encoder.layer[0].output.dense.weight.grad.any()
 
 
@@ -123,7 +123,7 @@ def test_attentions_that_are_not_given_are_refused(monkeypatch):
     model = model_of("bert")
     monkeypatch.setattr(model, "set_attn_implementation", lambda name: None)
     with pytest.raises(ValueError, match="gives no attentions with attn_implementation='sdpa', and .*: load it with"):
-        ask(model, BATCH, frozenset({"attentions"}))
+        forward(model, BATCH, frozenset({"attentions"}))
 
 
 WINDOWED = {
@@ -141,16 +141,16 @@ def test_what_a_model_pads_within_is_left_out(family):
     model = transformers.AutoModelForSequenceClassification.from_config(WINDOWED[family]).eval()
     tokens = 61 if family == "big_bird" else 2  # as many as texts: a transposed tensor has the right shape
     batch = {"input_ids": torch.randint(4, 41, (2, tokens)), "attention_mask": torch.ones(2, tokens, dtype=torch.long)}
-    answer = ask(model, batch, frozenset({"hidden_states", "queries"}))
-    assert [states.shape for states in answer.hidden_states] == [(2, tokens, 24)] * 3
+    prediction = forward(model, batch, frozenset({"hidden_states", "queries"}))
+    assert [states.shape for states in prediction.hidden_states] == [(2, tokens, 24)] * 3
     query = attention_projections(model)[0]["queries"].module
-    torch.testing.assert_close(answer.queries[0], query(answer.hidden_states[0]))
+    torch.testing.assert_close(prediction.queries[0], query(prediction.hidden_states[0]))
     if family == "longformer":
         with pytest.raises(ValueError, match="attention within a window around each token"):
-            ask(model, batch, frozenset({"attentions"}))
+            forward(model, batch, frozenset({"attentions"}))
 
 
 def test_a_batch_of_nothing_but_empty_texts_is_refused():
     """A tokenizer without tokens of its own makes none of an empty text, and the model failed somewhere within."""
     with pytest.raises(ValueError, match="none of the 1 texts of a batch has a token.*filter"):
-        ask(model_of("gpt2"), {"input_ids": torch.zeros(1, 0, dtype=torch.long)})
+        forward(model_of("gpt2"), {"input_ids": torch.zeros(1, 0, dtype=torch.long)})

@@ -1,4 +1,4 @@
-"""Answers to whole datasets: in the order of the rows, whatever the batch."""
+"""Predictions to whole datasets: in the order of the rows, whatever the batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
-from hfdistill.models.inference import answer, predict_logits, token_rows
+from hfdistill.models.inference import predict, predict_logits, token_rows
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_no_graph_is_kept(tiny_bert, tokenizer, rows):
     model = tiny_bert()
     grad_was_on = []
     model.register_forward_hook(lambda *_: grad_was_on.append(torch.is_grad_enabled()))
-    answer(model, tokenizer, rows[:3])
+    predict(model, tokenizer, rows[:3])
     assert grad_was_on == [False]
 
 

@@ -119,7 +119,7 @@ def test_without_names_the_order_is_taken_to_be_the_same_and_said_so(teacher, st
 
 @pytest.mark.parametrize("column", ["label", "labels"])
 def test_the_classes_of_a_dataset_are_those_of_its_label_column(column):
-    """The languages of the rows would be taken for the answers to them."""
+    """The languages of the rows would be taken for the predictions for them."""
     language, classes = ClassLabel(names=["en", "de"]), ClassLabel(names=["no", "yes"])
     assert classes_of(Features({"lang": language, column: classes})) == (column, ["no", "yes"])
     assert classes_of(Features({"lang": language})) is None

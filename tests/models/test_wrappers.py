@@ -58,7 +58,7 @@ def _short_measurements(monkeypatch):
 
 
 def lora(model, alpha=8):
-    """Adapters that change its answers."""
+    """Adapters that change its predictions."""
     torch.manual_seed(5)
     settings = {"r": 2, "lora_alpha": alpha, "target_modules": ["query", "value"], "init_lora_weights": False}
     config = LoraConfig(task_type=TaskType.SEQ_CLS, **settings)
@@ -308,7 +308,7 @@ def test_what_a_plain_module_cannot_have_is_refused(tmp_path):
             return super().forward(input_ids, attention_mask).logits
 
     rows = make_rows()
-    with pytest.raises(ValueError, match="the student, a Bare, answers without logits.*SequenceClassifierOutput"):
+    with pytest.raises(ValueError, match="the student, a Bare, has no logits in its output.*SequenceClassifierOutput"):
         make_trainer(tmp_path, Bare(), rows, teacher=make_model(2)).train()
     with pytest.raises(ValueError, match="a SmallLSTM is no transformers model.*leave terms on layers out"):
         make_trainer(tmp_path, SmallLSTM(), rows, teacher=make_model(2), terms=["labels", "minilm"]).train()

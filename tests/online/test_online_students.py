@@ -1,4 +1,4 @@
-"""Students that train together: who answers what, who learns from whom, and what is shared."""
+"""Students that train together: who predictions what, who learns from whom, and what is shared."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_each_peer_answers_what_it_answers_alone(batch):
     together = Peers(students).eval()
     batch["token_type_ids"] = (batch["input_ids"] % 2) * batch["attention_mask"]
     output = together(**batch)
-    for student, answer in zip(students, output.peers, strict=True):
+    for student, prediction in zip(students, output.peers, strict=True):
         own = {key: value for key, value in batch.items() if key != "token_type_ids" or student is not students[2]}
-        torch.testing.assert_close(answer, student(**own).logits)
+        torch.testing.assert_close(prediction, student(**own).logits)
     assert output.logits is output.peers[0]
 
 
@@ -57,9 +57,9 @@ def test_each_peer_learns_from_the_others(batch):
     together = Peers(students)
     output = together(**batch)
     lessons = together.lessons(output)
-    p = [answer.double().softmax(-1) for answer in output.peers]
-    for number, (answer, signal) in enumerate(lessons):
-        assert answer is output.peers[number] and answer.requires_grad
+    p = [prediction.double().softmax(-1) for prediction in output.peers]
+    for number, (prediction, signal) in enumerate(lessons):
+        assert prediction is output.peers[number] and prediction.requires_grad
         others = [p[other] for other in range(3) if other != number]
         torch.testing.assert_close(signal.logits.double().softmax(-1), sum(others) / 2, atol=1e-6, rtol=1e-5)
         assert not signal.logits_at(3.0).requires_grad
@@ -92,8 +92,8 @@ def test_each_branch_is_a_plain_model_on_shared_layers(batch, make, shared):
     students = [make(seed) for seed in (1, 2, 3)]
     together = Branches(students, shared_layers=shared).eval()
     output = together(**batch)
-    for student, answer in zip(together.each, output.peers, strict=True):
-        torch.testing.assert_close(answer, student(**batch).logits)
+    for student, prediction in zip(together.each, output.peers, strict=True):
+        torch.testing.assert_close(prediction, student(**batch).logits)
     assert (output.peers[0] - output.peers[1]).abs().max() > 1e-3
     counts = {id(parameter) for student in students for parameter in student.parameters()}
     assert len(counts) < sum(len(list(student.parameters())) for student in students)
@@ -110,7 +110,8 @@ def test_shared_layers_run_once(batch):
     for student in students:
         student.bert.encoder.layer[2].register_forward_pre_hook(lambda _, args: heard.append(args[0]))
     together(**batch)
-    # Hooks are called also where the answer is only repeated: what is computed shows in the inputs of the next layer.
+    # Hooks are called also where the prediction is only repeated: what is computed shows in the inputs of the next
+    # layer.
     assert own.calls == 1 and calls[-1].calls == 1
     assert heard[0] is heard[1] is heard[2]
     assert "forward" not in vars(layers[0])  # afterwards a branch computes for itself again
@@ -130,9 +131,9 @@ def test_the_ensemble_is_gated_row_by_row(batch):
         torch.testing.assert_close(output.ensemble[row], expected)
     assert not torch.allclose(output.ensemble, (output.peers[0] + output.peers[1]) / 2, atol=1e-3)
     lessons = together.lessons(output)
-    assert [answer is own for (answer, _), own in zip(lessons, [*output.peers, output.ensemble], strict=True)] == [
-        True
-    ] * 3
+    assert [
+        prediction is own for (prediction, _), own in zip(lessons, [*output.peers, output.ensemble], strict=True)
+    ] == [True] * 3
     assert all(torch.equal(signal.logits, output.ensemble) and not signal.logits.requires_grad for _, signal in lessons)
 
 

@@ -79,11 +79,13 @@ def test_mutual_learning_has_the_gradient_of_the_paper(tmp_path):
     rows = make_rows()
     ours, model, batch = trainer_gradients(tmp_path, "mutual", rows)
     labels = batch.pop("labels")
-    answers = model(**batch).peers
+    predictions = model(**batch).peers
     loss = 0.0
-    for k, answer in enumerate(answers):
-        others = [other.detach() for number, other in enumerate(answers) if number != k]
-        loss = loss + F.cross_entropy(answer, labels) + sum(naive_kl(other, answer, 3.0) for other in others) / 2
+    for k, prediction in enumerate(predictions):
+        others = [other.detach() for number, other in enumerate(predictions) if number != k]
+        loss = (
+            loss + F.cross_entropy(prediction, labels) + sum(naive_kl(other, prediction, 3.0) for other in others) / 2
+        )
     for name, gradient in gradients(loss, model).items():
         torch.testing.assert_close(ours[name], gradient, atol=1e-5, rtol=1e-4)
     assert max(gradient.abs().max() for gradient in ours.values()) > 0.1
@@ -96,8 +98,8 @@ def test_one_has_the_gradient_of_the_paper(tmp_path):
     labels = batch.pop("labels")
     output = model(**batch)
     loss = F.cross_entropy(output.ensemble, labels)
-    for answer in output.peers:
-        loss = loss + F.cross_entropy(answer, labels) + naive_kl(output.ensemble.detach(), answer, 3.0)
+    for prediction in output.peers:
+        loss = loss + F.cross_entropy(prediction, labels) + naive_kl(output.ensemble.detach(), prediction, 3.0)
     theirs = gradients(loss, model)
     for name, gradient in theirs.items():
         torch.testing.assert_close(ours[name], gradient, atol=1e-5, rtol=1e-4)
@@ -186,10 +188,10 @@ def test_each_student_is_evaluated(tmp_path, kind, names):
     expected = [accuracy_of(logits_of(student, rows), rows) for student in trainer.students]
     assert [metrics[f"eval_peer_{number}_accuracy"] for number in (1, 2, 3)] == pytest.approx(expected)
     assert metrics["eval_accuracy"] == pytest.approx(expected[0])
-    answers = trainer.predict(rows).predictions
-    assert len(answers) == 3 + len(names)
+    predictions = trainer.predict(rows).predictions
+    assert len(predictions) == 3 + len(names)
     assert ("eval_ensemble_accuracy" in metrics) == bool(names)
-    np.testing.assert_allclose(answers[1], logits_of(trainer.students[1], rows), atol=1e-6)
+    np.testing.assert_allclose(predictions[1], logits_of(trainer.students[1], rows), atol=1e-6)
     first = logits_of(trainer.students[0], rows)
     assert metrics["eval_label_loss"] == pytest.approx(F.cross_entropy(first, torch.tensor(rows["labels"])).item())
 
@@ -209,7 +211,7 @@ def test_what_it_cannot_train_is_refused(tmp_path):
     class Deep(Labels):
         outputs = frozenset({"hidden_states"})
 
-    with pytest.raises(ValueError, match="compare their answers, not their hidden_states"):
+    with pytest.raises(ValueError, match="compare their predictions, not their hidden_states"):
         OnlineTrainer(peers(), args, objective=Objective({"deep": (1.0, Deep())}))
 
 

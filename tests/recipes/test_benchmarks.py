@@ -50,7 +50,7 @@ def test_token_soft_targets(tmp_path):
     _, tokenizer = make_translator()
     teacher = small_marian(tokenizer, 1, 2, width=32, dropout=0.0, max_length=32)
     with torch.no_grad():
-        for weight in teacher.parameters():  # so that its answers differ from its student's
+        for weight in teacher.parameters():  # so that its predictions differ from its student's
             weight.mul_(2)
     for part in (teacher, tokenizer):
         part.save_pretrained(tmp_path / "teacher")
@@ -105,7 +105,7 @@ def test_online(measure):
 
 @pytest.mark.slow
 def test_translation_students(tmp_path):
-    """Each method for each seed, by both searches, asking the teacher live or once; the teacher once."""
+    """Each method for each seed, by both searches, running the teacher live or once; the teacher once."""
     methods = ("plain", "word", "sequence", "both", "word, sampled", "both, top_k")
     for part in make_translator():
         part.save_pretrained(tmp_path / "teacher")

@@ -139,7 +139,7 @@ def test_texts_without_labels_are_added(home, recipe):
     write_table(home / "valid.csv", ROWS[:8])
     recipe(*OWN, "--validation_file", "valid.csv", "--unlabeled_file", "more.jsonl")
     assert_complete(home / "out")
-    assert "30 rows with labels, and 9 without, labelled by the teacher alone." in (home / "out/README.md").read_text()
+    assert "30 rows with labels, and 9 without, labeled by the teacher alone." in (home / "out/README.md").read_text()
 
 
 def test_a_regression_reports_the_student_that_it_saved(home, recipe):
@@ -190,7 +190,8 @@ def test_a_teacher_of_many_labels_is_refused_for_texts_of_one(home, refusal):
     save_model(home / "many", make_tokenizer(), problem_type="multi_label_classification")
     line = refusal("--teacher_name_or_path", "many", *OWN[2:], *SIZE)
     assert (
-        "many answers for multi_label_classification (problem_type in its config.json) and the texts are for " in line
+        "many predictions for multi_label_classification (problem_type in its config.json) and the texts are for "
+        in line
     )
     assert "single_label_classification" in line and "--train_teacher true" in line
 
@@ -214,7 +215,7 @@ def test_a_teacher_and_a_hub_dataset_of_different_numbers_of_labels(home, refusa
     rows = Dataset.from_dict({"sentence": TEXTS, "label": [0, 1] * 15}).cast_column("label", ClassLabel(names=NAMES))
     monkeypatch.setattr("hfdistill.models.hub.load_hub_dataset", lambda name, config=None: DatasetDict(train=rows))
     line = refusal("--teacher_name_or_path", "unnamed", "--output_dir", "out")
-    assert "unnamed answers with 3 labels and the texts have 2" in line and "--train_teacher" in line
+    assert "unnamed predictions with 3 labels and the texts have 2" in line and "--train_teacher" in line
 
 
 def test_texts_longer_than_the_models_positions(home, recipe):
@@ -349,7 +350,7 @@ def test_two_processes_leave_one_set_of_files(home):
 
 @pytest.mark.slow
 def test_the_whole_demo(home):
-    """What the documentation promises to whoever has no network: a student that has learnt, in minutes."""
+    """What the documentation promises to whoever has no network: a student that has learned, in minutes."""
     command = [str(Path(sys.executable).with_name("accelerate")), *ACCELERATE[1:], str(RECIPE)]
     environment = {**os.environ, "HF_HOME": str(home / "hf_home"), "HF_HUB_OFFLINE": "1"}
     subprocess.run([*command, "--demo", "--output_dir", "out"], check=True, timeout=800, env=environment)

@@ -58,12 +58,12 @@ def test_teachers_of_several_seeds_are_trained(home, recipe):
     assert results_of(home / "out")["teacher_parameters"] == 2 * model.num_parameters()
 
 
-def test_of_few_labels_the_rest_is_labelled_by_the_teacher(home, recipe):
+def test_of_few_labels_the_rest_is_labeled_by_the_teacher(home, recipe):
     """The baseline learns from the few alone, for as many steps; the card says how many labels there were."""
     printed = recipe(*OWN, *SIZE, "--label_fraction", "0.2", "--labeled_share", "0.25", "--baseline")
     assert "25 % of the rows of a batch have a label, so alpha, which is not given, is 0.8: one label weighs" in printed
     card = (home / "out" / "README.md").read_text()
-    assert "6 rows with labels, and 21 without, labelled by the teacher alone" in card
+    assert "6 rows with labels, and 21 without, labeled by the teacher alone" in card
     steps = [
         json.loads(next((home / "out" / name).glob("checkpoint-*/trainer_state.json")).read_text())["global_step"]
         for name in (".", "_baseline")

@@ -147,10 +147,10 @@ def test_a_bad_option_is_answered_with_one_line(refusal, case):
 
 def test_what_cannot_be_measured_is_refused_before_training(home, refusal):
     """After hours of it there would be no report."""
-    unlabelled = "sentence,label\n" + "".join(f"a joy {number},-1\n" for number in range(20))
-    (home / "unlabelled.csv").write_text(unlabelled)
-    assert "unlabelled.csv has rows but no label" in refusal(*OWN, "--test_file", "unlabelled.csv")
-    words = ("--train_file", "unlabelled.csv", "--validation_file", "train.csv")
+    unlabeled = "sentence,label\n" + "".join(f"a joy {number},-1\n" for number in range(20))
+    (home / "unlabeled.csv").write_text(unlabeled)
+    assert "unlabeled.csv has rows but no label" in refusal(*OWN, "--test_file", "unlabeled.csv")
+    words = ("--train_file", "unlabeled.csv", "--validation_file", "train.csv")
     assert "--baseline learns from labels" in refusal(*OWN, *words, "--baseline")
 
 
@@ -199,7 +199,7 @@ def test_a_teacher_that_cannot_classify_is_answered_with_one_line(home, refusal)
 
 
 def test_numbered_classes_are_called_as_a_file_beside_them_says(home, recipe, caplog):
-    """A student that answers LABEL_0 is of no use to whoever has not seen its training texts."""
+    """A student that predictions LABEL_0 is of no use to whoever has not seen its training texts."""
     save_model(home / "teacher", make_tokenizer(), names=["LABEL_0", "LABEL_1"])
     write_table(home / "train.csv", [(text, NAMES.index(label)) for text, label in ROWS])
     assert "The classes have no names, so the student will answer LABEL_0" in recipe(*OWN, *SIZE, "--max_steps", "1")

@@ -163,7 +163,7 @@ def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, meth
 
 
 def test_the_student_for_ctranslate2_has_a_column(home, recipe):
-    """What is deployed is what is measured, beside the student; one that has learnt nothing wavers, and is kept."""
+    """What is deployed is what is measured, beside the student; one that has learned nothing wavers, and is kept."""
     pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
     words = ("--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
     table = recipe(*OWN, *words).split("\n\n")[-2]
@@ -234,7 +234,7 @@ def test_a_named_teacher_is_trained_on(home, recipe):
 
 @pytest.mark.parametrize("method", ["sampled", "top_k"])
 def test_the_teachers_answers_are_kept(home, recipe, method):
-    """Asked once, before training; a teacher that is still asked in every step would report its agreement."""
+    """Asked once, before training; a teacher that is still run in every step would report its agreement."""
     recipe(*OWN, "--methods", "word", "--soft_targets", method, "--student_hidden_size", "32", "--temperature", "1.5")
     complete(home / "out", ("teacher", "student"))
     assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
@@ -271,7 +271,7 @@ REFUSED = {
     ),
     "the closest of one": (("--interpolate", "--num_beams", "1"), "nothing to choose from with --num_beams 1"),
     "texts of one's own in the demo": (("--demo",), "--train_file does nothing with --demo"),
-    "answers to no words": (("--soft_targets", "top_k", "--methods", "sequence"), "go with --methods word"),
+    "predictions to no words": (("--soft_targets", "top_k", "--methods", "sequence"), "go with --methods word"),
     "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
     "several of nothing": (("--n_best", "2", "--methods", "word"), "--n_best is of the teacher's translations"),
     "one and several": (("--interpolate", "--n_best", "2"), "takes one of the teacher's candidates and --n_best"),
@@ -359,7 +359,7 @@ def test_empty_lines_are_refused_where_that_is_asked_for(refusal):
 
 
 def test_several_candidates_are_several_pairs(recipe):
-    """The likeliest alone is what is learnt from otherwise."""
+    """The likeliest alone is what is learned from otherwise."""
     words = ("--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1")
     printed = [recipe(*OWN[:-1], name, *words, *more) for name, more in (("one", ()), ("two", ("--n_best", "2")))]
     one, two = (int(re.search(r"translations: (\d+) pairs from 27 translated texts", text)[1]) for text in printed)
@@ -457,7 +457,7 @@ def test_the_demo_shrinks_its_teacher(monkeypatch):
 
 
 def test_an_evaluation_translates_no_further_than_the_teacher_did(monkeypatch):
-    """A student has its teacher's own limit of 512 tokens, and writes them all as long as it has learnt nothing."""
+    """A student has its teacher's own limit of 512 tokens, and writes them all as long as it has learned nothing."""
     monkeypatch.syspath_prepend(str(RECIPE.parent))
     options = importlib.import_module("translation_options")
     for words, limit in (([], 128), (["--max_length", "20"], 20), (["--generation_max_length", "30"], 30)):

@@ -57,19 +57,19 @@ def share_equal(mine, theirs):
 
 
 def test_metrics_and_agreement_are_those_of_plain_transformers(classifier, tokenizer, text_dataset):
-    """Answers out of order, or padding that counts, would give figures that look as good as any."""
+    """Predictions out of order, or padding that counts, would give figures that look as good as any."""
     teacher, student, baseline = classifier(1), classifier(2), classifier(5)
     comparison = measured(teacher, student, text_dataset, tokenizer, baseline=baseline)
     labels = [NAMES[label] for label in text_dataset["label"]]
-    answers = {
+    predictions = {
         role: naive_answers(model, tokenizer, text_dataset["sentence"])
         for role, model in {"teacher": teacher, "student": student, "baseline": baseline}.items()
     }
-    assert len({tuple(answer) for answer in answers.values()}) == 3  # three models that can be told apart
-    for role, answer in answers.items():
-        assert comparison.models[role].metrics == {"accuracy": pytest.approx(share_equal(answer, labels))}
+    assert len({tuple(prediction) for prediction in predictions.values()}) == 3  # three models that can be told apart
+    for role, prediction in predictions.items():
+        assert comparison.models[role].metrics == {"accuracy": pytest.approx(share_equal(prediction, labels))}
     for role in ("student", "baseline"):
-        agreement = share_equal(answers[role], answers["teacher"])
+        agreement = share_equal(predictions[role], predictions["teacher"])
         assert comparison.models[role].agreement == pytest.approx(agreement) and 0 < agreement < 1
     assert comparison.models["teacher"].agreement is None
     assert comparison.rows == len(text_dataset)
@@ -113,17 +113,17 @@ def test_rows_that_bring_their_tokens_are_read_as_they_are(classifier, tokenizer
 
 
 def test_pairs_of_texts_are_read_as_pairs(classifier, tokenizer, text_dataset):
-    """Reading the first of two texts alone gives an answer too."""
+    """Reading the first of two texts alone gives a prediction too."""
     teacher, student = classifier(1), classifier(2)
     rows = text_dataset.add_column("reply", text_dataset["sentence"][::-1])
     comparison = measured(teacher, student, rows, tokenizer, text_columns=("sentence", "reply"))
     with torch.no_grad():
-        answers = [
+        predictions = [
             NAMES[int(student(**tokenizer(row["sentence"], row["reply"], return_tensors="pt")).logits.argmax())]
             for row in rows
         ]
     labels = [NAMES[label] for label in rows["label"]]
-    assert comparison.models["student"].metrics["accuracy"] == pytest.approx(share_equal(answers, labels))
+    assert comparison.models["student"].metrics["accuracy"] == pytest.approx(share_equal(predictions, labels))
 
 
 def test_regression_has_no_agreement(tiny_bert, tokenizer, text_dataset):
@@ -285,11 +285,11 @@ def test_texts_of_the_fixtures_have_many_lengths():
     assert len({len(text.split()) for text in TEXTS}) > 3
 
 
-# ---- What follows from the answers ----
+# ---- What follows from the predictions ----
 
 
-def test_only_labelled_rows_are_scored(classifier, tokenizer, text_dataset):
-    """A row without a label would count as a wrong answer of every model."""
+def test_only_labeled_rows_are_scored(classifier, tokenizer, text_dataset):
+    """A row without a label would count as a wrong prediction of every model."""
     teacher, student, baseline = classifier(1), classifier(2), classifier(5)
     hidden = text_dataset.remove_columns("label").add_column("labels", [-100] * 10 + text_dataset["label"][10:])
     known = text_dataset.select(range(10, 30))
@@ -305,21 +305,21 @@ def test_where_the_models_differ(classifier, tokenizer, text_dataset):
     """Examples of rows on which the two agree, or beside another row's text, would lead nowhere."""
     teacher, student = classifier(1), classifier(2)
     comparison = measured(teacher, student, text_dataset, tokenizer)
-    answers = {
+    predictions = {
         text: tuple(naive_answers(model, tokenizer, [text])[0] for model in (teacher, student))
         for text in text_dataset["sentence"]
     }
     names = dict(zip(text_dataset["sentence"], (NAMES[label] for label in text_dataset["label"]), strict=True))
-    differing = [text for text, (one, other) in answers.items() if one != other]
+    differing = [text for text, (one, other) in predictions.items() if one != other]
     assert len(comparison.disagreements) == min(10, len(differing)) > 1
     for example in comparison.disagreements:
-        assert (example.answers["teacher"], example.answers["student"]) == answers[example.text]
-        assert example.answers["label"] == names[example.text] and example.text in differing
+        assert (example.predictions["teacher"], example.predictions["student"]) == predictions[example.text]
+        assert example.predictions["label"] == names[example.text] and example.text in differing
     assert comparison.confusion.sum() == len(text_dataset)
     assert comparison.confusion.sum() - comparison.confusion.trace() == len(differing)
     for row, column in zip(*np.nonzero(comparison.confusion), strict=True):
         pair = (NAMES[row], NAMES[column])
-        assert comparison.confusion[row, column] == sum(answer == pair for answer in answers.values())
+        assert comparison.confusion[row, column] == sum(prediction == pair for prediction in predictions.values())
 
 
 def test_each_kind_of_problem_is_told_in_its_own_words(tiny_bert, tokenizer, text_dataset):
@@ -331,10 +331,10 @@ def test_each_kind_of_problem_is_told_in_its_own_words(tiny_bert, tokenizer, tex
     metrics = classification_metrics(**regression)
     told = measured(*models, scores, tokenizer, compute_metrics=metrics, baseline=models[0])
     assert told.confusion is None and not told.classes and not told.lengths and told.paired is not None
-    assert float(told.disagreements[0].answers["student"]) and told.models["student"].divergence is None
+    assert float(told.disagreements[0].predictions["student"]) and told.models["student"].divergence is None
     many = {"problem_type": "multi_label_classification"}
     models = [tiny_bert(num_labels=3, seed=seed, **many) for seed in (1, 2)]
     rows = texts.add_column("label", [[float(len(text) % 2), 1.0, 0.0] for text in texts["sentence"]])
     told = measured(*models, rows, tokenizer, compute_metrics=classification_metrics(**many))
     assert told.confusion is None and not told.classes and told.lengths and told.models["student"].divergence > 0
-    assert "LABEL_1" in told.disagreements[0].answers["label"]
+    assert "LABEL_1" in told.disagreements[0].predictions["label"]

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from hfdistill.models.inference import token_rows
-from hfdistill.report.cost import Asked, _LiveTensors, megaflops, peak_megabytes, size_of
+from hfdistill.report.cost import MeasuredModel, _LiveTensors, megaflops, peak_megabytes, size_of
 
 
 @pytest.fixture
 def asked(tiny_bert, tokenizer, text_dataset):
     def build(**config):
         model = tiny_bert(**config)
-        return Asked(model, tokenizer, token_rows(model, tokenizer, text_dataset, ("sentence",)))
+        return MeasuredModel(model, tokenizer, token_rows(model, tokenizer, text_dataset, ("sentence",)))
 
     return build
 

@@ -128,7 +128,7 @@ def test_a_hostile_name_everywhere_in_report_and_card(tmp_path, monkeypatch, nam
         dataset=[name, "somebody/data"],
         comparison=comparison,
         command=["run", name],
-        licence=name,
+        license=name,
         task=name,
         dataset_args=name,
         language=name,

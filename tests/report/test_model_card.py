@@ -15,13 +15,13 @@ from hfdistill.losses import Labels, SoftTargets
 from hfdistill.report import Comparison, ModelFigures
 from hfdistill.report.card import (
     CardFacts,
+    described_arguments,
     evaluation_of,
     measured_emissions,
     model_card,
     task_of,
     teacher_language,
-    teacher_licence,
-    told_arguments,
+    teacher_license,
 )
 
 HUB = {"teacher": "somebody/bert-large", "dataset": "stanfordnlp/sst2"}
@@ -53,7 +53,7 @@ def table_below(card, heading):
 
 def test_the_front_matter_is_read_back_from_the_file(tmp_path, comparison):
     """A Hub that cannot parse the metadata shows a model without a task, and pipeline(...) does not find it."""
-    card_of(CardFacts(**HUB, comparison=comparison, licence="apache-2.0")).save(tmp_path / "README.md")
+    card_of(CardFacts(**HUB, comparison=comparison, license="apache-2.0")).save(tmp_path / "README.md")
     data = ModelCard.load(tmp_path / "README.md").data
     assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "text-classification", "apache-2.0")
     assert data.base_model == "somebody/bert-large" and data.base_model_relation == "finetune"
@@ -197,15 +197,15 @@ def test_what_is_noted_of_the_student_is_told(comparison):
 
 def test_told_arguments_are_plain_values(tmp_path):
     """An enumeration would be told as SchedulerType.LINEAR."""
-    told = told_arguments(make_args(tmp_path, lr_scheduler_type="cosine", bf16=True))
+    told = described_arguments(make_args(tmp_path, lr_scheduler_type="cosine", bf16=True))
     assert told["lr_scheduler_type"] == "cosine" and told["precision"] == "bf16" and told["seed"] == 3
 
 
 def test_the_rows_are_counted_with_and_without_labels(comparison):
-    """Texts that the teacher labelled are no labelled data."""
-    facts = CardFacts("t", "d", comparison=comparison, labelled_rows=12000, unlabelled_rows=3456)
-    assert "12,000 rows with labels, and 3,456 without, labelled by the teacher alone." in card_of(facts).text
-    assert "without" not in card_of(CardFacts("t", "d", labelled_rows=12000)).text.partition("## Training")[2]
+    """Texts that the teacher labeled are no labeled data."""
+    facts = CardFacts("t", "d", comparison=comparison, labeled_rows=12000, unlabeled_rows=3456)
+    assert "12,000 rows with labels, and 3,456 without, labeled by the teacher alone." in card_of(facts).text
+    assert "without" not in card_of(CardFacts("t", "d", labeled_rows=12000)).text.partition("## Training")[2]
 
 
 def test_the_figures_are_told_with_their_doubt(comparison):
@@ -219,15 +219,15 @@ def test_the_figures_are_told_with_their_doubt(comparison):
     assert "points of accuracy" not in card_of(CardFacts("t", "d", comparison=comparison)).text
 
 
-def test_the_licence_is_the_teachers(tmp_path):
-    """Weights that were taken from a teacher stay under its licence; what cannot be known is not claimed."""
+def test_the_license_is_the_teachers(tmp_path):
+    """Weights that were taken from a teacher stay under its license; what cannot be known is not claimed."""
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
-    assert teacher_licence(str(tmp_path)) == "mit"
+    assert teacher_license(str(tmp_path)) == "mit"
     (tmp_path / "README.md").write_text("# no front matter\n")
-    assert teacher_licence(str(tmp_path)) is None
+    assert teacher_license(str(tmp_path)) is None
     (tmp_path / "bare").mkdir()
-    assert teacher_licence(str(tmp_path / "bare")) is None and teacher_language(str(tmp_path / "bare")) == []
-    assert teacher_licence("a small BERT / by me") is None
+    assert teacher_license(str(tmp_path / "bare")) is None and teacher_language(str(tmp_path / "bare")) == []
+    assert teacher_license("a small BERT / by me") is None
 
 
 @pytest.mark.parametrize(("written", "languages"), [("en", ["en"]), ("[en, de]", ["en", "de"])])
@@ -315,9 +315,9 @@ def test_each_of_several_teachers_is_named(tmp_path):
     assert card_in(tmp_path).data.base_model is None
 
 
-@pytest.mark.parametrize("facts", [None, CardFacts("a word", "other/words", licence="apache-2.0")])
+@pytest.mark.parametrize("facts", [None, CardFacts("a word", "other/words", license="apache-2.0")])
 def test_what_push_to_hub_is_told_stands_in_the_card(tmp_path, facts):
-    """`Trainer` passes it on to the card: a licence or a language that is dropped is missing in every search."""
+    """`Trainer` passes it on to the card: a license or a language that is dropped is missing in every search."""
     trainer = make_trainer(tmp_path, make_model(1), make_rows(4), teacher=make_model(2))
     trainer.card_facts = facts
     told = {"license": "mit", "tags": "tiny", "model_name": "Foo", "finetuned_from": "bert-base-uncased"}

@@ -61,7 +61,7 @@ def is_transparent_picture(path):
     return picture.shape[2] == 4 and alpha[0, 0] == 0 and (alpha > 0).any()
 
 
-def test_every_logged_loss_is_a_labelled_line(tmp_path, drawn):
+def test_every_logged_loss_is_a_labeled_line(tmp_path, drawn):
     """A term left out of the picture is a term nobody watches; another number in it is no loss."""
     plot_losses({"student": STUDENT, "baseline": BASELINE}, tmp_path / "losses.png")
     training, evaluation = drawn[0].axes
@@ -83,7 +83,7 @@ def test_every_logged_loss_is_a_labelled_line(tmp_path, drawn):
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == list(lines_of(training))
 
 
-def test_runs_differ_by_colour_and_losses_by_style(tmp_path, drawn):
+def test_runs_differ_by_color_and_losses_by_style(tmp_path, drawn):
     """Two lines that look alike are one to the reader."""
     plot_losses({"student": STUDENT, "baseline": BASELINE}, tmp_path / "losses.png")
     looks = {line.get_label(): (to_hex(line.get_color()), line.get_linestyle()) for line in drawn[0].axes[0].lines}
@@ -148,7 +148,7 @@ def test_reliability_is_drawn_for_each_model(tmp_path, drawn, comparison):
     diagonal, *curves = axes.lines
     assert [line.get_label() for line in curves] == ["teacher", "student", "baseline"]
     np.testing.assert_allclose(curves[0].get_xydata(), [[0.3, 0.5], [0.9, 0.7]])
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("confidence", "share of right answers")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("confidence", "share of correct predictions")
 
 
 def test_only_disagreements_are_drawn_and_the_most_first(tmp_path, drawn, comparison):

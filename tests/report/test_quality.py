@@ -1,4 +1,4 @@
-"""Statistics against their definitions, written out naively, and on answers whose result is known beforehand."""
+"""Statistics against their definitions, written out naively, and on predictions whose result is known beforehand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hfdistill.report.quality import (
     calibration,
     confusion,
     divergence,
-    labelled_rows,
+    labeled_rows,
     paired_test,
     row_scores,
 )
@@ -104,7 +104,7 @@ def test_draws_without_a_value_are_left_out():
 
 
 def test_the_paired_test_of_right_answers_is_mcnemars():
-    """The exact test by hand: the two-sided binomial of the rows that only one of them answers rightly."""
+    """The exact test by hand: the two-sided binomial of the rows that only one of them predictions rightly."""
     student = np.array([1.0] * 9 + [0.0] * 2 + [1.0] * 50)
     baseline = np.array([0.0] * 9 + [1.0] * 2 + [1.0] * 50)
     test = paired_test(student, baseline)
@@ -155,7 +155,7 @@ def test_the_calibration_error_by_hand():
 
 
 def test_the_scaled_error_does_not_see_its_own_labels(random):
-    """A temperature found on the very rows it is judged on flatters: noise has nothing to be learnt from."""
+    """A temperature found on the very rows it is judged on flatters: noise has nothing to be learned from."""
     logits, labels = random.normal(size=(300, 2)) * 8, random.integers(2, size=300)
     found = calibration(logits, labels, SINGLE)
     assert found.temperature > 15 and found.scaled_error < 0.1 < found.error
@@ -188,6 +188,6 @@ def test_row_scores_of_each_kind():
 
 def test_rows_without_a_label_are_told_apart():
     """−100, in any place of many labels, or a number that is none."""
-    assert labelled_rows(np.array([0, -100, 2])).tolist() == [True, False, True]
-    assert labelled_rows(np.array([[0.0, 1.0], [-100.0, 0.0]])).tolist() == [True, False]
-    assert labelled_rows(np.array([0.5, np.nan])).tolist() == [True, False]
+    assert labeled_rows(np.array([0, -100, 2])).tolist() == [True, False, True]
+    assert labeled_rows(np.array([[0.0, 1.0], [-100.0, 0.0]])).tolist() == [True, False]
+    assert labeled_rows(np.array([0.5, np.nan])).tolist() == [True, False]

@@ -11,7 +11,7 @@ from tiny import logits_of, make_args, make_model, make_rows, make_tokenizer, ma
 from transformers import AutoModelForSequenceClassification
 
 from hfdistill.commands.main import main
-from hfdistill.report.card import told_arguments
+from hfdistill.report.card import described_arguments
 from hfdistill.report.saved_form import saved_form
 
 NAMES = {"id2label": {0: "ba{d", 1: "'fair'", 2: "```", 3: "d\n"}}
@@ -103,6 +103,6 @@ def test_the_arguments_that_are_told_are_those_that_counted(tmp_path):
     _, card = trained(tmp_path / "out", make_model(1, num_labels=4), student_dtype="bfloat16")
     assert "| max_steps | 1 |" in card.text and "num_train_epochs" not in card.text
     assert "| precision | bfloat16 |" in card.text
-    assert "Trained on labels alone." in card.text and "a teacher" not in card.text and "learnt from" not in card.text
+    assert "Trained on labels alone." in card.text and "a teacher" not in card.text and "learned from" not in card.text
     staged = make_args(tmp_path, stages=["labels:1 epochs=1", "labels:1 epochs=2"], alpha=0.0)
-    assert not {"num_train_epochs", "max_steps"} & told_arguments(staged).keys()
+    assert not {"num_train_epochs", "max_steps"} & described_arguments(staged).keys()

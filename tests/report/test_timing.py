@@ -22,7 +22,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_machine_that_slows_down_favours_no_model(clock):
+def test_a_machine_that_slows_down_favors_no_model(clock):
     """One after the other, the first was timed on the fast machine and the second on the slow one."""
 
     def job(name, seconds):

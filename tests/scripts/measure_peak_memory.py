@@ -1,6 +1,6 @@
 """Trains a student for a few steps and prints the process's peak memory in MiB: `measure_peak_memory.py KIND OUT`.
 
-KIND is `plain` (transformers' own Trainer), `stored` (stored soft targets) or `live` (a teacher asked in every step).
+KIND is `plain` (transformers' own Trainer), `stored` (stored soft targets) or `live` (a teacher run in every step).
 """
 
 import re

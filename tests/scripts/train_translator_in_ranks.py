@@ -19,7 +19,7 @@ LAYOUTS = {
 
 
 def train(out, count, layout, method=None, **changes):
-    """A run with a teacher asked in every step, or with its answers kept by a method."""
+    """A run with a teacher run in every step, or with its predictions kept by a method."""
     rows, teacher = make_pairs(count), make_seq2seq(seed=2)
     if method:
         rows, teacher = token_soft_targets(teacher, rows, make_tokenizer(), k=6, method=method, batch_size=2), None

@@ -19,7 +19,7 @@ tokenizer = make_tokenizer()
 texts = ["w1 w2 w3", "w9 w8", "w5 w5 w5 w5 w7"]
 
 
-def answers(model):
+def predictions(model):
     inputs = tokenizer(texts, padding=True, return_tensors="pt")
     return model.eval()(**{name: inputs[name] for name in ("input_ids", "attention_mask")}).logits.tolist()
 
@@ -32,7 +32,7 @@ def push(**settings):
     trainer.train()
     trainer.save_model()
     trainer.push_to_hub()
-    return {"answers": answers(trainer.model)}
+    return {"answers": predictions(trainer.model)}
 
 
 def pull():
@@ -40,7 +40,7 @@ def pull():
 
     model = AutoModelForSequenceClassification.from_pretrained(words[0])
     label = pipeline("text-classification", words[0])(texts[0])[0]["label"]
-    return {"answers": answers(model), "label": label, "vocabulary": len(AutoTokenizer.from_pretrained(words[0]))}
+    return {"answers": predictions(model), "label": label, "vocabulary": len(AutoTokenizer.from_pretrained(words[0]))}
 
 
 def push_soft_targets():

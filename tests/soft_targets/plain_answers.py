@@ -1,4 +1,4 @@
-"""What soft targets are compared with: each text on its own; and how many rows a model was asked about."""
+"""What soft targets are compared with: each text on its own; and how many rows a model was run on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def assert_same(dataset, expected):
 
 
 def count_rows(model):
-    """A list that grows by the size of each batch that the model is asked about."""
+    """A list that grows by the size of each batch that the model is run on."""
     asked = []
     model.register_forward_pre_hook(lambda _, args, inputs: asked.append(len(inputs["input_ids"])), with_kwargs=True)
     return asked

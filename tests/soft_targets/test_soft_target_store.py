@@ -142,7 +142,7 @@ def test_a_damaged_part_is_passed_over_with_a_warning(folder, damage, caplog):
 
 
 def test_no_flipped_bit_and_no_cut_gives_other_answers(folder):
-    """Any of them may end in an error of zip's, numpy's or Python's own reading, or in answers of other rows."""
+    """Any of them may end in an error of zip's, numpy's or Python's own reading, or in predictions of other rows."""
     [part, *_] = sorted(folder.glob("part-*.npz"))
     whole = part.read_bytes()
     bits = random.Random(0).sample(range(8 * len(whole)), 500)
@@ -180,7 +180,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_row_is_known_by_all_that_the_teacher_reads_and_by_nothing_else():
-    """A pair read as one text, or another splitting of the same numbers, would share one answer."""
+    """A pair read as one text, or another splitting of the same numbers, would share one prediction."""
     row = {"input_ids": [1, 2, 3], "token_type_ids": [0, 0, 1]}
     assert row_key(row) == row_key(dict(reversed(row.items()))) == row_key({k: np.array(v) for k, v in row.items()})
     others = [
@@ -194,7 +194,7 @@ def test_a_row_is_known_by_all_that_the_teacher_reads_and_by_nothing_else():
 
 
 def test_the_manifest_tells_teachers_and_tokenizers_apart(tiny_bert, tokenizer, other_tokenizer):
-    """Whatever it does not tell apart shares one default folder, and so one set of answers."""
+    """Whatever it does not tell apart shares one default folder, and so one set of predictions."""
     teacher = tiny_bert()
     fine_tuned = tiny_bert()
     fine_tuned.classifier.bias.data[0] += 1e-6

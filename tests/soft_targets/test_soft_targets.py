@@ -1,4 +1,4 @@
-"""Soft targets made once: the teacher's own answers, row by row, however the rows are put together."""
+"""Soft targets made once: the teacher's own predictions, row by row, however the rows are put together."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tokenized(text_dataset, tokenizer):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_every_row_gets_its_own_logits(teacher, tokenizer, text_dataset, batch_size):
-    """Rows are sorted by length and padded together: an answer could go to a neighbour, or depend on the padding."""
+    """Rows are sorted by length and padded together: a prediction could go to a neighbor, or depend on the padding."""
     result = soft_targets(teacher, text_dataset, tokenizer, **TEXT, batch_size=batch_size)
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
     assert_same(result, expected)
@@ -54,7 +54,7 @@ def test_every_row_gets_its_own_logits(teacher, tokenizer, text_dataset, batch_s
 
 
 def test_a_pair_of_texts(teacher, tokenizer, text_dataset):
-    """A second text without its token types, or swapped with the first, still gives an answer."""
+    """A second text without its token types, or swapped with the first, still gives a prediction."""
     pairs = text_dataset.add_column("reply", text_dataset["sentence"][::-1])
     result = soft_targets(teacher, pairs, tokenizer, text_columns=["sentence", "reply"])
     expected = plain_logits(teacher, tokenizer, pairs["sentence"], pairs["reply"])
@@ -66,7 +66,7 @@ def test_a_pair_of_texts(teacher, tokenizer, text_dataset):
 @pytest.mark.parametrize("padding", [False, "max_length"])
 @pytest.mark.parametrize("form", [None, "torch", "numpy"])
 def test_token_ids_are_read_without_their_padding(teacher, tokenizer, text_dataset, padding, form):
-    """Padding that counts as text changes the key of a row, and without a mask also its answer."""
+    """Padding that counts as text changes the key of a row, and without a mask also its prediction."""
     asked = count_rows(teacher)
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
     asked.clear()
@@ -78,7 +78,7 @@ def test_token_ids_are_read_without_their_padding(teacher, tokenizer, text_datas
 
 
 def test_each_distinct_text_is_asked_once(teacher, tokenizer, text_dataset):
-    """Duplicates cost a forward pass each, or one of them is left without an answer."""
+    """Duplicates cost a forward pass each, or one of them is left without a prediction."""
     rows = random.Random(1).choices(range(9), k=40)
     repeated = text_dataset.select(rows)
     expected = plain_logits(teacher, tokenizer, repeated["sentence"])
@@ -127,7 +127,7 @@ def test_roberta_reads_fewer_tokens_than_it_has_positions(tokenizer, text_datase
 
 @pytest.mark.parametrize("window", [8, 1024])
 def test_a_streamed_dataset(teacher, tokenizer, text_dataset, window, monkeypatch):
-    """Rows are sorted within a window: at its edges they could meet another window's answers."""
+    """Rows are sorted within a window: at its edges they could meet another window's predictions."""
     monkeypatch.setattr(sys.modules["hfdistill.soft_targets.dataset"], "STREAM_WINDOW", window)
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
     asked = count_rows(teacher)
@@ -183,7 +183,7 @@ def test_rearranged_rows_keep_their_own_soft_targets(teacher, tiny_bert, tokeniz
     np.testing.assert_allclose(
         losses, train(tiny_bert(seed=1), teacher, live, tokenizer, tmp_path), rtol=1e-5, atol=1e-5
     )
-    # A canary: with another row's answers it is another training.
+    # A canary: with another row's predictions it is another training.
     column = list(rows["teacher_logits"])
     shifted = rows.remove_columns("teacher_logits").add_column("teacher_logits", column[1:] + column[:1])
     assert np.abs(np.subtract(train(tiny_bert(seed=1), None, shifted, tokenizer, tmp_path), losses)).max() > 1e-2
@@ -244,7 +244,7 @@ def shorter(teacher, tokenizer):
     ],
 )
 def test_what_depends_on_another_teacher_is_refused(teacher, tokenizer, text_dataset, tmp_path, change, says):
-    """Yesterday's answers under today's teacher: a named folder refuses, the default one is simply another."""
+    """Yesterday's predictions under today's teacher: a named folder refuses, the default one is simply another."""
     soft_targets(teacher, text_dataset, tokenizer, **TEXT, store=tmp_path)
     soft_targets(teacher, text_dataset, tokenizer, **TEXT)
     teacher, tokenizer = change(teacher, tokenizer)
@@ -316,19 +316,19 @@ def test_several_teachers_likeliest_label_is_that_of_their_mean(teacher, tiny_be
 
 def test_names_that_a_file_lost_are_asked_for(teacher, tiny_bert, tokenizer, tokenized, tmp_path, caplog):
     """JSON keeps the numbers of classes alone: that nothing is compared would be seen by nobody."""
-    unlabelled = tokenized.remove_columns("label")
+    unlabeled = tokenized.remove_columns("label")
 
     def first_loss(teacher, rows):
         student = named(tiny_bert(seed=1), "bad", "fair", "good")
         return train(student, teacher, rows, tokenizer, tmp_path, max_steps=1)[0][0]
 
-    soft_targets(named(teacher, "good", "bad", "fair"), unlabelled, tokenizer).to_json(tmp_path / "rows.jsonl")
+    soft_targets(named(teacher, "good", "bad", "fair"), unlabeled, tokenizer).to_json(tmp_path / "rows.jsonl")
     again = Dataset.from_json(str(tmp_path / "rows.jsonl"))
     taken_to_be_in_order = first_loss(None, again)
     assert "The column teacher_label has lost its names" in caplog.text
     caplog.clear()
     told = again.cast_column("teacher_label", ClassLabel(names=["good", "bad", "fair"]))  # as it says to do
-    expected = first_loss(teacher, unlabelled)
+    expected = first_loss(teacher, unlabeled)
     assert first_loss(None, told) == pytest.approx(expected, rel=1e-4) != taken_to_be_in_order
     assert "lost its names" not in caplog.text
 
@@ -363,12 +363,12 @@ def test_labels_are_put_into_the_students_order(teacher, tokenizer, text_dataset
 
 
 def test_the_store_keeps_no_order_of_labels(teacher, tokenizer, text_dataset):
-    """Answers kept in one student's order would be permuted twice for the next."""
+    """Predictions kept in one student's order would be permuted twice for the next."""
     named(teacher, "good", "bad", "fair")
     plain = plain_logits(teacher, tokenizer, text_dataset["sentence"])
-    unlabelled = text_dataset.remove_columns("label")
+    unlabeled = text_dataset.remove_columns("label")
     for names, order in [(["bad", "fair", "good"], [1, 2, 0]), (["fair", "good", "bad"], [2, 0, 1]), (None, [0, 1, 2])]:
-        result = soft_targets(teacher, unlabelled, tokenizer, **TEXT, label_names=names)
+        result = soft_targets(teacher, unlabeled, tokenizer, **TEXT, label_names=names)
         assert_same(result, plain[:, order])
 
 
@@ -401,7 +401,7 @@ def test_an_answer_that_is_not_finite_names_row_and_text(teacher, tokenizer, tex
 
 @pytest.mark.parametrize("head", [BertForTokenClassification, BertForMaskedLM])
 def test_another_kind_of_answer_is_refused_at_once(teacher, head, tokenizer, tokenized):
-    """The whole set would be asked about before a column of such answers cannot be made."""
+    """The whole set would be run on before a column of such predictions cannot be made."""
     model = head(teacher.config).eval()
     asked = count_rows(model)
     with pytest.raises(
@@ -413,7 +413,7 @@ def test_another_kind_of_answer_is_refused_at_once(teacher, head, tokenizer, tok
 
 def test_a_model_without_a_head_is_refused(teacher, tokenizer, tokenized):
     """A missing attribute would not say that the teacher was loaded without what it decides with."""
-    with pytest.raises(ValueError, match="a BertModel answers without logits"):
+    with pytest.raises(ValueError, match="a BertModel has no logits in its output"):
         soft_targets(BertModel(teacher.config), tokenized, tokenizer)
 
 
@@ -450,7 +450,7 @@ def test_dtype_is_the_teachers_own_or_the_one_asked_for(teacher, tokenizer, text
 
 
 def test_no_autocast_of_an_earlier_training_stays(teacher, tiny_bert, tokenizer, tokenized, tmp_path):
-    """The autocast of an earlier training stays around `forward`, and its rough answers would be kept as exact."""
+    """The autocast of an earlier training stays around `forward`, and its rough predictions would be kept as exact."""
     expected = plain_logits(teacher, tokenizer, tokenized["sentence"])
     train(tiny_bert(seed=1), teacher, tokenized, tokenizer, tmp_path, bf16=True, max_steps=1)
     assert_same(soft_targets(teacher, tokenized, tokenizer), expected)

@@ -69,7 +69,7 @@ def count_rows(model):
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_token_gets_its_own_answer(monkeypatch, family, batch_size):
-    """Sorted by length, padded together and computed in parts, an answer could go to a neighbour."""
+    """Sorted by length, padded together and computed in chunks, a prediction could go to a neighbor."""
     compute_few_at_once(monkeypatch)
     teacher, rows = make_seq2seq(family, 2), make_pairs(12, family)
     stored = made(teacher, rows, k=VOCABULARY, batch_size=batch_size)
@@ -83,11 +83,11 @@ def test_an_answer_does_not_depend_on_the_padding_side():
     """Padding on the left shifted the texts' positions, each by what else was in its batch."""
     tokenizer, rows = make_tokenizer(), make_pairs(12)
     tokenizer.padding_side = "left"
-    answers = [
+    predictions = [
         token_soft_targets(make_seq2seq(seed=2), rows, tokenizer, k=6, method="top_k", batch_size=size)[COLUMN][:]
         for size in (1, 8)
     ]
-    assert answers[0] == answers[1]
+    assert predictions[0] == predictions[1]
 
 
 @pytest.mark.parametrize("method", ["top_k", "sampled"])
@@ -105,7 +105,7 @@ def test_training_with_the_whole_distribution_is_training_with_the_teacher(tmp_p
 
 
 def test_rearranged_rows_keep_their_own_answers(tmp_path):
-    """The classical misalignment: answers by position, and rows that were shuffled and filtered since."""
+    """The classical misalignment: predictions by position, and rows that were shuffled and filtered since."""
     rows, teacher = make_pairs(20), make_seq2seq(seed=2)
     first, second = (make_pairs(10).select(range(4)), rows.shuffle(seed=3))
     together = concatenate_datasets([made(teacher, first), made(teacher, second)])
@@ -118,7 +118,7 @@ def test_rearranged_rows_keep_their_own_answers(tmp_path):
 
 
 def test_labels_of_minus_100_are_no_tokens(tmp_path):
-    """Padding, holes and rows without a target carry nothing, and the tokens after a hole keep their own answers."""
+    """Padding, holes and rows without a target carry nothing, and the tokens after a hole keep their own."""
     rows, teacher = make_pairs(8), make_seq2seq(seed=2)
     holed = [[*ids[:1], -100, *ids[1:]] for ids in rows["labels"]]
     holed[3] = [-100] * len(holed[3])
@@ -136,7 +136,7 @@ def test_labels_of_minus_100_are_no_tokens(tmp_path):
 @pytest.mark.parametrize("method", ["top_k", "sampled"])
 @pytest.mark.parametrize("count", [16, 11])
 def test_any_cut_gives_one_run(tmp_path, method, count):
-    """Answers of unequal sizes, padded to the longest of a micro-batch, must weigh no token more or less."""
+    """Predictions of unequal sizes, padded to the longest of a micro-batch, must weigh no token more or less."""
     rows = made(make_seq2seq(seed=2), make_pairs(count), method=method)
     whole = train(tmp_path, rows)
     for layout in ({"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}, {"pad_to": 16}):
@@ -157,7 +157,7 @@ def test_parts_and_whole_train_one_student(tmp_path, monkeypatch):
 
 
 def test_a_teacher_that_does_more_than_project_is_asked_whole():
-    """Its projection alone would be another model's answer."""
+    """Its projection alone would be another model's prediction."""
 
     class Doubled(type(make_seq2seq("bart"))):
         def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
@@ -203,7 +203,7 @@ ANOTHER_TEACHER: dict = {}
     ],
 )
 def test_what_depends_on_other_settings_is_refused(tmp_path, change, says):
-    """Yesterday's answers under today's teacher."""
+    """Yesterday's predictions under today's teacher."""
     rows = make_pairs(4)
     made(make_seq2seq(seed=2), rows, store=tmp_path)
     with pytest.raises(StaleSoftTargets, match=says):
@@ -226,7 +226,7 @@ def test_the_result_is_a_plain_dataset(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_answers(tmp_path):
-    """What was finished is not asked again, and what was not gets the answer it would have got."""
+    """What was finished is not asked again, and what was not gets the prediction it would have got."""
     given = [sys.executable, str(SCRIPT), str(tmp_path / "store")]
     killed = subprocess.Popen([*given, str(tmp_path / "killed"), "--seconds-a-batch", "0.3"])
     deadline = time.monotonic() + 120
@@ -256,7 +256,7 @@ def renamed(order):
 
 
 def test_another_order_of_the_same_tokens_is_mapped():
-    """The teacher must be asked in its own ids, and its answers be about the student's."""
+    """The teacher must be asked in its own ids, and its predictions be about the student's."""
     rows, teacher = make_pairs(6), make_seq2seq(seed=2)
     order = [*range(4), *reversed(range(4, VOCABULARY))]  # the student's id i is the teacher's order[i]
     own = {old: new for new, old in enumerate(order)}
@@ -304,7 +304,7 @@ def test_other_vocabularies_are_refused(tmp_path):
 
 
 def test_labels_that_changed_since_are_refused(tmp_path):
-    """Cut or replaced, the labels are no longer what the answers are about."""
+    """Cut or replaced, the labels are no longer what the predictions are about."""
     stored = made(make_seq2seq(seed=2), make_pairs(6))
     for change in (lambda ids: ids[:-1], lambda ids: ids[::-1]):
         changed = stored.map(lambda row, change=change: {"labels": change(row["labels"])})

@@ -26,19 +26,19 @@ def layers(model, family, side):
 
 
 @torch.no_grad()
-def answer(model):
+def predict(model):
     return model.eval()(**INPUTS).logits
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_layers_give_the_teachers_answer(family):
-    """A weight that is not copied, such as the bias of the final logits, shows in the answer."""
+    """A weight that is not copied, such as the bias of the final logits, shows in the prediction."""
     teacher = deep(family)
     student = make_student(teacher)
     assert student.training and all(weight.requires_grad for weight in student.lm_head.parameters())
-    torch.testing.assert_close(answer(student), answer(teacher))
+    torch.testing.assert_close(predict(student), predict(teacher))
     student.lm_head.weight.data.zero_()
-    assert answer(teacher).abs().max() > 0
+    assert predict(teacher).abs().max() > 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -62,7 +62,7 @@ def test_a_shallow_decoder_translates_and_reloads(tmp_path, family):
     assert student.generation_config.max_length == 12
     student.save_pretrained(tmp_path)
     loaded = type(student).from_pretrained(tmp_path)
-    torch.testing.assert_close(answer(loaded), answer(student))
+    torch.testing.assert_close(predict(loaded), predict(student))
     source = INPUTS["input_ids"]
     assert loaded.generate(source, num_beams=2).tolist() == student.generate(source, num_beams=2).tolist()
 
@@ -128,6 +128,6 @@ def test_lists_with_an_entry_for_each_layer_are_cut_with_the_layers():
     )
     student = make_student(teacher, encoder_layers=[1, 2], num_decoder_layers=1)
     assert student.config.attention_window == [8, 4] and teacher.config.attention_window == [4, 8, 4]
-    assert answer(student).isfinite().all()
+    assert predict(student).isfinite().all()
     same = make_student(teacher)
-    torch.testing.assert_close(answer(same), answer(teacher))
+    torch.testing.assert_close(predict(same), predict(teacher))

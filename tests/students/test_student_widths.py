@@ -72,7 +72,7 @@ def test_the_same_widths_are_the_same_model(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_neurons_that_do_nothing_are_the_first_to_go(family):
-    """Measured wrongly, or cut in one of the two maps alone, the answers would change."""
+    """Measured wrongly, or cut in one of the two maps alone, the predictions would change."""
     teacher = teacher_of(family)
     idle = torch.randperm(37, generator=torch.Generator().manual_seed(3))[:11]
     for module in teacher.modules():

@@ -1,4 +1,4 @@
-"""How several teachers' answers become one, against the formulas written out teacher by teacher in probabilities."""
+"""How several teachers' predictions become one, against formulas written out teacher by teacher in probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WEIGHTS = [1.0, 3.0, 0.5]
 
 
 @pytest.fixture
-def answers():
+def predictions():
     """Three teachers of very different opinions about five rows of four classes."""
     return torch.randn(3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
 
@@ -34,118 +34,120 @@ def sigmoid(logits, temperature):
     return [1 / (1 + math.exp(-value / temperature)) for value in logits]
 
 
-def naive_mean(answers, weights, temperature, distribution=softmax):
+def naive_mean(predictions, weights, temperature, distribution=softmax):
     """`Σ w_k p_k` row by row, where `weights[row][k]` sum to 1."""
     rows = []
-    for row in range(answers.shape[1]):
-        each = [distribution(answers[k, row].tolist(), temperature) for k in range(len(answers))]
+    for row in range(predictions.shape[1]):
+        each = [distribution(predictions[k, row].tolist(), temperature) for k in range(len(predictions))]
         rows.append([sum(w * p[c] for w, p in zip(weights[row], each, strict=True)) for c in range(len(each[0]))])
     return torch.tensor(rows, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_probabilities_are_averaged_at_the_temperature_asked_for(answers, temperature, weights):
+def test_probabilities_are_averaged_at_the_temperature_asked_for(predictions, temperature, weights):
     """The log of a mean at temperature 1, softened afterwards, is another distribution."""
-    signal = Combination(weights=weights)(answers)
+    signal = Combination(weights=weights)(predictions)
     mixed = (signal.logits_at(temperature) / temperature).softmax(-1)
-    expected = naive_mean(answers, [share(weights or [1, 1, 1])] * 5, temperature)
+    expected = naive_mean(predictions, [share(weights or [1, 1, 1])] * 5, temperature)
     torch.testing.assert_close(mixed, expected)
-    torch.testing.assert_close(signal.logits.softmax(-1), naive_mean(answers, [share(weights or [1, 1, 1])] * 5, 1.0))
+    torch.testing.assert_close(
+        signal.logits.softmax(-1), naive_mean(predictions, [share(weights or [1, 1, 1])] * 5, 1.0)
+    )
     if temperature != 1:
         assert ((signal.logits / temperature).softmax(-1) - expected).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_many_labels_are_averaged_label_by_label(answers, temperature):
+def test_many_labels_are_averaged_label_by_label(predictions, temperature):
     """A softmax over labels that do not exclude one another mixes them up."""
-    signal = Combination(weights=WEIGHTS)(answers, MULTI)
-    expected = naive_mean(answers, [share(WEIGHTS)] * 5, temperature, sigmoid)
+    signal = Combination(weights=WEIGHTS)(predictions, MULTI)
+    expected = naive_mean(predictions, [share(WEIGHTS)] * 5, temperature, sigmoid)
     torch.testing.assert_close((signal.logits_at(temperature) / temperature).sigmoid(), expected)
 
 
-def test_logits_are_averaged_as_they_are(answers):
+def test_logits_are_averaged_as_they_are(predictions):
     """The mean of the logits is the same at any temperature."""
-    signal = Combination("logits", WEIGHTS)(answers)
-    expected = sum(w * answer for w, answer in zip(share(WEIGHTS), answers, strict=True))
+    signal = Combination("logits", WEIGHTS)(predictions)
+    expected = sum(w * prediction for w, prediction in zip(share(WEIGHTS), predictions, strict=True))
     torch.testing.assert_close(signal.logits, expected)
     torch.testing.assert_close(signal.logits_at(5.0), expected)
 
 
-def test_the_surer_teacher_counts_for_more(answers):
+def test_the_surer_teacher_counts_for_more(predictions):
     """Weights are of each row, at temperature 1 whatever the soft targets are, and start from the given ones."""
     weights = []
     for row in range(5):
-        each = [softmax(answers[k, row].tolist(), 1.0) for k in range(3)]
+        each = [softmax(predictions[k, row].tolist(), 1.0) for k in range(3)]
         doubt = [-sum(p * math.log(p) for p in one) for one in each]
         weights.append(share([w * math.exp(-h) for w, h in zip(WEIGHTS, doubt, strict=True)]))
-    signal = Combination("confidence", WEIGHTS)(answers)
-    torch.testing.assert_close((signal.logits_at(4.0) / 4).softmax(-1), naive_mean(answers, weights, 4.0))
+    signal = Combination("confidence", WEIGHTS)(predictions)
+    torch.testing.assert_close((signal.logits_at(4.0) / 4).softmax(-1), naive_mean(predictions, weights, 4.0))
     sure, torn = torch.tensor([[30.0, 0.0]]), torch.tensor([[0.0, 0.0]])
     both = Combination("confidence")(torch.stack([sure, torn])).logits.softmax(-1)
     torch.testing.assert_close(both, torch.tensor([[2 / 3 + 1 / 6, 1 / 6]]))  # half as much as one that is sure
 
 
-def test_doubt_is_of_each_label_where_there_are_many(answers):
+def test_doubt_is_of_each_label_where_there_are_many(predictions):
     """One label in doubt must not cost a teacher its say about the others."""
-    p = answers.sigmoid()
+    p = predictions.sigmoid()
     doubt = -(p * p.log() + (1 - p) * (1 - p).log())
     weights = (-doubt).exp() / (-doubt).exp().sum(0)
-    signal = Combination("confidence")(answers, MULTI)
-    torch.testing.assert_close((signal.logits_at(2.0) / 2).sigmoid(), (weights * (answers / 2).sigmoid()).sum(0))
+    signal = Combination("confidence")(predictions, MULTI)
+    torch.testing.assert_close((signal.logits_at(2.0) / 2).sigmoid(), (weights * (predictions / 2).sigmoid()).sum(0))
 
 
-def test_scores_are_averaged(answers):
+def test_scores_are_averaged(predictions):
     """A regression has no distribution: a softmax over one output is always 1."""
-    for problem_type, scores in [(None, answers[..., :1]), ("regression", answers)]:
+    for problem_type, scores in [(None, predictions[..., :1]), ("regression", predictions)]:
         torch.testing.assert_close(
             Combination(weights=WEIGHTS)(scores, problem_type).logits,
             sum(w * one for w, one in zip(share(WEIGHTS), scores, strict=True)),
         )
     with pytest.raises(ValueError, match="'confidence' weighs teachers by their doubt"):
-        Combination("confidence")(answers, "regression")
+        Combination("confidence")(predictions, "regression")
 
 
-def test_one_teacher_is_drawn_for_each_step(answers):
+def test_one_teacher_is_drawn_for_each_step(predictions):
     """Drawn anew by rank or micro-batch, a step would hear several; from a state, a resumed run would hear others."""
     combination = Combination("sample", [1.0, 3.0, 1.0], seed=7)
-    heard = [combination(answers, step=step).logits for step in range(400)]
+    heard = [combination(predictions, step=step).logits for step in range(400)]
     again = [Combination("sample", [1.0, 3.0, 1.0], seed=7).drawn(step, 3) for step in range(400)]
-    assert all(torch.equal(logits, answers[k]) for logits, k in zip(heard, again, strict=True))
+    assert all(torch.equal(logits, predictions[k]) for logits, k in zip(heard, again, strict=True))
     counts = Counter(again)
     assert 200 < counts[1] < 280 and counts[0] > 50 and counts[2] > 50
     assert again != [Combination("sample", [1.0, 3.0, 1.0], seed=8).drawn(step, 3) for step in range(400)]
-    outside = combination(answers).logits  # at evaluation all are heard
-    torch.testing.assert_close(outside, Combination(weights=[1.0, 3.0, 1.0])(answers).logits)
+    outside = combination(predictions).logits  # at evaluation all are heard
+    torch.testing.assert_close(outside, Combination(weights=[1.0, 3.0, 1.0])(predictions).logits)
 
 
 @pytest.mark.parametrize("method", ["probabilities", "logits", "confidence", "sample"])
-def test_equal_teachers_are_one_teacher(answers, method):
+def test_equal_teachers_are_one_teacher(predictions, method):
     """Also for squared errors on logits, that see a shift which no softmax sees."""
-    same = answers[:1].expand(3, -1, -1)
+    same = predictions[:1].expand(3, -1, -1)
     for step in (None, 3):
         signal = Combination(method, WEIGHTS)(same, step=step)
-        torch.testing.assert_close(signal.logits, answers[0])
-        torch.testing.assert_close(signal.logits_at(4.0), answers[0])
+        torch.testing.assert_close(signal.logits, predictions[0])
+        torch.testing.assert_close(signal.logits_at(4.0), predictions[0])
 
 
 def test_extreme_and_half_precision_answers_stay_finite():
-    """A probability of 0 has no logarithm; the mean of half-precision answers is taken in float32."""
-    answers = torch.tensor([[[80.0, -80.0, 0.0]], [[-80.0, 80.0, 0.0]]])
+    """A probability of 0 has no logarithm; the mean of half-precision predictions is taken in float32."""
+    predictions = torch.tensor([[[80.0, -80.0, 0.0]], [[-80.0, 80.0, 0.0]]])
     for dtype in (torch.float32, torch.bfloat16):
-        signal = Combination()(answers.to(dtype))
+        signal = Combination()(predictions.to(dtype))
         assert signal.logits.dtype == torch.float32 and signal.logits.isfinite().all()
         torch.testing.assert_close(signal.logits.softmax(-1), torch.tensor([[0.5, 0.5, 0.0]]))
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "ce", "tv"])
-def test_the_loss_takes_the_mean_at_its_own_temperature(answers, divergence):
+def test_the_loss_takes_the_mean_at_its_own_temperature(predictions, divergence):
     """The term is where the temperature is known."""
 
     class Student:
         logits = torch.randn(5, 4, dtype=torch.float64)
 
-    mean = naive_mean(answers, [share(WEIGHTS)] * 5, 3.0)
+    mean = naive_mean(predictions, [share(WEIGHTS)] * 5, 3.0)
     q = (Student.logits / 3).softmax(-1)
     naive = {
         "forward_kl": (mean * (mean / q).log()).sum(-1),
@@ -153,11 +155,11 @@ def test_the_loss_takes_the_mean_at_its_own_temperature(answers, divergence):
         "tv": 0.5 * (mean - q).abs().sum(-1),
     }
     term = SoftTargets(temperature=3.0, divergence=divergence)
-    loss = term(Student, Combination(weights=WEIGHTS)(answers), {})
+    loss = term(Student, Combination(weights=WEIGHTS)(predictions), {})
     torch.testing.assert_close(loss, 9 * naive[divergence])
 
 
-def test_what_cannot_be_combined_is_refused(answers):
+def test_what_cannot_be_combined_is_refused(predictions):
     """Weights in another number would be broadcast, or cut, in silence."""
     with pytest.raises(ValueError, match="must be one of probabilities, logits, confidence, sample"):
         Combination("mean")
@@ -165,4 +167,4 @@ def test_what_cannot_be_combined_is_refused(answers):
         with pytest.raises(ValueError, match="teacher_weights must be finite numbers above 0"):
             Combination(weights=weights)
     with pytest.raises(ValueError, match="teacher_weights has 2 entries and there are 3 teachers"):
-        Combination(weights=[1.0, 2.0])(answers)
+        Combination(weights=[1.0, 2.0])(predictions)

@@ -96,7 +96,7 @@ def test_members_are_named_as_a_teacher_is(tmp_path, three_models, student):
 
 @pytest.mark.parametrize("method", ["probabilities", "logits", "confidence", "sample"])
 def test_live_and_stored_teach_the_same(tmp_path, three_models, student, method):
-    """Stored answers are combined in the trainer, at its temperature and with its draws, as the live ones are."""
+    """Stored predictions are combined in the trainer, at its temperature and with its draws, as the live ones are."""
     rows = make_rows()
     collected = soft_targets(three_models, rows, make_tokenizer(), label_names=ORDERS[0])
     assert np.shape(collected["ensemble_logits"]) == (16, 3, 3)
@@ -138,7 +138,7 @@ def test_a_drawn_teacher_is_that_of_the_step(tmp_path, three_models, student, ki
 
 
 def test_adding_a_teacher_costs_one_pass(tmp_path, three_models):
-    """Each teacher's answers are kept apart: with a third one the first two must not be asked again."""
+    """Each teacher's predictions are kept apart: with a third one the first two must not be asked again."""
     rows, asked = make_rows(), []
     soft_targets(three_models[:2], rows, make_tokenizer(), store=tmp_path / "store")
     for number, model in enumerate(three_models):
@@ -151,7 +151,7 @@ def test_adding_a_teacher_costs_one_pass(tmp_path, three_models):
 
 
 def test_one_kind_of_soft_targets_replaces_the_other(three_models):
-    """Left beside each other, the old teacher's answers would be the ones that are read."""
+    """Left beside each other, the old teacher's predictions would be the ones that are read."""
     rows = make_rows()
     one = soft_targets(three_models[0], rows, make_tokenizer())
     several = soft_targets(three_models, one, make_tokenizer())

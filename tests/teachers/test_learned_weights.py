@@ -11,8 +11,8 @@ from datasets import Dataset
 from hfdistill.teachers import Combination, learned_weights
 
 
-def rows_of(answers, labels):
-    return Dataset.from_dict({"ensemble_logits": answers.movedim(0, 1).tolist(), "labels": labels})
+def rows_of(predictions, labels):
+    return Dataset.from_dict({"ensemble_logits": predictions.movedim(0, 1).tolist(), "labels": labels})
 
 
 @pytest.fixture
@@ -26,38 +26,42 @@ def opinions():
     return noise + told, labels.tolist()
 
 
-def naive_loss(answers, labels, weight):
+def naive_loss(predictions, labels, weight):
     """The mean of -log Σ w_k softmax(t_k)[y], written out."""
     total = 0.0
     for row, label in enumerate(labels):
-        shares = [math.exp(answers[k, row, label]) / sum(map(math.exp, answers[k, row].tolist())) for k in range(2)]
+        shares = [
+            math.exp(predictions[k, row, label]) / sum(map(math.exp, predictions[k, row].tolist())) for k in range(2)
+        ]
         total -= math.log(weight * shares[0] + (1 - weight) * shares[1])
     return total / len(labels)
 
 
 def test_no_other_weights_explain_the_labels_better(opinions):
     """Between both ends, and better than equal ones."""
-    answers, labels = opinions
-    found = learned_weights(rows_of(answers, labels))
+    predictions, labels = opinions
+    found = learned_weights(rows_of(predictions, labels))
     grid = [step / 200 for step in range(1, 200)]
-    best = min(grid, key=lambda weight: naive_loss(answers, labels, weight))
+    best = min(grid, key=lambda weight: naive_loss(predictions, labels, weight))
     assert sum(found) == pytest.approx(1) and found[0] == pytest.approx(best, abs=0.006)
     assert 0.55 < found[0] < 0.9
-    assert naive_loss(answers, labels, found[0]) <= naive_loss(answers, labels, best) + 1e-9
+    assert naive_loss(predictions, labels, found[0]) <= naive_loss(predictions, labels, best) + 1e-9
 
 
 def test_rows_without_a_label_count_for_nothing(opinions):
-    answers, labels = opinions
+    predictions, labels = opinions
     holes = [label if row % 2 else -100 for row, label in enumerate(labels)]
-    assert learned_weights(rows_of(answers, holes)) == pytest.approx(
-        learned_weights(rows_of(answers[:, 1::2], labels[1::2]))
+    assert learned_weights(rows_of(predictions, holes)) == pytest.approx(
+        learned_weights(rows_of(predictions[:, 1::2], labels[1::2]))
     )
 
 
 @pytest.mark.parametrize("method", ["logits", "confidence", "sample"])
 def test_each_combination_has_weights_of_its_own(opinions, method):
-    answers, labels = opinions
-    plain, other = (learned_weights(rows_of(answers, labels), Combination(how)) for how in ("probabilities", method))
+    predictions, labels = opinions
+    plain, other = (
+        learned_weights(rows_of(predictions, labels), Combination(how)) for how in ("probabilities", method)
+    )
     assert all(weight > 0 for weight in other) and sum(other) == pytest.approx(1)
     assert (other == pytest.approx(plain)) == (method == "sample")  # whose mean is that of the probabilities
 
@@ -76,8 +80,8 @@ def test_of_a_regression_the_squared_error_decides():
 
 
 def test_refusals(opinions):
-    answers, labels = opinions
+    predictions, labels = opinions
     with pytest.raises(ValueError, match="of several teachers only"):
-        learned_weights(Dataset.from_dict({"teacher_logits": answers[0].tolist(), "labels": labels}))
+        learned_weights(Dataset.from_dict({"teacher_logits": predictions[0].tolist(), "labels": labels}))
     with pytest.raises(ValueError, match="no row has a label"):
-        learned_weights(rows_of(answers, [-100] * 60))
+        learned_weights(rows_of(predictions, [-100] * 60))

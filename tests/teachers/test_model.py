@@ -39,7 +39,7 @@ def make_accelerator():
 
 
 def test_the_answer_is_the_models(tiny_bert, batch):
-    """Columns that are not the teacher's, such as labels, would change what it answers, or cost a loss."""
+    """Columns that are not the teacher's, such as labels, would change what it predictions, or cost a loss."""
     model = tiny_bert()
     teacher = ModelTeacher(model)
     extra = {"labels": torch.tensor([0, 1, 2]), "teacher_logits": torch.zeros(3, 3)}
@@ -135,7 +135,7 @@ def depth(function):
 
 
 def test_a_prepared_model_makes_a_new_teacher(tiny_bert, batch, make_accelerator):
-    """The inputs are read off `forward`, which an accelerator replaces: the teacher would be asked about nothing."""
+    """The inputs are read off `forward`, which an accelerator replaces: the teacher would be run on nothing."""
     model = tiny_bert()
     expected = ModelTeacher(model)(batch).logits
     ModelTeacher(model).prepare(make_accelerator("bf16"))
@@ -195,7 +195,7 @@ def test_a_batch_without_its_columns_is_named(tiny_bert, tokenizer, batch):
 
 def test_a_model_without_a_head_is_named(tiny_bert, batch):
     """A missing attribute would not say that the teacher was loaded without what it decides with."""
-    with pytest.raises(ValueError, match="a BertModel answers without logits.*AutoModelForSequenceClassification"):
+    with pytest.raises(ValueError, match="a BertModel has no logits in its output.*AutoModelForSequenceClassification"):
         ModelTeacher(BertModel(tiny_bert().config))(batch)
 
 

@@ -178,7 +178,7 @@ def test_a_live_teacher_of_another_vocabulary_teaches_as_its_soft_targets_do(
 
 
 def test_a_dataset_given_at_evaluation_gets_its_columns(teacher, tiny_bert, tokenizer, tokenized, tmp_path):
-    """`evaluate(dataset)` and `predict(dataset)` would ask the teacher about columns that were never made."""
+    """`evaluate(dataset)` and `predict(dataset)` would run the teacher on columns that were never made."""
     trainer = make_trainer(tiny_bert(seed=1), teacher, tokenizer, tmp_path, eval_dataset=tokenized)
     expected = trainer.evaluate()["eval_soft_target_loss"]
     assert expected > 0.01
@@ -203,7 +203,7 @@ def test_datasets_that_take_the_places_of_others_get_their_columns(tmp_path, tea
 
 @pytest.mark.parametrize("several", [False, True])
 def test_workers_get_what_pads_and_no_model(tmp_path, teacher, tokenized, tiny_bert, tokenizer, several):
-    """On macOS and Windows workers get a pickle, and a teacher that has been asked once holds what has none."""
+    """On macOS and Windows workers get a pickle, and a teacher that has been run once holds what has none."""
     asked = [teacher, ModelTeacher(tiny_bert(seed=2))] if several else teacher
     trainer = make_trainer(tiny_bert(seed=1), asked, tokenizer, tmp_path, tokenized)
     trainer.train()

@@ -145,8 +145,8 @@ def test_students_that_teach_one_another_read_their_own(tmp_path):
     rows, students = rows_with(["token_type_ids", "global_attention_mask"]), [distilbert(), TEACHERS["longformer"]()]
     expected = torch.stack([one_by_one(student, rows) for student in students])
     trainer = make_trainer(tmp_path, Peers(students), rows, cls=OnlineTrainer, given={"eval_dataset": rows})
-    answers = trainer.predict(rows).predictions
-    torch.testing.assert_close(torch.tensor(answers[1]), expected[1], atol=1e-4, rtol=1e-4)
+    predictions = trainer.predict(rows).predictions
+    torch.testing.assert_close(torch.tensor(predictions[1]), expected[1], atol=1e-4, rtol=1e-4)
 
 
 def test_a_translating_teacher_reads_global_attention(tmp_path):

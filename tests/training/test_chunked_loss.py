@@ -1,4 +1,4 @@
-"""A loss computed a few tokens at a time is the loss on all logits, in value and gradient."""
+"""A loss computed in chunks of tokens is the loss on all logits, in value and gradient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tiny_seq2seq import FAMILIES, compute_few_at_once, make_seq2seq
 
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, Labels, SoftTargets
-from hfdistill.training.chunked_loss import Logits, Projection, logits_held_back, loss_in_parts, projects_alone
+from hfdistill.training.chunked_loss import Logits, Projection, chunked_loss, deferred_logits, projects_alone
 
 TOKENS, CLASSES = 23, 37
 
@@ -25,7 +25,7 @@ def problem(dtype=torch.float64, seed=0, tokens=TOKENS):
     return student, teacher, labels
 
 
-def learnt(student):
+def learned(student):
     for tensor in (student.hidden, student.weight, student.bias):
         tensor.requires_grad_(True)
     return student
@@ -49,11 +49,11 @@ def test_value_and_gradient_at_odd_sizes(monkeypatch, divergence, at_once):
     terms["decoupled"] = (0.2, DecoupledSoftTargets(2.0))
     objective, counts = Objective(terms), torch.tensor([50, 61, 50])
     student, teacher, labels = problem()
-    expected = whole(objective, learnt(student), teacher, labels, counts)
+    expected = whole(objective, learned(student), teacher, labels, counts)
     (2.5 * expected.total).backward()
     wanted = gradients(student)
     student, teacher, labels = problem()
-    found = loss_in_parts(objective, learnt(student), teacher, labels, counts)
+    found = chunked_loss(objective, learned(student), teacher, labels, counts)
     (2.5 * found.total).backward()
     torch.testing.assert_close(found.total, expected.total)
     assert found.terms.keys() == expected.terms.keys()
@@ -67,8 +67,8 @@ def test_value_and_gradient_at_odd_sizes(monkeypatch, divergence, at_once):
 def test_no_token_that_counts():
     """A micro-batch without labels must give a loss of 0 that can be stepped on."""
     student, teacher, labels = problem(tokens=0)
-    loss = loss_in_parts(
-        Objective({"soft_targets": (1.0, SoftTargets())}), learnt(student), teacher, labels, torch.tensor([5])
+    loss = chunked_loss(
+        Objective({"soft_targets": (1.0, SoftTargets())}), learned(student), teacher, labels, torch.tensor([5])
     )
     loss.total.backward()
     assert loss.total == 0 and student.weight.grad.abs().max() == 0
@@ -79,7 +79,7 @@ def test_frozen_weights_cost_no_gradient(monkeypatch):
     compute_few_at_once(monkeypatch, 5, 2, CLASSES)
     student, teacher, labels = problem()
     student.hidden.requires_grad_(True)
-    loss = loss_in_parts(Objective({"labels": (1.0, Labels())}), student, None, labels, torch.tensor([TOKENS]))
+    loss = chunked_loss(Objective({"labels": (1.0, Labels())}), student, None, labels, torch.tensor([TOKENS]))
     loss.total.backward()
     assert student.weight.grad is None and student.hidden.grad.abs().max() > 0
 
@@ -89,7 +89,7 @@ def test_half_precision_weights_give_a_float32_loss(monkeypatch):
     compute_few_at_once(monkeypatch, 5, 2, CLASSES)
     objective, counts = Objective({"soft_targets": (1.0, SoftTargets())}), torch.tensor([TOKENS])
     student, teacher, labels = problem(torch.bfloat16)
-    loss = loss_in_parts(objective, learnt(student), teacher, labels, counts)
+    loss = chunked_loss(objective, learned(student), teacher, labels, counts)
     exact = whole(objective, *problem(torch.float64), counts)
     assert loss.total.dtype == torch.float32
     assert loss.total.item() == pytest.approx(exact.total.item(), rel=0.03)
@@ -103,9 +103,9 @@ def test_autocast_gives_float32_gradients():
     grads = []
     for in_parts in (True, False):
         student, teacher, labels = problem(torch.float32)
-        learnt(student)
+        learned(student)
         with torch.autocast("cpu", torch.bfloat16):
-            function = loss_in_parts if in_parts else whole
+            function = chunked_loss if in_parts else whole
             function(objective, student, teacher, labels, counts).total.backward()
         grads.append(student.weight.grad)
     assert grads[0].dtype == torch.float32
@@ -113,7 +113,7 @@ def test_autocast_gives_float32_gradients():
 
 
 def test_autocast_leaves_the_teacher_its_own_dtype():
-    """As where logits are not held back: its answers would be rounded for the student's sake."""
+    """As where logits are not held back: its predictions would be rounded for the student's sake."""
     seen = []
 
     class Watched(SoftTargets):
@@ -123,14 +123,14 @@ def test_autocast_leaves_the_teacher_its_own_dtype():
 
     student, teacher, labels = problem(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        loss_in_parts(Objective({"soft": (1.0, Watched())}), learnt(student), teacher, labels, torch.tensor([TOKENS]))
+        chunked_loss(Objective({"soft": (1.0, Watched())}), learned(student), teacher, labels, torch.tensor([TOKENS]))
     assert set(seen) == {torch.float32}
 
 
 def test_the_gradient_is_taken_once():
     """It is made along with the loss and not kept: a second one would be silently wrong."""
     student, teacher, labels = problem()
-    loss = loss_in_parts(Objective({"labels": (1.0, Labels())}), learnt(student), None, labels, torch.tensor([9]))
+    loss = chunked_loss(Objective({"labels": (1.0, Labels())}), learned(student), None, labels, torch.tensor([9]))
     loss.total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="taken once"):
         loss.total.backward()
@@ -144,7 +144,7 @@ def test_what_is_held_back_is_what_the_model_would_have_said(family):
     with torch.no_grad():
         logits = model(**inputs).logits
         assert projects_alone(model)
-        with logits_held_back(model, probed=True) as held:
+        with deferred_logits(model, probed=True) as held:
             first = model(**inputs).logits
         assert first.shape == (1, 3, logits.shape[-1]) and held.explains(first)
         assert not held.explains(first + 1)
@@ -169,7 +169,7 @@ def test_what_a_head_does_beside_projecting_shows_in_small_logits(dtype, after):
         model.lm_head.weight.mul_(0.01)
         for kind, explained in ((type(model), True), (Changed, False)):
             model.__class__ = kind
-            with logits_held_back(model, probed=True) as held:
+            with deferred_logits(model, probed=True) as held:
                 assert held.explains(model(**inputs).logits) is explained
 
 

@@ -66,7 +66,7 @@ FAMILIES = {
 
 
 def make(family, seed, layers=2):
-    """A model of random weights, spread wide enough that its answers differ from token to token."""
+    """A model of random weights, spread wide enough that its predictions differ from token to token."""
     torch.manual_seed(seed)
     if family == "encoder-decoder":
         sides = [

@@ -8,8 +8,8 @@ from datasets import Dataset
 from tiny import accuracy, make_rows
 
 
-def told_by(trainers, ask):
-    return [ask(trainer) for trainer in trainers]
+def told_by(trainers, forward):
+    return [forward(trainer) for trainer in trainers]
 
 
 def counts(prediction):

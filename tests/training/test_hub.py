@@ -147,4 +147,4 @@ def test_the_token_is_not_pickled(tmp_path):
     args = DistillationTrainingArguments(str(tmp_path), hub_token=TOKEN, report_to="none", temperature=3.0)
     assert TOKEN.encode() not in pickle.dumps(args)
     assert pickle.loads(pickle.dumps(args)).temperature == 3.0
-    assert copy.copy(args).hub_token == args.elsewhere("x").hub_token == TOKEN
+    assert copy.copy(args).hub_token == args.with_output_dir("x").hub_token == TOKEN

@@ -115,7 +115,7 @@ def test_the_teachers_problem_type_says_what_labels_are(tmp_path):
 
 
 def test_scores_may_be_negative(tmp_path):
-    """-1 is a score where scores are learnt."""
+    """-1 is a score where scores are learned."""
     scores = [-1.0, 2.0, -1.0, 0.5]
     rows = with_labels(scores).remove_columns("teacher_logits")
     trainer = make_trainer(tmp_path, make_model(1, num_labels=1, problem_type=REGRESSION), rows, alpha=0.0)

@@ -13,7 +13,7 @@ from hfdistill.losses import DecoupledSoftTargets, Labels, SoftTargets
 from hfdistill.losses.schedules import Schedule
 from hfdistill.training import chunked_loss as large_vocabulary
 from hfdistill.training import seq2seq as seq2seq_trainer
-from hfdistill.training.chunked_loss import Projection, loss_in_parts
+from hfdistill.training.chunked_loss import Projection, chunked_loss
 from hfdistill.training.liger import loss_by_liger, unknown_to_liger
 
 TOKENS, CLASSES = 23, 37
@@ -50,10 +50,10 @@ OBJECTIVES = {
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_liger_gives_our_value_and_gradient(objective, tokens, monkeypatch):
     """In several parts, of a step with more tokens than these; T², beta's direction and the mean are Liger's own."""
-    monkeypatch.setattr(large_vocabulary, "LOGITS_AT_ONCE", 5 * CLASSES)
+    monkeypatch.setattr(large_vocabulary, "CHUNK_LOGITS", 5 * CLASSES)
     counts = torch.tensor([31] * len(objective.terms))
     found = []
-    for way in (loss_by_liger, loss_in_parts):
+    for way in (loss_by_liger, chunked_loss):
         student, teacher, labels = problem(tokens)
         assert not unknown_to_liger(objective, student, teacher)
         loss = way(objective, student, teacher, labels, counts)

@@ -56,7 +56,7 @@ class Hints(Term):
 
 
 def test_is_the_weighted_sum_of_means_over_what_counts():
-    """Dividing the labels' loss by all 5 rows instead of the 3 labelled ones halves it, unnoticed."""
+    """Dividing the labels' loss by all 5 rows instead of the 3 labeled ones halves it, unnoticed."""
     student, teacher, batch = case()
     objective = Objective({"labels": (0.3, Labels()), "soft_targets": (0.7, SoftTargets(temperature=4.0))})
     label_losses = naive_label_losses(student, LABELS.clamp_min(0))
@@ -258,7 +258,7 @@ def test_row_sums_without_labels():
 
 
 class Confidence(Term):
-    """Penalises a student for being sure: Σ q log q (Pereyra et al. 2017)."""
+    """Penalizes a student for being sure: Σ q log q (Pereyra et al. 2017)."""
 
     name, uses_teacher, citation = "confidence", False, "https://huggingface.co/papers/1701.06548"
 

@@ -19,7 +19,7 @@ EVALUATED = ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agre
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
-    # A cache of its own: the ranks must make the stored answers together.
+    # A cache of its own: the ranks must make the stored predictions together.
     caches = {"HF_HOME": str(out / "hf_home"), "HF_DATASETS_CACHE": str(out / "datasets")}
     return results_of_two_ranks("train_translator_in_ranks.py", out, **caches)
 
@@ -84,7 +84,7 @@ def test_two_ranks_learn_from_layers_as_one_does(ranks, tmp_path, layout):
 
 @pytest.mark.parametrize("method", ["top_k", "sampled"])
 def test_two_ranks_train_on_stored_answers_as_one_does(ranks, tmp_path, method):
-    """Made by two processes and read by two: the same answers, and each token counts once."""
+    """Made by two processes and read by two: the same predictions, and each token counts once."""
     first, second = (result[method] for result in ranks)
     assert distance(first["weights"], second["weights"]) == 0, "the ranks went apart"
     rows = token_soft_targets(make_seq2seq(seed=2), make_pairs(11), make_tokenizer(), k=6, method=method)

@@ -1,4 +1,4 @@
-"""Training on the layers of encoder and decoder: any cut, in parts or whole, tied or not, stopped and resumed."""
+"""Training on the layers of encoder and decoder: any cut, in chunks or whole, tied or not, stopped and resumed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def assert_alike(one, other):
 def test_any_cut_gives_one_run(tmp_path, rows):
     """Sources and targets have other numbers of tokens in each micro-batch: each side has a count of its own."""
     whole = run(tmp_path, rows=rows)
-    assert whole._projects_plainly, "or the loss in parts is not tried"
+    assert whole._projects_plainly, "or the loss in chunks is not tried"
     assert_alike(run(tmp_path, rows=rows, per_device_train_batch_size=2, gradient_accumulation_steps=4), whole)
     padded = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16}
     assert_alike(run(tmp_path, rows=rows, **padded), whole)
@@ -136,7 +136,7 @@ def test_a_resumed_run_ends_as_if_never_interrupted(tmp_path, kind, step):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_process_resumes_to_the_same_end(tmp_path, kind):
-    """The last checkpoint must suffice, the loss in parts included."""
+    """The last checkpoint must suffice, the loss in chunks included."""
     assert_same_end(*resumed_after_a_kill(resumable, tmp_path, kind))
 
 

@@ -359,7 +359,7 @@ def test_labels_padded_on_the_left_are_refused(tmp_path):
 
 
 def test_terms_on_layers_of_neither_side_are_refused(tmp_path):
-    """A term that finds no hidden states under the name it knows must not pass for one that was learnt from."""
+    """A term that finds no hidden states under the name it knows must not pass for one that was learned from."""
     student, teacher = pair()
     terms = ["labels:1", "hidden_states:1"]
     with pytest.raises(ValueError, match="encoder-decoder take encoder_hidden_states, decoder_hidden_states"):

@@ -54,7 +54,7 @@ def test_a_killed_run_goes_on_within_its_stage(tmp_path, step):
 
 
 def test_logs_are_means_over_the_steps_of_their_stage(tmp_path):
-    """A term that ran in 4 of 6 logged steps, divided by 6, would look as if it had been learnt."""
+    """A term that ran in 4 of 6 logged steps, divided by 6, would look as if it had been learned."""
     teacher = make_model(2, num_hidden_layers=3, hidden_size=24)
     each = run(tmp_path, make_model(1), teacher, stages=STAGES)
     once = run(tmp_path, make_model(1), teacher, stages=STAGES, logging_steps=6)

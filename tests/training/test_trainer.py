@@ -47,7 +47,7 @@ def warnings_of(caplog):
 
 @pytest.mark.parametrize("case", [stored, live, mixed])
 def test_logged_terms_are_the_naive_ones(tmp_path, case):
-    """A missing T², a mean over classes, or a label loss over unlabelled rows would change every weight in silence."""
+    """A missing T², a mean over classes, or a label loss over unlabeled rows would change every weight in silence."""
     student, rows, teacher, settings = case()
     student_logits = logits_of(student, rows)
     teacher_logits = logits_of(teacher, rows) if teacher else torch.tensor(rows["teacher_logits"])
@@ -62,7 +62,7 @@ def test_logged_terms_are_the_naive_ones(tmp_path, case):
 
 
 def test_weights_of_their_own_need_not_sum_to_one(tmp_path):
-    """label_weight and soft_target_weight replace alpha; they must not be normalised."""
+    """label_weight and soft_target_weight replace alpha; they must not be normalized."""
     student, rows, _, _ = stored()
     trainer = make_trainer(tmp_path, student, rows, label_weight=2.0, soft_target_weight=0.25)
     trainer.train()
@@ -116,7 +116,7 @@ def test_labels_stay_out_of_the_model(tmp_path):
     assert all("labels" not in names for names in given)
 
 
-def test_label_smoothing_is_honoured(tmp_path):
+def test_label_smoothing_is_honored(tmp_path):
     """A `compute_loss` of one's own makes transformers' label smoother idle; with its formula the runs agree."""
     runs = []
     for cls in (Trainer, DistillationTrainer):
@@ -170,16 +170,16 @@ def test_stored_soft_targets_are_used_instead_of_a_live_teacher(tmp_path):
     student, rows, teacher, settings = live()
     reference = make_trainer(tmp_path, student, rows, teacher=teacher, **settings)
     reference.train()
-    answers = logits_of(teacher, rows).tolist()
+    predictions = logits_of(teacher, rows).tolist()
     counter, other = CountCalls(teacher), make_model(1)
-    with_answers = rows.add_column("teacher_logits", answers)
+    with_answers = rows.add_column("teacher_logits", predictions)
     make_trainer(tmp_path, other, with_answers, teacher=teacher, **settings).train()
     assert counter.calls == 0
     assert distance(weights(student), weights(other)) < 1e-6
 
 
 def test_the_teacher_is_frozen_and_quiet(tmp_path):
-    """A teacher in train mode adds dropout noise to its answers; one with gradients learns along."""
+    """A teacher in train mode adds dropout noise to its predictions; one with gradients learns along."""
     student, rows, _, settings = live()
     teacher = make_model(2, dropout=0.5).train()
     before = weights(teacher)
@@ -267,7 +267,7 @@ def test_a_dataset_without_labels_trains_with_one_warning(tmp_path, warnings_of)
     assert distance(weights(student), weights(weighed)) < 1e-6
 
 
-def test_labelled_rows_train_without_a_warning(tmp_path, warnings_of):
+def test_labeled_rows_train_without_a_warning(tmp_path, warnings_of):
     """Correct use is silent."""
     run_case(tmp_path, "mixed")
     assert [message for message in warnings_of() if "found nothing" in message] == []

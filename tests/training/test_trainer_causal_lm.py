@@ -60,7 +60,7 @@ OTHERS = {
 
 
 def make_lm(family="gpt2", seed=0, head=AutoModelForCausalLM, **changes):
-    """A model of random weights, spread wide enough that its answers differ from token to token."""
+    """A model of random weights, spread wide enough that its predictions differ from token to token."""
     torch.manual_seed(seed)
     names = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "dropout")
     none = dict.fromkeys((*names, "hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
@@ -267,7 +267,7 @@ def test_rows_without_labels_predict_and_do_not_train(tmp_path):
 
 
 def test_what_is_refused(tmp_path):
-    """A teacher of another kind of head, and answers that were stored, would silently teach something else."""
+    """A teacher of another kind of head, and predictions that were stored, would silently teach something else."""
     student, teacher = pair()
     with pytest.raises(ValueError, match="BertForMaskedLM does not predict the next token"):
         make_trainer(tmp_path, student, make_texts(4), make_lm("bert", 1, AutoModelForMaskedLM))
@@ -278,7 +278,7 @@ def test_what_is_refused(tmp_path):
     stored = make_texts(4).add_column("teacher_logits", [[0.0, 1.0]] * 4)
     with pytest.raises(ValueError, match="train_dataset carries teacher_logits.*not supported.*teacher=..."):
         make_trainer(tmp_path, student, stored, teacher)
-    with pytest.raises(ValueError, match="GPT2LMHeadModel answers for each.*DistillationTrainer"):
+    with pytest.raises(ValueError, match="GPT2LMHeadModel predictions for each.*DistillationTrainer"):
         soft_targets(teacher, Dataset.from_dict({"text": ["w1"]}), make_tokenizer(), text_columns=["text"])
     assert make_model().config.is_encoder_decoder is False and not predicts_next_token(make_model())
 

@@ -105,9 +105,9 @@ def test_label_smoothing_beside_an_objective_is_refused(tmp_path):
 @pytest.mark.parametrize("kind", ["numbers", "ClassLabel"])
 def test_rows_without_a_label_say_so_by_a_number(tmp_path, kind):
     """Holes in the column, as of parts put together, end in a collator's complaint about nesting."""
-    labelled = make_rows(4)
-    labelled = labelled if kind == "numbers" else labelled.cast_column("labels", ClassLabel(names=["a", "b", "c"]))
-    rows = concatenate_datasets([labelled, make_rows(4, seed=1).remove_columns("labels")])
+    labeled = make_rows(4)
+    labeled = labeled if kind == "numbers" else labeled.cast_column("labels", ClassLabel(names=["a", "b", "c"]))
+    rows = concatenate_datasets([labeled, make_rows(4, seed=1).remove_columns("labels")])
     with pytest.raises(ValueError, match="row 4 and 3 more have no labels while others do: .* write -100, as in "):
         make_trainer(tmp_path, make_model(1), rows, teacher=make_model(2))
     # What the error says to do:
@@ -153,7 +153,7 @@ def test_a_teacher_whose_labels_are_in_another_order_teaches_the_same(tmp_path):
 
 
 def test_labels_of_other_names_are_refused(tmp_path):
-    """Another question, though of as many answers."""
+    """Another question, though of as many predictions."""
     teacher = named(make_model(2), {0: "red", 1: "green", 2: "blue"})
     with pytest.raises(ValueError, match="red.*against.*cold"):
         make_trainer(tmp_path, named(make_model(1), ABC), make_rows(), teacher=teacher)
@@ -183,11 +183,11 @@ def test_rows_that_number_their_labels_otherwise_are_refused(tmp_path, column):
     ]:
         with pytest.raises(ValueError, match=f"eval_dataset{where} numbers its labels mild, hot, cold and {WAY_OUT}"):
             make_trainer(tmp_path, student, plain, teacher=teacher, given={"eval_dataset": split})
-    for name, ask in [("train_dataset", DistillationTrainer.train), ("eval_dataset", DistillationTrainer.evaluate)]:
+    for name, forward in [("train_dataset", DistillationTrainer.train), ("eval_dataset", DistillationTrainer.evaluate)]:
         replaced = make_trainer(tmp_path, student, plain, teacher=teacher)
         setattr(replaced, name, rows)
         with pytest.raises(ValueError, match=f"{name} numbers its labels mild, hot, cold and {WAY_OUT}"):
-            ask(replaced)
+            forward(replaced)
     later = make_trainer(tmp_path, student, plain, teacher=teacher)
     with pytest.raises(ValueError, match=f"eval_dataset numbers its labels mild, hot, cold and {WAY_OUT}"):
         later.evaluate(rows)
@@ -225,7 +225,7 @@ def test_a_student_without_names_takes_any_rows(tmp_path):
 
 
 def with_labels_of(order, teacher):
-    """A student that answers as the teacher does, its labels in another order."""
+    """A student that predictions as the teacher does, its labels in another order."""
     student = named(copy.deepcopy(teacher), order)
     theirs = [list(teacher.config.id2label.values()).index(name) for name in order.values()]
     with torch.no_grad():
@@ -265,7 +265,7 @@ def test_stored_soft_targets_of_other_labels_are_refused(tmp_path):
     collected = soft_targets(named(make_model(2), ABC), make_rows(), make_tokenizer())
     with pytest.raises(ValueError, match="cold, mild, hot against red, green, blue"):
         make_trainer(tmp_path, named(make_model(1), {0: "red", 1: "green", 2: "blue"}), collected)
-    # Without the answers their names say nothing.
+    # Without the predictions their names say nothing.
     bare = collected.remove_columns("teacher_logits")
     make_trainer(tmp_path, named(make_model(1), {0: "red", 1: "green", 2: "blue"}), bare)
 

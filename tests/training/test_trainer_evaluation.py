@@ -41,7 +41,7 @@ def naive(student, rows, teacher_logits, alpha, temperature):
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 32])
 @pytest.mark.parametrize("case", [stored, live])
 def test_losses_are_means_over_the_set_whatever_the_batches(tmp_path, case, batch_size):
-    """A mean of batch means weighs the rows of a small last batch more, and labelled rows by their company."""
+    """A mean of batch means weighs the rows of a small last batch more, and labeled rows by their company."""
     student, rows, teacher, settings = case(11)
     rows = unlabel(rows, {0, 1, 2, 8})
     given = {"eval_dataset": rows}

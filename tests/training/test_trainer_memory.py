@@ -15,7 +15,7 @@ pytestmark = [
 ]
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "measure_peak_memory.py"
-#: Float32: 16,000 words of width 2,048, four square matrices of attention, one of the pooler.
+#: Float32: a vocabulary of 16,000 tokens of width 2,048, four square matrices of attention, one of the pooler.
 TEACHER_MIB = (16_000 * 2_048 + 5 * 2_048**2) * 4 / 2**20
 NOISE_MIB = 30
 

@@ -90,7 +90,7 @@ class WordReplacement(Augmenter):
         ValueError: for a tokenizer without a mask token.
 
     References: TinyBERT, Jiao et al. 2020, algorithm 1, https://huggingface.co/papers/1909.10351; there words of
-        several pieces take neighbours among GloVe vectors, here they are masked whole like the others.
+        several pieces take neighbors among GloVe vectors, here they are masked whole like the others.
     """
 
     def __init__(

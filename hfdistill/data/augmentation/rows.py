@@ -140,7 +140,7 @@ class AugmentationReport:
 
 
 def augmentation_report(dataset: Dataset) -> AugmentationReport:
-    """What was made, and how often the teacher changed its mind, once `soft_targets` has labelled the rows.
+    """What was made, and how often the teacher changed its mind, once `soft_targets` has labeled the rows.
 
     Several teachers decide by the mean of their logits.
 

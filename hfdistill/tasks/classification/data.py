@@ -14,7 +14,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.data.columns import (
-    UNLABELLED,
+    UNLABELED,
     Columns,
     Labels,
     find_texts,
@@ -114,8 +114,8 @@ def text_classification_dataset(
             `label_names` are the same in another order, the numbers are changed to theirs.
         problem_type: `single_label_classification` or `regression`. By default a regression when all labels of
             `train` are written with a decimal point and some have a fraction. An empty or missing label is
-            unlabelled, and so are -1 and -100 unless they are scores or names.
-        validation_share: The share of the labelled training texts to validate on when there is no validation file.
+            unlabeled, and so are -1 and -100 unless they are scores or names.
+        validation_share: The share of the labeled training texts to validate on when there is no validation file.
         seed: Chooses them.
 
     Raises:
@@ -139,7 +139,7 @@ def text_classification_dataset(
         )
     labels.warn_of_absent_classes(splits["train"][columns.label][:])
     if unlabeled is not None:
-        more = _encoded(unlabeled, columns, labels, labelled=False)
+        more = _encoded(unlabeled, columns, labels, labeled=False)
         splits["train"] = concatenate_datasets([splits["train"], more])
     _warn_of_leaks(splits, columns.texts)
     return TextClassificationData(
@@ -148,14 +148,14 @@ def text_classification_dataset(
 
 
 def _require_labels(table: Table, labels: Sequence[float]) -> None:
-    if all(label == UNLABELLED or label != label for label in labels):
+    if all(label == UNLABELED or label != label for label in labels):
         raise ValueError(
             f"{table.source} has rows but no label, and nothing can be measured on it: give another file, or leave it "
             "out (-1, -100 and an empty cell are no labels)."
         )
 
 
-def labelled_texts(
+def labeled_texts(
     file: str | Path | Dataset,
     *,
     text_column: str | None = None,
@@ -194,10 +194,10 @@ def plain_texts(
     return read_table(file), columns
 
 
-def _encoded(table: Table, columns: Columns, labels: Labels, labelled: bool = True) -> Dataset:
+def _encoded(table: Table, columns: Columns, labels: Labels, labeled: bool = True) -> Dataset:
     content: dict[str, Sequence[Any]] = {name: texts_of(table, name) for name in columns.texts}
     count = len(content[columns.texts[0]])
-    content[columns.label] = labels.encode(table, columns.label) if labelled else [UNLABELLED] * count
+    content[columns.label] = labels.encode(table, columns.label) if labeled else [UNLABELED] * count
     kind = Value("float64" if labels.problem_type == "regression" else "int64")
     features = Features({**dict.fromkeys(columns.texts, Value("string")), columns.label: kind})
     return Dataset.from_dict(content, features=features)
@@ -206,20 +206,20 @@ def _encoded(table: Table, columns: Columns, labels: Labels, labelled: bool = Tr
 def split_validation(
     train: Dataset, text_columns: Sequence[str], label_column: str, share: float = 0.1, seed: int = 42
 ) -> tuple[Dataset, Dataset]:
-    """Set a share of the labelled texts aside for validation; the other rows remain for training.
+    """Set a share of the labeled texts aside for validation; the other rows remain for training.
 
     The choice depends on the texts and the seed alone, not on the order of the rows, and equal texts stay together.
     """
     if not 0 < share < 1:
         raise ValueError(f"validation_share must lie between 0 and 1, got {share}.")
     keys = _text_keys(train, text_columns)
-    labelled = {key for key, label in zip(keys, train[label_column][:], strict=True) if label != UNLABELLED}
-    if len(labelled) < 2:
+    labeled = {key for key, label in zip(keys, train[label_column][:], strict=True) if label != UNLABELED}
+    if len(labeled) < 2:
         raise ValueError(
-            f"train has {len(labelled)} different labelled texts, too few to set some aside; give a validation file."
+            f"train has {len(labeled)} different labeled texts, too few to set some aside; give a validation file."
         )
-    count = min(max(1, round(share * len(labelled))), len(labelled) - 1)
-    chosen = set(sorted(labelled, key=lambda key: _digest(f"{seed}\t{key}"))[:count])
+    count = min(max(1, round(share * len(labeled))), len(labeled) - 1)
+    chosen = set(sorted(labeled, key=lambda key: _digest(f"{seed}\t{key}"))[:count])
     held_out = [index for index, key in enumerate(keys) if key in chosen]
     kept = [index for index, key in enumerate(keys) if key not in chosen]
     logger.info("No validation file: %d of %d training rows are set aside for validation.", len(held_out), len(train))

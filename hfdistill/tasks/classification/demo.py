@@ -95,7 +95,7 @@ THINGS = tuple(
     "plot story acting cast music ending dialogue script sequel concert album hotel room service soup dessert "
     "lecture book novel game".split()
 )
-TEST_ONLY_POSITIVE_WORDS = tuple("cheerful tactful fruitful purposeful masterful colourful".split())
+TEST_ONLY_POSITIVE_WORDS = tuple("cheerful tactful fruitful purposeful masterful colorful".split())
 TEST_ONLY_NEGATIVE_WORDS = tuple(
     "graceless soulless lifeless meaningless unfunny unappealing unimaginative unrewarding".split()
 )

@@ -150,7 +150,7 @@ def classification_metrics(
 
     Raises:
         ValueError: If a name or the problem type is unknown. The function returned raises it for NaN logits,
-            for logits and labels that do not fit together, and when no item is labelled.
+            for logits and labels that do not fit together, and when no item is labeled.
     """
     if problem_type not in _DECISIONS:
         raise ValueError(f"Unknown problem_type {problem_type!r}; it must be one of {', '.join(_DECISIONS)}.")
@@ -196,30 +196,30 @@ def _logits_and_labels(prediction: EvalPrediction) -> tuple[np.ndarray, np.ndarr
 def _single_label(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if logits.shape[:-1] != labels.shape or logits.shape[-1] < 2:
         raise ValueError(_misfit("single_label_classification", "(..., classes) and (...)", logits, labels))
-    labelled = ~np.isin(labels, NO_CLASS)
-    beyond = labelled & ((labels < 0) | (labels >= logits.shape[-1]))
+    labeled = ~np.isin(labels, NO_CLASS)
+    beyond = labeled & ((labels < 0) | (labels >= logits.shape[-1]))
     if beyond.any():
         row = int(np.argwhere(beyond)[0][0])
         raise ValueError(
             f"The label of row {row} (counted from 0), {labels[beyond][0]}, is no class of the model, which has "
             f"{logits.shape[-1]}, 0 to {logits.shape[-1] - 1}; number the rows as its id2label does."
         )
-    return logits.argmax(axis=-1)[labelled], labels[labelled]
+    return logits.argmax(axis=-1)[labeled], labels[labeled]
 
 
 def _multi_label(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if logits.shape != labels.shape or logits.ndim != 2:
         raise ValueError(_misfit("multi_label_classification", "twice (rows, labels)", logits, labels))
-    labelled = (labels != NO_LABEL).all(axis=1)
-    return (logits[labelled] > 0).astype(int), labels[labelled].astype(int)
+    labeled = (labels != NO_LABEL).all(axis=1)
+    return (logits[labeled] > 0).astype(int), labels[labeled].astype(int)
 
 
 def _regression(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if logits.size != labels.size:
         raise ValueError(_misfit("regression", "(rows, 1) and (rows,)", logits, labels))
     scores, targets = logits.reshape(-1), labels.reshape(-1)
-    labelled = (targets != NO_LABEL) & ~np.isnan(targets)
-    return scores[labelled], targets[labelled]
+    labeled = (targets != NO_LABEL) & ~np.isnan(targets)
+    return scores[labeled], targets[labeled]
 
 
 _DECISIONS = {

@@ -150,7 +150,7 @@ VERBS = tuple(
             "love loves loved|liebt lieben|liebte liebten|lieben|geliebt||acc|either",
             "carry carries carried|trägt tragen|trug trugen|tragen|getragen||acc|thing",
             "paint paints painted|malt malen|malte malten|malen|gemalt||acc|either",
-            "answer answers answered|antwortet antworten|antwortete antworteten|antworten|geantwortet||dat|person",
+            "answer predictions answered|antwortet antworten|antwortete antworteten|antworten|geantwortet||dat|person",
             "hear hears heard|hört hören|hörte hörten|hören|gehört||acc|person",
             "call calls called|ruft rufen|rief riefen|anrufen|angerufen|an|acc|person",
             "clean cleans cleaned|putzt putzen|putzte putzten|putzen|geputzt||acc|thing",

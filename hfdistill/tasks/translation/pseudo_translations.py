@@ -70,7 +70,7 @@ def pseudo_translations(
     asked = as_seq2seq_teacher(teacher, dtype)
     if not isinstance(asked, Seq2SeqTeacher):
         raise ValueError(
-            f"pseudo_translations asks a model, given by object, name or path, not {type(asked).__name__}."
+            f"pseudo_translations runs a model, given by object, name or path, not {type(asked).__name__}."
         )
     tokenizer = processing_class or asked.processing_class
     if tokenizer is None:
@@ -86,7 +86,7 @@ def pseudo_translations(
     )
     # A plain reader: what a `Seq2SeqTeacher` refuses, a tokenizer of its own, does no harm to whole translations.
     maker = _TranslationMaker(ModelTeacher(asked.model, tokenizer, [source_column]), changes, batch_size, store)
-    candidates = [_candidates(answer) for answer in maker.of_dataset(dataset)]
+    candidates = [_candidates(prediction) for prediction in maker.of_dataset(dataset)]
     if TRANSLATIONS in dataset.column_names:
         dataset = dataset.remove_columns(TRANSLATIONS)
     return dataset.add_column(
@@ -128,7 +128,7 @@ def _changed_settings(model: PreTrainedModel, generation: Mapping[str, Any], **o
     settings: Any = copy.deepcopy(model.generation_config)
     unknown = settings.update(**changes)
     if unknown:
-        raise ValueError(f"{', '.join(unknown)}: no such setting of transformers.GenerationConfig; is it misspelt?")
+        raise ValueError(f"{', '.join(unknown)}: no such setting of transformers.GenerationConfig; is it misspelled?")
     if settings.eos_token_id is None:
         raise ValueError(
             "the teacher's generation config has no eos_token_id, so that it can never stop: set "
@@ -163,7 +163,7 @@ class _TranslationStore(SoftTargetStore):
 
 
 class _TranslationMaker(SoftTargetMaker):
-    """Translations in place of logits; an answer is the candidates of a row as JSON.
+    """Translations in place of logits; a prediction is the candidates of a row as JSON.
 
     Args:
         teacher: The translator and its tokenizer.
@@ -193,7 +193,7 @@ class _TranslationMaker(SoftTargetMaker):
         settings.pop("transformers_version", None)
         return {**super().manifest(), "generation": json.dumps(settings, sort_keys=True, default=str)}
 
-    def answers(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
+    def predictions(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
         columns = tokens.select(rows).remove_columns("cut").to_list()
         # Padding on the left would shift the texts' positions, each by what else is in the batch.
         inputs = self.tokenizer.pad(columns, padding_side="right", return_tensors="pt").to(model.device)
@@ -216,8 +216,8 @@ class _TranslationMaker(SoftTargetMaker):
         return torch.isin(inner, ends).any(1).tolist()
 
 
-def _candidates(answer: bytes) -> list[dict[str, Any]]:
-    return [{"text": text, "finished": finished} for text, finished in json.loads(bytes(answer))]
+def _candidates(prediction: bytes) -> list[dict[str, Any]]:
+    return [{"text": text, "finished": finished} for text, finished in json.loads(bytes(prediction))]
 
 
 # ---- Training rows ----

@@ -235,7 +235,7 @@ class _Asked:
         """Every model's translations of all texts."""
         settings: dict[str, Any] = {"num_beams": num_beams, "max_length": self.max_length}
         return {
-            role: translate(model, self.tokenizers[role], self.sources, description=f"Asking the {role}", **settings)
+            role: translate(model, self.tokenizers[role], self.sources, description=f"Running the {role}", **settings)
             for role, model in self.models.items()
         }
 

@@ -95,7 +95,7 @@ def transfer_set(
             numbers.append(number)
             texts.append(text)
     if not texts:
-        raise ValueError(f"none of the teacher's translations can be learnt from: {report}")
+        raise ValueError(f"none of the teacher's translations can be learned from: {report}")
     report.pairs = len(texts)
     gone = [name for name in (TRANSLATIONS, target_column) if name in dataset.column_names]
     rows = dataset.select(numbers).remove_columns(gone).add_column(target_column, texts)

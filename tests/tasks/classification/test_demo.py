@@ -1,4 +1,4 @@
-"""The demo corpus: fixed by its seed, clean where it is measured, and labelled as its sentences read."""
+"""The demo corpus: fixed by its seed, clean where it is measured, and labeled as its sentences read."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfdistill.data.class_names import read_class_names
-from hfdistill.tasks.classification.data import labelled_texts, text_classification_dataset
+from hfdistill.tasks.classification.data import labeled_texts, text_classification_dataset
 
 
 def labels_of(data, split="train"):
@@ -56,13 +56,13 @@ def test_scores_are_a_regression(read_task):
 
 @pytest.mark.parametrize("missing", ["", "-1", "-100"])
 @pytest.mark.parametrize(("label", "expected"), [("1", 1), ("yes", 0)])
-def test_unlabelled_rows(read_task, caplog, missing, label, expected):
+def test_unlabeled_rows(read_task, caplog, missing, label, expected):
     data = read_task(f"a\t{missing}", f"b\t{label}")
     assert labels_of(data) == [-100, expected]
-    assert "train.tsv: 1 of 2 rows count as unlabelled" in caplog.text
+    assert "train.tsv: 1 of 2 rows count as unlabeled" in caplog.text
 
 
-def test_unlabelled_rows_of_typed_files(write):
+def test_unlabeled_rows_of_typed_files(write):
     rows = [{"text": "a", "label": True}, {"text": "b", "label": None}, {"text": "c"}, {"text": "d", "label": 0}]
     path = write("a.jsonl", "\n".join(map(json.dumps, rows)))
     data = text_classification_dataset(path, path)
@@ -199,7 +199,7 @@ def test_any_column_of_labels_is_read_or_refused_in_a_line(labels):
     except Exception:  # nothing that a dataset could hold
         return
     try:
-        data = labelled_texts(rows)
+        data = labeled_texts(rows)
     except ValueError as error:
         assert "\n" not in str(error) and ("the test split" in str(error))
         return

@@ -169,12 +169,12 @@ def test_default_metrics_of_each_problem(problem_type, logits, labels, expected)
         ("regression", "pearson", np.array([0.0, 1, 5, 7, 7]), [1.0, 2, 3, -100, np.nan], 5 / math.sqrt(28)),
     ],
 )
-def test_unlabelled_items_are_left_out(problem_type, name, logits, labels, expected):
+def test_unlabeled_items_are_left_out(problem_type, name, logits, labels, expected):
     found = classification_metrics([name], problem_type)(EvalPrediction(logits, np.array(labels)))
     assert found == {name: pytest.approx(expected)}
 
 
-def test_all_unlabelled_is_an_error():
+def test_all_unlabeled_is_an_error():
     prediction = EvalPrediction(one_hot([0, 1], 2), np.array([-100, -100]))
     with pytest.raises(ValueError, match="none of the 2 evaluation rows has a label"):
         classification_metrics()(prediction)

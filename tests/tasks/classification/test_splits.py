@@ -8,7 +8,7 @@ from datasets import Dataset
 from hfdistill.tasks.classification.data import split_validation, text_classification_dataset
 
 
-def test_unlabelled_file_joins_train(read_task, write):
+def test_unlabeled_file_joins_train(read_task, write):
     """Its own label column is not read: whatever stands there is for the teacher to say."""
     more = write("more.csv", "label,text\nunheard of,c\n")
     data = read_task("a\t0", "b\t1", unlabeled_file=more)
@@ -17,8 +17,8 @@ def test_unlabelled_file_joins_train(read_task, write):
     assert read_task("a\t0.5", "b\t1.5", unlabeled_file=more).dataset["train"]["label"][:] == [0.5, 1.5, -100.0]
 
 
-def test_a_task_of_unlabelled_training_texts(read_task):
-    """Only the teacher labels `train`; what the labels mean is learnt from the validation file."""
+def test_a_task_of_unlabeled_training_texts(read_task):
+    """Only the teacher labels `train`; what the labels mean is learned from the validation file."""
     data = read_task("a\t", "b\t", validation=["c\t1", "d\t0"], label_names=["no", "yes"])
     assert data.dataset["train"]["label"][:] == [-100, -100]
     assert data.dataset["validation"]["label"][:] == [1, 0]
@@ -39,12 +39,12 @@ def test_validation_share_is_deterministic(read_task, caplog):
     assert len(larger["validation"]) == 90
 
 
-def test_validation_is_labelled():
+def test_validation_is_labeled():
     rows = Dataset.from_dict({"text": [str(n) for n in range(50)], "label": [0, 1] + [-100] * 48})
     train, validation = split_validation(rows, ["text"], "label", share=0.5)
     assert (len(train), len(validation)) == (49, 1)
     assert validation["label"][0] != -100
-    with pytest.raises(ValueError, match="train has 1 different labelled texts, too few"):
+    with pytest.raises(ValueError, match="train has 1 different labeled texts, too few"):
         split_validation(rows.select([0, 5, 6]), ["text"], "label")
     with pytest.raises(ValueError, match="validation_share must lie between 0 and 1, got 1.5"):
         split_validation(rows, ["text"], "label", share=1.5)

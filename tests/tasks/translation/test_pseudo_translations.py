@@ -102,7 +102,7 @@ def test_the_bar_counts_sentences(translator, texts, capsys):
 
 
 def test_each_text_is_translated_once(translator, texts, monkeypatch):
-    """Neither a text that comes twice nor a second call asks again; a new text is asked about alone."""
+    """Neither a text that comes twice nor a second call asks again; a new text is run on alone."""
     teacher, tokenizer = translator
     asked = watch(monkeypatch, teacher)
     first = pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
@@ -188,7 +188,7 @@ def test_bad_input_is_refused(translator, texts):
 
 
 def test_settings_that_would_do_nothing_are_refused(translator, texts):
-    """A misspelt name was ignored in silence, and one that other arguments decide ended in a TypeError."""
+    """A misspelled name was ignored in silence, and one that other arguments decide ended in a TypeError."""
     teacher, tokenizer = translator
     with pytest.raises(ValueError, match="lenght_penalty: no such setting of transformers.GenerationConfig"):
         pseudo_translations(teacher, texts, tokenizer, lenght_penalty=5.0, **SETTINGS)
@@ -226,5 +226,5 @@ def test_a_translation_must_have_room_to_end(translator, texts, name, most):
 
 def test_soft_targets_points_to_translations(translator, texts):
     """One answer a row is not what a translator gives."""
-    with pytest.raises(ValueError, match="MarianMTModel answers for each target token.*pseudo_translations"):
+    with pytest.raises(ValueError, match="MarianMTModel predictions for each target token.*pseudo_translations"):
         soft_targets(*translator[:1], texts, translator[1], text_columns=["en"])

@@ -96,7 +96,7 @@ def test_what_only_looks_degenerate_is_kept(source, text):
     ],
 )
 def test_repetition_is_seen_without_spaces(text):
-    """Words split at spaces are none in Chinese, and a text that ran away within a word was learnt from."""
+    """Words split at spaces are none in Chinese, and a text that ran away within a word was learned from."""
     source = "I do not know what to say about a film like that"
     _, report = transfer_set(rows_of((source, "", candidates(text)), *USUAL), "en", "de")
     assert report.dropped == {"repeating itself": 1}
@@ -136,7 +136,7 @@ def test_what_was_cut_is_not_what_is_usual():
 
 
 def test_a_transfer_set_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="none of the teacher's translations can be learnt from: .*1 empty"):
+    with pytest.raises(ValueError, match="none of the teacher's translations can be learned from: .*1 empty"):
         transfer_set(rows_of(("a dog", "", candidates(""))), "en", "de")
     with pytest.raises(ValueError, match="choose must be one of best, closest, all"):
         transfer_set(CLEAN, "en", "de", "first")
