@@ -157,6 +157,6 @@ def _check(model: PreTrainedModel, name: str, tensors: Any) -> None:
     if not any(tensor.requires_grad for tensor in tensors):
         raise ValueError(
             f"the {name} of {type(model).__name__} carry no gradient, so nothing would be learned from them: "
-            "activation checkpointing must not be reentrant (gradient_checkpointing_kwargs={'use_reentrant': False}), and some "
-            "layer must be left to train."
+            "activation checkpointing must not be reentrant (gradient_checkpointing_kwargs={'use_reentrant': False}), "
+            "and some layer must be left to train."
         )

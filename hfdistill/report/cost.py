@@ -139,7 +139,7 @@ def _jobs(asked: Mapping[str, MeasuredModel], count: int) -> dict[str, Job]:
     for role, one in asked.items():
         if one.rows not in rows:
             rows.append(one.rows)
-        jobs[role] = Job(shape_of(one.model, rows.index(one.rows)), partial(one.prediction, count=count))
+        jobs[role] = Job(shape_of(one.model, rows.index(one.rows)), partial(one.predict, count=count))
     return jobs
 
 

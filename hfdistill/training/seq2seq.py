@@ -286,7 +286,7 @@ def _check_columns(name: str, dataset: Any) -> None:
         if TEACHER_LOGITS in columns:
             raise ValueError(
                 f"{name} carries {TEACHER_LOGITS}, one prediction for a row, and here a teacher predicts for each "
-                "target token: remove that column and pass teacher=..., or keep those predictions with token_soft_targets."
+                "target token: remove that column and pass teacher=..., or keep those with token_soft_targets."
             )
         if columns and "labels" not in columns:
             raise ValueError(

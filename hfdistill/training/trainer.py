@@ -382,8 +382,8 @@ class DistillationTrainer(ObjectiveTrainer):
         student = forward(model, self._student_inputs(inputs), objective.outputs)
         if getattr(student, "logits", None) is None:
             raise ValueError(
-                f"the student, a {type(unwrapped(model)).__name__}, has no logits in its output: its forward must return "
-                "an output that has them, such as SequenceClassifierOutput(logits=...)."
+                f"the student, a {type(unwrapped(model)).__name__}, has no logits in its output: its forward must "
+                "return an output that has them, such as SequenceClassifierOutput(logits=...)."
             )
         teacher = self._teacher_signal(model.training, inputs)
         if teacher is not None and teacher.logits is not None and self._can_look(teacher.logits):
