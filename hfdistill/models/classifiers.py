@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from transformers import (
@@ -38,9 +39,14 @@ def load_classifier(
     how = {**trainable, "trust_remote_code": trust_remote_code}
     with hub_errors(name):
         if not head:
-            config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
-            _refuse_translator(name, config.architectures or ())
+            _refuse_translator(name, _architectures(name, trust_remote_code))
         return tokenizer, AutoModelForSequenceClassification.from_pretrained(name, **how, **head)
+
+
+def _architectures(name: str, trust_remote_code: bool) -> Sequence[str]:
+    with suppress(OSError, ValueError):  # an adapter has no config; what else is wrong is said when it is loaded
+        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code).architectures or ()
+    return ()
 
 
 def _refuse_translator(name: str, architectures: Sequence[str]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from hfdistill.models.wrappers import weight_tensors
+
 #: What a config says that no computation depends on.
 UNTIMED = {"architectures", "id2label", "label2id", "problem_type", "transformers_version"}
 
@@ -95,7 +97,8 @@ def shape_of(model: Any, *about: Hashable) -> Hashable:
     """
     if not isinstance(model, nn.Module):
         return (id(model), *about)
-    weights = tuple((name, tuple(value.shape), value.dtype) for name, value in model.state_dict().items())
+    parts = ((name, part) for name, value in model.state_dict().items() for part in weight_tensors(value))
+    weights = tuple((name, tuple(part.shape), part.dtype) for name, part in parts)
     settings = [_settings(getattr(model, name, None)) for name in ("config", "generation_config")]
     attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
     device = next((str(parameter.device) for parameter in model.parameters()), "")

@@ -123,10 +123,14 @@ class Count(TrainerCallback, ExportableState):
         return {"args": {"steps": self.steps}, "attributes": {}}
 
 
+#: A longer run goes on with the same rates.
+CONSTANT = {"lr_scheduler_type": "constant", "warmup_steps": 0}
+
+
 @pytest.mark.parametrize("restored", [True, False])
 def test_a_callbacks_own_state_is_restored_where_asked_for(tmp_path, restored):
-    train_both(tmp_path, callbacks=lambda: [Count()], save_strategy="steps", save_steps=3, max_steps=3)
-    again = {"restore_callback_states_from_checkpoint": restored, "max_steps": 5}
+    train_both(tmp_path, callbacks=lambda: [Count()], save_strategy="steps", save_steps=3, max_steps=3, **CONSTANT)
+    again = {"restore_callback_states_from_checkpoint": restored, "max_steps": 5, **CONSTANT}
     for trainer in train_both(tmp_path, callbacks=lambda: [Count()], resume=True, **again):
         counted = next(one for one in trainer.callback_handler.callbacks if isinstance(one, Count))
         assert counted.steps == (5 if restored else 2)

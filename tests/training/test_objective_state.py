@@ -95,7 +95,7 @@ def test_the_student_is_saved_without_it(tmp_path):
 def test_a_checkpoint_of_another_objective_is_refused(tmp_path):
     run_layers(tmp_path, "hidden_states", save_strategy="steps", save_steps=2)
     for name in ("learned_map", "minilm"):
-        with pytest.raises(ValueError, match=r"objective\.safetensors does not fit the objective: they differ in obj"):
+        with pytest.raises(ValueError, match=r"checkpoint-2 was made with other settings: "):
             run_layers(tmp_path, name, resume=str(tmp_path / "checkpoint-2"))
     (tmp_path / "checkpoint-2" / "objective.safetensors").unlink()
     with pytest.raises(ValueError, match=r"objective\.safetensors does not fit the objective"):

@@ -44,7 +44,7 @@ CHANGED = {
 }
 
 #: Numbers that each of these cannot be; of the others, what nothing can be.
-BELOW = dict.fromkeys(RANGES, -1) | {"max_steps": -2, "save_total_limit": -2}
+BELOW = dict.fromkeys(RANGES, -1) | {"max_steps": -2, "save_total_limit": -2, "alpha": -1.0}  # always a float
 BEYOND = {
     **dict.fromkeys(("temperature", "temperature_end"), (0, 1e-30, 1e30)),
     **dict.fromkeys(("alpha", "alpha_end", "labeled_share", "js_beta"), (1.5,)),
