@@ -28,7 +28,7 @@ from hfdistill.search.study import StudentSearch as StudentSearch
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.target_tokens import token_soft_targets as token_soft_targets
-from hfdistill.students.layers import make_student as make_student
+from hfdistill.students.factory import make_student as make_student
 from hfdistill.tasks.classification.data import text_classification_dataset as text_classification_dataset
 from hfdistill.tasks.classification.metrics import classification_metrics as classification_metrics
 from hfdistill.tasks.translation.data import translation_dataset as translation_dataset

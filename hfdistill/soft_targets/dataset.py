@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from hfdistill.data.rows import as_dataset
 from hfdistill.models.causal_lm import predicts_next_token
 from hfdistill.models.labels import LabelSpace
-from hfdistill.models.shared_tokens import check_shared_tokens
+from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.teachers import (

@@ -13,8 +13,9 @@ import torch
 from datasets import Audio, Dataset, Image, concatenate_datasets
 from transformers import PreTrainedModel
 
+from hfdistill.models.fingerprints import describe_model, hash_of
 from hfdistill.soft_targets.precompute import SoftTargetMaker
-from hfdistill.soft_targets.store import KEY_BYTES, describe_model, hash_of
+from hfdistill.soft_targets.store import KEY_BYTES
 from hfdistill.teachers import MediaTeacher
 
 

@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hfdistill.losses import IGNORED
 from hfdistill.losses.sparse_distributions import METHODS, Entries
+from hfdistill.models.vocabularies import vocabulary_key
 from hfdistill.teachers import TEACHER_TOKENS
-from hfdistill.teachers.vocabularies import vocabulary_key
 
 _CODES = list(METHODS)
 

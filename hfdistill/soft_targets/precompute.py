@@ -16,10 +16,11 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.models.fingerprints import describe_teacher
 from hfdistill.models.inference import predict
 from hfdistill.models.inputs import check_token_ids
 from hfdistill.models.wrappers import config_of, placed
-from hfdistill.soft_targets.store import SoftTargetStore, default_folder, describe_teacher, row_key
+from hfdistill.soft_targets.store import SoftTargetStore, default_folder, row_key
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.columns import check_source_columns, warn_of_cut_rows
 from hfdistill.teachers.model import without_logits
