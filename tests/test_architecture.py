@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import resource
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from statistics import median
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 #: Each room may import from itself and from those before it; `hfdistill` itself and `__main__` stand on top.
@@ -136,3 +141,22 @@ def test_functions_are_short():
     lengths = function_lengths()
     assert [(name, lines) for name, lines in lengths if lines > LONGEST and name not in KNOWN_LONG] == []
     assert median(lines for _, lines in lengths) <= 8
+
+
+def test_the_package_imports_nothing_that_is_not_used():
+    """Whoever imports a name of the package's pays for that one alone, and `import hfdistill` for none."""
+    code = "import sys, hfdistill; print(*{'torch', 'transformers', 'datasets'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "\n"
+
+
+@pytest.mark.xfail(reason="the commands are still imported before one is chosen")
+def test_help_is_quick():
+    """Of the processor's seconds, as other processes may be running; a command is imported when it is chosen."""
+
+    def seconds() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = seconds()
+    subprocess.run([sys.executable, "-m", "hfdistill", "--help"], capture_output=True, check=True)
+    assert seconds() - before < 1.5

@@ -392,9 +392,10 @@ def _as_numbers(chunk: pa.Array, space: LabelSpace, column: str, what: str, firs
             f"the label of row {first + row} in column {column!r} of {what} is a list of {int(lengths[row])} where "
             f"others have {width}: write one class for each row, or a 0 or 1 for each of {space.number} labels."
         )
-    rows = np.full((len(chunk), width), np.nan) if chunk.null_count else values.reshape(len(chunk), width)
-    if chunk.null_count:
-        rows[there] = values.reshape(-1, width)
+    if not chunk.null_count:
+        return values.reshape(len(chunk), width)
+    rows = np.full((len(chunk), width), np.nan)
+    rows[there] = values.reshape(int(there.sum()), width)
     return rows
 
 

@@ -88,12 +88,15 @@ def same_tokens(teacher: PreTrainedTokenizerBase, student: PreTrainedTokenizerBa
     return np.array([student_ids[name] for name in names]), np.array([teacher_ids[name] for name in names])
 
 
+def has_vocabulary(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it knows a word: for a folder without a vocabulary `transformers` makes up one to which none is known."""
+    return len(tokenizer) > len(tokenizer.all_special_ids)
+
+
 def _known(tokenizer: Any) -> PreTrainedTokenizerBase | None:
     """The tokenizer, also of a processor; `None` for anything else, or one that was made up without a vocabulary."""
     inner = getattr(tokenizer, "tokenizer", tokenizer)
-    if not isinstance(inner, PreTrainedTokenizerBase) or len(inner) <= len(inner.all_special_ids):
-        return None
-    return inner
+    return inner if isinstance(inner, PreTrainedTokenizerBase) and has_vocabulary(inner) else None
 
 
 def _by_name(model: Any) -> PreTrainedTokenizerBase | None:

@@ -17,6 +17,7 @@ from hfdistill.models.hub import hub_errors
 from hfdistill.models.inputs import TOKEN_COLUMNS, TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
+from hfdistill.models.vocabularies import has_vocabulary
 from hfdistill.models.wrappers import (
     config_of,
     device_of,
@@ -137,9 +138,7 @@ class ModelTeacher(Teacher):
         with hub_errors(os.fspath(name_or_path)):
             model = cls.auto_class.from_pretrained(name_or_path, dtype=dtype or "auto", trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-        # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
-        known = len(tokenizer) > len(tokenizer.all_special_ids)
-        return cls(model, tokenizer if known else None, text_columns)
+        return cls(model, tokenizer if has_vocabulary(tokenizer) else None, text_columns)
 
     def cast(self, dtype: str | None) -> None:
         """Casts the model to `dtype`; `None` and `"auto"` leave it as it is."""

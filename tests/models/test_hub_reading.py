@@ -7,14 +7,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import hf_raise_for_status, httpx
 from transformers import AutoConfig, AutoTokenizer
 
-from hfdistill.models.hub import (
-    HubRefusalError,
-    HubUnreachableError,
-    check_token,
-    hub_errors,
-    load_hub_dataset,
-    load_tokenizer,
-)
+from hfdistill.data.hub import load_hub_dataset
+from hfdistill.models.hub import HubRefusalError, HubUnreachableError, check_token, hub_errors
+from hfdistill.models.loading import load_tokenizer
 
 UNREACHABLE = r"'nobody/nothing' is neither here .* cannot be reached .* give a folder or files of your own\.$"
 
@@ -131,7 +126,7 @@ def test_no_token_to_push_with(offline, monkeypatch, tmp_path):
 
 def test_a_tokenizer_that_needs_sentencepiece(tmp_path, monkeypatch):
     """Without it `transformers` knows no tokenizer of a Marian, and does not say why."""
-    monkeypatch.setattr("hfdistill.models.hub.is_sentencepiece_available", lambda: False)
+    monkeypatch.setattr("hfdistill.models.loading.is_sentencepiece_available", lambda: False)
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(ValueError, match=r'needed: .* need sentencepiece: pip install "hfdistill\[translation\]"'):
         load_tokenizer(str(tmp_path))

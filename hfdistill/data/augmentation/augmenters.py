@@ -16,8 +16,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from hfdistill.models.hub import hub_errors, load_tokenizer
+from hfdistill.models.hub import hub_errors
 from hfdistill.models.inputs import max_positions
+from hfdistill.models.loading import load_tokenizer
 
 #: What `load_augmenter` knows.
 AUGMENTERS = ("masking", "n_grams", "word_replacement", "back_translation")
