@@ -12,7 +12,7 @@ def load_hub_dataset(name: str, config: str | None = None) -> DatasetDict:
 
     Raises:
         HubUnreachableError: If the Hub cannot be reached and `name` is not in the local cache.
-        HubRefusalError: If it is gated, or was asked too often.
+        HubRefusalError: If it is gated, or there were too many requests.
         FileNotFoundError: If there is nothing of this name.
         ValueError: If it has no split `train`.
     """

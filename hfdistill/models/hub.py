@@ -23,15 +23,15 @@ _NO_CONNECTION = (LocalEntryNotFoundError, ConnectionError, TimeoutError, httpx.
 
 
 class HubUnreachableError(ConnectionError):
-    """The Hugging Face Hub cannot be reached, and what was asked of it is not in the local cache."""
+    """The Hugging Face Hub cannot be reached, and what is requested is not in the local cache."""
 
 
 class HubRefusalError(OSError):
-    """The Hugging Face Hub was reached, and refuses what was asked of it."""
+    """The Hugging Face Hub was reached, and refuses the request."""
 
 
 def check_token(token: str | None = None) -> None:
-    """Asks the Hub whether a token may push, before there is anything to push.
+    """Checks that the Hub lets a token push, before there is anything to push.
 
     Args:
         token: The token; by default the one that is kept on this machine, or that of HF_TOKEN.
@@ -51,8 +51,8 @@ def check_token(token: str | None = None) -> None:
                 f"the Hub does not know the token to push with (Invalid user token): {LOG_IN}, or give --hub_token."
             ) from None
         raise HubUnreachableError(
-            f"the Hub, which the student is to be pushed to, cannot be asked ({_first_line(error)}); connect, or leave "
-            "--push_to_hub out."
+            f"the Hub, which the student is to be pushed to, cannot be reached ({_first_line(error)}); connect, or "
+            "leave --push_to_hub out."
         ) from None
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise HubRefusalError(
@@ -62,7 +62,7 @@ def check_token(token: str | None = None) -> None:
 
 @contextmanager
 def hub_errors(name: str, kind: str = "model") -> Iterator[None]:
-    """Put around `load_dataset` or `from_pretrained`: says in one sentence why `name` cannot be had, and the way out.
+    """Put around `load_dataset` or `from_pretrained`: one sentence on why `name` cannot be had, and the way out.
 
     Other errors of files pass as they are.
 
@@ -72,7 +72,7 @@ def hub_errors(name: str, kind: str = "model") -> Iterator[None]:
 
     Raises:
         HubUnreachableError: If the Hub cannot be reached and `name` is not in the local cache.
-        HubRefusalError: If it is gated, or the Hub was asked too often.
+        HubRefusalError: If it is gated, or there were too many requests.
         FileNotFoundError: If there is nothing at this path or of this name.
         ValueError: If what is there is of another kind, such as a folder without a tokenizer.
     """
@@ -119,8 +119,8 @@ def _in_one_sentence(name: str, kind: str, causes: list[BaseException]) -> OSErr
         limit = parse_ratelimit_headers(refused[429].headers)
         seconds = limit.reset_in_seconds if limit else refused[429].headers.get("Retry-After", 300)
         return HubRefusalError(
-            f"The Hub was asked too often to give {name!r} now: wait {seconds} seconds; it gives more to those who "
-            f"{LOG_IN}."
+            f"The Hub has had too many requests to give {name!r} now: wait {seconds} seconds; it allows more to those "
+            f"who {LOG_IN}."
         )
     if _any(causes, _NO_CONNECTION):
         lost = [error for error in causes if isinstance(error, (*_NO_CONNECTION, HfHubHTTPError))]
@@ -140,7 +140,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _refuse_code(name: str, error: Exception) -> None:
-    """Says of code that somebody keeps with a model or dataset what `transformers` asks on standard input.
+    """Refuses code that is kept with a model or dataset, about which `transformers` would ask on standard input.
 
     Raises:
         ValueError: if the error is about that; of other errors than ours, a `RuntimeError` passes as it is.

@@ -27,7 +27,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedToke
         trust_remote_code: Whether code that is kept there is run.
 
     Raises:
-        HubUnreachableError: when the Hub is asked and does not answer.
+        HubUnreachableError: when the Hub is needed and cannot be reached.
         OSError: when there is nothing of this name, or the Hub refuses it.
         ValueError: when what is there has no tokenizer.
     """
@@ -57,7 +57,7 @@ def load_classifier(
             in float32 then, and gets a new head where its own does not fit. Without it, it comes as it was saved.
 
     Raises:
-        HubUnreachableError: when the Hub is asked and does not answer.
+        HubUnreachableError: when the Hub is needed and cannot be reached.
         OSError: when there is no such model.
         ValueError: when what is there is no classifier, such as a translator, has no tokenizer, or needs code that is
             not trusted.

@@ -107,7 +107,7 @@ def make_student(
 def _of_two_sides(
     teacher: PreTrainedModel, sides: Mapping[str, tuple[int | None, str | Sequence[int]]]
 ) -> PreTrainedModel:
-    """A student of an encoder-decoder; a side that nothing is said of keeps all its layers."""
+    """A student of an encoder-decoder; a side without a number or a list keeps all its layers."""
     wanted = {}
     for side, (count, how) in sides.items():
         total = size_in(teacher.config, "layers", side)

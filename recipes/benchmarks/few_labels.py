@@ -39,7 +39,9 @@ class Curve:
     def teacher(self, fraction: float) -> PreTrainedModel:
         """One that saw this share of the labels; or the one that is given, which saw them all."""
         if self.bench.options.teacher and fraction == 1.0:
-            return AutoModelForSequenceClassification.from_pretrained(self.bench.options.teacher)
+            return AutoModelForSequenceClassification.from_pretrained(
+                self.bench.options.teacher, trust_remote_code=False
+            )
         seed, name = 100 + self.seed, f"{fraction}-{self.seed}"
         teacher = self.bench.fine_tuned(name, seed, self.filled(self.few(fraction)))
         self.figures.get(f"teacher {fraction} {self.seed}", lambda: self.bench.accuracy(teacher))

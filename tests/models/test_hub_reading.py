@@ -85,8 +85,8 @@ def refuse(status, **headers):
             {"X_Error_Code": "GatedRepo"},
             r"is gated: ask for access at .*/owner/name, and log in \(`hf auth login`",
         ),
-        (429, {"RateLimit": '"api";r=0;t=171'}, "asked too often .* wait 171 seconds"),
-        (429, {"Retry_After": "12"}, "asked too often .* wait 12 seconds"),
+        (429, {"RateLimit": '"api";r=0;t=171'}, "too many requests .* wait 171 seconds"),
+        (429, {"Retry_After": "12"}, "too many requests .* wait 12 seconds"),
         (401, {"X_Error_Message": "Invalid credentials in Authorization header"}, "to nobody with a wrong token"),
     ],
 )
@@ -120,7 +120,7 @@ def test_no_token_to_push_with(offline, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     with pytest.raises(HubRefusalError, match=r"no token to push to the Hub with: log in .* or give --hub_token"):
         check_token()
-    with pytest.raises(HubUnreachableError, match=r"cannot be asked .* leave --push_to_hub out"):
+    with pytest.raises(HubUnreachableError, match=r"cannot be reached .* leave --push_to_hub out"):
         check_token("hf_mine")
 
 
