@@ -4,13 +4,13 @@ from hfdistill.commands.command_line import print_main as print_main
 from hfdistill.data.augmentation.rows import augment as augment
 from hfdistill.data.few_labels import keep_labels as keep_labels
 from hfdistill.data.few_labels import labeled_rows as labeled_rows
+from hfdistill.data.hub import load_hub_dataset as load_hub_dataset
 from hfdistill.export.ctranslate2 import export_ctranslate2 as export_ctranslate2
 from hfdistill.export.onnx import export_onnx as export_onnx
 from hfdistill.losses.base import Term as Term
 from hfdistill.losses.schedules import Schedule as Schedule
-from hfdistill.models.classifiers import load_classifier as load_classifier
-from hfdistill.models.hub import load_hub_dataset as load_hub_dataset
-from hfdistill.models.hub import load_tokenizer as load_tokenizer
+from hfdistill.models.loading import load_classifier as load_classifier
+from hfdistill.models.loading import load_tokenizer as load_tokenizer
 from hfdistill.online.students import Branches as Branches
 from hfdistill.online.students import Peers as Peers
 from hfdistill.online.students import new_head as new_head
@@ -28,7 +28,7 @@ from hfdistill.search.study import StudentSearch as StudentSearch
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.target_tokens import token_soft_targets as token_soft_targets
-from hfdistill.students.layers import make_student as make_student
+from hfdistill.students.factory import make_student as make_student
 from hfdistill.tasks.classification.data import text_classification_dataset as text_classification_dataset
 from hfdistill.tasks.classification.metrics import classification_metrics as classification_metrics
 from hfdistill.tasks.translation.data import translation_dataset as translation_dataset

@@ -39,10 +39,11 @@ from hfdistill.data.augmentation.augmenters import load_augmenter
 from hfdistill.data.augmentation.rows import augment, augmentation_report
 from hfdistill.data.class_names import read_class_names
 from hfdistill.data.few_labels import keep_labels, labeled_rows, settle_alpha
+from hfdistill.data.hub import load_hub_dataset
 from hfdistill.export.onnx import export_onnx
-from hfdistill.models.classifiers import load_classifier
-from hfdistill.models.hub import hub_errors, load_hub_dataset, load_tokenizer
+from hfdistill.models.hub import hub_errors
 from hfdistill.models.labels import LabelSpace, name_classes, names_of
+from hfdistill.models.loading import load_classifier, load_tokenizer
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report import Attempts, Comparison, compare
 from hfdistill.report.card import CardFacts, measured_emissions, teacher_language, teacher_license

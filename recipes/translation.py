@@ -41,9 +41,11 @@ from hfdistill import (
     transfer_set,
 )
 from hfdistill.commands.command_line import own_command, plain_errors, print_main, say_if_slow
+from hfdistill.data.hub import load_hub_dataset
 from hfdistill.export.ctranslate2 import check_ctranslate2, export_ctranslate2
 from hfdistill.export.ctranslate2_model import CTranslate2Model
-from hfdistill.models.hub import hub_errors, load_hub_dataset, load_tokenizer
+from hfdistill.models.hub import hub_errors
+from hfdistill.models.loading import load_tokenizer
 from hfdistill.report import Attempts
 from hfdistill.report.card import CardFacts, teacher_language, teacher_license
 from hfdistill.report.run_folder import begin_run, push, train_and_save, write_report

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 from hfdistill.commands.command_line import plain_errors
 from hfdistill.data.class_names import read_class_names
 from hfdistill.export.onnx import FILES, ExportError, check_export, export_onnx
-from hfdistill.models.classifiers import load_classifier
 from hfdistill.models.labels import name_classes, names_of
+from hfdistill.models.loading import load_classifier
 from hfdistill.report import Comparison, compare
 from hfdistill.report.card import CardFacts, model_card, teacher_license
 from hfdistill.report.run_folder import write_report

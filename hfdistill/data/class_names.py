@@ -17,8 +17,8 @@ def read_class_names(given: Sequence[str] | None, texts: str | Path | None = Non
     """The names of the classes in the order of their numbers, `None` where there are none.
 
     Args:
-        given: The names, or one file with a name a line; `None` looks for `labels.txt` beside the texts, whose use is
-            said, as is why it is of none.
+        given: The names, or one file with a name a line; `None` looks for `labels.txt` beside the texts, and logs
+            that it is used, or why not.
         texts: A file of texts.
 
     Raises:
@@ -39,7 +39,7 @@ def read_class_names(given: Sequence[str] | None, texts: str | Path | None = Non
     if len(names) < 2 or _fault(names):
         logger.warning("%s is not taken for the names of classes: it has %s.", found, _fault(names) or len(names))
         return None
-    logger.warning("The classes are called as %s says: %s.", found, ", ".join(names[:10]) + ", …" * (len(names) > 10))
+    logger.warning("The classes are named by %s: %s.", found, ", ".join(names[:10]) + ", …" * (len(names) > 10))
     return names
 
 

@@ -57,7 +57,7 @@ class Columns:
 
 
 def find_texts(table: Table, text: str | None, text_pair: str | None, label: str | None = None) -> tuple[str, ...]:
-    """The column of the text, or the two of a pair, as they are named or as they can be told by their names."""
+    """The column of the text, or the two of a pair, as they are given, or recognized by their names."""
     for name, option in ((text, "text_column"), (text_pair, "text_pair_column")):
         if name is not None:
             _require(table, name, f"; check {option}")
@@ -172,7 +172,7 @@ class Labels:
         raise ValueError(f"{where}: unknown label {text!r}{hint}; the labels are {listed(names)}.")
 
     def warn_of_absent_classes(self, labels: Sequence[float]) -> None:
-        """Say which classes no training row has: ids that begin at 1, or a share that is too small."""
+        """Warns of classes that no training row has: ids that begin at 1, or a share that is too small."""
         absent = sorted(set(range(self.num_labels)) - set(labels))
         if self.problem_type != "regression" and absent:
             names = [self.names[index] if self.names else str(index) for index in absent]
@@ -192,8 +192,8 @@ def usable_class_names(
     if class_names is None or problem_type == "regression" or _are_scores(_labeled(table, column, ()).values()):
         return None
     if label_names and not {name.casefold() for name in class_names} & {name.casefold() for name in label_names}:
-        told = some_names(class_names), some_names(label_names)
-        logger.warning("The classes are called %s and here %s: they are taken to mean the same in this order.", *told)
+        both = some_names(class_names), some_names(label_names)
+        logger.warning("The classes are called %s and here %s: they are taken to mean the same in this order.", *both)
         return None
     return class_names
 

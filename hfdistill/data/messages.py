@@ -1,4 +1,4 @@
-"""How what a user wrote is told in a message, whose line it must not fill."""
+"""How what a user wrote is shown in a message, whose line it must not fill."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def _check_column(path: Path, name: str, column: pa.ChunkedArray) -> None:
 def _as_dataset(path: Path, table: pa.Table) -> Dataset:
     try:
         return Dataset(table)
-    except Exception as error:  # of features that are told wrongly, or of a kind that `datasets` does not know
+    except Exception as error:  # of features that are declared wrongly, or of a kind that `datasets` does not know
         raise ValueError(f"{path} is no table that datasets can hold: {_reason(error)}") from None
 
 

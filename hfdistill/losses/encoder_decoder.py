@@ -13,23 +13,13 @@ from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.feature import Embeddings, HiddenStates
 from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.losses.response import IGNORED
-from hfdistill.models.families import side_config
+from hfdistill.models.families import size_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hfdistill.teachers import TeacherSignal
     from hfdistill.training.arguments import DistillationTrainingArguments
-
-#: How configs call a side's number of layers and of heads: BART's family, T5's, ProphetNet's, a side's own config.
-_LAYERS = {
-    "encoder": ("encoder_layers", "num_encoder_layers", "num_layers", "num_hidden_layers"),
-    "decoder": ("decoder_layers", "num_decoder_layers", "num_hidden_layers"),
-}
-_HEADS = {
-    side: (f"{side}_attention_heads", f"num_{side}_attention_heads", "num_heads", "num_attention_heads")
-    for side in ("encoder", "decoder")
-}
 
 
 class EncoderDecoderTerm(Term):
@@ -71,17 +61,13 @@ class EncoderDecoderTerm(Term):
                 f"the term {self.name!r} is for an encoder-decoder, and {type(model).__name__} is none: take "
                 f"{self.name.removeprefix(f'{self.side}_')}."
             )
-        own: Any = side_config(config, self.side)
-        layers, heads = (
-            next((size for name in names[self.side] if isinstance(size := getattr(own, name, None), int)), None)
-            for names in (_LAYERS, _HEADS)
-        )
+        layers, heads, width = (size_in(config, size, self.side) for size in ("layers", "heads", "width"))
         if layers is None or heads is None:
             raise ValueError(
                 f"the config of {type(model).__name__} does not say how many layers and heads its {self.side} has, so "
                 f"the term {self.name!r} cannot compare it: take a term on logits."
             )
-        return SimpleNamespace(hidden_size=own.hidden_size, num_hidden_layers=layers, num_attention_heads=heads)
+        return SimpleNamespace(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads)
 
     def _prediction(self, prediction: Any) -> Any:
         kinds = {output: output.removeprefix(f"{self.side}_") for output in self.outputs}

@@ -66,9 +66,9 @@ def next_token_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def takes_positions(model: Any) -> bool:
-    """Whether a causal language model has to be told where a text begins that is padded on the left.
+    """Whether a causal language model needs `position_ids` for a text that is padded on the left.
 
-    Not, where it numbers positions by itself (RoBERTa), in several dimensions, or knows none.
+    It does not where it numbers positions by itself (RoBERTa), in several dimensions, or has none.
     """
     if not predicts_next_token(model):
         return False
@@ -76,7 +76,7 @@ def takes_positions(model: Any) -> bool:
     numbers_itself = any(hasattr(module, "create_position_ids_from_input_ids") for module in inner.modules())
     usual = GenerationMixin._prepare_position_ids_for_generation
     in_one_dimension = getattr(type(inner), "_prepare_position_ids_for_generation", None) is usual
-    # Of the class: Accelerate replaces the model's own by one whose signature says nothing.
+    # Of the class: Accelerate replaces the model's own by one without a signature.
     taken = "position_ids" in inspect.signature(type(inner).forward).parameters
     return taken and in_one_dimension and not numbers_itself
 

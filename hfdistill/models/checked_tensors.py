@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hfdistill.models.wrappers import weight_tensors
+from hfdistill.models.fingerprints import hash_of_tensors
 
 _CHECKSUM = "checksum"
-_HASH_BYTES = 16
-
-
-def hash_of_tensors(tensors: Mapping[str, Any]) -> str:
-    """A hash of names, shapes, dtypes and every bit of a `state_dict`, packed weights too, alike in every process."""
-    digest = hashlib.blake2b(digest_size=_HASH_BYTES)
-    for name, value in sorted(tensors.items()):
-        parts = weight_tensors(value)
-        if not (isinstance(value, Tensor) and len(parts) == 1 and parts[0] is value):
-            digest.update(f"{name}{type(value).__name__}".encode())
-        for tensor in parts:
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(_bytes_of(tensor.detach().cpu()))
-    return digest.hexdigest()
-
-
-def _bytes_of(tensor: Tensor) -> bytes:
-    if tensor.is_quantized:  # its integers alone say nothing without their scale
-        return _bytes_of(tensor.int_repr()) + _bytes_of(tensor.dequantize())
-    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def save_checked(tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:

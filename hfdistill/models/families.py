@@ -1,4 +1,7 @@
-"""Where `transformers` models keep their parts: the stack of layers, and the attention's projections, by name."""
+"""How `transformers` models name their sizes, their stacks of layers, and the attention's projections.
+
+A model family that names one of them otherwise is a name more in one of these tables.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,24 @@ PROJECTIONS = tuple(_SEPARATE)
 #: The two stacks of layers of an encoder-decoder.
 SIDES = ("encoder", "decoder")
 
+#: How configs name a size of a model of one stack: its layers, attention heads, hidden dimensions and the neurons
+#: between the two linear maps of a layer.
+_SIZES = {
+    "layers": ("num_hidden_layers",),
+    "heads": ("num_attention_heads",),
+    "width": ("hidden_size",),
+    "neurons": ("intermediate_size", "hidden_dim"),
+}
+#: Likewise of a side of an encoder-decoder, before those: BART's family, ProphetNet's, T5's.
+_SIDE_SIZES = {
+    "layers": ("{side}_layers", "num_{side}_layers"),
+    "heads": ("{side}_attention_heads", "num_{side}_attention_heads", "num_heads"),
+    "width": ("d_model",),
+    "neurons": ("{side}_ffn_dim", "d_ff"),
+}
+#: T5 names its decoder's layers as others do, and its encoder's so.
+_OF_ENCODER = {"layers": ("num_layers",)}
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -46,6 +67,27 @@ class Projection:
     module: nn.Module
     name: str
     part: Callable[[Tensor], Tensor]
+
+
+def size_field(config: PreTrainedConfig, size: str, side: str = "") -> str | None:
+    """How a config names a size; `None` where it does not have it.
+
+    Args:
+        config: A model's config; of a side that has its own (T5Gemma), that one is looked at.
+        size: `layers`, `heads`, `width` or `neurons`.
+        side: Of an encoder-decoder, `encoder` or `decoder`.
+    """
+    own = side_config(config, side)
+    of_side = _SIDE_SIZES[size] if side else ()
+    of_encoder = _OF_ENCODER.get(size, ()) if side == "encoder" else ()
+    names = [*(name.format(side=side) for name in of_side), *of_encoder, *_SIZES[size]]
+    return next((name for name in names if isinstance(getattr(own, name, None), int)), None)
+
+
+def size_in(config: PreTrainedConfig, size: str, side: str = "") -> int | None:
+    """A size that a config tells, see `size_field`; `None` where it does not."""
+    field = size_field(config, size, side)
+    return None if field is None else int(getattr(side_config(config, side), field))
 
 
 def side_of(output: str) -> tuple[str, str]:
@@ -69,10 +111,10 @@ def layer_stack(model: PreTrainedModel, side: str = "") -> str:
             return sided[0]
         if isinstance(inner, PreTrainedModel) and not inner.config.is_encoder_decoder:  # a model of its own
             return f"{side}.{layer_stack(inner)}"
-        raise no_layer_stack(model)
+        raise no_layer_stack(model, side)
     if model.config.is_encoder_decoder:
         raise ValueError(f"{type(model).__name__} is an encoder-decoder; only single stacks of layers can be used.")
-    count = getattr(model.config, "num_hidden_layers", None)
+    count = size_in(model.config, "layers")
     found = [n for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     # A list within a layer may happen to be as long (say, experts).
     outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
@@ -81,8 +123,13 @@ def layer_stack(model: PreTrainedModel, side: str = "") -> str:
     return outermost[0]
 
 
-def no_layer_stack(model: PreTrainedModel) -> ValueError:
-    """The error for a model whose layers cannot be told apart."""
+def no_layer_stack(model: PreTrainedModel, side: str = "") -> ValueError:
+    """The error for a model, or a side of one, whose layers cannot be told apart."""
+    if side:
+        return ValueError(
+            f"{type(model).__name__} does not keep the layers of its {side} in one list, so there is nothing to choose "
+            "from; Marian, T5, BART, mBART and M2M100 do."
+        )
     return ValueError(
         f"{type(model).__name__} does not keep its layers in one list with an entry per layer, so there is "
         "nothing to choose from; if its layers share their weights (ALBERT), load it with fewer instead: "
@@ -101,7 +148,7 @@ def attention_projections(model: PreTrainedModel, side: str = "") -> list[dict[s
         ValueError: when a layer has no modules of a known name, or several.
     """
     stack = layer_stack(model, side)
-    heads = int(getattr(side_config(model.config, side), "num_attention_heads", 0))
+    heads = size_in(model.config, "heads", side) or 0
     layers = model.get_submodule(stack).named_children()
     found = [_layer_projections(type(model).__name__, f"{stack}.{name}", layer, heads) for name, layer in layers]
     if side not in _TOKENS_FIRST.get(model.config.model_type, ()):

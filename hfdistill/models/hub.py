@@ -1,12 +1,10 @@
-"""Datasets and models from the Hub, and what to say when they cannot be had."""
+"""What to say when the Hub cannot be reached, or refuses a model, a dataset or a push."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from datasets import DatasetDict, load_dataset
-from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -17,8 +15,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils import httpx, parse_ratelimit_headers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import is_sentencepiece_available
 
 #: How to be known to the Hub.
 LOG_IN = "log in (`hf auth login`, or HF_TOKEN)"
@@ -27,61 +23,15 @@ _NO_CONNECTION = (LocalEntryNotFoundError, ConnectionError, TimeoutError, httpx.
 
 
 class HubUnreachableError(ConnectionError):
-    """The Hugging Face Hub cannot be reached, and what was asked of it is not in the local cache."""
+    """The Hugging Face Hub cannot be reached, and what is requested is not in the local cache."""
 
 
 class HubRefusalError(OSError):
-    """The Hugging Face Hub was reached, and refuses what was asked of it."""
-
-
-def load_hub_dataset(name: str, config: str | None = None) -> DatasetDict:
-    """`datasets.load_dataset(name, config)`, with one clear sentence when there is nothing to train on.
-
-    Raises:
-        HubUnreachableError: If the Hub cannot be reached and `name` is not in the local cache.
-        HubRefusalError: If it is gated, or was asked too often.
-        FileNotFoundError: If there is nothing of this name.
-        ValueError: If it has no split `train`.
-    """
-    with hub_errors(name, "dataset"):
-        splits = load_dataset(name, config)
-    if "train" not in splits:
-        raise ValueError(
-            f"the dataset {name!r} has no split 'train' but {', '.join(splits)}: name one that has, or give files of "
-            "your own."
-        )
-    return splits
-
-
-def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """A tokenizer, from a folder or the Hub.
-
-    Args:
-        name: The folder, or the name on the Hub.
-        trust_remote_code: Whether code that is kept there is run.
-
-    Raises:
-        HubUnreachableError: when the Hub is asked and does not answer.
-        OSError: when there is nothing of this name, or the Hub refuses it.
-        ValueError: when what is there has no tokenizer.
-    """
-    try:
-        with hub_errors(name):
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (ImportError, ValueError) as error:
-        if is_sentencepiece_available():
-            raise
-        raise ValueError(
-            f'{error} Many tokenizers, such as Marian\'s, need sentencepiece: pip install "hfdistill[translation]".'
-        ) from error
-    # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ValueError(f"{name!r} has no tokenizer: save the one of the model there, tokenizer.save_pretrained(...).")
-    return tokenizer
+    """The Hugging Face Hub was reached, and refuses the request."""
 
 
 def check_token(token: str | None = None) -> None:
-    """Asks the Hub whether a token may push, before there is anything to push.
+    """Checks that the Hub lets a token push, before there is anything to push.
 
     Args:
         token: The token; by default the one that is kept on this machine, or that of HF_TOKEN.
@@ -97,10 +47,13 @@ def check_token(token: str | None = None) -> None:
     except (OSError, httpx.HTTPError) as error:
         response = getattr(error, "response", None)
         if response is not None and response.status_code == 401:
-            told = f"the Hub does not know the token to push with (Invalid user token): {LOG_IN}, or give --hub_token."
-            raise HubRefusalError(told) from None
-        told = f"the Hub, which the student is to be pushed to, cannot be asked ({_first_line(error)})"
-        raise HubUnreachableError(f"{told}; connect, or leave --push_to_hub out.") from None
+            raise HubRefusalError(
+                f"the Hub does not know the token to push with (Invalid user token): {LOG_IN}, or give --hub_token."
+            ) from None
+        raise HubUnreachableError(
+            f"the Hub, which the student is to be pushed to, cannot be reached ({_first_line(error)}); connect, or "
+            "leave --push_to_hub out."
+        ) from None
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise HubRefusalError(
             f"the token of {account['name']} may only read, and the student is to be pushed: take one that may write."
@@ -109,7 +62,7 @@ def check_token(token: str | None = None) -> None:
 
 @contextmanager
 def hub_errors(name: str, kind: str = "model") -> Iterator[None]:
-    """Put around `load_dataset` or `from_pretrained`: says in one sentence why `name` cannot be had, and the way out.
+    """Put around `load_dataset` or `from_pretrained`: one sentence on why `name` cannot be had, and the way out.
 
     Other errors of files pass as they are.
 
@@ -119,7 +72,7 @@ def hub_errors(name: str, kind: str = "model") -> Iterator[None]:
 
     Raises:
         HubUnreachableError: If the Hub cannot be reached and `name` is not in the local cache.
-        HubRefusalError: If it is gated, or the Hub was asked too often.
+        HubRefusalError: If it is gated, or there were too many requests.
         FileNotFoundError: If there is nothing at this path or of this name.
         ValueError: If what is there is of another kind, such as a folder without a tokenizer.
     """
@@ -134,14 +87,16 @@ def hub_errors(name: str, kind: str = "model") -> Iterator[None]:
     except (HubUnreachableError, HubRefusalError):
         raise
     except (OSError, httpx.HTTPError) as error:
-        told = _in_one_sentence(name, kind, list(_causes(error)))
-        if told is None:
+        clear = _in_one_sentence(name, kind, list(_causes(error)))
+        if clear is None:
             raise
-        raise told from None
+        raise clear from None
 
 
 def _in_one_sentence(name: str, kind: str, causes: list[BaseException]) -> OSError | None:
     """The error to raise for what went wrong; `None` where it was neither the name nor the Hub."""
+    from datasets.exceptions import DatasetNotFoundError  # seconds, that whoever only catches these errors is spared
+
     if _any(causes, HFValidationError):
         return FileNotFoundError(
             f"There is no folder {name!r}, and a name on the Hub would be written owner/name; check its spelling."
@@ -164,8 +119,8 @@ def _in_one_sentence(name: str, kind: str, causes: list[BaseException]) -> OSErr
         limit = parse_ratelimit_headers(refused[429].headers)
         seconds = limit.reset_in_seconds if limit else refused[429].headers.get("Retry-After", 300)
         return HubRefusalError(
-            f"The Hub was asked too often to give {name!r} now: wait {seconds} seconds; it gives more to those who "
-            f"{LOG_IN}."
+            f"The Hub has had too many requests to give {name!r} now: wait {seconds} seconds; it allows more to those "
+            f"who {LOG_IN}."
         )
     if _any(causes, _NO_CONNECTION):
         lost = [error for error in causes if isinstance(error, (*_NO_CONNECTION, HfHubHTTPError))]
@@ -185,7 +140,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _refuse_code(name: str, error: Exception) -> None:
-    """Says of code that somebody keeps with a model or dataset what `transformers` asks on standard input.
+    """Refuses code that is kept with a model or dataset, about which `transformers` would ask on standard input.
 
     Raises:
         ValueError: if the error is about that; of other errors than ours, a `RuntimeError` passes as it is.

@@ -18,7 +18,7 @@ from hfdistill.models.wrappers import device_of, token_table_size
 
 
 class Classifier(Protocol):
-    """What can be asked for logits: a transformers model, or an exported one."""
+    """What gives logits for a batch: a transformers model, or an exported one."""
 
     config: Any
 
@@ -27,7 +27,7 @@ class Classifier(Protocol):
         """Where its inputs must be."""
 
     def eval(self) -> Any:
-        """Itself, answering the same each time."""
+        """Itself, in evaluation mode: the same logits each time."""
 
     def __call__(self, **inputs: Any) -> Any:
         """An output with `logits` for a padded batch."""

@@ -18,7 +18,7 @@ from hfdistill.models.wrappers import config_of, forward_parameters, unwrapped
 #: What the `pad` of every tokenizer knows.
 TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
 
-#: What a `forward` takes that is not for a row to say: the prediction, a cache, and how to answer.
+#: What a `forward` takes that no row brings: the targets, embeddings or a cache, and options of its output.
 _NOT_OF_A_ROW = ("start_positions", "end_positions", "inputs_embeds", "past_key_values", "encoder_outputs")
 _OPTIONS = ("output_", "return_", "use_")
 
@@ -49,7 +49,7 @@ class TokenReader:
     def _tokenized(self, rows: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], list[bool]]:
         texts = (list(rows[column]) for column in self.text_columns)
         encoding = self.processing_class(*texts, truncation=True, max_length=self.max_length)
-        if encoding.encodings is None:  # tokenizers without a Rust core do not tell
+        if encoding.encodings is None:  # tokenizers without a Rust core do not report it
             cut = [len(ids) == self.max_length for ids in encoding["input_ids"]]
         else:
             cut = [bool(one.overflowing) for one in encoding.encodings]
@@ -74,14 +74,14 @@ class TokenReader:
         return columns, cut
 
     def _names(self, rows: Mapping[str, Any]) -> list[str]:
-        # No attention mask: without padding it says nothing, and the tokenizer's `pad` makes it.
+        # No attention mask: without padding it is all ones, and the tokenizer's `pad` makes it.
         return [name for name in self.inputs if name != "attention_mask" and name in rows]
 
 
 def token_inputs(model: Any) -> tuple[str, ...]:
     """The columns of a row that a model's `forward` takes, the token ids first: all but labels, caches and options.
 
-    A model made of others says so itself, in an attribute `reads`.
+    A model made of others lists them itself, in an attribute `reads`.
     """
     names = getattr(unwrapped(model), "reads", None) or forward_parameters(model) or TOKEN_COLUMNS[:-1]
     read = [name for name in names if not (name in _NOT_OF_A_ROW or name.startswith(_OPTIONS) or "label" in name)]

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from hfdistill.models.families import PROJECTIONS, attention_projections, side_of, unpadded
 from hfdistill.models.wrappers import config_of, unwrapped
 
-#: What a model can be asked for beside its logits; an encoder-decoder for `encoder_hidden_states`, `decoder_keys`, ...
+#: Intermediate representations that a model can return; an encoder-decoder `encoder_hidden_states`, `decoder_keys`, ...
 OUTPUTS = ("hidden_states", "attentions", *PROJECTIONS)
 
 
@@ -25,8 +25,8 @@ def forward(model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str]
         model: A `transformers` model, wrapped for training or not.
         inputs: Its inputs.
         outputs: Any of `hidden_states` (one tensor `(batch, tokens, width)` for the embeddings and one after each
-            layer), `attentions` (one tensor `(batch, heads, tokens, tokens)` a layer; the model predicts with eager
-            attention this once, as others give none), `queries`, `keys` and `values` (one tensor
+            layer), `attentions` (one tensor `(batch, heads, tokens, tokens)` a layer; the model runs with eager
+            attention this once, as others return none), `queries`, `keys` and `values` (one tensor
             `(batch, tokens, width)` a layer, all heads side by side, as their projections give them: before any
             rotation by position; under every attention implementation). Of an encoder-decoder they begin with
             `encoder_` or `decoder_`; the queries, keys and values are those of self-attention.
@@ -83,7 +83,7 @@ def check_shows_layers(model: nn.Module, outputs: frozenset[str]) -> None:
 
 @contextmanager
 def _watched(model: PreTrainedModel, names: list[str]) -> Iterator[dict[str, dict[int, Tensor]]]:
-    """While open, each layer's queries, keys and values, as far as they are asked for, by kind and layer."""
+    """While open, each layer's queries, keys and values, as far as they are requested, by kind and layer."""
     taken: dict[str, dict[int, Tensor]] = {name: {} for name in names}
     with ExitStack() as stack:
         for name in names:

@@ -55,7 +55,7 @@ class LabelSpace:
 
     @classmethod
     def of_model(cls, model: Any, config: Any = None) -> LabelSpace:
-        """That of a model, by its own config or the one given; what has a label is told by the name of its class."""
+        """That of a model, by its own config or the one given; what has a label follows from the name of its class."""
         config = config or getattr(model, "config", None)
         if getattr(config, "id2label", None) is None:
             return cls(0, item=None)  # it may have labels, and does not say which
@@ -99,8 +99,8 @@ class LabelSpace:
         """
         if other.number != self.number:
             raise ValueError(
-                f"the {who} has {other.number} labels and the student {self.number}: both must answer the same "
-                f"question; give the student the {who}'s id2label, or take a {who} trained on these labels."
+                f"the {who} has {other.number} labels and the student {self.number}: both must solve the same "
+                f"task; give the student the {who}'s id2label, or take a {who} trained on these labels."
             )
         if other.names is None or self.names is None:
             if (other.names is None) != (self.names is None):
@@ -136,14 +136,14 @@ class LabelSpace:
         if self.names is None or found is None:
             return None
         column, names = found[0], found[1].names or ()
-        told = f"{what} numbers its labels {some_names(names)} and the student {some_names(self.names)}"
+        both = f"{what} numbers its labels {some_names(names)} and the student {some_names(self.names)}"
         if not {name.casefold() for name in self.names} & {name.casefold() for name in names}:
-            logger.warning("%s: they are taken to mean the same in this order.", told)
+            logger.warning("%s: they are taken to mean the same in this order.", both)
             return None
         order = _places(names, self.names)
         if order is None:
             raise ValueError(
-                f"{told}: where they mean the same, rename the dataset's with dataset.cast_column({column!r}, "
+                f"{both}: where they mean the same, rename the dataset's with dataset.cast_column({column!r}, "
                 "ClassLabel(names=[...])) in its order, or give the student its names as id2label."
             )
         return None if order == list(range(len(order))) else order
@@ -199,7 +199,7 @@ class LabelSpace:
             labels: Numbers of shape `(rows,)` or `(rows, labels)`.
             what: What to call them.
             first: The number of the first row.
-        rows: Of tokens one after another, the row of each.
+            rows: Of tokens one after another, the row of each.
 
         Raises:
             ValueError: for labels that do not fit, naming row, value and the way out.
@@ -243,15 +243,15 @@ class LabelSpace:
         return classes
 
     def _out_of_range(self, labels: np.ndarray, there: np.ndarray) -> str:
-        told = f"is no class of the model, which has {self.number}, 0 to {self.number - 1}"
+        reason = f"is no class of the model, which has {self.number}, 0 to {self.number - 1}"
         lowest, highest = (labels[there].min(), labels[there].max()) if there.any() else (0, 0)
         if lowest == 1 and highest == self.number:
-            return f"{told}: they are numbered from 1 here, so subtract 1 from each"
+            return f"{reason}: they are numbered from 1 here, so subtract 1 from each"
         if lowest < 0:
-            return f"{told}: where a row has no label write {NO_LABEL}"
+            return f"{reason}: where a row has no label write {NO_LABEL}"
         if highest > 100 * self.number + 1000:
-            return f"{told}: is this a column of ids or times? The labels are to stand in a column labels"
-        return f"{told}: take a model of as many labels (num_labels), or number them as its id2label does"
+            return f"{reason}: is this a column of ids or times? The labels are to stand in a column labels"
+        return f"{reason}: take a model of as many labels (num_labels), or number them as its id2label does"
 
     def _scores(self, labels: np.ndarray, at: _Place) -> np.ndarray:
         if labels.ndim > 1 and labels.shape[1] != self.number:
@@ -392,9 +392,10 @@ def _as_numbers(chunk: pa.Array, space: LabelSpace, column: str, what: str, firs
             f"the label of row {first + row} in column {column!r} of {what} is a list of {int(lengths[row])} where "
             f"others have {width}: write one class for each row, or a 0 or 1 for each of {space.number} labels."
         )
-    rows = np.full((len(chunk), width), np.nan) if chunk.null_count else values.reshape(len(chunk), width)
-    if chunk.null_count:
-        rows[there] = values.reshape(-1, width)
+    if not chunk.null_count:
+        return values.reshape(len(chunk), width)
+    rows = np.full((len(chunk), width), np.nan)
+    rows[there] = values.reshape(int(there.sum()), width)
     return rows
 
 

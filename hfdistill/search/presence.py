@@ -108,7 +108,7 @@ def _is_locked(path: Path) -> bool:
 def _machine() -> str:
     """The running system: one for all its containers, and another after it was started anew."""
     try:
-        told = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        system = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        told = platform.node()
-    return uuid.uuid5(uuid.NAMESPACE_OID, told).hex
+        system = platform.node()
+    return uuid.uuid5(uuid.NAMESPACE_OID, system).hex

@@ -140,7 +140,7 @@ class StudentSearch:
         return "WAITING" in given
 
     def _next(self, present: Presence) -> str:
-        """Tries the next student; or says what exceeds the budget."""
+        """Tries the next student; what exceeds the budget, empty where nothing does."""
         import optuna
 
         trial = self.study.ask()
@@ -207,7 +207,7 @@ class StudentSearch:
         return [trial for trial in finished if not trial.user_attrs.get("excess")]
 
     def _try(self, trial: Trial) -> str:
-        """Trains and judges one student; or says what exceeds the budget."""
+        """Trains and judges one student; what exceeds the budget, empty where nothing does."""
         from optuna import TrialPruned
         from optuna.trial import TrialState
 

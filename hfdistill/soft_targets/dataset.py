@@ -1,4 +1,4 @@
-"""Soft targets, made once: run a teacher over a dataset and give every row its prediction."""
+"""Precomputed soft targets: a dataset with the logits of one teacher or several in each row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from hfdistill.data.rows import as_dataset
 from hfdistill.models.causal_lm import predicts_next_token
 from hfdistill.models.labels import LabelSpace
-from hfdistill.models.shared_tokens import check_shared_tokens
+from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.teachers import (
@@ -77,8 +77,8 @@ def soft_targets(
             one in the Hugging Face cache, named by what they depend on.
 
     Raises:
-        ValueError: when the tokenizer or the columns are missing, the labels differ, or the teacher's prediction to a
-            row is not finite (naming the row).
+        ValueError: when the tokenizer or the columns are missing, the labels differ, or the teacher's logits for a row
+            are not finite (naming the row).
         StaleSoftTargets: when `store` holds those of another teacher or tokenization, saying what differs.
     """
     given = as_teacher(teacher, dtype)
@@ -175,7 +175,7 @@ def _columns(logits: Sequence[np.ndarray], features: Features) -> dict[str, np.n
 
 
 def _earlier(dataset: Any) -> list[str]:
-    """The columns of earlier predictions, of all kinds: left beside the new ones, they would be another teacher's."""
+    """The columns of all kinds of earlier soft targets: beside the new ones they would be another teacher's."""
     return [column for column in (*SOFT_TARGETS, TEACHER_LABEL) if column in (dataset.column_names or ())]
 
 

@@ -1,4 +1,4 @@
-"""Soft targets of a teacher that sees or hears: rows are told apart by what is in the file or the samples."""
+"""Soft targets of a teacher that sees or hears: rows are known by what is in the file or the samples."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import torch
 from datasets import Audio, Dataset, Image, concatenate_datasets
 from transformers import PreTrainedModel
 
+from hfdistill.models.fingerprints import describe_model, hash_of
 from hfdistill.soft_targets.precompute import SoftTargetMaker
-from hfdistill.soft_targets.store import KEY_BYTES, describe_model, hash_of
+from hfdistill.soft_targets.store import KEY_BYTES
 from hfdistill.teachers import MediaTeacher
 
 
@@ -30,7 +31,7 @@ class MediaReader:
 
 
 def _fingerprint(one: Any) -> list[int]:
-    if isinstance(one, Mapping):  # a file that `datasets` was told not to decode
+    if isinstance(one, Mapping):  # a file that `datasets` does not decode
         content = one["bytes"] or Path(one["path"]).read_bytes()
     else:
         array = np.asarray(one)
@@ -39,7 +40,7 @@ def _fingerprint(one: Any) -> list[int]:
 
 
 class MediaTargetMaker(SoftTargetMaker):
-    """A teacher of pictures or sound, and the store of what it has said.
+    """A teacher of pictures or sound, and the store of its predictions.
 
     The media stay where they are: only their fingerprints are written to the cache of `datasets`.
     """
@@ -75,5 +76,5 @@ class MediaTargetMaker(SoftTargetMaker):
             prediction = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()})
         return prediction.logits.float().cpu().numpy()
 
-    def told(self, tokens: Dataset, row: int) -> str:
+    def row_description(self, tokens: Dataset, row: int) -> str:
         return self.teacher.media_column

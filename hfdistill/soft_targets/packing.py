@@ -1,7 +1,6 @@
-"""What a row of a dataset carries of a teacher's predictions for its target tokens, as bytes, and how a batch reads
-them.
+"""A teacher's distributions at a row's target tokens as bytes, and how a batch reads them.
 
-A row says all that is needed to read it: how it was made, at which temperature, over which vocabulary, and for which
+A row carries all that is needed to read it: how it was made, at which temperature, over which vocabulary, and for which
 target tokens. So rows may be shuffled, filtered, saved and put together; rows that do not fit are refused.
 """
 
@@ -20,8 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hfdistill.losses import IGNORED
 from hfdistill.losses.sparse_distributions import METHODS, Entries
+from hfdistill.models.vocabularies import vocabulary_key
 from hfdistill.teachers import TEACHER_TOKENS
-from hfdistill.teachers.vocabularies import vocabulary_key
 
 _CODES = list(METHODS)
 
@@ -31,8 +30,8 @@ class TargetFormat(NamedTuple):
 
     Args:
         method: One of `METHODS`.
-        k: Entries or draws a token.
-        temperature: At which the teacher answered.
+        k: Entries or samples a token.
+        temperature: That of the teacher's distributions.
         classes: How many tokens its predictions are about.
         vocabulary: The `vocabulary_key` of what their ids mean.
     """

@@ -1,4 +1,4 @@
-"""Running a teacher on every row of a dataset once, on all processes, and keeping what it says."""
+"""Precomputing a teacher's logits: one pass over the distinct rows of a dataset, on all processes, into a store."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.models.fingerprints import describe_teacher
 from hfdistill.models.inference import predict
 from hfdistill.models.inputs import check_token_ids
 from hfdistill.models.wrappers import config_of, placed
-from hfdistill.soft_targets.store import SoftTargetStore, default_folder, describe_teacher, row_key
+from hfdistill.soft_targets.store import SoftTargetStore, default_folder, row_key
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.columns import check_source_columns, warn_of_cut_rows
 from hfdistill.teachers.model import without_logits
@@ -29,7 +30,7 @@ SECONDS_A_PART = 20.0
 
 
 class SoftTargetMaker:
-    """A teacher on this process's device, and the store of what it has said.
+    """A teacher on this process's device, and the store of its predictions.
 
     Another kind of prediction than logits is a subclass with another `store_class` or `predictions`; of something else
     than token ids, one with another `reader`, `manifest`, `read`, `read_window`, `key_columns` or `logits`.
@@ -44,7 +45,7 @@ class SoftTargetMaker:
     ) -> None:
         self.teacher = teacher
         self.batch_size = batch_size
-        # Without an accelerator the processes of `torchrun` find each other only where the CPU is asked for by name.
+        # Without an accelerator the processes of `torchrun` find each other only where the CPU is requested by name.
         self.state = PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
         manifest = self.manifest()
         with self.state.main_process_first():
@@ -92,17 +93,17 @@ class SoftTargetMaker:
         keys, missing = self._keys(tokens)
         # Every process must have seen the same store before one of them adds to it.
         self.state.wait_for_everyone()
-        self._run(tokens, keys, [row for row in missing if self._is_mine(keys[row])], len(missing))
+        self._run(tokens, keys, [row for row in missing if self._is_of_this_process(keys[row])], len(missing))
         self.state.wait_for_everyone()
         self.store.load()
         return self.store.rows(keys)
 
-    def _is_mine(self, key: bytes) -> bool:
+    def _is_of_this_process(self, key: bytes) -> bool:
         # By the row's key, not its place: processes that saw different stores still leave no row to nobody.
         return int.from_bytes(key, "big") % self.state.num_processes == self.state.process_index
 
     def of_window(self, rows: Mapping[str, Sequence[Any]]) -> np.ndarray:
-        """The logits of some streamed rows, asked by this process alone."""
+        """The logits of some streamed rows, computed by this process alone."""
         check_source_columns(self.teacher, list(rows))
         tokens = self.read_window(rows)
         keys, missing = self._keys(tokens)
@@ -110,7 +111,7 @@ class SoftTargetMaker:
         return self.store.rows(keys)
 
     def _keys(self, tokens: Dataset) -> tuple[list[bytes], list[int]]:
-        """Each row's key, and the rows to ask about: the first of each text that is not in the store, longest first."""
+        """Each row's key, and the rows to run: the first of each text that is not in the store, the longest first."""
         names = self.key_columns(tokens)
         keys, lengths = [], []
         for batch in tokens.select_columns(names).iter(batch_size=1000):
@@ -121,15 +122,15 @@ class SoftTargetMaker:
         # The longest first: what is too large for the memory fails at once, and the time left is never understated.
         return keys, sorted(first.values(), key=lambda row: (-lengths[row], row))
 
-    def _run(self, tokens: Dataset, keys: list[bytes], mine: list[int], total: int | None = None) -> None:
-        """Runs the teacher on the rows `mine` and keeps its outputs; `total` of all processes shows the progress."""
+    def _run(self, tokens: Dataset, keys: list[bytes], chosen: list[int], total: int | None = None) -> None:
+        """Runs the teacher on the chosen rows and keeps its outputs; `total` of all processes shows the progress."""
         model = placed(self.teacher.model, self.state.device).eval()
         hidden = total is None or not self.state.is_main_process
         unsaved: dict[bytes, Any] = {}
         saved_at = time.monotonic()
         with tqdm(total=total, desc=self.description, unit=f" {self.unit}", disable=hidden) as bar:
-            for start in range(0, len(mine), self.batch_size):
-                rows = mine[start : start + self.batch_size]
+            for start in range(0, len(chosen), self.batch_size):
+                rows = chosen[start : start + self.batch_size]
                 predictions = self.predictions(model, tokens, rows)
                 unsaved.update(zip((keys[row] for row in rows), predictions, strict=True))
                 bar.update(min(len(rows) * self.state.num_processes, (total or 0) - bar.n))
@@ -142,7 +143,7 @@ class SoftTargetMaker:
         """The teacher's predictions for some rows, in their order.
 
         Raises:
-            ValueError: when it predictions something else than one finite decision for each row.
+            ValueError: when it predicts something else than finite logits of one decision a row.
         """
         try:
             logits = self.logits(model, tokens, rows)
@@ -155,14 +156,14 @@ class SoftTargetMaker:
         if logits.shape != (len(rows), labels):
             raise ValueError(
                 "soft_targets keeps one prediction for a row, logits of shape (rows, labels), and a "
-                f"{type(model).__name__} of {labels} labels predictions {logits.shape} to {len(rows)} rows: take a "
+                f"{type(model).__name__} of {labels} labels gives {logits.shape} for {len(rows)} rows: take a "
                 "sequence classifier."
             )
         broken = ~np.isfinite(logits).all(axis=-1)
         if broken.any():
             row = int(broken.argmax())
             raise ValueError(
-                f"the teacher's logits for row {rows[row]} ({self.told(tokens, rows[row])}) are not finite: "
+                f"the teacher's logits for row {rows[row]} ({self.row_description(tokens, rows[row])}) are not finite: "
                 f"{logits[row].tolist()[:8]}; look at it and at the teacher's weights, or run it with dtype='float32'."
             )
         return logits
@@ -177,7 +178,7 @@ class SoftTargetMaker:
         """Refuses token ids that the teacher has no embedding for, by their row in the dataset."""
         check_token_ids([row["input_ids"] for row in columns], self.teacher.table_size, "teacher", rows)
 
-    def told(self, tokens: Dataset, row: int) -> str:
+    def row_description(self, tokens: Dataset, row: int) -> str:
         """How an error shows a row."""
         return repr(self.tokenizer.decode(tokens[row]["input_ids"], skip_special_tokens=True)[:80])
 

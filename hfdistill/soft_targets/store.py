@@ -23,11 +23,9 @@ from typing import Any
 
 import numpy as np
 from huggingface_hub.constants import HF_HOME
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from hfdistill.models.checked_tensors import hash_of_tensors
-from hfdistill.models.wrappers import config_of, unwrapped, without_adapters
+from hfdistill.models.fingerprints import hash_of
 
 logger = logging.get_logger(__name__)
 
@@ -37,15 +35,6 @@ _MANIFEST = "manifest.json"
 _UNFINISHED = re.compile(r"(manifest\.json|part-[0-9a-f]{32}\.npz)\.[0-9a-f]{32}")
 #: After so long nobody writes to a file any more; and one who does all the same writes it again.
 _STALE_SECONDS = 3600.0
-_NAMES_IN_CONFIG = (
-    "_name_or_path",
-    "architectures",
-    "dtype",
-    "id2label",
-    "label2id",
-    "problem_type",
-    "transformers_version",
-)
 
 
 class StaleSoftTargets(ValueError):
@@ -180,44 +169,6 @@ def _row_bytes(value: Any) -> bytes:
     if array.dtype.kind in "bui" or not array.size:
         return array.astype(np.int64).tobytes()
     return str(array.dtype).encode() + (array.tobytes() if array.dtype.kind == "f" else repr(value).encode())
-
-
-def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
-    """What soft targets depend on beside the text: the manifest of their folder."""
-    return {
-        **describe_model(model),
-        "tokenizer": hash_of(sorted(tokenizer.get_vocab().items())),
-        "max_length": max_length,
-    }
-
-
-def describe_model(model: PreTrainedModel) -> dict[str, Any]:
-    """What a model's predictions depend on beside what it reads."""
-    model = unwrapped(model)
-    # The number of heads or the activation change predictions and no weight; names and versions change neither.
-    own: Any = config_of(model)
-    config = {name: value for name, value in own.to_dict().items() if name not in _NAMES_IN_CONFIG}
-    adapters = getattr(model, "peft_config", None)  # their scale is no weight
-    active = {"teacher adapters": hash_of([adapters, model.active_adapters])} if adapters else {}
-    return {
-        **active,
-        "teacher class": type(without_adapters(model)).__name__,
-        "teacher configuration": hash_of(config),
-        "teacher weights": hash_of_tensors(model.state_dict()),
-        "teacher dtype": str(model.dtype),
-    }
-
-
-def hash_of(value: Any) -> str:
-    """A hash of what can be written as JSON, the same in every process."""
-    written = json.dumps(value, sort_keys=True, default=_writable)
-    return hashlib.blake2b(written.encode(), digest_size=KEY_BYTES).hexdigest()
-
-
-def _writable(value: Any) -> Any:
-    if hasattr(value, "to_dict"):
-        return value.to_dict()
-    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def default_folder(manifest: Mapping[str, Any]) -> Path:

@@ -1,4 +1,4 @@
-"""A teacher's predictions for target tokens, made once: word-level distillation without the teacher at hand."""
+"""Precomputed soft targets of target tokens: word-level distillation without the teacher at hand."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from hfdistill.losses import IGNORED
 from hfdistill.losses.divergences import log_probabilities
 from hfdistill.losses.sparse_distributions import METHODS, Entries
 from hfdistill.models.inputs import TokenReader, max_positions, pad_rows
+from hfdistill.models.vocabularies import same_tokens, vocabulary_key
 from hfdistill.soft_targets.packing import TargetFormat, pack_entries, pack_row
 from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore, row_key
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher, decoder_inputs
-from hfdistill.teachers.vocabularies import same_tokens, vocabulary_key
 from hfdistill.training.chunked_loss import chunked_logits
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
@@ -42,11 +42,11 @@ def token_soft_targets(
     dtype: str | None = None,
     store: str | os.PathLike[str] | None = None,
 ) -> AnyDataset:
-    """Runs a teacher once on every target token of a dataset, and keeps a part of each prediction in `teacher_tokens`.
+    """Precomputes a teacher's distribution at every target token; a part of it is kept in a column `teacher_tokens`.
 
     | method | keeps | what a student learns from it |
     |---|---|---|
-    | `sampled` | k draws from the teacher's distribution, counted | unbiased: in expectation the whole divergence |
+    | `sampled` | k samples of the teacher's distribution, counted | unbiased: in expectation the whole divergence |
     | `top_k` | the k likeliest tokens, and the mass of all others | biased: nothing of how that mass is spread |
 
     (`hfdistill.losses.sparse_distributions` has the formulas.) Both serve the divergences `forward_kl` and `ce`, at the
@@ -54,8 +54,7 @@ def token_soft_targets(
 
     As with `soft_targets` each distinct row is computed once, all processes of `accelerate launch` share the work,
     and the predictions are kept on disk under what they depend on, so that a killed call goes on where it was. The
-    draws
-    follow from the row alone: however often and by how many processes it is made, a dataset gets the same ones.
+    samples follow from the row alone: however often and by how many processes they are taken, they are the same.
 
     Args:
         teacher: An encoder-decoder, a name or path, or a `Seq2SeqTeacher`.
@@ -63,7 +62,7 @@ def token_soft_targets(
         processing_class: The tokenizer of those rows, which is the student's. The teacher's own, where it brings one,
             must know the same tokens, and may number them otherwise; what either model has beyond them, such as
             padding of its output to a round size, is no token and gets no probability.
-        k: Entries, or draws, a token.
+        k: Entries, or samples, a token.
         method: `sampled` or `top_k`.
         temperature: That of the training to come.
         batch_size: Rows a process gives the teacher at once.
@@ -77,14 +76,14 @@ def token_soft_targets(
             positions for, or its prediction for them is not finite (naming the row).
         StaleSoftTargets: when `store` holds those of another teacher or other settings, saying what differs.
     """
-    asked = as_seq2seq_teacher(teacher, dtype)
-    if not isinstance(asked, Seq2SeqTeacher):
+    given = as_seq2seq_teacher(teacher, dtype)
+    if not isinstance(given, Seq2SeqTeacher):
         raise ValueError(
-            f"token_soft_targets runs one model, given by object, name or path, not {type(asked).__name__}."
+            f"token_soft_targets runs one model, given by object, name or path, not {type(given).__name__}."
         )
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
-    own = asked.processing_class or processing_class
+    own = given.processing_class or processing_class
     if own is None:
         raise ValueError("token_soft_targets needs the tokenizer of the rows: pass processing_class=tokenizer.")
     if any(getattr(tokenizer, "separate_vocabs", False) for tokenizer in (own, processing_class)):
@@ -92,8 +91,9 @@ def token_soft_targets(
             "the tokenizer has a vocabulary for each side (separate_vocabs), and stored predictions know one alone: "
             "pass the teacher to the trainer, which runs it in every step."
         )
-    answering = Seq2SeqTeacher(asked.model, own)
-    maker = TokenTargetMaker(answering, processing_class or own, (method, k, temperature), batch_size, store)
+    maker = TokenTargetMaker(
+        Seq2SeqTeacher(given.model, own), processing_class or own, (method, k, temperature), batch_size, store
+    )
     return _over_splits(maker, dataset)
 
 
@@ -201,7 +201,7 @@ class TokenTargetMaker(SoftTargetMaker):
         method, k, temperature = settings
         if k not in range(1, 2**16):
             raise ValueError(f"k must be a whole number from 1 to {2**16 - 1}; got {k}.")
-        # There are no more likeliest tokens than tokens, and any number of draws.
+        # There are no more likeliest tokens than tokens, and any number of samples.
         k = min(int(k), len(self.ids)) if method == "top_k" else int(k)
         self.made = TargetFormat(method, k, float(temperature), classes, vocabulary_key(tokenizer))
         super().__init__(teacher, batch_size, store)

@@ -1,8 +1,8 @@
-"""A low-rank embedding for small students, whose words would otherwise be most of their parameters.
+"""A factorized embedding for small students, whose token embeddings would otherwise be most of their parameters.
 
-The tables of `embedding_size` columns and the map from there to the hidden size are those of a transformers
-architecture that has both: the teacher's own (ELECTRA, DeBERTa), or ELECTRA in place of BERT, which it is but for this
-map and the head. They come from the eigenvectors of what the teacher's tables add up to.
+The embeddings of `embedding_size` dimensions and the projection from there to the hidden size are those of a
+transformers architecture that has both: the teacher's own (ELECTRA, DeBERTa), or ELECTRA in place of BERT, which it is
+but for this projection and the head. They come from the eigenvectors of what the teacher's tables add up to.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import ElectraConfig, PreTrainedModel
 
-#: The counterparts of these normalize what the tables add up to before the map, and those of these after it.
+#: The counterparts of these normalize the sum of the embeddings before the projection, and those of these after it.
 _NORM_FIRST = ("bert", "electra")
 _NORM_LAST = ("deberta", "deberta-v2")
 #: The heads that read hidden states alone, so that the tables may change behind them.
@@ -27,10 +27,10 @@ _SLOPE, _OFFSET, _SCALE = 0.9053, 1.2278, 0.7403
 
 
 def with_low_rank_embeddings(model: PreTrainedModel, embedding_size: int) -> PreTrainedModel:
-    """The same model with tables of words, positions and token types of `embedding_size` columns.
+    """The same model with embeddings of tokens, positions and token types of `embedding_size` dimensions.
 
     Where the rows of the tables, each less its mean, span no more than `embedding_size` dimensions (one less for BERT
-    and ELECTRA, which normalize there), the hidden states are the same; otherwise the directions in which words vary
+    and ELECTRA, which normalize there), the hidden states are the same; otherwise the directions in which tokens vary
     most are kept. All layers and the head are carried over, with one exception: ELECTRA's head for sequences has gelu
     where BERT's pooler has tanh. There, the half of the pooler's neurons that weighs most in the classifier is kept,
     each made of two of ELECTRA's, nearly; and in training there is one more dropout, on what the head reads.

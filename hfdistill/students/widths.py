@@ -17,11 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hfdistill.models.families import IN_THIRDS_OF_HEADS, attention_projections, layer_stack
+from hfdistill.models.families import IN_THIRDS_OF_HEADS, attention_projections, layer_stack, size_field
 from hfdistill.models.intermediate_outputs import forward
-
-#: How configurations call the number of neurons between a layer's two linear maps.
-_INTERMEDIATE = ("intermediate_size", "hidden_dim")
 
 
 @dataclass(frozen=True)
@@ -251,13 +248,13 @@ def _origin(name: str, stack: str, layers: Sequence[int]) -> tuple[int | None, s
 
 
 def _intermediate_name(config: Any) -> str:
-    names = [name for name in _INTERMEDIATE if isinstance(getattr(config, name, None), int)]
-    if not names:
+    name = size_field(config, "neurons")
+    if name is None:
         raise ValueError(
-            f"{type(config).__name__} does not say how many neurons a layer has ({' or '.join(_INTERMEDIATE)}), so "
-            "it cannot be made narrower; choose the number of its layers alone."
+            f"{type(config).__name__} does not say how many neurons a layer has (intermediate_size), so it cannot be "
+            "made narrower; choose the number of its layers alone."
         )
-    return names[0]
+    return name
 
 
 def _check_range(name: str, value: int, most: int) -> None:

@@ -87,7 +87,7 @@ def check_source_columns(teacher: ModelTeacher, columns: Sequence[str]) -> None:
 
 
 def warn_of_cut_rows(cut: int, rows: int, max_length: int) -> None:
-    """Says how many rows the teacher reads only the beginning of."""
+    """Warns of the rows that the teacher reads only the beginning of."""
     if cut:
         logger.warning("%d of %d rows are longer than the teacher's %d tokens and were cut.", cut, rows, max_length)
 
@@ -122,13 +122,13 @@ def stored_label_names(*datasets: Any) -> list[str] | None:
     """
     flat = [split for one in datasets for split in (one.values() if isinstance(one, dict) else [one])]
     known = [split.features or {} for split in flat if isinstance(split, (Dataset, IterableDataset))]
-    answered = [features for features in known if set(SOFT_TARGETS) & set(features)]
-    kinds = [features[TEACHER_LABEL] for features in answered if TEACHER_LABEL in features]
+    stored = [features for features in known if set(SOFT_TARGETS) & set(features)]
+    kinds = [features[TEACHER_LABEL] for features in stored if TEACHER_LABEL in features]
     orders = [list(kind.names) for kind in kinds if isinstance(kind, ClassLabel)]
     if len(orders) < len(kinds):
         logger.warning(
             "The column %s has lost its names, as in JSON and CSV, so the soft targets are taken to be in the "
-            "student's order; tell theirs with dataset.cast_column(%r, ClassLabel(names=[...])).",
+            "student's order; name theirs with dataset.cast_column(%r, ClassLabel(names=[...])).",
             TEACHER_LABEL,
             TEACHER_LABEL,
         )
@@ -137,7 +137,7 @@ def stored_label_names(*datasets: Any) -> list[str] | None:
             "the soft targets of the datasets stand in different orders of labels, as their columns teacher_label say: "
             "make them with the same label_names=[...]."
         )
-    if orders and len(orders) < len(answered):
+    if orders and len(orders) < len(stored):
         raise ValueError(
             "the soft targets of some datasets name their labels in a column teacher_label and those of others do not, "
             "so these may stand in another order: make them all with soft_targets, or remove that column from all."
@@ -146,7 +146,7 @@ def stored_label_names(*datasets: Any) -> list[str] | None:
 
 
 def stand_in_config(teacher: Teacher | None, *datasets: Any) -> PreTrainedConfig:
-    """What a student that has no config would say of its labels: the rows' names of them, or the teacher's.
+    """The labels of a student that has no config: the rows' names of them, or the teacher's.
 
     Args:
         teacher: The teacher, if there is one.
@@ -198,7 +198,7 @@ class TeacherCollator:
 
 
 def _that_only_pads(teacher: Teacher) -> Teacher:
-    """A copy without models and accelerator: they are large, and once it was asked cannot be pickled."""
+    """A copy without models and accelerator: they are large, and cannot be pickled once they were used."""
     other = copy.copy(teacher)
     for name, value in vars(teacher).items():
         if isinstance(value, (nn.Module, Accelerator)):

@@ -24,17 +24,17 @@ class Combination:
     | `probabilities` | `Σ w_k softmax(t_k / T)` (Hinton et al. 2015, section 1: the arithmetic mean) |
     | `logits` | `softmax(Σ w_k t_k / T)` (there too: the geometric mean of the probabilities) |
     | `confidence` | `Σ c_k softmax(t_k / T)`, with `c_k ∝ w_k · exp(−H(softmax(t_k)))` for each item |
-    | `sample` | `softmax(t_k / T)` of one teacher a step, drawn with probability `w_k` |
+    | `sample` | `softmax(t_k / T)` of one teacher a step, sampled with probability `w_k` |
 
-    By `confidence` a teacher that hesitates between two classes counts half as much as one that is sure. Outside of
-    training `sample` is `probabilities`. Where many labels are asked for at once each is a distribution over yes and
-    no, `sigmoid(z) = softmax((z, 0))`. The outputs of a regression are averaged.
+    `confidence` is confidence-weighted: a teacher torn between two classes counts half as much as one that is sure.
+    Outside of training `sample` is `probabilities`. With several labels at once each is a distribution over yes and no,
+    `sigmoid(z) = softmax((z, 0))`. The outputs of a regression are averaged.
 
     Args:
         method: One of the above.
         weights: A positive weight for each teacher, in proportion; equal when left out.
-        seed: Of the draws of `sample`, that depend on nothing but it and the step: all ranks and micro-batches of a
-            step, and a resumed run, hear the same teacher.
+        seed: Of `sample`, whose choice depends on nothing but it and the step: all ranks and micro-batches of a step,
+            and a resumed run, use the same teacher.
 
     Raises:
         ValueError: for an unknown method or a weight that is not above 0.
@@ -63,7 +63,7 @@ class Combination:
             raise ValueError(f"teacher_weights has {len(self.weights)} entries and there are {teachers} teachers.")
 
     def drawn(self, step: int | None, teachers: int) -> int | None:
-        """Which teacher is heard in a step; `None` when all are."""
+        """Which teacher is used in a step; `None` when all are."""
         if self.method != "sample" or step is None:
             return None
         return random.Random(f"{self.seed} {step}").choices(range(teachers), self.weights)[0]
@@ -95,7 +95,7 @@ class Combination:
         values = problem_type == "regression" or (predictions.shape[-1] == 1 and not many)
         if values and self.method == "confidence":
             raise ValueError(
-                "the combination 'confidence' weighs teachers by their doubt, and a regression tells none."
+                "the combination 'confidence' weighs teachers by their entropy, and a regression has none."
             )
         if values or self.method == "logits":
             return TeacherSignal(logits=(weights * predictions).sum(0))

@@ -17,7 +17,7 @@ from hfdistill.teachers.combination import Combination
 
 
 class EnsembleModel(PreTrainedModel):
-    """Models that read the same token ids, as one model whose answer is theirs combined, for `compare` and the like.
+    """Models that read the same token ids, as one model whose logits are theirs combined, for `compare` and the like.
 
     Args:
         models: Two or more classifiers of one vocabulary; the labels are put into the first one's order by name.

@@ -13,14 +13,14 @@ from hfdistill.teachers.model import ModelTeacher
 
 
 class LanguageModelTeacher(ModelTeacher):
-    """A causal language model that is asked for the distribution of the next token at every token.
+    """A causal language model, for its distribution of the next token at every token.
 
     It reads the student's token ids, so both share one vocabulary.
 
     Args:
         model: The teacher, such as a `GPT2LMHeadModel`.
         processing_class: Its tokenizer; where it is known the vocabularies are compared by name.
-        text_columns: Not possible here: a teacher of another vocabulary has no answer about the student's tokens.
+        text_columns: Not possible here: a teacher of another vocabulary has no logits for the student's tokens.
         dtype: The dtype to run in; `None` or `"auto"` keeps the model's own.
 
     Raises:

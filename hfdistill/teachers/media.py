@@ -17,15 +17,15 @@ from hfdistill.teachers.model import ModelTeacher
 class MediaTeacher(ModelTeacher):
     """A classifier of images or of sound, whatever the student reads of the same row.
 
-    The rows bring pictures or sound as they are; the processor makes the model's inputs of a batch when it is asked,
-    or `soft_targets` runs on each of them once.
+    The rows bring pictures or sound as they are; the processor makes the model's inputs of each batch, or
+    `soft_targets` runs the teacher once on each of them.
 
     Args:
         model: The teacher, such as a `ViTForImageClassification` or a `Wav2Vec2ForSequenceClassification`.
         processing_class: Its image processor or feature extractor.
         media_column: The column with the media. Pictures are a column of `datasets.Image` (read in RGB) or arrays as
             the processor takes them; sound is a list or array of samples, at the rate of the feature extractor, padded
-            to the longest of its batch: a model without an attention mask, such as wav2vec2-base, hears that silence.
+            to the longest of its batch: a model without an attention mask, such as wav2vec2-base, hears silence there.
         dtype: As in `ModelTeacher`.
     """
 

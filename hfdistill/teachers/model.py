@@ -17,6 +17,7 @@ from hfdistill.models.hub import hub_errors
 from hfdistill.models.inputs import TOKEN_COLUMNS, TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
+from hfdistill.models.vocabularies import has_vocabulary
 from hfdistill.models.wrappers import (
     config_of,
     device_of,
@@ -37,8 +38,8 @@ logger = logging.get_logger(__name__)
 class ModelTeacher(Teacher):
     """A `transformers` model that is run in every step.
 
-    The model is used as it is, not copied: moved to the training device, frozen, set to eval mode whenever it is asked,
-    cast if `dtype` says so.
+    The model is used as it is, not copied: moved to the training device, frozen, set to eval mode whenever it is run,
+    cast where there is a `dtype`.
 
     Args:
         model: The teacher; what compiles it or spreads it over devices is left out, adapters are kept.
@@ -80,7 +81,7 @@ class ModelTeacher(Teacher):
         self.text_columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns or ())
         if len(self.text_columns) > 2:
             raise ValueError(f"text_columns takes one column of text, or a pair; got {', '.join(self.text_columns)}.")
-        # Read once: Accelerate replaces `forward` by one whose signature says nothing.
+        # Read once: Accelerate replaces `forward` by one without a signature.
         self.inputs = token_inputs(model)
         if self.text_columns:  # its tokenizer makes no more
             made = {*TOKEN_COLUMNS, *getattr(processing_class, "model_input_names", ())}
@@ -130,16 +131,14 @@ class ModelTeacher(Teacher):
         """Loads a model of `auto_class` (here a sequence classifier) and its tokenizer from the Hub or a folder.
 
         Raises:
-            HubUnreachableError: when the Hub is asked and does not answer.
+            HubUnreachableError: when the Hub is needed and cannot be reached.
             OSError: when there is no such model.
             ValueError: when what is there is no such model, or comes with code of its own.
         """
         with hub_errors(os.fspath(name_or_path)):
             model = cls.auto_class.from_pretrained(name_or_path, dtype=dtype or "auto", trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-        # For a folder without a vocabulary `transformers` makes up a tokenizer to which every word is unknown.
-        known = len(tokenizer) > len(tokenizer.all_special_ids)
-        return cls(model, tokenizer if known else None, text_columns)
+        return cls(model, tokenizer if has_vocabulary(tokenizer) else None, text_columns)
 
     def cast(self, dtype: str | None) -> None:
         """Casts the model to `dtype`; `None` and `"auto"` leave it as it is."""

@@ -19,8 +19,8 @@ class MovingAverageTeacher(ModelTeacher):
     """Self-distillation from the student's own past: the exponential moving average of its weights.
 
     After optimizer step n, `θ_teacher ← d θ_teacher + (1 − d) θ_student` with `d = min(decay, 1 − 1 / (n + 1))`, in
-    float32: at first the plain mean of all weights so far, so that the random beginning is soon forgotten. Checkpoints
-    hold the average, so a resumed run goes on with it; the saved student is the student.
+    float32: at first the plain mean of all weights so far, so that the random initialization is soon forgotten.
+    Checkpoints hold the average, so a resumed run goes on with it; the saved student is the student.
 
     Args:
         student: The model that is going to be trained. A copy of it is made.
@@ -50,13 +50,13 @@ class MovingAverageTeacher(ModelTeacher):
     def follow(self, student: nn.Module, step: int) -> None:
         """Takes in the student's weights after an optimizer step, counted from 1."""
         decay = min(self.decay, 1 - 1 / (step + 1))
-        theirs = unwrapped(student).state_dict()
-        for name, mine in unwrapped(self.model).state_dict().items():
-            other = theirs[name].to(device=mine.device, dtype=mine.dtype)
-            if mine.is_floating_point():
-                mine.lerp_(other, 1 - decay)
+        student_weights = unwrapped(student).state_dict()
+        for name, average in unwrapped(self.model).state_dict().items():
+            student_weight = student_weights[name].to(device=average.device, dtype=average.dtype)
+            if average.is_floating_point():
+                average.lerp_(student_weight, 1 - decay)
             else:
-                mine.copy_(other)
+                average.copy_(student_weight)
 
     def save_state(self, checkpoint: Path) -> None:
         save_checked(self._state, checkpoint / self._file)

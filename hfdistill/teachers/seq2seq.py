@@ -1,4 +1,4 @@
-"""Encoder-decoders as teacher and student: what their decoders read, and what a teacher predictions to it."""
+"""Encoder-decoders as teacher and student: what their decoders read, and what a teacher predicts for it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def decoder_inputs(model: Any, labels: Tensor) -> Tensor:
 
 
 class Seq2SeqTeacher(ModelTeacher):
-    """An encoder-decoder that is asked for every target token, given the reference before it.
+    """An encoder-decoder that predicts every target token, given the reference before it.
 
     It reads the student's tokens, so both share one vocabulary. Where it starts its decoder with another token than
     the student does, it gets its own; all later positions are the same for both.
@@ -60,7 +60,7 @@ class Seq2SeqTeacher(ModelTeacher):
     Args:
         model: The teacher.
         processing_class: Its tokenizer; where it is known the vocabularies are compared by name.
-        text_columns: Not possible here: a teacher of another vocabulary has no answer about the student's tokens.
+        text_columns: Not possible here: a teacher of another vocabulary has no logits for the student's tokens.
         dtype: The dtype to run in; `None` or `"auto"` keeps the model's own.
 
     Raises:
@@ -110,7 +110,7 @@ def set_languages(model: PreTrainedModel, tokenizer: Any, source: str, target: s
     """Makes a model of many languages (NLLB, mBART, M2M100) translate from one into another, from now on.
 
     Args:
-        model: The model; its generation config is told to begin as the tokenizer's target texts do in training: with
+        model: The model; its generation config is set to begin as the tokenizer's target texts do in training: with
             the target language behind the start token, or in its place (mBART-25).
         tokenizer: Its tokenizer, which marks texts with their language.
         source: The source language as the tokenizer writes it, such as `eng_Latn`, `en_XX` or `en`.

@@ -13,8 +13,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import Seq2SeqTrainingArguments
 
-from hfdistill.models.checked_tensors import hash_of_tensors
-from hfdistill.soft_targets.store import hash_of
+from hfdistill.models.fingerprints import hash_of, hash_of_tensors
 from hfdistill.teachers import ENSEMBLE_LOGITS, TEACHER_LOGITS, Teacher
 
 if TYPE_CHECKING:

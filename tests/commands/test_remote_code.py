@@ -14,11 +14,10 @@ from texts import make_tokenizer
 from hfdistill import ModelTeacher, make_student
 from hfdistill.commands.main import main
 from hfdistill.data.augmentation.augmenters import load_augmenter
-from hfdistill.models.classifiers import load_classifier
-from hfdistill.models.hub import load_tokenizer
+from hfdistill.models.loading import load_classifier, load_tokenizer
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CODE = """
 from pathlib import Path
 from transformers import BertConfig, BertForSequenceClassification

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hub_layouts import CLASSIFIER, LAYOUTS, MULTI30K, PICKLED_CLASSIFIER, SST2
 
-from hfdistill.models.classifiers import load_classifier
-from hfdistill.models.hub import load_hub_dataset
+from hfdistill.data.hub import load_hub_dataset
+from hfdistill.models.loading import load_classifier
 from hfdistill.tasks.classification.data import text_classification_dataset
 from hfdistill.tasks.translation.data import translation_dataset
 

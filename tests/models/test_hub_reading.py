@@ -7,14 +7,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import hf_raise_for_status, httpx
 from transformers import AutoConfig, AutoTokenizer
 
-from hfdistill.models.hub import (
-    HubRefusalError,
-    HubUnreachableError,
-    check_token,
-    hub_errors,
-    load_hub_dataset,
-    load_tokenizer,
-)
+from hfdistill.data.hub import load_hub_dataset
+from hfdistill.models.hub import HubRefusalError, HubUnreachableError, check_token, hub_errors
+from hfdistill.models.loading import load_tokenizer
 
 UNREACHABLE = r"'nobody/nothing' is neither here .* cannot be reached .* give a folder or files of your own\.$"
 
@@ -90,8 +85,8 @@ def refuse(status, **headers):
             {"X_Error_Code": "GatedRepo"},
             r"is gated: ask for access at .*/owner/name, and log in \(`hf auth login`",
         ),
-        (429, {"RateLimit": '"api";r=0;t=171'}, "asked too often .* wait 171 seconds"),
-        (429, {"Retry_After": "12"}, "asked too often .* wait 12 seconds"),
+        (429, {"RateLimit": '"api";r=0;t=171'}, "too many requests .* wait 171 seconds"),
+        (429, {"Retry_After": "12"}, "too many requests .* wait 12 seconds"),
         (401, {"X_Error_Message": "Invalid credentials in Authorization header"}, "to nobody with a wrong token"),
     ],
 )
@@ -125,13 +120,13 @@ def test_no_token_to_push_with(offline, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     with pytest.raises(HubRefusalError, match=r"no token to push to the Hub with: log in .* or give --hub_token"):
         check_token()
-    with pytest.raises(HubUnreachableError, match=r"cannot be asked .* leave --push_to_hub out"):
+    with pytest.raises(HubUnreachableError, match=r"cannot be reached .* leave --push_to_hub out"):
         check_token("hf_mine")
 
 
 def test_a_tokenizer_that_needs_sentencepiece(tmp_path, monkeypatch):
     """Without it `transformers` knows no tokenizer of a Marian, and does not say why."""
-    monkeypatch.setattr("hfdistill.models.hub.is_sentencepiece_available", lambda: False)
+    monkeypatch.setattr("hfdistill.models.loading.is_sentencepiece_available", lambda: False)
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(ValueError, match=r'needed: .* need sentencepiece: pip install "hfdistill\[translation\]"'):
         load_tokenizer(str(tmp_path))

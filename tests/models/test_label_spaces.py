@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig
 from transformers.utils import logging as transformers_logging
@@ -285,6 +285,7 @@ COLUMNS = st.one_of(
 
 @settings(max_examples=300, deadline=1000)
 @given(COLUMNS, st.sampled_from([1, 2, 3, 1000]), st.sampled_from([None, SINGLE, MULTI, REGRESSION]))
+@example([None, []], 1, None)
 def test_any_column_is_read_as_what_it_means_or_refused_in_a_line(labels, number, problem_type):
     """Within a second (`deadline`) and without more memory than the rows themselves take."""
     try:

@@ -180,7 +180,7 @@ def test_a_quantized_teacher_teaches_live_and_stored(tmp_path):
 
 def test_other_integers_are_another_teacher():
     """Only the float tensors in its state would tell, and they are the same."""
-    from hfdistill.soft_targets.store import describe_model
+    from hfdistill.models.fingerprints import describe_model
 
     one, other = make_model(2), make_model(2)
     with torch.no_grad():

@@ -169,7 +169,7 @@ def test_the_hubs_class_names_go_with_a_teacher_that_has_none(home, recipe, monk
     rows = {"sentence": TEXTS, "label": [NAMES.index(label) for _, label in ROWS]}
     split = Dataset.from_dict(rows).cast_column("label", ClassLabel(names=NAMES))
     hub = DatasetDict(train=split, validation=split.select(range(9)))
-    monkeypatch.setattr("hfdistill.models.hub.load_hub_dataset", lambda name, config=None: hub)
+    monkeypatch.setattr("hfdistill.data.hub.load_hub_dataset", lambda name, config=None: hub)
     recipe("--teacher_name_or_path", "unnamed", "--output_dir", "out")
     student, results = assert_complete(home / "out")
     assert results["compared_rows"] == 9 and student.config.id2label == dict(enumerate(NAMES))
@@ -179,7 +179,7 @@ def test_a_validation_file_is_read_beside_the_hubs_training_texts(home, recipe, 
     """The Hub's own was taken in its place, and nothing said."""
     rows = {"sentence": TEXTS, "label": [NAMES.index(label) for _, label in ROWS]}
     split = Dataset.from_dict(rows).cast_column("label", ClassLabel(names=NAMES))
-    monkeypatch.setattr("hfdistill.models.hub.load_hub_dataset", lambda *_: DatasetDict(train=split, validation=split))
+    monkeypatch.setattr("hfdistill.data.hub.load_hub_dataset", lambda *_: DatasetDict(train=split, validation=split))
     write_table(home / "own.csv", ROWS[:7])
     recipe("--teacher_name_or_path", "teacher", "--validation_file", "own.csv", "--output_dir", "out")
     assert assert_complete(home / "out")[1]["compared_rows"] == 7
@@ -209,7 +209,7 @@ def test_a_teacher_and_a_hub_dataset_of_different_numbers_of_labels(home, refusa
     """Two of three outputs would be trained, and the third be noise."""
     save_model(home / "unnamed", make_tokenizer(), names=["LABEL_0", "LABEL_1", "LABEL_2"])
     rows = Dataset.from_dict({"sentence": TEXTS, "label": [0, 1] * 15}).cast_column("label", ClassLabel(names=NAMES))
-    monkeypatch.setattr("hfdistill.models.hub.load_hub_dataset", lambda name, config=None: DatasetDict(train=rows))
+    monkeypatch.setattr("hfdistill.data.hub.load_hub_dataset", lambda name, config=None: DatasetDict(train=rows))
     line = refusal("--teacher_name_or_path", "unnamed", "--output_dir", "out")
     assert "unnamed predictions with 3 labels and the texts have 2" in line and "--train_teacher" in line
 

@@ -433,7 +433,7 @@ def test_the_words_of_a_student_are_those_it_reads(home, recipe):
 def test_a_validation_file_is_read_beside_the_hubs_training_pairs(home, recipe, monkeypatch):
     """The Hub's own was taken in its place, and nothing said."""
     hub = DatasetDict(train=Dataset.from_list([dict(zip(("en", "de"), pair, strict=True)) for pair in PAIRS]))
-    monkeypatch.setattr("hfdistill.models.hub.load_hub_dataset", lambda *_: hub)
+    monkeypatch.setattr("hfdistill.data.hub.load_hub_dataset", lambda *_: hub)
     hub["validation"] = hub["train"].select(range(20))
     words = ("--teacher_name_or_path", "teacher", "--output_dir", "out", "--methods", "word")
     assert "7 validation rows" in recipe(*words, "--validation_file", "test.tsv")

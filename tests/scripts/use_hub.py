@@ -53,8 +53,8 @@ def push_soft_targets():
 
 
 def load():
-    from hfdistill.models.classifiers import load_classifier
-    from hfdistill.models.hub import load_hub_dataset
+    from hfdistill.data.hub import load_hub_dataset
+    from hfdistill.models.loading import load_classifier
 
     return {name: [attempt(load_classifier, name), attempt(load_hub_dataset, name)] for name in words}
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from hfdistill import StaleSoftTargets
-from hfdistill.soft_targets.store import KEY_BYTES, SoftTargetStore, default_folder, describe_teacher, row_key
+from hfdistill.models.fingerprints import describe_teacher
+from hfdistill.soft_targets.store import KEY_BYTES, SoftTargetStore, default_folder, row_key
 
 MANIFEST = {"teacher weights": "1234", "max_length": 64}
 KEYS = [row_key({"input_ids": [number]}) for number in range(5)]

@@ -123,7 +123,7 @@ def test_what_the_hub_does_not_give_is_told_in_a_sentence(hub, client, monkeypat
     for place, line in zip(("", "datasets/"), told["gated/x"], strict=True):
         assert line.startswith(f"HubRefusalError: 'gated/x' is gated: ask for access at {hub.url}/{place}gated/x")
         assert "hf auth login" in line
-    assert all("asked too often to give 'busy/x' now: wait 0 seconds" in line for line in told["busy/x"])
+    assert all("too many requests to give 'busy/x' now: wait 0 seconds" in line for line in told["busy/x"])
     assert all("cannot be reached (Server disconnected" in line for line in told["lost/x"])
     model, dataset = told["no/x"]
     assert "There is no model 'no/x' on the Hub, or it is private" in model and "no dataset 'no/x'" in dataset

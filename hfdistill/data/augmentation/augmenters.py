@@ -16,8 +16,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from hfdistill.models.hub import hub_errors, load_tokenizer
+from hfdistill.models.hub import hub_errors
 from hfdistill.models.inputs import max_positions
+from hfdistill.models.loading import load_tokenizer
 
 #: What `load_augmenter` knows.
 AUGMENTERS = ("masking", "n_grams", "word_replacement", "back_translation")
@@ -28,7 +29,7 @@ class Augmenter(ABC):
 
     @abstractmethod
     def __call__(self, texts: Sequence[str], rngs: Sequence[random.Random]) -> list[str]:
-        """Another text for each; all that is random is drawn from the text's own `rng`."""
+        """Another text for each; all that is random comes from the text's own `rng`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Masking(Augmenter):
 
 @dataclass(frozen=True)
 class NGrams(Augmenter):
-    """A stretch of one to `longest` words, drawn from the text: a more drastic masking.
+    """A random stretch of one to `longest` words of the text: a more drastic masking.
 
     Args:
         longest: The most words.
@@ -76,14 +77,14 @@ class NGrams(Augmenter):
 class WordReplacement(Augmenter):
     """Words replaced by what a masked language model would put in their place.
 
-    Each word is chosen with a probability and replaced by one of the model's likeliest tokens there, drawn evenly. The
-    words of a text are masked one at a time, each in the text as it was.
+    Each word is chosen with a probability and replaced by one of the model's likeliest tokens there, all of them with
+    the same probability. The words of a text are masked one at a time, each in the text as it was.
 
     Args:
         model: A masked language model, such as `AutoModelForMaskedLM.from_pretrained("bert-base-uncased")`.
         processing_class: Its tokenizer.
         probability: Of each word (0.4 in the paper).
-        candidates: From how many of the likeliest tokens to draw (15 in the paper).
+        candidates: Among how many of the likeliest tokens to choose (15 in the paper).
         batch_size: Masked texts that are given to the model at once.
 
     Raises:
@@ -113,7 +114,7 @@ class WordReplacement(Augmenter):
 
     def __call__(self, texts: Sequence[str], rngs: Sequence[random.Random]) -> list[str]:
         words = [text.split() for text in texts]
-        # Drawn row by row before anything is computed, so that no row's draws depend on another's.
+        # Chosen row by row before anything is computed, so that no row's random numbers depend on another's.
         chosen = [
             (row, place)
             for row, rng in enumerate(rngs)
@@ -183,7 +184,7 @@ class BackTranslation(Augmenter):
 
     def __call__(self, texts: Sequence[str], rngs: Sequence[random.Random]) -> list[str]:
         foreign = self._translate(self.there, texts, do_sample=False)
-        # One by one, for the draws of a batch depend on what else is in it.
+        # One by one, for the samples of a batch depend on what else is in it.
         return [self._sampled(text, rng) for text, rng in zip(foreign, rngs, strict=True)]
 
     def _sampled(self, text: str, rng: random.Random) -> str:

@@ -1,4 +1,4 @@
-"""The rows that augmentation adds to a dataset, and what the teacher says about them."""
+"""The rows that augmentation adds to a dataset, and how often the teacher labels them otherwise."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def augment(
     copies: int = 1,
     seed: int = 0,
 ) -> Dataset:
-    """The rows, and after them texts made of theirs, without labels: the teacher is to say what they are.
+    """The rows, and after them texts made of theirs, without labels: the teacher is to label them.
 
     Made texts that are empty, or equal to a text that is there already, are left out.
 
     Args:
         dataset: Rows with text. What else they hold (tokens, soft targets) is of the old text: add it afterwards.
         augmenters: Applied in turns: copy k of a row is made by augmenter `k % len(augmenters)`.
-        text_columns: The column of text, or a pair; of a pair one text, drawn, is changed.
+        text_columns: The column of text, or a pair; of a pair one text, chosen at random, is changed.
         label_column: The column that becomes -100 in made rows; `None` when there is none.
         copies: How many texts are made of each row.
         seed: Fixes them all.
@@ -140,7 +140,7 @@ class AugmentationReport:
 
 
 def augmentation_report(dataset: Dataset) -> AugmentationReport:
-    """What was made, and how often the teacher changed its mind, once `soft_targets` has labeled the rows.
+    """What was made, and how often the teacher labels it otherwise, once `soft_targets` has labeled the rows.
 
     Several teachers decide by the mean of their logits.
 

@@ -11,6 +11,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import MarianConfig, MarianMTModel, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from hfdistill.models.families import SIDES, size_field
+
 PADDING, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 
 
@@ -102,11 +104,6 @@ def small_marian(
     return model
 
 
-#: Sizes of a config that go with its width (`d_model`).
-_WIDTHS = ("d_model", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff")
-_HEADS = ("encoder_attention_heads", "decoder_attention_heads", "num_heads")
-
-
 def untrained_like(teacher: PreTrainedModel, changes: dict[str, Any], width: int | None = None) -> PreTrainedModel:
     """Make an untrained model of a teacher's class and vocabulary, of other sizes, in float32.
 
@@ -130,9 +127,9 @@ def untrained_like(teacher: PreTrainedModel, changes: dict[str, Any], width: int
 
 
 def _set_width(config: Any, width: int) -> None:
-    named = {name: getattr(config, name, None) for name in (*_WIDTHS, *_HEADS)}
-    sizes = {name: size for name, size in named.items() if isinstance(size, int)}
-    old = config.d_model
+    fields = {size_field(config, size, side) for size in ("width", "neurons", "heads") for side in SIDES}
+    sizes = {field: getattr(config, field) for field in fields if field}
+    old = config.hidden_size
     step = math.lcm(*(old // math.gcd(size, old) for size in sizes.values()))
     if width < 1 or width % step:
         raise ValueError(

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.export.ctranslate2_model import CTranslate2Model
+from hfdistill.models.families import size_in
 from hfdistill.report import Comparison, ModelFigures, device_name, size_of
 from hfdistill.report.cost import Size
 from hfdistill.report.figures import quartile_figures
@@ -203,8 +204,8 @@ def compare_translations(
             **asdict(_size(model, models["student"])),
             **speed[role],
             agreement=None if role == "teacher" else _same(beam[role], beam["teacher"]),
-            encoder_layers=_layers(model, "encoder"),
-            decoder_layers=_layers(model, "decoder"),
+            encoder_layers=size_in(model.config, "layers", "encoder") or 0,
+            decoder_layers=size_in(model.config, "layers", "decoder") or 0,
             beam_per_second=beam_speed[role].median,
             beam_per_second_quartiles=beam_speed[role].quartiles,
         )
@@ -270,12 +271,6 @@ def _size(model: Translator, student: Translator) -> Size:
         return size_of(model)
     assert isinstance(student, PreTrainedModel)
     return replace(size_of(student), megabytes=model.megabytes)  # the same parameters, in another form
-
-
-def _layers(model: Translator, side: str) -> int:
-    config: Any = model.config
-    names = {"encoder": ("encoder_layers", "num_layers"), "decoder": ("decoder_layers", "num_decoder_layers")}[side]
-    return next(getattr(config, name) for name in names if isinstance(getattr(config, name, None), int))
 
 
 def _same(mine: Sequence[str], theirs: Sequence[str]) -> float:

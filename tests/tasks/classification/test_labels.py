@@ -253,7 +253,7 @@ def test_names_are_found_beside_the_texts(write, caplog):
     """And it is said: somebody else may have left the file there."""
     texts, names = write("train.tsv", "text\tlabel\na\t2\n"), write("labels.txt", NAMES)
     assert read_class_names(None, texts) == ("cold", "mild", "hot")
-    assert f"The classes are called as {names} says: cold, mild, hot." in caplog.text
+    assert f"The classes are named by {names}: cold, mild, hot." in caplog.text
     assert read_class_names([str(names)]) == read_class_names(["cold", "mild", "hot"]) == ("cold", "mild", "hot")
     write("labels.txt", "cold\ncold\n")
     assert read_class_names(None, texts) is None

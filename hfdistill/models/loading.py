@@ -1,4 +1,4 @@
-"""Classifiers by their names: loaded from a folder or the Hub, with the head that a task needs."""
+"""Tokenizers and classifiers by their names: loaded from a folder or the Hub, with the head that a task needs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,41 @@ from typing import Any
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import is_sentencepiece_available
 
-from hfdistill.models.hub import hub_errors, load_tokenizer
+from hfdistill.models.hub import hub_errors
+from hfdistill.models.vocabularies import has_vocabulary
+
+
+def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """A tokenizer, from a folder or the Hub.
+
+    Args:
+        name: The folder, or the name on the Hub.
+        trust_remote_code: Whether code that is kept there is run.
+
+    Raises:
+        HubUnreachableError: when the Hub is needed and cannot be reached.
+        OSError: when there is nothing of this name, or the Hub refuses it.
+        ValueError: when what is there has no tokenizer.
+    """
+    try:
+        with hub_errors(name):
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except (ImportError, ValueError) as error:
+        if is_sentencepiece_available():
+            raise
+        raise ValueError(
+            f'{error} Many tokenizers, such as Marian\'s, need sentencepiece: pip install "hfdistill[translation]".'
+        ) from error
+    if not has_vocabulary(tokenizer):
+        raise ValueError(f"{name!r} has no tokenizer: save the one of the model there, tokenizer.save_pretrained(...).")
+    return tokenizer
 
 
 def load_classifier(
@@ -25,11 +54,11 @@ def load_classifier(
     Args:
         name: A folder, or a name on the Hub.
         trust_remote_code: Whether code that is kept there is run.
-        **head: What it is to answer, such as `TextClassificationData.head`, when it is going to be trained: it comes
+        **head: What it is to predict, such as `TextClassificationData.head`, when it is going to be trained: it comes
             in float32 then, and gets a new head where its own does not fit. Without it, it comes as it was saved.
 
     Raises:
-        HubUnreachableError: when the Hub is asked and does not answer.
+        HubUnreachableError: when the Hub is needed and cannot be reached.
         OSError: when there is no such model.
         ValueError: when what is there is no classifier, such as a translator, has no tokenizer, or needs code that is
             not trusted.

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from hfdistill.models.fingerprints import hash_of_vocabulary
 from hfdistill.models.wrappers import config_of
 
 #: Tables are padded to multiples of 64 to 512, so that a vocabulary may lack fewer entries than this.
@@ -64,12 +66,37 @@ def check_shared_tokens(
         )
 
 
+def vocabulary_key(processing_class: PreTrainedTokenizerBase) -> bytes:
+    """Eight bytes that are the same for tokenizers that give every token the same id."""
+    return bytes.fromhex(hash_of_vocabulary(processing_class))[:8]
+
+
+def same_tokens(teacher: PreTrainedTokenizerBase, student: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of all tokens: the student's, rising, and the teacher's of the same names.
+
+    Raises:
+        ValueError: when the one knows tokens that the other does not.
+    """
+    teacher_ids, student_ids = teacher.get_vocab(), student.get_vocab()
+    if differing := sorted(teacher_ids.keys() ^ student_ids.keys()):
+        raise ValueError(
+            f"of the teacher's {len(teacher_ids)} tokens and the student's {len(student_ids)}, {len(differing)} are "
+            f"known to one alone, such as {differing[0]!r}: token by token they must share a vocabulary, in any order; "
+            "otherwise let the teacher translate the training texts (pseudo_translations)."
+        )
+    names = sorted(student_ids, key=student_ids.__getitem__)
+    return np.array([student_ids[name] for name in names]), np.array([teacher_ids[name] for name in names])
+
+
+def has_vocabulary(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it knows a word: for a folder without a vocabulary `transformers` makes up one to which none is known."""
+    return len(tokenizer) > len(tokenizer.all_special_ids)
+
+
 def _known(tokenizer: Any) -> PreTrainedTokenizerBase | None:
     """The tokenizer, also of a processor; `None` for anything else, or one that was made up without a vocabulary."""
     inner = getattr(tokenizer, "tokenizer", tokenizer)
-    if not isinstance(inner, PreTrainedTokenizerBase) or len(inner) <= len(inner.all_special_ids):
-        return None
-    return inner
+    return inner if isinstance(inner, PreTrainedTokenizerBase) and has_vocabulary(inner) else None
 
 
 def _by_name(model: Any) -> PreTrainedTokenizerBase | None:

@@ -1,0 +1,88 @@
+"""What tells models, vocabularies and settings apart: hashes of their content, the same in every process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.models.wrappers import config_of, unwrapped, weight_tensors, without_adapters
+
+_HASH_BYTES = 16
+#: Of a configuration, what changes no prediction.
+_NAMES_IN_CONFIG = (
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "id2label",
+    "label2id",
+    "problem_type",
+    "transformers_version",
+)
+
+
+def hash_of_tensors(tensors: Mapping[str, Any]) -> str:
+    """A hash of names, shapes, dtypes and every bit of a `state_dict`, packed weights too, alike in every process."""
+    digest = hashlib.blake2b(digest_size=_HASH_BYTES)
+    for name, value in sorted(tensors.items()):
+        parts = weight_tensors(value)
+        if not (isinstance(value, Tensor) and len(parts) == 1 and parts[0] is value):
+            digest.update(f"{name}{type(value).__name__}".encode())
+        for tensor in parts:
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(_bytes_of(tensor.detach().cpu()))
+    return digest.hexdigest()
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    if tensor.is_quantized:  # its integers alone say nothing without their scale
+        return _bytes_of(tensor.int_repr()) + _bytes_of(tensor.dequantize())
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
+    """What a model's predictions depend on beside the text: the manifest of a folder of soft targets."""
+    return {
+        **describe_model(model),
+        "tokenizer": hash_of_vocabulary(tokenizer),
+        "max_length": max_length,
+    }
+
+
+def describe_model(model: PreTrainedModel) -> dict[str, Any]:
+    """What a model's predictions depend on beside what it reads."""
+    model = unwrapped(model)
+    # The number of heads or the activation change predictions and no weight; names and versions change neither.
+    own: Any = config_of(model)
+    config = {name: value for name, value in own.to_dict().items() if name not in _NAMES_IN_CONFIG}
+    adapters = getattr(model, "peft_config", None)  # their scale is no weight
+    active = {"teacher adapters": hash_of([adapters, model.active_adapters])} if adapters else {}
+    return {
+        **active,
+        "teacher class": type(without_adapters(model)).__name__,
+        "teacher configuration": hash_of(config),
+        "teacher weights": hash_of_tensors(model.state_dict()),
+        "teacher dtype": str(model.dtype),
+    }
+
+
+def hash_of(value: Any) -> str:
+    """A hash of what can be written as JSON, the same in every process."""
+    written = json.dumps(value, sort_keys=True, default=_writable)
+    return hashlib.blake2b(written.encode(), digest_size=_HASH_BYTES).hexdigest()
+
+
+def hash_of_vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The same for tokenizers that give every token the same id."""
+    return hash_of(sorted(tokenizer.get_vocab().items()))
+
+
+def _writable(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)
