@@ -11,15 +11,13 @@ from torch import Tensor
 from hfdistill.losses.attention import MiniLM
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.feature import Embeddings, HiddenStates
-from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.losses.response import IGNORED
+from hfdistill.losses.signal import TeacherSignal
 from hfdistill.models.families import side_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 #: How configs call a side's number of layers and of heads: BART's family, T5's, ProphetNet's, a side's own config.
 _LAYERS = {
@@ -101,10 +99,7 @@ class EncoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="encoder"):
 class DecoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="decoder"):
     """As hidden_states, of the decoder's layers: an item is a target token. `decoder_layer_map` maps them."""
 
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> HiddenStates:
-        layer_map = getattr(args, "decoder_layer_map", None) or args.layer_map
-        return cls(parse_layer_map(layer_map), args.hidden_state_loss, args.projection_init)
+    settings = {**HiddenStates.settings, "layer_map": "decoder_layer_map"}
 
 
 class EncoderEmbeddings(EncoderDecoderTerm, Embeddings, side="encoder"):

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.feature import make_projection
 from hfdistill.losses.relation import counted_rows, first_token
+from hfdistill.losses.signal import TeacherSignal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfdistill.teachers import TeacherSignal
 
 _NEVER = -1e9
 

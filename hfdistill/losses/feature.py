@@ -11,13 +11,11 @@ from torch.nn import functional as F
 
 from hfdistill.losses.base import Batch, StudentOutput, Term, attended, check_same_tokens
 from hfdistill.losses.divergences import at_least_float32
-from hfdistill.losses.layer_maps import make_layer_map, parse_layer_map
+from hfdistill.losses.layer_maps import make_layer_map
+from hfdistill.losses.signal import TeacherSignal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 
 def hidden_mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -62,6 +60,7 @@ class HiddenStates(Term):
     outputs = frozenset({"hidden_states"})
     token_wise = True
     citation = "https://huggingface.co/papers/1909.10351"
+    settings = {"layer_map": "layer_map", "distance": "hidden_state_loss", "projection_init": "projection_init"}
 
     def __init__(
         self, layer_map: str | Sequence[int] = "uniform", distance: str = "mse", projection_init: str = "random"
@@ -74,10 +73,6 @@ class HiddenStates(Term):
         self.layer_map = layer_map
         self.distance = distance
         self.projection_init = projection_init
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> HiddenStates:
-        return cls(parse_layer_map(args.layer_map), args.hidden_state_loss, args.projection_init)
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         sizes = (model.config.num_hidden_layers for model in (student, teacher))
@@ -139,13 +134,10 @@ class Embeddings(HiddenStates):
     """
 
     name = "embeddings"
+    settings = {"distance": "hidden_state_loss", "projection_init": "projection_init"}
 
     def __init__(self, distance: str = "mse", projection_init: str = "random") -> None:
         super().__init__(distance=distance, projection_init=projection_init)
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Embeddings:
-        return cls(args.hidden_state_loss, args.projection_init)
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         self.bind_projection(student, teacher)
@@ -173,13 +165,10 @@ class Patient(HiddenStates):
     name = "patient"
     token_wise = False
     citation = "https://huggingface.co/papers/1908.09355"
+    settings = {"layer_map": "layer_map", "projection_init": "projection_init"}
 
     def __init__(self, layer_map: str | Sequence[int] = "uniform", projection_init: str = "random") -> None:
         super().__init__(layer_map, "cosine", projection_init)
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Patient:
-        return cls(parse_layer_map(args.layer_map), args.projection_init)
 
     def valid(self, batch: Batch) -> Tensor:
         return Term.valid(self, batch)

@@ -11,14 +11,12 @@ from torch import Tensor
 
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.divergences import logit_mse
-from hfdistill.losses.layer_maps import make_layer_map, parse_layer_map
+from hfdistill.losses.layer_maps import make_layer_map
 from hfdistill.losses.relation import Relation, counted_rows, first_token, mean_over, partners, relative_distances
+from hfdistill.losses.signal import TeacherSignal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 
 class InstanceGraph(Relation):
@@ -49,6 +47,7 @@ class InstanceGraph(Relation):
 
     name = "instance_graph"
     citation = "https://doi.org/10.1109/CVPR.2019.00726"
+    settings = {"layer_map": "layer_map"}
 
     def __init__(
         self,
@@ -64,10 +63,6 @@ class InstanceGraph(Relation):
         self.vertex_weight = vertex_weight
         self.edge_weight = edge_weight
         self.transformation_weight = transformation_weight
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> InstanceGraph:
-        return cls(parse_layer_map(args.layer_map))
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         sizes = (model.config.num_hidden_layers for model in (student, teacher))

@@ -8,7 +8,7 @@ its partners, so that each example weighs the same however the batch is cut.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,9 +16,7 @@ from torch.nn import functional as F
 
 from hfdistill.losses.base import COUNTED_ROWS, Batch, StudentOutput, Term
 from hfdistill.losses.divergences import at_least_float32
-
-if TYPE_CHECKING:
-    from hfdistill.teachers import TeacherSignal
+from hfdistill.losses.signal import TeacherSignal
 
 
 class Relation(Term):

@@ -24,7 +24,7 @@ from hfdistill.training.objective import Objective
 from hfdistill.training.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.training.placeless import PlacelessTrainer
 from hfdistill.training.run_settings import differences, run_settings
-from hfdistill.training.stages import Stages, staged_scheduler
+from hfdistill.training.stages import Stages, parse_stages, staged_scheduler
 
 logger = logging.get_logger(__name__)
 
@@ -131,7 +131,7 @@ class ObjectiveTrainer(PlacelessTrainer):
             stages = Stages([self._given_objective])
         else:
             self.args.check_ranges()
-            stages = Stages.from_args(self.args, self._problem_type)
+            stages = self.args.make_stages(self._problem_type)
         teacher = getattr(self.teacher, "model", None)
         if self.teacher is not None and teacher is not None:
             student = unwrapped(self.model)
@@ -191,7 +191,8 @@ class ObjectiveTrainer(PlacelessTrainer):
         """As in `Trainer`; with stages, one schedule for each."""
         optimizer = self.optimizer if optimizer is None else optimizer
         if self.args.stages and self.lr_scheduler is None:
-            self.lr_scheduler = staged_scheduler(optimizer, self.args, num_training_steps)
+            stages = parse_stages(self.args.stages)
+            self.lr_scheduler = staged_scheduler(optimizer, self.args, stages, num_training_steps)
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 

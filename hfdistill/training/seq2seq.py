@@ -14,19 +14,13 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import is_liger_kernel_available, logging
 
 from hfdistill.losses import COUNTED_ROWS, EncoderDecoderTerm
+from hfdistill.models.deferred_logits import DeferredLogits, Projection, deferred_logits, projects_alone
 from hfdistill.models.families import side_of
 from hfdistill.soft_targets.packing import TokenTargetCollator
 from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
 from hfdistill.teachers.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
 from hfdistill.training.arguments import Seq2SeqDistillationTrainingArguments
-from hfdistill.training.chunked_loss import (
-    DeferredLogits,
-    Projection,
-    chunked_loss,
-    counted_tokens,
-    deferred_logits,
-    projects_alone,
-)
+from hfdistill.training.chunked_loss import chunked_loss, counted_tokens
 from hfdistill.training.liger import loss_by_liger, unknown_to_liger
 from hfdistill.training.objective import Loss, Objective
 from hfdistill.training.trainer import DistillationTrainer
@@ -40,10 +34,10 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
     An item of the loss is a target token: one whose label is not -100, the first included. Teacher and student read
     the same source and the same target before it; the decoder's inputs are made from the labels, once. The teacher
     must share the student's vocabulary. Where the rows carry `teacher_tokens` (made once by `token_soft_targets`),
-    these are its predictions, and it is not asked. Long vocabularies cost no memory in training: neither model's logits
-    are ever held for the whole batch (see `large_vocabulary`), where each term reads logits one by one, or layers. With
-    `args.use_liger_kernel` Liger Kernel computes labels and soft targets where it computes the same; a warning says
-    where it does not.
+    these are its predictions, and it is not run. Long vocabularies cost no memory in training: neither model's logits
+    are ever held for the whole batch (see `training.chunked_loss`), where each term reads logits one by one, or layers.
+    With `args.use_liger_kernel` Liger Kernel computes labels and soft targets where it computes the same; otherwise a
+    warning names the reason.
 
     Args:
         model: The student, an encoder-decoder with a language model's head.

@@ -249,7 +249,8 @@ class DistillationTrainer(ObjectiveTrainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         if self.args.labeled_share is None:
             return super()._get_train_sampler(dataset)
-        return labeled_share_sampler(dataset, self.args, lambda: int(self.state.epoch or 0))
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return labeled_share_sampler(dataset, self.args.labeled_share, seed, lambda: int(self.state.epoch or 0))
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
