@@ -103,9 +103,11 @@ class AttentionScores(Term):
         return attended(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        mine, theirs = (_attention_scores(model, self.heads) for model in (student, teacher))
-        check_same_tokens(self.name, mine[0].transpose(1, 2), theirs[0].transpose(1, 2))
-        losses = [self.compare(s, t, attended(batch)) for s, t in zip(mine, self.map(theirs), strict=True)]
+        student_scores, teacher_scores = (_attention_scores(model, self.heads) for model in (student, teacher))
+        check_same_tokens(self.name, student_scores[0].transpose(1, 2), teacher_scores[0].transpose(1, 2))
+        losses = [
+            self.compare(s, t, attended(batch)) for s, t in zip(student_scores, self.map(teacher_scores), strict=True)
+        ]
         return sum(losses[1:], losses[0]) / len(losses)
 
     def compare(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
@@ -209,11 +211,11 @@ class MiniLM(Term):
 
     def _relation(self, student: Any, teacher: Any, pair: tuple[str, str], mask: Tensor) -> Tensor:
         rows, columns = pair
-        mine, theirs = (
+        student_scores, teacher_scores = (
             scores(_vectors(model, rows)[layer], _vectors(model, columns)[layer], self.heads)
             for model, layer in ((student, -1), (teacher, self.teacher_layer))
         )
-        return relation_kl(mine, theirs, mask)
+        return relation_kl(student_scores, teacher_scores, mask)
 
     def config(self) -> dict[str, Any]:
         shown = {"relation_heads": self.relation_heads, "teacher_layer": self.teacher_layer}

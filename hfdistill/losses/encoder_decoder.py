@@ -54,12 +54,12 @@ class EncoderDecoderTerm(Term):
         return super().valid(self._tokens(batch))
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        mine, theirs = (self._prediction(prediction) for prediction in (student, teacher))
-        return super().forward(mine, theirs, self._tokens(batch))
+        student_side, teacher_side = (self._prediction(prediction) for prediction in (student, teacher))
+        return super().forward(student_side, teacher_side, self._tokens(batch))
 
     def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
-        mine, theirs = (self._prediction(prediction) for prediction in (student, teacher))
-        return super().statistics(mine, theirs, valid)
+        student_side, teacher_side = (self._prediction(prediction) for prediction in (student, teacher))
+        return super().statistics(student_side, teacher_side, valid)
 
     def _stack(self, model: PreTrainedModel) -> Any:
         """The sizes of this side, under the names that a model of one stack has for them."""

@@ -91,14 +91,14 @@ class HiddenStates(Term):
         self, student: StudentOutput, teacher: TeacherSignal | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """The vectors `(items ..., width)` of the student in each layer, and those they are compared with."""
-        mine, theirs = hidden_pair(student, teacher)
-        check_same_tokens(self.name, mine[0], theirs[0])
-        return mine[1:], self.map(theirs[1:])
+        student_states, teacher_states = hidden_pair(student, teacher)
+        check_same_tokens(self.name, student_states[0], teacher_states[0])
+        return student_states[1:], self.map(teacher_states[1:])
 
     def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
         """`Σ s [s, t]ᵀ`, all that least squares need."""
-        mine, theirs = (torch.cat([layer[valid].double() for layer in side]) for side in self.matched(student, teacher))
-        return mine.T @ torch.cat([mine, theirs], dim=-1)
+        s, t = (torch.cat([x[valid].double() for x in layers]) for layers in self.matched(student, teacher))
+        return s.T @ torch.cat([s, t], dim=-1)
 
     @torch.no_grad()
     def start(self, statistics: Tensor) -> None:
@@ -111,10 +111,10 @@ class HiddenStates(Term):
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         return self.compare(*self.matched(student, teacher))
 
-    def compare(self, mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
+    def compare(self, student_states: Sequence[Tensor], teacher_states: Sequence[Tensor]) -> Tensor:
         """The distance of each vector in `(batch, ..., width)`, averaged over the layers."""
         distance = HIDDEN_STATE_LOSSES[self.distance]
-        pairs = zip(mine, theirs, strict=True)
+        pairs = zip(student_states, teacher_states, strict=True)
         losses = [distance(self.projection(at_least_float32(s)), at_least_float32(t)) for s, t in pairs]
         return sum(losses[1:], losses[0]) / len(losses)
 
@@ -145,9 +145,9 @@ class Embeddings(HiddenStates):
     def matched(
         self, student: StudentOutput, teacher: TeacherSignal | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        mine, theirs = hidden_pair(student, teacher)
-        check_same_tokens(self.name, mine[0], theirs[0])
-        return mine[:1], theirs[:1]
+        student_states, teacher_states = hidden_pair(student, teacher)
+        check_same_tokens(self.name, student_states[0], teacher_states[0])
+        return student_states[:1], teacher_states[:1]
 
     def config(self) -> dict[str, Any]:
         return {"distance": self.distance, **self._start_config()}
@@ -176,9 +176,9 @@ class Patient(HiddenStates):
     def matched(
         self, student: StudentOutput, teacher: TeacherSignal | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        mine, theirs = hidden_pair(student, teacher)
-        firsts = [states[:, 0] for states in mine[1:]]
-        targets = self.map([states[:, 0] for states in theirs[1:]])
+        student_states, teacher_states = hidden_pair(student, teacher)
+        firsts = [states[:, 0] for states in student_states[1:]]
+        targets = self.map([states[:, 0] for states in teacher_states[1:]])
         count = max(1, len(firsts) - 1)
         return firsts[:count], targets[:count]
 

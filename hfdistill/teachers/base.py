@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import TrainerCallback
 
+    from hfdistill.teachers.combination import Combination
+
 PREFIX = "teacher_"
 TEACHER_LOGITS = "teacher_logits"
 ENSEMBLE_LOGITS = "ensemble_logits"
@@ -26,11 +29,27 @@ TEACHER_LABEL = "teacher_label"
 SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS, TEACHER_TOKENS)
 
 
+@dataclass(frozen=True)
+class TeacherContext:
+    """Where a batch stands in a run, for teachers whose signal depends on it.
+
+    Args:
+        step: The optimizer step that the batch belongs to; `None` outside of training.
+        accelerator: The device and precision that a model is run in; `None` leaves it where it is.
+        combination: How the predictions of several teachers become one, where they bring no combination of their own.
+    """
+
+    step: int | None = None
+    accelerator: Accelerator | None = None
+    combination: Combination | None = None
+
+
+#: A batch by itself, as when soft targets are precomputed.
+NO_CONTEXT = TeacherContext()
+
+
 class Teacher(ABC):
     """Predictions for a batch. Frozen, in eval mode, without gradient, and never part of the student's checkpoint."""
-
-    #: The optimizer step that the next batch belongs to; `None` outside of training.
-    step: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -62,9 +81,6 @@ class Teacher(ABC):
         """What a teacher that changes during training does meanwhile."""
         return None
 
-    def prepare(self, accelerator: Accelerator) -> None:  # noqa: B027 (not every teacher has anything to move)
-        """Moves to the accelerator's device and precision; called again whenever the accelerator is a new one."""
-
     def align(self, student_config: Any) -> None:  # noqa: B027 (not every prediction is about named labels)
         """Puts the teacher's labels into the student's order, by name.
 
@@ -84,8 +100,16 @@ class Teacher(ABC):
         """Reads it again."""
 
     @abstractmethod
-    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
-        """The signal for a batch: the logits, and those `outputs` that are asked for."""
+    def __call__(
+        self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset(), context: TeacherContext = NO_CONTEXT
+    ) -> TeacherSignal:
+        """The signal for a batch.
+
+        Args:
+            batch: The columns of the batch, with the teacher's own.
+            outputs: What is returned besides the logits, such as `"hidden_states"`.
+            context: The optimizer step, the accelerator and the combination of several teachers.
+        """
 
 
 def check_finite(logits: Tensor) -> None:
