@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from hfdistill import Seq2SeqDistillationTrainer, Seq2SeqDistillationTrainingArguments
+from hfdistill.models import deferred_logits
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian
-from hfdistill.training import chunked_loss as large_vocabulary
 
 VOCABULARY = 40
 PAD, UNKNOWN, START, END = range(4)
@@ -127,8 +127,8 @@ def make_pairs(count=16, family="marian", seed=0):
 
 def compute_few_at_once(monkeypatch, projected=3, losses=2, classes=VOCABULARY):
     """Projects so many target tokens at once, and takes the loss of so many of them."""
-    monkeypatch.setattr(large_vocabulary, "CHUNK_LOGITS", int(projected * classes))
-    monkeypatch.setattr(large_vocabulary, "LOSS_CHUNK_LOGITS_CPU", int(losses * classes))
+    monkeypatch.setattr(deferred_logits, "CHUNK_LOGITS", int(projected * classes))
+    monkeypatch.setattr(deferred_logits, "LOSS_CHUNK_LOGITS_CPU", int(losses * classes))
 
 
 def make_seq2seq_args(out, **changes):

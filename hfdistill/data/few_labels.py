@@ -1,4 +1,4 @@
-"""Few labels and many texts: rows without a label that the teacher alone speaks about, and how they mix with the rest.
+"""Few labels and many texts: unlabeled rows that have soft targets alone, and how they mix with the rest.
 
 A row whose label is -100, or among classes -1, has none. It counts for the soft targets and not for the labels' loss.
 """
@@ -9,7 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from datasets import Dataset, IterableDataset, concatenate_datasets
@@ -17,8 +17,20 @@ from torch.utils.data import Sampler
 
 from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, has_label
 
-if TYPE_CHECKING:
-    from hfdistill.training.arguments import DistillationTrainingArguments
+
+class WeighedByAlpha(Protocol):
+    """What `settle_alpha` reads of training arguments, and the one thing that it sets."""
+
+    alpha: float | None
+    labeled_share: float | None
+
+    @property
+    def alpha_is_given(self) -> bool: ...
+
+    @property
+    def weighs_by_alpha(self) -> bool: ...
+
+    def settle_alpha(self, labeled: float) -> None: ...
 
 
 def keep_labels(dataset: Dataset, fraction: float, label_column: str = "labels", seed: int = 0) -> Dataset:
@@ -89,7 +101,7 @@ def share_of_labels(
 
 
 def settle_alpha(
-    args: DistillationTrainingArguments,
+    args: WeighedByAlpha,
     dataset: Any,
     label_column: str | None = None,
     missing: Sequence[int] | None = None,
@@ -183,10 +195,8 @@ class LabeledShareSampler(Sampler[int]):
             yield shuffled[labeled, turn][index]
 
 
-def labeled_share_sampler(
-    dataset: Dataset, args: DistillationTrainingArguments, epoch: Callable[[], int]
-) -> LabeledShareSampler:
-    """The sampler that `args.labeled_share` asks for.
+def labeled_share_sampler(dataset: Dataset, share: float, seed: int, epoch: Callable[[], int]) -> LabeledShareSampler:
+    """A `LabeledShareSampler` of the dataset's column of labels.
 
     Raises:
         ValueError: for rows without a column of labels.
@@ -194,8 +204,7 @@ def labeled_share_sampler(
     column = next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
     if column is None:
         raise ValueError("labeled_share needs a column labels, -100 where there is none.")
-    seed = args.seed if args.data_seed is None else args.data_seed
-    return LabeledShareSampler(_labeled(dataset, column).tolist(), args.labeled_share, seed, epoch)
+    return LabeledShareSampler(_labeled(dataset, column).tolist(), share, seed, epoch)
 
 
 def _labeled(dataset: Dataset, column: str, missing: Sequence[int] | None = None) -> np.ndarray:

@@ -15,13 +15,12 @@ from torch.nn import functional as F
 
 from hfdistill.losses.base import Batch, StudentOutput, Term, attended, attended_together, check_same_tokens
 from hfdistill.losses.divergences import at_least_float32
-from hfdistill.losses.layer_maps import make_layer_map, parse_layer_map
+from hfdistill.losses.layer_maps import make_layer_map
+from hfdistill.losses.signal import TeacherSignal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 #: A score low enough for a softmax to give 0, and finite, so that 0 times its logarithm is 0.
 _NEVER = -1e9
@@ -89,14 +88,11 @@ class AttentionScores(Term):
     outputs = frozenset({"queries", "keys"})
     token_wise = True
     citation = "https://huggingface.co/papers/1909.10351"
+    settings = {"layer_map": "layer_map"}
 
     def __init__(self, layer_map: str | Sequence[int] = "uniform") -> None:
         super().__init__()
         self.layer_map = layer_map
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> AttentionScores:
-        return cls(parse_layer_map(args.layer_map))
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         self.heads = same_heads(self.name, student.config, teacher.config)
@@ -107,9 +103,11 @@ class AttentionScores(Term):
         return attended(batch)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        mine, theirs = (_attention_scores(model, self.heads) for model in (student, teacher))
-        check_same_tokens(self.name, mine[0].transpose(1, 2), theirs[0].transpose(1, 2))
-        losses = [self.compare(s, t, attended(batch)) for s, t in zip(mine, self.map(theirs), strict=True)]
+        student_scores, teacher_scores = (_attention_scores(model, self.heads) for model in (student, teacher))
+        check_same_tokens(self.name, student_scores[0].transpose(1, 2), teacher_scores[0].transpose(1, 2))
+        losses = [
+            self.compare(s, t, attended(batch)) for s, t in zip(student_scores, self.map(teacher_scores), strict=True)
+        ]
         return sum(losses[1:], losses[0]) / len(losses)
 
     def compare(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
@@ -169,6 +167,7 @@ class MiniLM(Term):
     outputs = frozenset({"queries", "keys", "values"})
     token_wise = True
     citation = "https://huggingface.co/papers/2012.15828"
+    settings = {"relation_heads": "relation_heads"}
 
     #: What is related to what.
     relations: ClassVar[tuple[tuple[str, str], ...]] = (("queries", "queries"), ("keys", "keys"), ("values", "values"))
@@ -177,10 +176,6 @@ class MiniLM(Term):
         super().__init__()
         self.relation_heads = relation_heads
         self.teacher_layer = teacher_layer
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> MiniLM:
-        return cls(args.relation_heads)
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         layers = teacher.config.num_hidden_layers
@@ -216,11 +211,11 @@ class MiniLM(Term):
 
     def _relation(self, student: Any, teacher: Any, pair: tuple[str, str], mask: Tensor) -> Tensor:
         rows, columns = pair
-        mine, theirs = (
+        student_scores, teacher_scores = (
             scores(_vectors(model, rows)[layer], _vectors(model, columns)[layer], self.heads)
             for model, layer in ((student, -1), (teacher, self.teacher_layer))
         )
-        return relation_kl(mine, theirs, mask)
+        return relation_kl(student_scores, teacher_scores, mask)
 
     def config(self) -> dict[str, Any]:
         shown = {"relation_heads": self.relation_heads, "teacher_layer": self.teacher_layer}
@@ -239,13 +234,10 @@ class MiniLMv1(MiniLM):
     name = "minilm_v1"
     citation = "https://huggingface.co/papers/2002.10957"
     relations = (("queries", "keys"), ("values", "values"))
+    settings = {}
 
     def __init__(self, teacher_layer: int = -1) -> None:
         super().__init__(teacher_layer=teacher_layer)
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> MiniLMv1:
-        return cls()
 
     def choose_heads(self, student: Any, teacher: Any) -> int:
         return same_heads(self.name, student, teacher)

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from hfdistill.losses.schedules import Schedule, value_at
+from hfdistill.losses.signal import TeacherSignal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 Batch = Mapping[str, Any]
 
@@ -48,6 +47,7 @@ class Term(nn.Module):
         idle_steps: How many optimizer steps it has to see before it can teach.
         starts_from_data: Whether what the term learns starts from the first step's batches: see `statistics`.
         citation: The paper the formula is from.
+        settings: For each parameter of the constructor that a user may set, the name of the training argument.
 
     Example:
         >>> class Confidence(Term):
@@ -68,14 +68,21 @@ class Term(nn.Module):
     idle_steps: ClassVar[int] = 0
     starts_from_data: bool = False
     citation: ClassVar[str] = ""
+    settings: ClassVar[Mapping[str, str]] = {}
 
     #: How far training has come, from 0 to 1: set by the objective, read by `scheduled`.
     progress: float = 0.0
 
     @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Term:
-        """The term as the training arguments describe it; override where it reads any of them."""
-        return cls()
+    def from_settings(cls, settings: Mapping[str, Any], problem_type: str | None = None) -> Term:
+        """The term with those values that it names in `settings`; what is left out has its default.
+
+        Args:
+            settings: Values by argument name, as `DistillationTrainingArguments.loss_settings` gives them.
+            problem_type: As in `config.problem_type`.
+        """
+        given = {**settings, "problem_type": problem_type}
+        return cls(**{parameter: given[name] for parameter, name in cls.settings.items() if name in given})
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         """Makes what this term has to learn itself, such as a projection between two widths, as child modules.

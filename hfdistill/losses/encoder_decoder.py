@@ -11,15 +11,12 @@ from torch import Tensor
 from hfdistill.losses.attention import MiniLM
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.feature import Embeddings, HiddenStates
-from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.losses.response import IGNORED
+from hfdistill.losses.signal import TeacherSignal
 from hfdistill.models.families import size_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 
 class EncoderDecoderTerm(Term):
@@ -46,12 +43,12 @@ class EncoderDecoderTerm(Term):
         return super().valid(self._tokens(batch))
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        mine, theirs = (self._prediction(prediction) for prediction in (student, teacher))
-        return super().forward(mine, theirs, self._tokens(batch))
+        student_side, teacher_side = (self._prediction(prediction) for prediction in (student, teacher))
+        return super().forward(student_side, teacher_side, self._tokens(batch))
 
     def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
-        mine, theirs = (self._prediction(prediction) for prediction in (student, teacher))
-        return super().statistics(mine, theirs, valid)
+        student_side, teacher_side = (self._prediction(prediction) for prediction in (student, teacher))
+        return super().statistics(student_side, teacher_side, valid)
 
     def _stack(self, model: PreTrainedModel) -> Any:
         """The sizes of this side, under the names that a model of one stack has for them."""
@@ -87,10 +84,7 @@ class EncoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="encoder"):
 class DecoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="decoder"):
     """As hidden_states, of the decoder's layers: an item is a target token. `decoder_layer_map` maps them."""
 
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> HiddenStates:
-        layer_map = getattr(args, "decoder_layer_map", None) or args.layer_map
-        return cls(parse_layer_map(layer_map), args.hidden_state_loss, args.projection_init)
+    settings = {**HiddenStates.settings, "layer_map": "decoder_layer_map"}
 
 
 class EncoderEmbeddings(EncoderDecoderTerm, Embeddings, side="encoder"):

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.feature import make_projection
 from hfdistill.losses.relation import counted_rows, first_token
+from hfdistill.losses.signal import TeacherSignal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfdistill.teachers import TeacherSignal
 
 _NEVER = -1e9
 
@@ -72,10 +72,10 @@ class _Placed(Term):
         return super().valid(batch) & self.queue.filled.any()
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        mine, theirs = first_token(student), F.normalize(first_token(teacher), dim=-1)
+        teacher_vectors = F.normalize(first_token(teacher), dim=-1)
         if torch.is_grad_enabled():  # an evaluation leaves no trace
-            self._seen.append((theirs.detach(), counted_rows(batch, super().valid(batch))))
-        return self.compare(mine, theirs)
+            self._seen.append((teacher_vectors.detach(), counted_rows(batch, super().valid(batch))))
+        return self.compare(first_token(student), teacher_vectors)
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss of each example, from its vectors `(examples, width)`; the teacher's have length 1."""
@@ -132,8 +132,8 @@ class Exemplars(_Placed):
         self.projection = make_projection(student, teacher)
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        mine, exemplars = F.normalize(self.projection(student), dim=-1), self.queue.entries
-        log_q = self.among_exemplars(mine, teacher, exemplars, self.student_temperature)
+        query, exemplars = F.normalize(self.projection(student), dim=-1), self.queue.entries
+        log_q = self.among_exemplars(query, teacher, exemplars, self.student_temperature)
         log_p = self.among_exemplars(teacher, teacher, exemplars, self.teacher_temperature)
         return -(log_p.exp() * log_q).sum(-1)
 
@@ -176,9 +176,9 @@ class Contrastive(_Placed):
         self.teacher_embedding = nn.Linear(teacher.config.hidden_size, self.dimensions)
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        mine = F.normalize(self.student_embedding(student), dim=-1)
+        query = F.normalize(self.student_embedding(student), dim=-1)
         own, others = (F.normalize(self.teacher_embedding(x), dim=-1) for x in (teacher, self.queue.entries))
-        return -self.among_exemplars(mine, own, others, self.temperature)[:, 0]
+        return -self.among_exemplars(query, own, others, self.temperature)[:, 0]
 
     def config(self) -> dict[str, Any]:
         return {"queue_size": self.queue_size, "temperature": self.temperature, "dimensions": self.dimensions}

@@ -11,13 +11,11 @@ from torch.nn import functional as F
 
 from hfdistill.losses.base import Batch, StudentOutput, Term, attended, check_same_tokens
 from hfdistill.losses.divergences import at_least_float32
-from hfdistill.losses.layer_maps import make_layer_map, parse_layer_map
+from hfdistill.losses.layer_maps import make_layer_map
+from hfdistill.losses.signal import TeacherSignal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 
 def hidden_mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -62,6 +60,7 @@ class HiddenStates(Term):
     outputs = frozenset({"hidden_states"})
     token_wise = True
     citation = "https://huggingface.co/papers/1909.10351"
+    settings = {"layer_map": "layer_map", "distance": "hidden_state_loss", "projection_init": "projection_init"}
 
     def __init__(
         self, layer_map: str | Sequence[int] = "uniform", distance: str = "mse", projection_init: str = "random"
@@ -74,10 +73,6 @@ class HiddenStates(Term):
         self.layer_map = layer_map
         self.distance = distance
         self.projection_init = projection_init
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> HiddenStates:
-        return cls(parse_layer_map(args.layer_map), args.hidden_state_loss, args.projection_init)
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         sizes = (model.config.num_hidden_layers for model in (student, teacher))
@@ -96,14 +91,14 @@ class HiddenStates(Term):
         self, student: StudentOutput, teacher: TeacherSignal | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """The vectors `(items ..., width)` of the student in each layer, and those they are compared with."""
-        mine, theirs = hidden_pair(student, teacher)
-        check_same_tokens(self.name, mine[0], theirs[0])
-        return mine[1:], self.map(theirs[1:])
+        student_states, teacher_states = hidden_pair(student, teacher)
+        check_same_tokens(self.name, student_states[0], teacher_states[0])
+        return student_states[1:], self.map(teacher_states[1:])
 
     def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
         """`Σ s [s, t]ᵀ`, all that least squares need."""
-        mine, theirs = (torch.cat([layer[valid].double() for layer in side]) for side in self.matched(student, teacher))
-        return mine.T @ torch.cat([mine, theirs], dim=-1)
+        s, t = (torch.cat([x[valid].double() for x in layers]) for layers in self.matched(student, teacher))
+        return s.T @ torch.cat([s, t], dim=-1)
 
     @torch.no_grad()
     def start(self, statistics: Tensor) -> None:
@@ -116,10 +111,10 @@ class HiddenStates(Term):
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         return self.compare(*self.matched(student, teacher))
 
-    def compare(self, mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
+    def compare(self, student_states: Sequence[Tensor], teacher_states: Sequence[Tensor]) -> Tensor:
         """The distance of each vector in `(batch, ..., width)`, averaged over the layers."""
         distance = HIDDEN_STATE_LOSSES[self.distance]
-        pairs = zip(mine, theirs, strict=True)
+        pairs = zip(student_states, teacher_states, strict=True)
         losses = [distance(self.projection(at_least_float32(s)), at_least_float32(t)) for s, t in pairs]
         return sum(losses[1:], losses[0]) / len(losses)
 
@@ -139,13 +134,10 @@ class Embeddings(HiddenStates):
     """
 
     name = "embeddings"
+    settings = {"distance": "hidden_state_loss", "projection_init": "projection_init"}
 
     def __init__(self, distance: str = "mse", projection_init: str = "random") -> None:
         super().__init__(distance=distance, projection_init=projection_init)
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Embeddings:
-        return cls(args.hidden_state_loss, args.projection_init)
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         self.bind_projection(student, teacher)
@@ -153,9 +145,9 @@ class Embeddings(HiddenStates):
     def matched(
         self, student: StudentOutput, teacher: TeacherSignal | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        mine, theirs = hidden_pair(student, teacher)
-        check_same_tokens(self.name, mine[0], theirs[0])
-        return mine[:1], theirs[:1]
+        student_states, teacher_states = hidden_pair(student, teacher)
+        check_same_tokens(self.name, student_states[0], teacher_states[0])
+        return student_states[:1], teacher_states[:1]
 
     def config(self) -> dict[str, Any]:
         return {"distance": self.distance, **self._start_config()}
@@ -173,13 +165,10 @@ class Patient(HiddenStates):
     name = "patient"
     token_wise = False
     citation = "https://huggingface.co/papers/1908.09355"
+    settings = {"layer_map": "layer_map", "projection_init": "projection_init"}
 
     def __init__(self, layer_map: str | Sequence[int] = "uniform", projection_init: str = "random") -> None:
         super().__init__(layer_map, "cosine", projection_init)
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Patient:
-        return cls(parse_layer_map(args.layer_map), args.projection_init)
 
     def valid(self, batch: Batch) -> Tensor:
         return Term.valid(self, batch)
@@ -187,9 +176,9 @@ class Patient(HiddenStates):
     def matched(
         self, student: StudentOutput, teacher: TeacherSignal | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        mine, theirs = hidden_pair(student, teacher)
-        firsts = [states[:, 0] for states in mine[1:]]
-        targets = self.map([states[:, 0] for states in theirs[1:]])
+        student_states, teacher_states = hidden_pair(student, teacher)
+        firsts = [states[:, 0] for states in student_states[1:]]
+        targets = self.map([states[:, 0] for states in teacher_states[1:]])
         count = max(1, len(firsts) - 1)
         return firsts[:count], targets[:count]
 

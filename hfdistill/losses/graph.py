@@ -11,14 +11,12 @@ from torch import Tensor
 
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.divergences import logit_mse
-from hfdistill.losses.layer_maps import make_layer_map, parse_layer_map
+from hfdistill.losses.layer_maps import make_layer_map
 from hfdistill.losses.relation import Relation, counted_rows, first_token, mean_over, partners, relative_distances
+from hfdistill.losses.signal import TeacherSignal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 
 class InstanceGraph(Relation):
@@ -49,6 +47,7 @@ class InstanceGraph(Relation):
 
     name = "instance_graph"
     citation = "https://doi.org/10.1109/CVPR.2019.00726"
+    settings = {"layer_map": "layer_map"}
 
     def __init__(
         self,
@@ -65,10 +64,6 @@ class InstanceGraph(Relation):
         self.edge_weight = edge_weight
         self.transformation_weight = transformation_weight
 
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> InstanceGraph:
-        return cls(parse_layer_map(args.layer_map))
-
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         sizes = (model.config.num_hidden_layers for model in (student, teacher))
         self.map = make_layer_map(self.layer_map, *sizes)
@@ -82,18 +77,24 @@ class InstanceGraph(Relation):
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         prediction: Any = student
         assert teacher is not None and teacher.logits is not None and teacher.hidden_states is not None
-        mine = [first_token(prediction, layer) for layer in range(1, len(prediction.hidden_states))]
-        theirs = self.map([first_token(teacher, layer) for layer in range(1, len(teacher.hidden_states))])
+        student_layers = [first_token(prediction, layer) for layer in range(1, len(prediction.hidden_states))]
+        teacher_layers = self.map([first_token(teacher, layer) for layer in range(1, len(teacher.hidden_states))])
         vertices = logit_mse(prediction.logits, teacher.logits).view(len(prediction.logits), -1).mean(1)
-        edges, movement = self._layers(mine, theirs, counted_rows(batch, Term.valid(self, batch)))
+        edges, movement = self._layers(student_layers, teacher_layers, counted_rows(batch, Term.valid(self, batch)))
         return self.vertex_weight * vertices + self.edge_weight * edges + self.transformation_weight * movement
 
-    def _layers(self, mine: Sequence[Tensor], theirs: Sequence[Tensor], counted: Tensor) -> tuple[Tensor, Tensor]:
+    def _layers(
+        self, student_layers: Sequence[Tensor], teacher_layers: Sequence[Tensor], counted: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Each example's loss on edges and on transformations, from the vertices of each layer in both models."""
         pairs = partners(counted)
-        graphs = [[relative_distances(vertices, pairs) for vertices in layers] for layers in (mine, theirs)]
+        graphs = [
+            [relative_distances(vertices, pairs) for vertices in layers] for layers in (student_layers, teacher_layers)
+        ]
         edges = [mean_over((s - t).square(), pairs) for s, t in zip(*graphs, strict=True)]
-        moves = [[_relative_move(*step, counted) for step in pairwise(layers)] for layers in (mine, theirs)]
+        moves = [
+            [_relative_move(*step, counted) for step in pairwise(layers)] for layers in (student_layers, teacher_layers)
+        ]
         changes = [[after - before for before, after in pairwise(layers)] for layers in graphs]
         transformations = [
             (move_s - move_t).square() + mean_over((change_s - change_t).square(), pairs)

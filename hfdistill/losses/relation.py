@@ -8,7 +8,7 @@ its partners, so that each example weighs the same however the batch is cut.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,9 +16,7 @@ from torch.nn import functional as F
 
 from hfdistill.losses.base import COUNTED_ROWS, Batch, StudentOutput, Term
 from hfdistill.losses.divergences import at_least_float32
-
-if TYPE_CHECKING:
-    from hfdistill.teachers import TeacherSignal
+from hfdistill.losses.signal import TeacherSignal
 
 
 class Relation(Term):
@@ -41,8 +39,8 @@ class Relation(Term):
         return counted & (counted.sum() >= self.examples_needed)
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
-        mine, theirs = first_token(student), first_token(teacher)
-        return self.compare(mine, theirs, partners(counted_rows(batch, super().valid(batch))))
+        student_vectors, teacher_vectors = first_token(student), first_token(teacher)
+        return self.compare(student_vectors, teacher_vectors, partners(counted_rows(batch, super().valid(batch))))
 
     def compare(self, student: Tensor, teacher: Tensor, pairs: Tensor) -> Tensor:
         """The loss of each example.
@@ -94,8 +92,8 @@ class RelationalDistance(Relation):
     citation = "https://huggingface.co/papers/1904.05068"
 
     def compare(self, student: Tensor, teacher: Tensor, pairs: Tensor) -> Tensor:
-        mine, theirs = (relative_distances(vectors, pairs) for vectors in (student, teacher))
-        return mean_over(F.smooth_l1_loss(mine, theirs, reduction="none"), pairs)
+        student_distances, teacher_distances = (relative_distances(vectors, pairs) for vectors in (student, teacher))
+        return mean_over(F.smooth_l1_loss(student_distances, teacher_distances, reduction="none"), pairs)
 
 
 class RelationalAngle(Relation):
@@ -111,10 +109,11 @@ class RelationalAngle(Relation):
     citation = "https://huggingface.co/papers/1904.05068"
 
     def compare(self, student: Tensor, teacher: Tensor, pairs: Tensor) -> Tensor:
-        mine, theirs = (_angles(vectors) for vectors in (student, teacher))
+        student_angles, teacher_angles = (_angles(vectors) for vectors in (student, teacher))
         apart = ~torch.eye(len(pairs), dtype=torch.bool, device=pairs.device)
         triples = pairs[:, :, None] & pairs[:, None, :] & apart
-        return mean_over(F.smooth_l1_loss(mine, theirs, reduction="none").flatten(1), triples.flatten(1))
+        losses = F.smooth_l1_loss(student_angles, teacher_angles, reduction="none")
+        return mean_over(losses.flatten(1), triples.flatten(1))
 
 
 def _angles(vectors: Tensor) -> Tensor:
@@ -137,10 +136,10 @@ class SimilarityPreserving(Relation):
 
     def compare(self, student: Tensor, teacher: Tensor, pairs: Tensor) -> Tensor:
         columns = pairs.any(0, keepdim=True)  # those of the examples that count
-        mine, theirs = (
+        student_rows, teacher_rows = (
             F.normalize((vectors @ vectors.T).masked_fill(~columns, 0.0), dim=-1) for vectors in (student, teacher)
         )
-        return mean_over((mine - theirs).square(), columns)
+        return mean_over((student_rows - teacher_rows).square(), columns)
 
 
 class ProbabilisticTransfer(Relation):

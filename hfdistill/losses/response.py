@@ -13,11 +13,10 @@ from torch.nn import functional as F
 from hfdistill.losses.base import Batch, StudentOutput, Term
 from hfdistill.losses.divergences import DIVERGENCES, Divergence, at_least_float32, jensen_shannon, log_probabilities
 from hfdistill.losses.schedules import Schedule
+from hfdistill.losses.signal import TeacherSignal
 
 if TYPE_CHECKING:
     from hfdistill.losses.sparse_distributions import SparseDistribution
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 IGNORED = -100
 
@@ -44,15 +43,12 @@ class Labels(Term):
     uses_teacher = False
     logits_only = True
     citation = "https://huggingface.co/papers/1503.02531"
+    settings = {"problem_type": "problem_type", "label_smoothing": "label_smoothing_factor"}
 
     def __init__(self, problem_type: str | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.problem_type = problem_type
         self.label_smoothing = label_smoothing
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> Labels:
-        return cls(problem_type, args.label_smoothing_factor)
 
     def valid(self, batch: Batch) -> Tensor:
         return labeled(batch["labels"]) if "labels" in batch else ~super().valid(batch)
@@ -141,6 +137,10 @@ class SoftTargets(Term):
     log_name = "soft_target_loss"
     logits_only = True
     citation = "https://huggingface.co/papers/1503.02531"
+    settings = {
+        **{name: name for name in ("temperature", "divergence", "standardize_logits", "problem_type")},
+        "beta": "js_beta",
+    }
 
     def __init__(
         self,
@@ -158,10 +158,6 @@ class SoftTargets(Term):
         self.beta = beta
         self.standardize_logits = standardize_logits
         self.problem_type = problem_type
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> SoftTargets:
-        return cls(args.temperature_over_time, args.divergence, args.js_beta, args.standardize_logits, problem_type)
 
     def valid(self, batch: Batch) -> Tensor:
         return labeled(batch["labels"]) if has_token_labels(batch, self.problem_type) else super().valid(batch)
@@ -267,6 +263,7 @@ class DecoupledSoftTargets(Term):
     name = "decoupled"
     logits_only = True
     citation = "https://huggingface.co/papers/2203.08679"
+    settings = {"temperature": "temperature"}
 
     def __init__(
         self, temperature: float | Schedule = 2.0, target_weight: float = 1.0, non_target_weight: float = 8.0
@@ -275,10 +272,6 @@ class DecoupledSoftTargets(Term):
         self.temperature = temperature
         self.target_weight = target_weight
         self.non_target_weight = non_target_weight
-
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None) -> DecoupledSoftTargets:
-        return cls(args.temperature_over_time)
 
     def valid(self, batch: Batch) -> Tensor:
         return labeled(batch["labels"]) if "labels" in batch else ~super().valid(batch)

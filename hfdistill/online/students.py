@@ -261,9 +261,9 @@ def _refuse_equal(students: Sequence[PreTrainedModel], shared: Sequence[str] = (
     """Of equal students none has anything to teach, and without dropout they stay equal."""
     below = tuple(f"{name}." for name in shared)
     for (one, first), (other, second) in itertools.combinations(enumerate(students, start=1), 2):
-        theirs = second.state_dict()
+        others = second.state_dict()
         own = ((name, tensor) for name, tensor in first.state_dict().items() if not name.startswith(below))
-        if all(name in theirs and torch.equal(tensor, theirs[name]) for name, tensor in own):
+        if all(name in others and torch.equal(tensor, others[name]) for name, tensor in own):
             raise ValueError(
                 f"students {one} and {other} start from equal weights and have nothing to teach each other: draw a "
                 "head with new_head(student), or start them from different seeds."

@@ -18,6 +18,7 @@ from hfdistill.data.rows import as_dataset
 from hfdistill.losses import IGNORED
 from hfdistill.losses.divergences import log_probabilities
 from hfdistill.losses.sparse_distributions import METHODS, Entries
+from hfdistill.models.deferred_logits import chunked_logits
 from hfdistill.models.inputs import TokenReader, max_positions, pad_rows
 from hfdistill.models.vocabularies import same_tokens, vocabulary_key
 from hfdistill.soft_targets.packing import TargetFormat, pack_entries, pack_row
@@ -25,7 +26,6 @@ from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore, row_key
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher, decoder_inputs
-from hfdistill.training.chunked_loss import chunked_logits
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 

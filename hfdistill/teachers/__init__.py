@@ -8,19 +8,21 @@ what it reads of a row.
 
 from hfdistill.teachers.base import (
     ENSEMBLE_LOGITS,
+    NO_CONTEXT,
     PREFIX,
     SOFT_TARGETS,
     TEACHER_LABEL,
     TEACHER_LOGITS,
     TEACHER_TOKENS,
     Teacher,
+    TeacherContext,
     TeacherSignal,
     check_finite,
 )
 from hfdistill.teachers.combination import COMBINATIONS, Combination
 from hfdistill.teachers.ensemble import EnsembleTeacher
 from hfdistill.teachers.ensemble_model import EnsembleModel
-from hfdistill.teachers.factory import as_teacher, is_ensemble
+from hfdistill.teachers.factory import as_teacher
 from hfdistill.teachers.language_model import LanguageModelTeacher, as_language_model_teacher
 from hfdistill.teachers.learned_weights import learned_weights
 from hfdistill.teachers.media import MediaTeacher
@@ -31,6 +33,7 @@ from hfdistill.teachers.stored import StoredTeacher
 __all__ = [
     "COMBINATIONS",
     "ENSEMBLE_LOGITS",
+    "NO_CONTEXT",
     "PREFIX",
     "SOFT_TARGETS",
     "TEACHER_LABEL",
@@ -45,10 +48,10 @@ __all__ = [
     "MovingAverageTeacher",
     "StoredTeacher",
     "Teacher",
+    "TeacherContext",
     "TeacherSignal",
     "as_language_model_teacher",
     "as_teacher",
     "check_finite",
-    "is_ensemble",
     "learned_weights",
 ]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from hfdistill.losses.signal import TeacherSignal
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import TrainerCallback
 
-    from hfdistill.losses.sparse_distributions import SparseDistribution
+    from hfdistill.teachers.combination import Combination
 
 PREFIX = "teacher_"
 TEACHER_LOGITS = "teacher_logits"
@@ -27,53 +29,27 @@ TEACHER_LABEL = "teacher_label"
 SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS, TEACHER_TOKENS)
 
 
-@dataclass
-class TeacherSignal:
-    """What a teacher says about a batch, in the student's order of labels. What it was not asked for is `None`.
+@dataclass(frozen=True)
+class TeacherContext:
+    """Where a batch stands in a run, for teachers whose signal depends on it.
 
     Args:
-        logits: Shape `(batch, ..., classes)`.
-        hidden_states: One tensor `(batch, tokens, width)` for the embeddings and one after each layer.
-        attentions: One tensor `(batch, heads, tokens, tokens)` for each layer.
-        queries: One tensor `(batch, tokens, width)` for each layer, all heads side by side.
-        keys: Likewise.
-        values: Likewise.
-        encoder_hidden_states: Of an encoder-decoder, those of the encoder; likewise the other fields named so.
-        decoder_hidden_states: Those of the decoder.
-        sparse: In place of logits, a part of the distribution that they would give.
+        step: The optimizer step that the batch belongs to; `None` outside of training.
+        accelerator: The device and precision that a model is run in; `None` leaves it where it is.
+        combination: How the predictions of several teachers become one, where they bring no combination of their own.
     """
 
-    logits: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    queries: tuple[Tensor, ...] | None = None
-    keys: tuple[Tensor, ...] | None = None
-    values: tuple[Tensor, ...] | None = None
-    encoder_hidden_states: tuple[Tensor, ...] | None = None
-    encoder_queries: tuple[Tensor, ...] | None = None
-    encoder_keys: tuple[Tensor, ...] | None = None
-    encoder_values: tuple[Tensor, ...] | None = None
-    decoder_hidden_states: tuple[Tensor, ...] | None = None
-    decoder_queries: tuple[Tensor, ...] | None = None
-    decoder_keys: tuple[Tensor, ...] | None = None
-    decoder_values: tuple[Tensor, ...] | None = None
-    sparse: SparseDistribution | None = None
+    step: int | None = None
+    accelerator: Accelerator | None = None
+    combination: Combination | None = None
 
-    @property
-    def available(self) -> frozenset[str]:
-        """The names of what there is."""
-        return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
-    def logits_at(self, temperature: float) -> Tensor | None:
-        """The logits whose softmax at this temperature is the target; of one teacher they are the same at any."""
-        return self.logits
+#: A batch by itself, as when soft targets are precomputed.
+NO_CONTEXT = TeacherContext()
 
 
 class Teacher(ABC):
     """Predictions for a batch. Frozen, in eval mode, without gradient, and never part of the student's checkpoint."""
-
-    #: The optimizer step that the next batch belongs to; `None` outside of training.
-    step: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,9 +81,6 @@ class Teacher(ABC):
         """What a teacher that changes during training does meanwhile."""
         return None
 
-    def prepare(self, accelerator: Accelerator) -> None:  # noqa: B027 (not every teacher has anything to move)
-        """Moves to the accelerator's device and precision; called again whenever the accelerator is a new one."""
-
     def align(self, student_config: Any) -> None:  # noqa: B027 (not every prediction is about named labels)
         """Puts the teacher's labels into the student's order, by name.
 
@@ -127,8 +100,16 @@ class Teacher(ABC):
         """Reads it again."""
 
     @abstractmethod
-    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
-        """The signal for a batch: the logits, and those `outputs` that are asked for."""
+    def __call__(
+        self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset(), context: TeacherContext = NO_CONTEXT
+    ) -> TeacherSignal:
+        """The signal for a batch.
+
+        Args:
+            batch: The columns of the batch, with the teacher's own.
+            outputs: What is returned besides the logits, such as `"hidden_states"`.
+            context: The optimizer step, the accelerator and the combination of several teachers.
+        """
 
 
 def check_finite(logits: Tensor) -> None:

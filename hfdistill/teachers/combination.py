@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hfdistill.teachers.base import TeacherSignal
+from hfdistill.losses.signal import TeacherSignal
 
 COMBINATIONS = ("probabilities", "logits", "confidence", "sample")
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
+from hfdistill.teachers.base import NO_CONTEXT, PREFIX, Teacher, TeacherContext, TeacherSignal
 from hfdistill.teachers.combination import Combination
 from hfdistill.teachers.model import ModelTeacher, one_teacher
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 
 class EnsembleTeacher(Teacher):
@@ -24,7 +21,8 @@ class EnsembleTeacher(Teacher):
 
     Args:
         teachers: Two or more teachers, models, names or paths; the members of an ensemble among them join.
-        combination: How their predictions become one; the mean of their probabilities by default.
+        combination: How their predictions become one; by default what the training arguments say, and without any the
+            mean of their probabilities.
 
     Raises:
         ValueError: for fewer than two teachers, another number of weights, or teachers of different problem types.
@@ -35,10 +33,10 @@ class EnsembleTeacher(Teacher):
 
     def __init__(self, teachers: Sequence[Any], combination: Combination | None = None) -> None:
         self._members = tuple(member for teacher in teachers for member in one_teacher(teacher).members)
-        self.combination = combination or Combination()
+        self.combination = combination
         if len(self._members) < 2:
             raise ValueError(f"an ensemble needs two teachers or more, got {len(self._members)}.")
-        self.combination.check_number(len(self._members))
+        (combination or Combination()).check_number(len(self._members))
         for number, member in enumerate(self._members, start=1):
             if isinstance(member, ModelTeacher):
                 member.prefix = f"{PREFIX}{number}_"
@@ -65,10 +63,6 @@ class EnsembleTeacher(Teacher):
     def problem_type(self) -> str | None:
         return self._problem_type
 
-    def prepare(self, accelerator: Accelerator) -> None:
-        for member in self._members:
-            member.prepare(accelerator)
-
     def align(self, student_config: Any) -> None:
         self._student_config = student_config
         for member in self._members:
@@ -78,21 +72,25 @@ class EnsembleTeacher(Teacher):
         own = [member for member in self._members if set(member.columns) & set(features[0])]
         return {name: tensor for member in own for name, tensor in member.pad(features).items()}
 
-    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+    def __call__(
+        self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset(), context: TeacherContext = NO_CONTEXT
+    ) -> TeacherSignal:
         if outputs:
             raise ValueError(
                 f"{', '.join(sorted(outputs))} of {len(self._members)} teachers have no common shape to learn from: "
                 "give one teacher, or leave terms on hidden states and attentions out."
             )
-        drawn = self.combination.drawn(self.step, len(self._members))
+        combination = self.combination or context.combination or Combination()
+        combination.check_number(len(self._members))
+        drawn = combination.drawn(context.step, len(self._members))
         if drawn is not None:
-            return self._members[drawn](batch)
+            return self._members[drawn](batch, context=context)
         problem_type = self.problem_type or getattr(self._student_config, "problem_type", None)
-        return self.combination(torch.stack([_logits(member, batch) for member in self._members]), problem_type)
+        return combination(torch.stack([_logits(member, batch, context) for member in self._members]), problem_type)
 
 
-def _logits(member: Teacher, batch: Mapping[str, Any]) -> Tensor:
-    logits = member(batch).logits
+def _logits(member: Teacher, batch: Mapping[str, Any], context: TeacherContext) -> Tensor:
+    logits = member(batch, context=context).logits
     assert logits is not None
     return logits.float()  # teachers of different dtypes meet here
 

@@ -27,7 +27,7 @@ from hfdistill.models.wrappers import (
     unwrapped,
     without_adapters,
 )
-from hfdistill.teachers.base import PREFIX, Teacher, TeacherSignal
+from hfdistill.teachers.base import NO_CONTEXT, PREFIX, Teacher, TeacherContext, TeacherSignal
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -153,6 +153,7 @@ class ModelTeacher(Teacher):
             model.to(dtype=getattr(torch, dtype))
 
     def prepare(self, accelerator: Accelerator) -> None:
+        """Moves the model to the accelerator's device and precision; done once for each accelerator."""
         if accelerator is self._accelerator:
             return
         model = _unprepared(self.model)
@@ -185,7 +186,11 @@ class ModelTeacher(Teacher):
         check_token_ids(padded["input_ids"], self.table_size, "teacher")
         return {self.prefix + name: tensor for name, tensor in padded.items()}
 
-    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+    def __call__(
+        self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset(), context: TeacherContext = NO_CONTEXT
+    ) -> TeacherSignal:
+        if context.accelerator is not None:
+            self.prepare(context.accelerator)
         with torch.no_grad():
             prediction = forward(self.model.eval(), self._placed(self._read(batch)), outputs)
         if getattr(prediction, "logits", None) is None:

@@ -9,11 +9,13 @@ from hfdistill.losses.sparse_distributions import SparseDistribution
 from hfdistill.models.labels import LabelSpace
 from hfdistill.teachers.base import (
     ENSEMBLE_LOGITS,
+    NO_CONTEXT,
     SOFT_TARGETS,
     TEACHER_LABEL,
     TEACHER_LOGITS,
     TEACHER_TOKENS,
     Teacher,
+    TeacherContext,
     TeacherSignal,
 )
 from hfdistill.teachers.combination import Combination
@@ -25,13 +27,9 @@ class StoredTeacher(Teacher):
     What one teacher said of each target token is in `teacher_tokens`. Several teachers' predictions are kept apart, so
     that their mean can be taken at whatever temperature is asked for. Which of the predictions is about which label is
     told by `names`; where they are known the predictions are put into the student's order.
-
-    Args:
-        combination: How those of several become one.
     """
 
-    def __init__(self, combination: Combination | None = None) -> None:
-        self.combination = combination or Combination()
+    def __init__(self) -> None:
         #: The labels in the order of the predictions, `None` where it is not known.
         self.names: Sequence[str] | None = None
         self._student_config: Any = None
@@ -51,7 +49,9 @@ class StoredTeacher(Teacher):
         if self.names is not None:
             self._order = LabelSpace.of_config(student_config).order_in(LabelSpace.of_names(self.names))
 
-    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+    def __call__(
+        self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset(), context: TeacherContext = NO_CONTEXT
+    ) -> TeacherSignal:
         if TEACHER_LOGITS not in batch and TEACHER_TOKENS in batch:
             return TeacherSignal(sparse=SparseDistribution.of_batch(batch[TEACHER_TOKENS]))
         column = TEACHER_LOGITS if TEACHER_LOGITS in batch else ENSEMBLE_LOGITS
@@ -59,4 +59,5 @@ class StoredTeacher(Teacher):
         if column == TEACHER_LOGITS:
             return TeacherSignal(logits=predictions)
         problem_type = getattr(self._student_config, "problem_type", None)
-        return self.combination(predictions.movedim(1, 0), problem_type, self.step)
+        combination = context.combination or Combination()
+        return combination(predictions.movedim(1, 0), problem_type, context.step)

@@ -13,9 +13,9 @@ from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.losses.schedules import SHAPES, Schedule
 from hfdistill.report.places import without_places
 from hfdistill.teachers import COMBINATIONS, Combination
-from hfdistill.training.objective import parse_terms, term_words
+from hfdistill.training.objective import Objective, Weight, parse_terms, term_words
 from hfdistill.training.ranges import COUNT, TEMPERATURE, WEIGHT, Range, check_numbers
-from hfdistill.training.stages import STAGE_LEARNING_RATE, parse_stages
+from hfdistill.training.stages import STAGE_LEARNING_RATE, Stages, parse_stages
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -312,20 +312,39 @@ class DistillationTrainingArguments(TrainingArguments):
     @property
     def objective_settings(self) -> tuple[object, ...]:
         """All that an objective is built from: when it is another, so is the objective."""
-        weights = (*term_words(self.terms or ()), *self.response_weights.items(), self.label_smoothing_factor)
-        hidden_states = (*self.layer_map, self.hidden_state_loss, self.projection_init)
-        layers = (*(self.stages or ()), *hidden_states, self.relation_heads)
-        return weights, layers, self.temperature_over_time, self.divergence, self.js_beta, self.standardize_logits
+        words = (*term_words(self.terms or ()), *self.response_weights.items(), *(self.stages or ()))
+        return words, *self.loss_settings.items()
 
     @property
     def terms_with_weight(self) -> frozenset[str]:
         """The names of the terms that are trained on, of all stages."""
-        stages: list[Mapping[str, float | Schedule]] = [self.response_weights]
+        return frozenset(name for weights, _ in self._objectives for name, weight in weights.items() if weight != 0)
+
+    @property
+    def _objectives(self) -> list[tuple[Mapping[str, Weight], float]]:
+        """The weights of the terms of each stage, and how long it is; without stages there is one."""
         if self.stages:
-            stages = [dict(parse_terms(stage.terms)) for stage in parse_stages(self.stages)]
-        elif self.terms:
-            stages = [dict(parse_terms(self.terms))]
-        return frozenset(name for weights in stages for name, weight in weights.items() if weight != 0)
+            return [(parse_terms(stage.terms), stage.length) for stage in parse_stages(self.stages)]
+        return [(parse_terms(self.terms) if self.terms else self.response_weights, 1.0)]
+
+    @property
+    def loss_settings(self) -> dict[str, Any]:
+        """What terms can be set by, besides their weights: plain values by name, for `Term.from_settings`."""
+        plain = ("divergence", "js_beta", "standardize_logits", "label_smoothing_factor", "relation_heads")
+        settings = {name: getattr(self, name) for name in (*plain, "hidden_state_loss", "projection_init")}
+        layer_map = parse_layer_map(self.layer_map)
+        maps = {"layer_map": layer_map, "decoder_layer_map": layer_map}
+        return {**settings, **maps, "temperature": self.temperature_over_time}
+
+    def make_stages(self, problem_type: str | None = None) -> Stages:
+        """What these arguments describe: an objective for each stage, or a single one.
+
+        Args:
+            problem_type: As in the student's `config.problem_type`.
+        """
+        each = self._objectives
+        objectives = [Objective.from_settings(weights, self.loss_settings, problem_type) for weights, _ in each]
+        return Stages(objectives, [length for _, length in each])
 
     @property
     def needs_teacher(self) -> bool:
@@ -385,5 +404,6 @@ class Seq2SeqDistillationTrainingArguments(DistillationTrainingArguments, Seq2Se
         parse_layer_map(self.decoder_layer_map or self.layer_map)
 
     @property
-    def objective_settings(self) -> tuple[object, ...]:
-        return *super().objective_settings, *(self.decoder_layer_map or ())
+    def loss_settings(self) -> dict[str, Any]:
+        own = parse_layer_map(self.decoder_layer_map or self.layer_map)
+        return {**super().loss_settings, "decoder_layer_map": own}

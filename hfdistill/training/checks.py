@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, parse_flag_from_env
 from datasets import Dataset, Value
-from torch import nn
+from torch import Tensor, nn
 from transformers.utils import logging
 
 from hfdistill.models.causal_lm import predicts_next_token
@@ -116,6 +116,24 @@ def check_tokens(name: str, dataset: Any, model: Any, tokenizer: Any) -> None:
             raise ValueError(
                 f"the rows of {name} have {lengths['min']} to {lengths['max']} tokens, and there is nothing to pad "
                 "them: pass processing_class=tokenizer."
+            )
+
+
+def warn_of_idle_terms(objective: Objective, counts: Tensor, step: int) -> None:
+    """Warns of terms that count nothing in the first step in which they could teach.
+
+    Args:
+        objective: Whose active terms are looked at, each in one step alone: reading a count makes an accelerator wait.
+        counts: The items of each active term in this step.
+        step: How many optimizer steps came before it with this objective.
+    """
+    for (name, term), count in zip(objective.named_terms(active_only=True), counts, strict=True):
+        if step == term.idle_steps and count == 0:
+            logger.warning(
+                "The term %r found nothing to count in its first step: do the rows have what it needs, %s? Rows "
+                "without it teach nothing here.",
+                name,
+                term.needs,
             )
 
 

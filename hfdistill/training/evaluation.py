@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers.trainer_utils import EvalLoopOutput
 
 from hfdistill.losses import Batch, StudentOutput, has_token_labels, labeled
 from hfdistill.training.objective import Objective, row_sums
+from hfdistill.training.reporting import ReportingTrainer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from hfdistill.teachers import TeacherSignal
+    from hfdistill.losses.signal import TeacherSignal
 
 
 class EvaluationSums:
@@ -62,7 +67,7 @@ class EvaluationSums:
     def _loss(self, means: dict[str, float]) -> float | None:
         """The objective, to which a term that counted nothing adds nothing, as in training.
 
-        Where it weighs a teacher's predictions and they were not asked for, the plain sum of what needs no teacher.
+        Where it weighs a teacher's predictions and no teacher was run, the plain sum of what needs none.
         """
         named = zip(self.objective.log_names, self.objective.named_terms(), strict=True)
         terms = [(log, self.objective.weight(name), term) for log, (name, term) in named]
@@ -77,11 +82,11 @@ class EvaluationSums:
         none = torch.zeros(len(student.logits), device=student.logits.device)
         if teacher is None or teacher.logits is None or not self._decides(student.logits):
             return none, none
-        mine, theirs = self._decision(student.logits), self._decision(teacher.logits)
-        decided = torch.ones_like(mine, dtype=torch.bool)
+        student_decisions, teacher_decisions = self._decision(student.logits), self._decision(teacher.logits)
+        decided = torch.ones_like(student_decisions, dtype=torch.bool)
         if has_token_labels(batch, self.problem_type):
             decided = labeled(batch["labels"])
-        return ((mine == theirs) & decided).float().sum(1), decided.float().sum(1)
+        return ((student_decisions == teacher_decisions) & decided).float().sum(1), decided.float().sum(1)
 
     def _decides(self, logits: Tensor) -> bool:
         if self.problem_type == "multi_label_classification":
@@ -93,3 +98,69 @@ class EvaluationSums:
         if self.problem_type == "multi_label_classification":
             return logits > 0
         return logits.argmax(-1).view(len(logits), -1)
+
+
+class EvaluatingTrainer(ReportingTrainer):
+    """A trainer whose metrics have the exact mean of each term and the agreement with the teacher."""
+
+    _evaluation: EvaluationSums | None = None
+
+    @abstractmethod
+    def _forward_both(
+        self, model: nn.Module, inputs: Mapping[str, Any]
+    ) -> tuple[Any, TeacherSignal | None, Mapping[str, Any]]:
+        """The student's output, the teacher's signal, and the batch as the objective reads it."""
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Any, Any]:
+        """The student's logits for a batch; its losses are summed row by row into the evaluation's means."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            student, teacher, batch = self._forward_both(model, inputs)
+        if self._evaluation is None:
+            self._evaluation = EvaluationSums(self.current_objective, self._problem_type, self.accelerator)
+        self._evaluation.add(student, teacher, batch)
+        loss = None
+        if "loss" in self.args.include_for_metrics:  # only then: reading it out makes an accelerator wait
+            loss = torch.tensor(self._evaluation.loss_of_last_batch(), device=self.args.device)
+        if prediction_loss_only:
+            return loss, None, None
+        return loss, self._predictions(student), self._gathered_labels(inputs)
+
+    def _gathered_labels(self, inputs: Mapping[str, Any]) -> Any:
+        """What an evaluation gathers for its metrics, as `Trainer`: the column of labels, or a tuple of several."""
+        names = self.label_names or ["labels"]
+        labels = tuple(inputs.get(name) for name in names)
+        if any(column is None for column in labels):
+            return None
+        return labels[0] if len(labels) == 1 else labels
+
+    def _predictions(self, student: Any) -> Any:
+        """What an evaluation gathers of the student's output, for its metrics."""
+        return student.logits.detach()
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """`Trainer`'s loop, with each term's exact mean and the agreement with the teacher in its metrics."""
+        self._evaluation = None
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        means = {f"{metric_key_prefix}_{name}": value for name, value in self._take_means().items()}
+        metrics = dict(output.metrics or {})  # of `compute_metrics`, which take precedence
+        if "loss" in self.args.include_for_metrics:  # only then `Trainer` has losses, and takes the mean over batches
+            metrics.pop(f"{metric_key_prefix}_loss", None)
+        return output._replace(metrics={**means, **metrics})
+
+    def _take_means(self) -> dict[str, float]:
+        evaluation, self._evaluation = self._evaluation, None
+        return evaluation.means() if evaluation else {}

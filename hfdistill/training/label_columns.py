@@ -28,9 +28,9 @@ def check_labels(name: str, dataset: Any, student: LabelSpace) -> None:
         return
     found = LabelSpace.of_features(dataset.features)
     if found and student.numbering_of(dataset.features, name) is not None:
-        column, theirs = found
+        column, labels = found
         raise ValueError(
-            f"{name} numbers its labels {some_names(theirs.names)} and the student {some_names(student.names)}: bring "
+            f"{name} numbers its labels {some_names(labels.names)} and the student {some_names(student.names)}: bring "
             f"them into the student's order with dataset.align_labels_with_mapping(model.config.label2id, {column!r}), "
             "or give the student id2label in the order of the dataset."
         )

@@ -1,6 +1,6 @@
 """Labels and soft targets over a large vocabulary by Liger Kernel, where its loss says the same.
 
-It goes through the tokens in chunks, as `large_vocabulary` does, and has `torch.compile` make a few kernels of what are
+It goes through the tokens in chunks, as `chunked_loss` does, and has `torch.compile` make a few kernels of what are
 dozens of operations there: on a GPU each of them is a launch.
 
 References: Hsu et al. 2024, https://huggingface.co/papers/2410.10989.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hfdistill.losses import Labels, SoftTargets
 from hfdistill.losses.schedules import Schedule
-from hfdistill.training.chunked_loss import Projection, chunk_size_of
+from hfdistill.models.deferred_logits import Projection, chunk_size_of
 from hfdistill.training.objective import Loss, Objective
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def loss_by_liger(
     labels: Tensor,
     counts: Tensor,
 ) -> Loss:
-    """As `large_vocabulary.chunked_loss`, of an objective in which nothing is `unknown_to_liger`."""
+    """As `chunked_loss`, of an objective in which nothing is `unknown_to_liger`."""
     from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
 
     terms = dict(objective.named_terms(active_only=True))

@@ -16,8 +16,7 @@ from hfdistill.training.ranges import WEIGHT, check_number
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfdistill.teachers import TeacherSignal
-    from hfdistill.training.arguments import DistillationTrainingArguments
+    from hfdistill.losses.signal import TeacherSignal
 
 Weight = float | Schedule
 
@@ -209,16 +208,12 @@ class Objective(nn.Module):
         ]
 
     @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None = None) -> Objective:
-        """The objective that the training arguments describe: `args.terms`, or labels and soft targets."""
-        return cls.from_terms(parse_terms(args.terms) if args.terms else args.response_weights, args, problem_type)
-
-    @classmethod
-    def from_terms(
-        cls, weights: Mapping[str, Weight], args: DistillationTrainingArguments, problem_type: str | None = None
+    def from_settings(
+        cls, weights: Mapping[str, Weight], settings: Mapping[str, Any], problem_type: str | None = None
     ) -> Objective:
-        """The objective of these terms and weights, with the settings that the training arguments have for them."""
-        return cls({name: (weight, TERMS[name].from_args(args, problem_type)) for name, weight in weights.items()})
+        """The objective of the terms of these names and weights; `settings` as for `Term.from_settings`."""
+        terms = {name: TERMS[name].from_settings(settings, problem_type) for name in weights}
+        return cls({name: (weight, terms[name]) for name, weight in weights.items()})
 
 
 def term_words(terms: str | Mapping[str, float] | Iterable[str]) -> list[str]:

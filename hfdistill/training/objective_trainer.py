@@ -24,7 +24,7 @@ from hfdistill.training.objective import Objective
 from hfdistill.training.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.training.placeless import PlacelessTrainer
 from hfdistill.training.run_settings import differences, run_settings
-from hfdistill.training.stages import Stages, staged_scheduler
+from hfdistill.training.stages import Stages, parse_stages, staged_scheduler
 
 logger = logging.get_logger(__name__)
 
@@ -56,9 +56,9 @@ class ObjectiveTrainer(PlacelessTrainer):
         Raises:
             ValueError: when the checkpoint is not whole, or was made with other settings, saying which.
         """
-        told = self._settle_alpha()
-        if told and self.is_world_process_zero():
-            logger.warning(told)
+        warning = self._settle_alpha()
+        if warning and self.is_world_process_zero():
+            logger.warning(warning)
         self._settings = None if self.model is None else self._run_settings()  # `Trainer`'s search makes it later
         checkpoint = self._checkpoint_to_resume(resume_from_checkpoint)
         return super().train(checkpoint, *args, **kwargs)
@@ -85,7 +85,7 @@ class ObjectiveTrainer(PlacelessTrainer):
 
     def _run_settings(self) -> dict[str, Any]:
         student = self.accelerator.unwrap_model(self.model)
-        return run_settings(self.args, self.stages.describe(), student, self.train_dataset, self._asked)
+        return run_settings(self.args, self.stages.describe(), student, self.train_dataset, self._members)
 
     def _check_settings(self, checkpoint: str) -> None:
         there = settings_of(checkpoint)
@@ -131,7 +131,7 @@ class ObjectiveTrainer(PlacelessTrainer):
             stages = Stages([self._given_objective])
         else:
             self.args.check_ranges()
-            stages = Stages.from_args(self.args, self._problem_type)
+            stages = self.args.make_stages(self._problem_type)
         teacher = getattr(self.teacher, "model", None)
         if self.teacher is not None and teacher is not None:
             student = unwrapped(self.model)
@@ -191,7 +191,8 @@ class ObjectiveTrainer(PlacelessTrainer):
         """As in `Trainer`; with stages, one schedule for each."""
         optimizer = self.optimizer if optimizer is None else optimizer
         if self.args.stages and self.lr_scheduler is None:
-            self.lr_scheduler = staged_scheduler(optimizer, self.args, num_training_steps)
+            stages = parse_stages(self.args.stages)
+            self.lr_scheduler = staged_scheduler(optimizer, self.args, stages, num_training_steps)
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
@@ -211,8 +212,8 @@ class ObjectiveTrainer(PlacelessTrainer):
         return super().hyperparameter_search(hp_space, compute_objective, *args, **kwargs)
 
     @property
-    def _asked(self) -> tuple[Teacher, ...]:
-        """The teachers that are asked: several in an ensemble, of which each may change and have a state."""
+    def _members(self) -> tuple[Teacher, ...]:
+        """The teachers of a run: several in an ensemble, each of which may change and have a state."""
         return self.teacher.members if self.teacher is not None else ()
 
     @property
@@ -232,13 +233,13 @@ class ObjectiveTrainer(PlacelessTrainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             save_objective(self.stages, output_dir)
-            for teacher in self._asked:
+            for teacher in self._members:
                 teacher.save_state(Path(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             load_objective(self.stages, checkpoint)
-            for teacher in self._asked:
+            for teacher in self._members:
                 teacher.load_state(Path(checkpoint))
         super()._load_optimizer_and_scheduler(checkpoint)
 

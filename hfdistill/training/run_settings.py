@@ -171,5 +171,5 @@ def _alike(one: Any, other: Any) -> bool:
     """Whether two lists of logits are of one teacher, asked in another dtype or on another machine at most."""
     if one is None or other is None:
         return False
-    mine, theirs = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-    return mine.shape == theirs.shape and bool(np.abs(mine - theirs).mean() <= 0.1 * np.abs(mine).mean())
+    first, second = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+    return first.shape == second.shape and bool(np.abs(first - second).mean() <= 0.1 * np.abs(first).mean())

@@ -14,19 +14,13 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import is_liger_kernel_available, logging
 
 from hfdistill.losses import COUNTED_ROWS, EncoderDecoderTerm
+from hfdistill.models.deferred_logits import DeferredLogits, Projection, deferred_logits, projects_alone
 from hfdistill.models.families import side_of
 from hfdistill.soft_targets.packing import TokenTargetCollator
 from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
 from hfdistill.teachers.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
 from hfdistill.training.arguments import Seq2SeqDistillationTrainingArguments
-from hfdistill.training.chunked_loss import (
-    DeferredLogits,
-    Projection,
-    chunked_loss,
-    counted_tokens,
-    deferred_logits,
-    projects_alone,
-)
+from hfdistill.training.chunked_loss import chunked_loss, counted_tokens
 from hfdistill.training.liger import loss_by_liger, unknown_to_liger
 from hfdistill.training.objective import Loss, Objective
 from hfdistill.training.trainer import DistillationTrainer
@@ -35,15 +29,15 @@ logger = logging.get_logger(__name__)
 
 
 class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
-    """A `transformers.Seq2SeqTrainer` whose student learns, for each target token, what its teacher would say there.
+    """A `transformers.Seq2SeqTrainer` whose student learns its teacher's distribution of each target token.
 
     An item of the loss is a target token: one whose label is not -100, the first included. Teacher and student read
     the same source and the same target before it; the decoder's inputs are made from the labels, once. The teacher
     must share the student's vocabulary. Where the rows carry `teacher_tokens` (made once by `token_soft_targets`),
-    these are its predictions, and it is not asked. Long vocabularies cost no memory in training: neither model's logits
-    are ever held for the whole batch (see `large_vocabulary`), where each term reads logits one by one, or layers. With
-    `args.use_liger_kernel` Liger Kernel computes labels and soft targets where it computes the same; a warning says
-    where it does not.
+    these are its predictions, and it is not run. Long vocabularies cost no memory in training: neither model's logits
+    are ever held for the whole batch (see `training.chunked_loss`), where each term reads logits one by one, or layers.
+    With `args.use_liger_kernel` Liger Kernel computes labels and soft targets where it computes the same; otherwise a
+    warning names the reason.
 
     Args:
         model: The student, an encoder-decoder with a language model's head.
@@ -99,25 +93,26 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
 
     def _forward_both(self, model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:
         inputs = self._with_decoder_inputs(inputs)
-        if not (model.training and self._can_hold_back_logits()):
+        if not (model.training and self._can_defer_logits()):
             if model.training and self.args.use_liger_kernel:
                 logger.warning_once("Liger Kernel's loss is not used: here the logits of whole batches are held.")
             return super()._forward_both(model, inputs)
         own = self.accelerator.unwrap_model(model)
-        asked = self.teacher.model if isinstance(self.teacher, ModelTeacher) else None
+        live = self.teacher.model if isinstance(self.teacher, ModelTeacher) else None
         # Whether a model's logits are its hidden states times a matrix, and no more, is probed in the first step.
         probed = self._projects_plainly is None
-        with deferred_logits(own, probed) as mine, deferred_logits(asked, probed) as theirs:
+        with deferred_logits(own, probed) as student_deferred, deferred_logits(live, probed) as teacher_deferred:
             student, teacher, batch = super()._forward_both(model, inputs)
-        mine.prediction, theirs.prediction = student, teacher
+        student_deferred.prediction, teacher_deferred.prediction = student, teacher
         if self._projects_plainly is None:
             logits = None if teacher is None else teacher.logits
             with self.accelerator.autocast():  # as Accelerate runs the student; the loss is outside of it
-                self._projects_plainly = mine.explains(student.logits) and (logits is None or theirs.explains(logits))
+                teacher_explained = logits is None or teacher_deferred.explains(logits)
+                self._projects_plainly = student_deferred.explains(student.logits) and teacher_explained
         if not self._projects_plainly:
             self._warn_of_whole_logits(own)
             return super()._forward_both(model, inputs)
-        return mine, None if teacher is None else theirs, batch
+        return student_deferred, None if teacher is None else teacher_deferred, batch
 
     def _with_decoder_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if inputs.get("labels") is None:
@@ -135,17 +130,17 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         # Without a cache: it is for generation, and would be kept until the backward pass.
         return {**inputs, "decoder_input_ids": shared, "use_cache": False}
 
-    def _can_hold_back_logits(self) -> bool:
+    def _can_defer_logits(self) -> bool:
         """Whether the loss can be computed in chunks of tokens."""
         terms = [term for _, term in self.current_objective.named_terms(active_only=True)]
         # Terms on layers read no logits and are computed beside.
         fit = all(term.logits_only or isinstance(term, EncoderDecoderTerm) for term in terms)
-        in_parts = fit and any(term.logits_only for term in terms)
+        chunked = fit and any(term.logits_only for term in terms)
         # Wrappers that shard or rewrite the model let nobody use its projection outside of its forward pass, and the
         # loss scale of fp16 would come too late for gradients made along with the loss.
         plain = not (self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.torch_compile or self.args.fp16)
         known = self.teacher is None or isinstance(self.teacher, ModelTeacher)
-        return plain and known and in_parts and self._can_project()
+        return plain and known and chunked and self._can_project()
 
     def _can_project(self) -> bool:
         """Whether the logits of student and teacher are a projection: by what they are, and by the first step's."""
@@ -167,21 +162,21 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         if not isinstance(student, DeferredLogits):
             return super()._loss(objective, student, teacher, batch, counts)
         counted = counted_tokens(batch["labels"], batch.get(COUNTED_ROWS))
-        theirs = None if teacher is None else (teacher.prediction.sparse or teacher.projection).of(counted)
-        if isinstance(theirs, Projection) and self._can_look(theirs.hidden):
-            check_finite(theirs.hidden)
+        teacher_part = None if teacher is None else (teacher.prediction.sparse or teacher.projection).of(counted)
+        if isinstance(teacher_part, Projection) and self._may_wait_for(teacher_part.hidden):
+            check_finite(teacher_part.hidden)
         counts = objective.counts([batch]) if counts is None else counts
-        in_parts = [term.logits_only for _, term in objective.named_terms(active_only=True)]
-        on_logits, their_counts = _part(objective, counts, in_parts)
-        mine, labels = student.projection.of(counted), batch["labels"][counted]
+        chunked = [term.logits_only for _, term in objective.named_terms(active_only=True)]
+        on_logits, part_counts = _part(objective, counts, chunked)
+        student_part, labels = student.projection.of(counted), batch["labels"][counted]
         with self.accelerator.autocast():
-            by_liger = self.args.use_liger_kernel and _known_to_liger(on_logits, mine, theirs)
+            by_liger = self.args.use_liger_kernel and _known_to_liger(on_logits, student_part, teacher_part)
             loss_of_tokens = loss_by_liger if by_liger else chunked_loss
-            loss = loss_of_tokens(on_logits, mine, theirs, labels, their_counts)
-        if all(in_parts):
+            loss = loss_of_tokens(on_logits, student_part, teacher_part, labels, part_counts)
+        if all(chunked):
             return loss
-        on_layers, their_counts = _part(objective, counts, [not yes for yes in in_parts])
-        rest = on_layers(student.prediction, None if teacher is None else teacher.prediction, batch, their_counts)
+        on_layers, part_counts = _part(objective, counts, [not yes for yes in chunked])
+        rest = on_layers(student.prediction, None if teacher is None else teacher.prediction, batch, part_counts)
         return Loss(loss.total + rest.total, {**loss.terms, **rest.terms})
 
     # ---- Evaluation ----
@@ -194,7 +189,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         ignore_keys: list[str] | None = None,
         **gen_kwargs: Any,
     ) -> tuple[Any, Tensor | None, Tensor | None]:
-        """The losses of a batch, and the student's answer: its translations with `predict_with_generate`."""
+        """The losses of a batch, and the student's predictions: its translations with `predict_with_generate`."""
         if self.args.predict_with_generate and inputs.get("labels") is None:  # texts to translate, and no reference
             return (
                 None,

@@ -7,17 +7,14 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import get_scheduler
+from transformers import TrainingArguments, get_scheduler
 
 from hfdistill.training.objective import Objective, parse_terms
 from hfdistill.training.ranges import Range
-
-if TYPE_CHECKING:
-    from hfdistill.training.arguments import DistillationTrainingArguments
 
 #: The schedules of the stages are multiples of one learning rate, which therefore cannot be 0.
 STAGE_LEARNING_RATE = Range(1e-30, 1e6)
@@ -94,15 +91,6 @@ class Stages(nn.Module):
         self.objectives = nn.ModuleList(objectives)
         self.lengths = list(lengths)
 
-    @classmethod
-    def from_args(cls, args: DistillationTrainingArguments, problem_type: str | None = None) -> Stages:
-        """What the training arguments describe."""
-        if not args.stages:
-            return cls([Objective.from_args(args, problem_type)])
-        stages = parse_stages(args.stages)
-        each = [Objective.from_terms(parse_terms(stage.terms), args, problem_type) for stage in stages]
-        return cls(each, [stage.length for stage in stages])
-
     def starts(self, total: int) -> list[int]:
         """The first optimizer step of each stage, and `total`, the number of all steps."""
         return stage_starts(self.lengths, total)
@@ -133,14 +121,13 @@ def stage_starts(lengths: Sequence[float], total: int) -> list[int]:
 
 
 def staged_scheduler(
-    optimizer: torch.optim.Optimizer, args: DistillationTrainingArguments, total: int
+    optimizer: torch.optim.Optimizer, args: TrainingArguments, stages: Sequence[Stage], total: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """A learning rate that warms up and decays anew in each stage, as `args.lr_scheduler_type` says.
 
     Raises:
         ValueError: for a type of schedule that depends on more than the step.
     """
-    stages = parse_stages(args.stages or [])
     starts = stage_starts([stage.length for stage in stages], total)
     peaks = [(stage.learning_rate or args.learning_rate) / args.learning_rate for stage in stages]
     shapes = [_shape(args, end - start) for start, end in itertools.pairwise(starts)]
@@ -157,7 +144,7 @@ def _number(starts: Sequence[int], step: int) -> int:
     return min(bisect.bisect_right(starts, step), len(starts) - 1) - 1
 
 
-def _shape(args: DistillationTrainingArguments, steps: int) -> Callable[[int], float]:
+def _shape(args: TrainingArguments, steps: int) -> Callable[[int], float]:
     """The schedule of one stage, as a factor of its peak."""
     settings: Any = args.lr_scheduler_kwargs
     idle = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

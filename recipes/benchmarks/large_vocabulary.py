@@ -21,7 +21,8 @@ import torch
 
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import Labels, SoftTargets
-from hfdistill.training.chunked_loss import Logits, Projection, chunked_loss
+from hfdistill.models.deferred_logits import Projection
+from hfdistill.training.chunked_loss import Logits, chunked_loss
 from hfdistill.training.liger import loss_by_liger
 
 WAYS = ("whole", "parts", "liger")

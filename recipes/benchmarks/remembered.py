@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from hfdistill import ModelTeacher, TeacherSignal
+from hfdistill.teachers import NO_CONTEXT, TeacherContext
 
 LAYERS = ("hidden_states", "queries", "keys", "values")
 
@@ -30,15 +31,17 @@ class RememberingTeacher(ModelTeacher):
         self.layers = list(layers)
         self._known: dict[bytes, tuple[Tensor, Tensor]] = {}
 
-    def __call__(self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset()) -> TeacherSignal:
+    def __call__(
+        self, batch: Mapping[str, Any], outputs: frozenset[str] = frozenset(), context: TeacherContext = NO_CONTEXT
+    ) -> TeacherSignal:
         if not outputs:
-            return super().__call__(batch)
+            return super().__call__(batch, outputs, context)
         if not outputs.issubset(LAYERS):
             raise ValueError(f"only {', '.join(LAYERS)} are remembered, and the objective asks for {sorted(outputs)}.")
         lengths = batch["attention_mask"].sum(1).tolist()
         texts = [ids[:length].cpu().numpy().tobytes() for ids, length in zip(batch["input_ids"], lengths, strict=True)]
         if any(text not in self._known for text in texts):
-            self._accumulate_logs(texts, lengths, super().__call__(batch, frozenset(LAYERS)))
+            self._accumulate_logs(texts, lengths, super().__call__(batch, frozenset(LAYERS), context))
         logits, layers = zip(*(self._known[text] for text in texts), strict=True)
         device = batch["input_ids"].device
         return self._signal(torch.stack(logits).to(device), pad_sequence(list(layers), batch_first=True).to(device))

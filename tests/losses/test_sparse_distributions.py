@@ -13,9 +13,10 @@ from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, SoftTargets
 from hfdistill.losses.schedules import Schedule
 from hfdistill.losses.sparse_distributions import METHODS, SparseDistribution
+from hfdistill.models.deferred_logits import Projection
 from hfdistill.soft_targets.packing import TargetFormat, pack_entries, pack_row, unpack_row
 from hfdistill.soft_targets.packing import _side_by_side as side_by_side
-from hfdistill.training.chunked_loss import Logits, Projection, chunked_loss
+from hfdistill.training.chunked_loss import Logits, chunked_loss
 
 TOKENS, CLASSES, T = 7, 23, 1.5
 

@@ -244,7 +244,7 @@ def test_what_cannot_be_an_ensemble_is_refused(three_models, student):
     with pytest.raises(ValueError, match="two teachers or more, got 1"):
         EnsembleTeacher([ModelTeacher(three_models[0])])
     with pytest.raises(ValueError, match="teacher_weights has 2 entries and there are 3 teachers"):
-        as_teacher(three_models, combination=Combination(weights=[1.0, 1.0]))
+        EnsembleTeacher(three_models, Combination(weights=[1.0, 1.0]))
     multi = make_model(5, problem_type="multi_label_classification")
     single = make_model(6, problem_type="single_label_classification")
     with pytest.raises(ValueError, match="multi_label_classification, single_label_classification"):

@@ -265,7 +265,7 @@ def test_what_is_a_teacher_and_what_is_not(tiny_bert):
     """The wrong object would fail at its first forward pass, after the data was prepared."""
 
     class Silent(Teacher):
-        def __call__(self, batch, outputs=frozenset()):
+        def __call__(self, batch, outputs=frozenset(), context=None):
             return TeacherSignal()
 
     silent, model = Silent(), tiny_bert()

@@ -8,7 +8,8 @@ from tiny_seq2seq import FAMILIES, compute_few_at_once, make_seq2seq
 
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, Labels, SoftTargets
-from hfdistill.training.chunked_loss import Logits, Projection, chunked_loss, deferred_logits, projects_alone
+from hfdistill.models.deferred_logits import Projection, deferred_logits, projects_alone
+from hfdistill.training.chunked_loss import Logits, chunked_loss
 
 TOKENS, CLASSES = 23, 37
 

@@ -11,9 +11,10 @@ from transformers.utils import is_liger_kernel_available
 from hfdistill import Objective, Seq2SeqDistillationTrainer
 from hfdistill.losses import DecoupledSoftTargets, Labels, SoftTargets
 from hfdistill.losses.schedules import Schedule
-from hfdistill.training import chunked_loss as large_vocabulary
+from hfdistill.models import deferred_logits
+from hfdistill.models.deferred_logits import Projection
 from hfdistill.training import seq2seq as seq2seq_trainer
-from hfdistill.training.chunked_loss import Projection, chunked_loss
+from hfdistill.training.chunked_loss import chunked_loss
 from hfdistill.training.liger import loss_by_liger, unknown_to_liger
 
 TOKENS, CLASSES = 23, 37
@@ -50,7 +51,7 @@ OBJECTIVES = {
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_liger_gives_our_value_and_gradient(objective, tokens, monkeypatch):
     """In several parts, of a step with more tokens than these; T², beta's direction and the mean are Liger's own."""
-    monkeypatch.setattr(large_vocabulary, "CHUNK_LOGITS", 5 * CLASSES)
+    monkeypatch.setattr(deferred_logits, "CHUNK_LOGITS", 5 * CLASSES)
     counts = torch.tensor([31] * len(objective.terms))
     found = []
     for way in (loss_by_liger, chunked_loss):

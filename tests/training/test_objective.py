@@ -310,7 +310,7 @@ def test_arguments_reach_their_terms(tmp_path):
     """An argument that no term reads is a setting that does nothing."""
     settings = {"temperature": 3.0, "divergence": "js", "js_beta": 0.1, "standardize_logits": True, "alpha": 0.7}
     args = DistillationTrainingArguments(str(tmp_path), label_smoothing_factor=0.2, **settings)
-    objective = Objective.from_args(args, MULTI)
+    objective = next(iter(args.make_stages(MULTI)))
     labels, soft_targets = (term for _, term in objective.named_terms())
     assert objective.weights == pytest.approx({"labels": 0.3, "soft_targets": 0.7})
     assert (labels.problem_type, labels.label_smoothing) == (MULTI, 0.2)
@@ -318,7 +318,7 @@ def test_arguments_reach_their_terms(tmp_path):
     assert soft_targets.config() == shown
     assert soft_targets.problem_type == MULTI
     args.terms = ["decoupled:2", "labels"]
-    objective = Objective.from_args(args)
+    objective = next(iter(args.make_stages()))
     assert objective.weights == {"decoupled": 2.0, "labels": 1.0}
     assert isinstance(objective.terms["decoupled"], DecoupledSoftTargets)
     assert objective.terms["decoupled"].temperature == 3.0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import distance, logs_of, make_args, make_model, make_rows, make_trainer, weights
 
-from hfdistill.training.stages import Stages, parse_stages, staged_scheduler
+from hfdistill.training.stages import parse_stages, staged_scheduler
 
 STAGES = ["hidden_states:1 epochs=2 learning_rate=0.02", "labels:0.5 soft_targets:0.5 epochs=1"]
 SETTINGS = {
@@ -87,7 +87,7 @@ def test_an_evaluation_reports_the_stage_it_is_in(tmp_path):
 def test_stages_in_steps_set_the_length_of_the_run(tmp_path):
     args = make_args(tmp_path, stages=["labels steps=3", "soft_targets steps=5"])
     assert args.max_steps == 8
-    assert Stages.from_args(args).starts(8) == [0, 3, 8]
+    assert args.make_stages().starts(8) == [0, 3, 8]
     assert make_args(tmp_path, stages=["labels epochs=0.5", "soft_targets epochs=2"]).num_train_epochs == 2.5
 
 
@@ -101,7 +101,7 @@ def test_the_best_of_two_stages_is_not_told_by_their_losses(tmp_path):
 
 def test_each_stage_has_its_own_progress(tmp_path):
     args = make_args(tmp_path, stages=["soft_targets epochs=1", "labels soft_targets epochs=3"])
-    stages = Stages.from_args(args)
+    stages = args.make_stages()
     objectives = list(stages)
     for step, number, progress in ((0, 0, 0.0), (4, 0, 1.0), (5, 1, 0.0), (12, 1, 0.5), (19, 1, 1.0), (20, 1, 1.0)):
         assert stages.at(step, 20) is objectives[number]
@@ -125,7 +125,7 @@ def test_the_rate_warms_up_and_decays_anew_in_each_stage(tmp_path):
     settings = {"stages": ["labels steps=4 learning_rate=2.0", "labels steps=6"], "warmup_steps": 2}
     args = make_args(tmp_path, learning_rate=1.0, lr_scheduler_type="linear", **settings)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule, rates = staged_scheduler(optimizer, args, 10), []
+    schedule, rates = staged_scheduler(optimizer, args, parse_stages(args.stages), 10), []
     for _ in range(10):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()

@@ -232,7 +232,7 @@ def test_terms_on_hidden_states_count_every_token(tmp_path):
     trainer = make_trainer(tmp_path, student, rows, teacher, terms=["labels:1", "hidden_states:1"], max_steps=1)
     batch = next(iter(trainer.get_train_dataloader()))
     tokens = sum(map(len, rows["input_ids"]))
-    assert trainer._get_num_items_in_batch([batch], trainer.args.device).tolist() == [tokens - len(rows), tokens]
+    assert trainer._count_items([batch], trainer.args.device).tolist() == [tokens - len(rows), tokens]
     trainer.train()
 
 

@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 import pytest
 from transformers import HfArgumentParser, TrainingArguments
 
-from hfdistill import DistillationTrainingArguments, Objective, Schedule
+from hfdistill import DistillationTrainingArguments, Schedule
 from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, PROJECTION_INITS
 from hfdistill.losses.schedules import SHAPES
 from hfdistill.teachers import COMBINATIONS
@@ -207,7 +207,7 @@ def test_terms_become_words(make_args, terms):
     later = make_args(terms=["labels:1"])
     before, later.terms = later.objective_settings, terms
     assert later.objective_settings == args.objective_settings != before
-    assert Objective.from_args(later).weights == {"labels": 0.3, "soft_targets": 0.7}
+    assert next(iter(later.make_stages())).weights == {"labels": 0.3, "soft_targets": 0.7}
 
 
 def test_one_stage_is_one_text(make_args):
@@ -299,7 +299,7 @@ def test_for_labels_only(make_args, tmp_path):
     """A baseline that still learns from the teacher is no baseline, and one in the student's folder overwrites it."""
     args = make_args(alpha=0.7, label_weight=0.1, learning_rate=1e-3, push_to_hub=True)
     baseline = args.for_labels_only(str(tmp_path / "baseline"), num_train_epochs=7)
-    assert Objective.from_args(baseline).weights == {"labels": 1.0}
+    assert next(iter(baseline.make_stages())).weights == {"labels": 1.0}
     assert (baseline.output_dir, baseline.push_to_hub) == (str(tmp_path / "baseline"), False)
     assert (baseline.num_train_epochs, baseline.learning_rate) == (7, 1e-3)
     assert (args.output_dir, args.push_to_hub, args.terms, args.num_train_epochs) == (str(tmp_path), True, None, 3.0)
