@@ -10,8 +10,9 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from texts import TEXTS
 
-from hfdistill.report import compare, cost, quality
+from hfdistill.report import cost, quality
 from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.report import compare
 
 NAMES = ["bad", "fair", "good"]
 SENTENCE = ("sentence",)
@@ -39,7 +40,7 @@ def classifier(tiny_bert):
 def measured(teacher, student, dataset, tokenizer, **settings):
     metrics = settings.pop("compute_metrics", classification_metrics(["accuracy"]))
     settings = {"text_columns": SENTENCE, **settings}
-    return compare(teacher, student, dataset, processing_class=tokenizer, compute_metrics=metrics, **settings)
+    return compare(teacher, student, dataset, tokenizer, compute_metrics=metrics, **settings)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from hfdistill.report.card import CardFacts, model_card
 from hfdistill.report.figures import Disagreement
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
 from hfdistill.report.quality import Calibration, PairedTest, Slice
-from hfdistill.report.run_folder import write_report
+from hfdistill.report.results import write_report
 
 markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed")
 
@@ -153,7 +153,7 @@ def test_a_picture_that_fails_is_a_line_in_the_report(tmp_path, monkeypatch, cap
     def fail(*_):
         raise RuntimeError("no |font|\nat all")
 
-    for place in ("hfdistill.report.run_folder.plot_confusion", "hfdistill.report.tables._examples"):
+    for place in ("hfdistill.report.results.plot_confusion", "hfdistill.report.findings._examples"):
         monkeypatch.setattr(place, fail)
     told = write_report(tmp_path, comparison_of("x"), {})
     report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
