@@ -144,29 +144,25 @@ class Comparison:
 def _model_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
     """A row for each figure that any of the models has."""
     calibrations = [model.calibration for model in models]
-    scaled_errors = [getattr(one, "scaled_error", None) for one in calibrations]
-    throughput = [model.examples_per_second for model in models]
     rows: list[list[str]] = []
     for metric in models[0].metrics:
-        rows.append(figure_row(metric, [model.metrics[metric] for model in models], "{:.4f}"))
+        rows.append([metric, *(f"{model.metrics[metric]:.4f}" for model in models)])
         intervals = [model.intervals.get(metric) for model in models]
         rows.append(["  95 % interval", *("" if one is None else f"{one[0]:.3f} to {one[1]:.3f}" for one in intervals)])
     rows += [
-        figure_row("agrees with the teacher", [model.agreement for model in models], "{:.1f} %", 100),
-        figure_row("KL from the teacher", [model.divergence for model in models], "{:.4f}"),
-        figure_row("calibration error", [getattr(one, "error", None) for one in calibrations], "{:.1f} %", 100),
-        figure_row("  after temperature scaling", scaled_errors, "{:.1f} %", 100),
-        figure_row("  with the temperature", [getattr(one, "temperature", None) for one in calibrations], "{:.2f}"),
+        figure_row("agrees with the teacher", models, "agreement", "{:.1f} %", 100),
+        figure_row("KL from the teacher", models, "divergence", "{:.4f}"),
+        figure_row("calibration error", calibrations, "error", "{:.1f} %", 100),
+        figure_row("  after temperature scaling", calibrations, "scaled_error", "{:.1f} %", 100),
+        figure_row("  with the temperature", calibrations, "temperature", "{:.2f}"),
         *size_rows(models),
-        figure_row(f"peak memory, batch {THROUGHPUT_BATCH}", [model.peak_megabytes for model in models], "{:.1f} MB"),
-        figure_row("operations, one text", [model.megaflops for model in models], "{:,.0f} MFLOPs"),
-        figure_row("latency, one text", [model.latency_ms for model in models], "{:.2f} ms"),
-        spread_row([model.latency_quartiles_ms for model in models], ".2f", " ms"),
-        figure_row("  95th percentile", [model.latency_p95_ms for model in models], "{:.2f} ms"),
-        figure_row(
-            f"throughput, batch {THROUGHPUT_BATCH}", [model.examples_per_second for model in models], "{:,.0f}/s"
-        ),
-        spread_row([model.examples_per_second_quartiles for model in models], ",.0f", "/s"),
+        figure_row(f"peak memory, batch {THROUGHPUT_BATCH}", models, "peak_megabytes", "{:.1f} MB"),
+        figure_row("operations, one text", models, "megaflops", "{:,.0f} MFLOPs"),
+        figure_row("latency, one text", models, "latency_ms", "{:.2f} ms"),
+        spread_row(models, "latency_quartiles_ms", ".2f", " ms"),
+        figure_row("  95th percentile", models, "latency_p95_ms", "{:.2f} ms"),
+        figure_row(f"throughput, batch {THROUGHPUT_BATCH}", models, "examples_per_second", "{:,.0f}/s"),
+        spread_row(models, "examples_per_second_quartiles", ",.0f", "/s"),
     ]
     return [cells for cells in rows if any(cells[1:])]
 
@@ -174,9 +170,9 @@ def _model_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
 def size_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
     """A row each for parameters, embeddings and the size of the weights."""
     return [
-        figure_row("parameters", [model.parameters for model in models], "{:.2f} M", 1e-6),
-        figure_row("  of them embeddings", [model.embedding_parameters for model in models], "{:.2f} M", 1e-6),
-        figure_row("size of the weights", [model.megabytes for model in models], "{:.1f} MB"),
+        figure_row("parameters", models, "parameters", "{:.2f} M", 1e-6),
+        figure_row("  of them embeddings", models, "embedding_parameters", "{:.2f} M", 1e-6),
+        figure_row("size of the weights", models, "megabytes", "{:.1f} MB"),
     ]
 
 

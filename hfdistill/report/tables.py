@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
-def figure_row(name: str, values: Sequence[float | None], shape: str, scale: float = 1) -> list[str]:
+def figure_row(name: str, models: Sequence[Any], figure: str, shape: str, scale: float = 1) -> list[str]:
     """A figure's name, and its value of each model; nothing where a model has none.
 
     Args:
         name: What the figure is.
-        values: One of each model.
+        models: The figures of each model, or a part of them.
+        figure: The name of one of them.
         shape: How a value is written, such as `{:.1f} %`.
         scale: What it is multiplied by before.
     """
+    values = [getattr(model, figure, None) for model in models]
     return [name, *("" if value is None else shape.format(scale * value) for value in values)]
 
 
-def spread_row(quartiles: Sequence[tuple[float, float] | None], shape: str, unit: str) -> list[str]:
+def spread_row(models: Sequence[Any], figure: str, shape: str, unit: str) -> list[str]:
     """Between which values half of what was measured of each model lies."""
+    quartiles = [getattr(model, figure) for model in models]
     return [
         "  half of them",
         *("" if one is None else f"{one[0]:{shape}} to {one[1]:{shape}}{unit}" for one in quartiles),

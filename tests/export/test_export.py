@@ -33,6 +33,7 @@ from hfdistill.export.onnx import export_onnx
 from hfdistill.export.onnx_model import OnnxModel
 from hfdistill.models.inference import predict_logits, token_rows
 from hfdistill.report import cost, quality
+from hfdistill.tasks.classification import report
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
 
@@ -248,15 +249,20 @@ def test_unknown_formats_and_missing_packages_are_told_first(monkeypatch):
 
 
 def test_the_exported_student_is_a_column_of_the_comparison(shared, text_dataset, monkeypatch):
-    """Its size is its file's, its predictions its own."""
+    """Its size is its file's, its predictions its own: those that it was checked by, as the rows are the same."""
     monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
     monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     metrics = classification_metrics(["accuracy"])
+    rows = token_rows(shared.model, shared.tokenizer, text_dataset, SENTENCE)
+    logits, run = predict_logits(shared.model, shared.tokenizer, rows), []
+    monkeypatch.setattr(report, "predict_logits", lambda model, *_, **__: run.append(model) or logits)
     settings = {"compute_metrics": metrics, "text_columns": SENTENCE}
     comparison = compare(shared.model, shared.model, text_dataset, shared.tokenizer, others=shared.exported, **settings)
     assert list(comparison.models) == ["teacher", "student", "onnx", "int8"]
     assert comparison.models["onnx"].metrics == comparison.models["student"].metrics
     assert comparison.models["int8"].megabytes == shared.exported["int8"].path.stat().st_size / 1e6
+    assert run == [shared.model, shared.model] and 0 < comparison.models["int8"].divergence < 1
+    assert comparison.models["int8"].engine == "ONNX Runtime" and not comparison.models["student"].engine
     assert comparison.results()["int8_speedup"] > 0 and "int8" in comparison.table()
 
 

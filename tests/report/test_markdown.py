@@ -114,7 +114,7 @@ def comparison_of(name):
 def test_a_hostile_name_everywhere_in_report_and_card(tmp_path, monkeypatch, name):
     """It ended the report after all training, or became markup of a page that others read."""
     if name not in DRAWN:
-        monkeypatch.setattr("hfdistill.report.plots._save", lambda figure, path: path.touch())
+        monkeypatch.setattr("hfdistill.report.plots.save", lambda figure, path: path.touch())
     comparison = comparison_of(name)
     history = [{"loss": 1.0, f"{name}_loss": 1.0, "step": 1}]
     assert write_report(tmp_path, comparison, {"student": history, name: history}, notes=[escaped(name)]) == []

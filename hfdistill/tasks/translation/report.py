@@ -138,19 +138,19 @@ class TranslationComparison(Comparison):
         ]
         *parameters, megabytes = size_rows(models)
         rows += [
-            figure_row("same translation as the teacher", [model.agreement for model in models], "{:.1f} %", 100),
+            figure_row("same translation as the teacher", models, "agreement", "{:.1f} %", 100),
             *parameters,
             ["layers, encoder + decoder", *(f"{model.encoder_layers} + {model.decoder_layers}" for model in models)],
             megabytes,
-            figure_row("latency, one text, greedy", [model.latency_ms for model in models], "{:.1f} ms"),
-            spread_row([model.latency_quartiles_ms for model in models], ".1f", " ms"),
-            figure_row("sentences a second, greedy", [model.examples_per_second for model in models], "{:,.0f}"),
-            spread_row([model.examples_per_second_quartiles for model in models], ",.0f", ""),
+            figure_row("latency, one text, greedy", models, "latency_ms", "{:.1f} ms"),
+            spread_row(models, "latency_quartiles_ms", ".1f", " ms"),
+            figure_row("sentences a second, greedy", models, "examples_per_second", "{:,.0f}"),
+            spread_row(models, "examples_per_second_quartiles", ",.0f", ""),
         ]
         if self.num_beams > 1:
             rows += [
-                figure_row(f"sentences a second, {beam}", [model.beam_per_second for model in models], "{:,.0f}"),
-                spread_row([model.beam_per_second_quartiles for model in models], ",.0f", ""),
+                figure_row(f"sentences a second, {beam}", models, "beam_per_second", "{:,.0f}"),
+                spread_row(models, "beam_per_second_quartiles", ",.0f", ""),
             ]
         return self.header, rows
 
