@@ -5,6 +5,8 @@ from hfdistill.data.augmentation.rows import augment as augment
 from hfdistill.data.few_labels import keep_labels as keep_labels
 from hfdistill.data.few_labels import labeled_rows as labeled_rows
 from hfdistill.data.hub import load_hub_dataset as load_hub_dataset
+from hfdistill.export.base import check_export as check_export
+from hfdistill.export.base import export_student as export_student
 from hfdistill.export.ctranslate2 import export_ctranslate2 as export_ctranslate2
 from hfdistill.export.onnx import export_onnx as export_onnx
 from hfdistill.losses.base import Term as Term
@@ -16,12 +18,8 @@ from hfdistill.online.students import Peers as Peers
 from hfdistill.online.students import new_head as new_head
 from hfdistill.online.trainer import OnlineTrainer as OnlineTrainer
 from hfdistill.report.card import CardFacts as CardFacts
-from hfdistill.report.comparison import compare as compare
 from hfdistill.report.figures import Comparison as Comparison
-from hfdistill.report.run_folder import begin_run as begin_run
-from hfdistill.report.run_folder import push as push
-from hfdistill.report.run_folder import train_and_save as train_and_save
-from hfdistill.report.run_folder import write_report as write_report
+from hfdistill.report.results import write_report as write_report
 from hfdistill.search.space import Budget as Budget
 from hfdistill.search.space import search_space as search_space
 from hfdistill.search.study import StudentSearch as StudentSearch
@@ -31,6 +29,7 @@ from hfdistill.soft_targets.target_tokens import token_soft_targets as token_sof
 from hfdistill.students.factory import make_student as make_student
 from hfdistill.tasks.classification.data import text_classification_dataset as text_classification_dataset
 from hfdistill.tasks.classification.metrics import classification_metrics as classification_metrics
+from hfdistill.tasks.classification.report import compare as compare
 from hfdistill.tasks.translation.data import translation_dataset as translation_dataset
 from hfdistill.tasks.translation.metrics import translation_metrics as translation_metrics
 from hfdistill.tasks.translation.pseudo_translations import pseudo_translations as pseudo_translations
@@ -50,6 +49,9 @@ from hfdistill.teachers.seq2seq import Seq2SeqTeacher as Seq2SeqTeacher
 from hfdistill.training.arguments import DistillationTrainingArguments as DistillationTrainingArguments
 from hfdistill.training.arguments import Seq2SeqDistillationTrainingArguments as Seq2SeqDistillationTrainingArguments
 from hfdistill.training.objective import Objective as Objective
+from hfdistill.training.run import begin_run as begin_run
+from hfdistill.training.run import push as push
+from hfdistill.training.run import train_and_save as train_and_save
 from hfdistill.training.self_distillation import born_again as born_again
 from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer as Seq2SeqDistillationTrainer
 from hfdistill.training.trainer import DistillationTrainer as DistillationTrainer

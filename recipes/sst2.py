@@ -45,9 +45,9 @@ from hfdistill.models.hub import hub_errors
 from hfdistill.models.labels import LabelSpace, name_classes, names_of
 from hfdistill.models.loading import load_classifier, load_tokenizer
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
-from hfdistill.report import Attempts, Comparison, compare
+from hfdistill.report import Attempts, Comparison
 from hfdistill.report.card import CardFacts, measured_emissions, teacher_language, teacher_license
-from hfdistill.report.run_folder import begin_run, push, train_and_save, write_report
+from hfdistill.report.results import write_report
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.tasks.classification.data import TextClassificationData, text_classification_dataset
 from hfdistill.tasks.classification.demo import (
@@ -59,7 +59,9 @@ from hfdistill.tasks.classification.demo import (
     demo_tokenizer,
 )
 from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.report import compare
 from hfdistill.teachers import EnsembleModel, learned_weights
+from hfdistill.training.run import begin_run, push, train_and_save
 
 Teachers = list[tuple[PreTrainedTokenizerBase, PreTrainedModel]]
 

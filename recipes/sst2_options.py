@@ -7,7 +7,7 @@ import torch
 from hfdistill import DistillationTrainingArguments
 from hfdistill.commands.command_line import check_demo, not_default, parse_arguments
 from hfdistill.data.augmentation.augmenters import AUGMENTERS
-from hfdistill.export.onnx import check_export
+from hfdistill.export.base import check_export
 from hfdistill.search import Budget, check_search, parse_count
 from hfdistill.tasks.classification.demo import DEMO
 from hfdistill.training.ranges import COUNT, Range, check_numbers

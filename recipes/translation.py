@@ -48,13 +48,14 @@ from hfdistill.models.hub import hub_errors
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.report import Attempts
 from hfdistill.report.card import CardFacts, teacher_language, teacher_license
-from hfdistill.report.run_folder import begin_run, push, train_and_save, write_report
+from hfdistill.report.results import write_report
 from hfdistill.tasks.translation.data import TranslationData, translation_dataset
 from hfdistill.tasks.translation.demo import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian, untrained_like
 from hfdistill.tasks.translation.metrics import check_sacrebleu, translation_metrics
 from hfdistill.tasks.translation.report import compare_translations, write_translations
 from hfdistill.teachers.seq2seq import check_translator, languages_agree, set_languages
+from hfdistill.training.run import begin_run, push, train_and_save
 
 #: Sentences that an exported student is compared with its original on.
 CHECKED_TEXTS = 500

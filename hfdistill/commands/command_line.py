@@ -22,6 +22,7 @@ from transformers import HfArgumentParser
 
 from hfdistill.data.messages import cut, shortened
 from hfdistill.models.hub import HubUnreachableError
+from hfdistill.training.run import UNFINISHED
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -115,15 +116,6 @@ def check_demo(options: Any, names: Iterable[str]) -> None:
         raise ValueError(f"--{own[0]} does nothing with --demo, which generates what it needs: leave one of them out.")
 
 
-#: What is put away when a command does not come to its end.
-_LEFT_BEHIND: list[Callable[[], None]] = []
-
-
-def put_away_unfinished(action: Callable[[], None]) -> None:
-    """Has `plain_errors` do this if the command ends by an error or an interruption."""
-    _LEFT_BEHIND.append(action)
-
-
 @contextmanager
 def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[None]:
     """Ends the program with one line, `error: ...`, where the user can mend what is wrong; a bug keeps its traceback.
@@ -137,12 +129,12 @@ def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[Non
         go_on: What the user does after an interruption.
         offline: What else there is to do where the Hub cannot be reached, such as an option that needs no network.
     """
-    _LEFT_BEHIND.clear()
+    UNFINISHED.clear()
     with _signals_raise() as arrived:
         try:
             yield
         except BaseException as error:
-            for action in _LEFT_BEHIND:
+            for action in UNFINISHED:
                 action()
             # Where a signal has come, whatever else ends the program follows from it, such as a lost peer.
             if arrived or isinstance(error, KeyboardInterrupt):

@@ -11,16 +11,18 @@ from transformers import PreTrainedModel
 
 from hfdistill.commands.command_line import plain_errors
 from hfdistill.data.class_names import read_class_names
-from hfdistill.export.onnx import FILES, ExportError, check_export, export_onnx
+from hfdistill.export.base import ExportError, check_export, formats
+from hfdistill.export.onnx import export_onnx
 from hfdistill.models.labels import name_classes, names_of
 from hfdistill.models.loading import load_classifier
-from hfdistill.report import Comparison, compare
+from hfdistill.report import Comparison
 from hfdistill.report.card import CardFacts, model_card, teacher_license
-from hfdistill.report.run_folder import write_report
+from hfdistill.report.results import write_report
 from hfdistill.report.saved_form import saved_form
 from hfdistill.soft_targets import soft_targets
 from hfdistill.tasks.classification.data import TextClassificationData, labeled_texts, plain_texts
 from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.report import compare
 
 MODEL = "folder of a model, or its name on the Hub"
 FILE = "texts with labels: csv, tsv, json lines or parquet"
@@ -48,7 +50,8 @@ def command_parser() -> argparse.ArgumentParser:
     one = _command(commands, "export", _export, "Write a model for ONNX Runtime and transformers.js, and check it.")
     one.add_argument("model", metavar="MODEL", help=f"{MODEL}; a folder gets the files in onnx/")
     one.add_argument("file", metavar="FILE", help="texts to check the export on, with labels or without")
-    one.add_argument("--formats", nargs="+", choices=list(FILES), default=list(FILES), help="default: %(default)s")
+    known = formats("text-classification")
+    one.add_argument("--formats", nargs="+", choices=list(known), default=list(known), help="default: %(default)s")
     one.add_argument("--output_dir", metavar="FOLDER", help="write there, with config and tokenizer, instead")
 
     one = _command(commands, "soft-targets", _soft_targets, "Run a teacher on texts once, and keep its predictions.")
@@ -109,7 +112,7 @@ def _export(options: argparse.Namespace) -> None:
     except ExportError as error:
         exported, broken = error.exported, error
     for name, one in exported.items():
-        print(f"{name}: {one.path}, {one.path.stat().st_size / 1e6:.1f} MB; {one.parity}")  # noqa: T201
+        print(f"{name}: {one.path}, {one.megabytes:.1f} MB; {one.parity}")  # noqa: T201
     if broken:
         raise broken
 

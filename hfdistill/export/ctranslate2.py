@@ -1,4 +1,4 @@
-"""A translation student for CTranslate2, with int8 weights: converted, and its translations compared with the model's.
+"""A translator for CTranslate2 with int8 weights.
 
 The converted model lies in `ctranslate2/` of the student's folder, whose tokenizer it goes with.
 """
@@ -6,10 +6,7 @@ The converted model lies in `ctranslate2/` of the student's folder, whose tokeni
 from __future__ import annotations
 
 import copy
-import importlib.util
 import os
-import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +15,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.export.base import Format, check_export, export_student, register
 from hfdistill.export.ctranslate2_model import CTranslate2Model
 from hfdistill.tasks.translation.metrics import corpus_scores
 from hfdistill.tasks.translation.report import BATCH, read_sources, translate
 
-#: Where the converted model lies in a student's folder.
-FOLDER = "ctranslate2"
 #: How weights are kept.
 QUANTIZATION = "int8"
 #: A conversion is wrong where both are beyond rounding: the least chrF, from 0 to 100, of its translations against the
@@ -67,18 +63,88 @@ class TranslationParity:
         return f"{same}, chrF {self.chrf:.1f}, {self.nats:.2g} nats a token apart"
 
 
+@dataclass(frozen=True)
+class TranslatorSource:
+    """A translator to be exported, and the texts to check its exports on.
+
+    Args:
+        model: The model, in eval mode.
+        processing_class: Its tokenizer.
+        settings: Its generation config, see `_generation_config`.
+        texts: Source texts.
+        num_beams: Width of the beam search to compare beside greedy.
+        max_length: The most tokens of a text on either side.
+    """
+
+    model: PreTrainedModel
+    processing_class: PreTrainedTokenizerBase
+    settings: Any
+    texts: Sequence[str]
+    num_beams: int
+    max_length: int
+
+
+class CTranslate2Format(Format):
+    """Encoder-decoders on CTranslate2's CPU engine."""
+
+    task = "translation"
+    packages = ("ctranslate2",)
+    extra = "ctranslate2"
+
+    def prepare(
+        self,
+        model: PreTrainedModel,
+        processing_class: PreTrainedTokenizerBase,
+        examples: Sequence[str],
+        *,
+        num_beams: int = 5,
+        max_length: int = 128,
+    ) -> TranslatorSource:
+        """The source; settings as in `export_ctranslate2`."""
+        check_ctranslate2(model.config.model_type)
+        return TranslatorSource(model, processing_class, _generation_config(model), examples, num_beams, max_length)
+
+    def export(self, source: TranslatorSource, path: Path) -> None:
+        """Writes the converted model into a folder."""
+        _convert(source.model, source.processing_class, source.settings, path)
+
+    def load(self, path: Path, source: TranslatorSource) -> CTranslate2Model:
+        """The converted model."""
+        return CTranslate2Model(path, source.model.config, source.settings)
+
+    def check(self, exported: CTranslate2Model, source: TranslatorSource) -> dict[str, TranslationParity]:
+        """The comparison of the translations by `greedy` and `beam`."""
+        return {
+            name: _parity(source, exported, num_beams=beams, max_length=source.max_length)
+            for name, beams in (("greedy", 1), ("beam", source.num_beams))
+        }
+
+    def fault(self, parity: dict[str, TranslationParity]) -> str:
+        """Why it is broken: its translations and its log-probabilities are both beyond rounding."""
+        for name, one in parity.items():
+            # Either way: chrF of texts without a letter is 0, though they be the same.
+            if not (one.chrf >= LEAST_CHRF or one.identical == 1 or one.nats <= MOST_NATS):
+                return (
+                    f"the ctranslate2 export is broken: its translations are not the model's ({name}: {one}, where "
+                    f"rounding makes at most {MOST_NATS:g}): leave it out."
+                )
+        return ""
+
+
+register(CTranslate2Format("ctranslate2", "ctranslate2"))
+
+
 def check_ctranslate2(model_type: str) -> None:
     """Refuses what cannot be converted, before anything expensive is begun.
 
     Args:
-        model_type: As the config of the model says it, such as `marian`.
+        model_type: As in the config of the model, such as `marian`.
 
     Raises:
         ImportError: when the package is missing, saying what to install.
         ValueError: for another kind of model.
     """
-    if importlib.util.find_spec("ctranslate2") is None:
-        raise ImportError("the export needs ctranslate2: pip install 'hfdistill[ctranslate2]'.")
+    check_export(["ctranslate2"], "translation")
     if model_type not in _LOADERS:
         raise ValueError(
             f"a model of type {model_type!r} cannot be converted to CTranslate2; those that can are "
@@ -105,40 +171,26 @@ def export_ctranslate2(
         model: Marian, T5, BART, mBART or M2M100/NLLB; it is left as it is, in eval mode.
         processing_class: Its tokenizer.
         texts: Source texts to compare on; a few hundred will do.
-        folder: The model's folder; the converted model comes into `FOLDER` in it.
+        folder: The model's folder, in which the converted model comes to `ctranslate2/`.
         num_beams: Width of the beam search to compare beside greedy.
         max_length: The most tokens of a text on either side.
 
     Returns:
-        The converted model, and the comparison by `greedy` and `beam`.
+        The converted model, and the comparison by `greedy` and `beam`, which is its `parity`.
 
     Raises:
+        ExportError: when the conversion is broken (chrF below `LEAST_CHRF` and more than `MOST_NATS` apart); nothing is
+            left then.
         ImportError: when the package is missing, saying what to install.
-        ValueError: when the model cannot be converted, or the conversion is broken (chrF below `LEAST_CHRF` and more
-            than `MOST_NATS` apart); nothing is left then.
+        ValueError: when the model cannot be converted; nothing is left then.
     """
-    check_ctranslate2(model.config.model_type)
-    target = Path(folder) / FOLDER
-    unchecked = target.with_name(f"{uuid.uuid4().hex}.unchecked")
-    settings = _settled(model)
-    try:
-        unchecked.parent.mkdir(parents=True, exist_ok=True)
-        _convert(model, processing_class, settings, unchecked)
-        converted = CTranslate2Model(unchecked, model.config, settings)
-        parity = {
-            name: _parity(model, converted, processing_class, texts, num_beams=beams, max_length=max_length)
-            for name, beams in (("greedy", 1), ("beam", num_beams))
-        }
-        _refuse_difference(parity)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(unchecked, target)
-    finally:
-        shutil.rmtree(unchecked, ignore_errors=True)
-    return CTranslate2Model(target, model.config, settings), parity
+    how: dict[str, Any] = {"num_beams": num_beams, "max_length": max_length, "task": "translation"}
+    made = export_student(model, processing_class, texts, folder, formats=["ctranslate2"], **how)["ctranslate2"]
+    return made, made.parity
 
 
-def _settled(model: PreTrainedModel) -> Any:
-    """The generation config, with what an older model says in its config alone."""
+def _generation_config(model: PreTrainedModel) -> Any:
+    """The generation config, with what an older model has in its config alone."""
     settings: Any = copy.deepcopy(model.generation_config)
     for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id"):
         if getattr(settings, name) is None:
@@ -170,15 +222,15 @@ def _convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting
     try:
         OfThisModel().convert(str(folder), quantization=QUANTIZATION)
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
-        told = " ".join(str(error).split())  # some of them are lists over many lines
+        reason = " ".join(str(error).split())  # some of them are lists over many lines
         raise ValueError(
-            f"ctranslate2 cannot convert this {type(model).__name__} ({type(error).__name__}: {told}); leave the "
+            f"ctranslate2 cannot convert this {type(model).__name__} ({type(error).__name__}: {reason}); leave the "
             "export out."
         ) from error
 
 
 def _name_tokens(spec: Any, model: Any, tokenizer: PreTrainedTokenizerBase, settings: Any) -> None:
-    """Tells the converted model its vocabulary, and which tokens begin, end and never occur."""
+    """Gives the converted model its vocabulary, and which tokens begin, end and never occur."""
     names = {id_: token for token, id_ in tokenizer.get_vocab().items()}
     # Where embeddings are padded beyond the vocabulary, or have a gap, the rows need some name.
     tokens = [names.get(id_, f"<unused_{id_}>") for id_ in range(model.get_input_embeddings().weight.shape[0])]
@@ -196,13 +248,8 @@ def _name_tokens(spec: Any, model: Any, tokenizer: PreTrainedTokenizerBase, sett
         projection.bias = bias.index_fill(0, torch.tensor(never), _NEVER)
 
 
-def _parity(
-    model: PreTrainedModel,
-    converted: CTranslate2Model,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    **search: int,
-) -> TranslationParity:
+def _parity(source: TranslatorSource, converted: CTranslate2Model, **search: int) -> TranslationParity:
+    model, tokenizer, texts = source.model, source.processing_class, source.texts
     expected = translate(model, tokenizer, texts, description="Running the model", **search)
     found = translate(converted, tokenizer, texts, description="Checking ctranslate2", **search)
     same = sum(one == other for one, other in zip(found, expected, strict=True))
@@ -222,18 +269,8 @@ def _nats(
         logits = model(**inputs, decoder_input_ids=tokens[:, :-1]).logits.float()
         never = [words[0] for words in model.generation_config.bad_words_ids or [] if len(words) == 1]
         logits[..., never] = -torch.inf
-        own = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0].tolist()
-        theirs = converted.log_probs(**inputs, tokens=tokens[:, 1:])
-        for mine, others in zip(own, theirs, strict=True):  # theirs end where the translation does
-            differences += [abs(one - other) for one, other in zip(mine, others, strict=False)]
+        expected = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0].tolist()
+        found = converted.log_probs(**inputs, tokens=tokens[:, 1:])
+        for one, other in zip(expected, found, strict=True):  # those found end where the translation does
+            differences += [abs(first - second) for first, second in zip(one, other, strict=False)]
     return sum(differences) / max(len(differences), 1)
-
-
-def _refuse_difference(parity: dict[str, TranslationParity]) -> None:
-    for name, one in parity.items():
-        # Either way: chrF of texts without a letter is 0, though they be the same.
-        if not (one.chrf >= LEAST_CHRF or one.identical == 1 or one.nats <= MOST_NATS):
-            raise ValueError(
-                f"the ctranslate2 export is broken: it translates otherwise than the model ({name}: {one}, where "
-                f"rounding makes at most {MOST_NATS:g}): leave it out."
-            )

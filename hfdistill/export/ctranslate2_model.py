@@ -1,4 +1,4 @@
-"""A translation model converted for CTranslate2, asked as a transformers model is."""
+"""A translation model converted for CTranslate2, called as a transformers model is."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ class CTranslate2Model:
     """A converted encoder-decoder on CTranslate2's CPU engine.
 
     Args:
-        folder: The converted model's folder.
+        path: The converted model's folder.
         config: The config of the model it was made of.
         generation_config: That model's generation config: beginnings, ends and penalties are taken from it.
     """
 
     device = torch.device("cpu")
+    engine = "CTranslate2"
+    parity: Any = None
 
-    def __init__(self, folder: str | os.PathLike[str], config: Any, generation_config: Any) -> None:
+    def __init__(self, path: str | os.PathLike[str], config: Any, generation_config: Any) -> None:
         import ctranslate2
 
-        self.folder = Path(folder)
+        self.path = Path(path)
         self.config = config
         self.generation_config = generation_config
         # As many threads as PyTorch, to be compared with it.
-        self._translator = ctranslate2.Translator(str(folder), intra_threads=torch.get_num_threads())
-        self._tokens: list[str] = json.loads((self.folder / "shared_vocabulary.json").read_text(encoding="utf-8"))
+        self._translator = ctranslate2.Translator(str(path), intra_threads=torch.get_num_threads())
+        self._tokens: list[str] = json.loads((self.path / "shared_vocabulary.json").read_text(encoding="utf-8"))
         self._ids = {token: id_ for id_, token in enumerate(self._tokens)}
 
     @property
     def megabytes(self) -> float:
         """Its weights on disk, in 10⁶ bytes."""
-        return (self.folder / "model.bin").stat().st_size / 1e6
+        return (self.path / "model.bin").stat().st_size / 1e6
 
     def eval(self) -> Self:
         """Nothing to do: it cannot be trained."""
@@ -52,6 +54,7 @@ class CTranslate2Model:
         num_beams: int = 1,
         max_length: int = 128,
         do_sample: bool = False,
+        max_new_tokens: None = None,
     ) -> Tensor:
         """Translations of a padded batch, as the model's own `generate` gives them: token ids behind the start token.
 
@@ -60,7 +63,8 @@ class CTranslate2Model:
             attention_mask: Likewise, 0 at padding.
             num_beams: Width of the beam search; 1 is greedy.
             max_length: The most tokens of a translation, start and end included.
-            do_sample: As in `generate`, where `False` must be said; nothing is ever drawn here.
+            do_sample: As in `generate`, where `False` must be passed; nothing is ever sampled here.
+            max_new_tokens: As in `generate`, where `None` lets `max_length` count.
         """
         assert not do_sample, "sampling would give other translations than those that were compared"
         sources = self._named(input_ids, attention_mask.bool())

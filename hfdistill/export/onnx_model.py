@@ -12,26 +12,33 @@ from typing_extensions import Self
 
 
 class OnnxModel:
-    """An exported classifier on ONNX Runtime's CPU provider, asked as a transformers model is.
+    """An exported classifier on ONNX Runtime's CPU provider, called as a transformers model is.
+
+    Its `parity` is how close its predictions are to those of the model it was made of, where they were compared.
 
     Args:
         path: The ONNX file.
         config: The config of the model it was made of.
-        parity: How close its predictions are to that model's, where they were compared.
     """
 
     device = torch.device("cpu")
+    engine = "ONNX Runtime"
+    parity: Any = None
 
-    def __init__(self, path: str | os.PathLike[str], config: Any, parity: Any = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], config: Any) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()  # as many as PyTorch, to be compared with it
         self.path = Path(path)
         self.config = config
-        self.parity = parity
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._inputs = [node.name for node in self._session.get_inputs()]
+
+    @property
+    def megabytes(self) -> float:
+        """The size of its file, in 10⁶ bytes."""
+        return self.path.stat().st_size / 1e6
 
     def eval(self) -> Self:
         """Nothing to do: a graph is always in eval mode."""

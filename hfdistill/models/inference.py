@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from hfdistill.models.wrappers import device_of, token_table_size
 
 
 class Classifier(Protocol):
-    """What gives logits for a batch: a transformers model, or an exported one."""
+    """What gives logits for a batch: a transformers model, or an exported one, which knows its `megabytes`."""
 
     config: Any
 
@@ -31,6 +32,36 @@ class Classifier(Protocol):
 
     def __call__(self, **inputs: Any) -> Any:
         """An output with `logits` for a padded batch."""
+
+
+class Translator(Protocol):
+    """What gives translations for a batch: a transformers model, or an exported one, which knows its `megabytes`."""
+
+    config: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs must be."""
+
+    def eval(self) -> Any:
+        """Itself, without dropout."""
+
+    @property
+    def generate(self) -> Any:
+        """The method that makes token ids of a padded batch, as that of transformers."""
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """What an exported model was checked on, so that a comparison of the same rows need not run it again.
+
+    Args:
+        rows: What it read.
+        logits: Its logits of them, shape `(rows, classes)`.
+    """
+
+    rows: Sequence[dict[str, list[int]]]
+    logits: np.ndarray
 
 
 def token_rows(

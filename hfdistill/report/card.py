@@ -19,11 +19,11 @@ from transformers import TrainerState, TrainingArguments
 from transformers.modelcard import TASK_MAPPING
 from transformers.utils import logging
 
-from hfdistill.report import Comparison
+from hfdistill.report.figures import Comparison
+from hfdistill.report.findings import speed_sentence
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
 from hfdistill.report.places import without_places
 from hfdistill.report.saved_form import SavedForm, loading_code
-from hfdistill.report.tables import speed_sentence
 
 logger = logging.get_logger(__name__)
 
@@ -241,9 +241,13 @@ def _reading(comparison: Comparison) -> str:
         text += f" One row is {100 / comparison.rows:.2f} points of accuracy."
     if "baseline" in comparison.models:
         text += " The baseline is the same student, trained on the labels alone with the same budget."
-    if exported := [name for name in ("onnx", "int8") if name in comparison.models]:
-        text += f" In {' and '.join(exported)} the student runs in ONNX Runtime."
-    return text
+    by_engine: dict[str, list[str]] = {}
+    for name, model in comparison.models.items():
+        if model.engine:
+            by_engine.setdefault(model.engine, []).append(escaped(name))
+    return text + "".join(
+        f" In {' and '.join(names)} the student runs in {engine}." for engine, names in by_engine.items()
+    )
 
 
 def _short(value: Any) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ Rows = Sequence[dict[str, list[int]]]
 
 @dataclass(frozen=True)
 class Size:
-    """What a model takes whatever it is asked.
+    """What a model takes whatever it reads.
 
     Args:
         parameters: The number of its parameters.
@@ -44,13 +44,33 @@ class Size:
     megabytes: float
 
 
+class Workload(Protocol):
+    """A model, and its predictions that are timed."""
+
+    @property
+    def model(self) -> Any:
+        """The model."""
+
+    @property
+    def inputs(self) -> object:
+        """What its time depends on beside the model: models of one shape with equal inputs are timed as one."""
+
+    def predict(self, number: int, count: int) -> object:
+        """Predicts the `number`-th `count` examples, until the device has finished."""
+
+
 @dataclass(frozen=True)
 class MeasuredModel:
-    """A model to be timed, and the rows to time it on."""
+    """A classifier to be timed, and the rows to time it on."""
 
     model: Classifier
     processing_class: PreTrainedTokenizerBase
     rows: Rows
+
+    @property
+    def inputs(self) -> Rows:
+        """The rows."""
+        return self.rows
 
     def batch(self, number: int, count: int) -> list[dict[str, list[int]]]:
         """The `number`-th `count` rows; after the last comes the first."""
@@ -59,6 +79,13 @@ class MeasuredModel:
     def predict(self, number: int, count: int) -> None:
         """Predictions that batch, padding and the way to the device and back included: it has finished then."""
         predict(self.model, self.processing_class, self.batch(number, count))
+
+
+def size_beside(model: Any, student: Any) -> Size:
+    """The size of a model; an exported one has the student's parameters in another form, of its own `megabytes`."""
+    if isinstance(model, torch.nn.Module):
+        return size_of(model)
+    return replace(size_of(student), megabytes=model.megabytes)
 
 
 def size_of(model: Any) -> Size:
@@ -83,7 +110,7 @@ def size_of(model: Any) -> Size:
 def _weights_of(module: Any) -> list[tuple[Any, int]]:
     """A module's own weights, each with what tells it from others and how many parameters it stands for."""
     own = [(_identity(one), _stands_for(one)) for one in module._parameters.values() if one is not None]
-    if callable(getattr(module, "weight", None)):  # torch keeps quantized weights packed, and gives them to who asks
+    if callable(getattr(module, "weight", None)):  # torch keeps quantized weights packed, and returns them when called
         bias = getattr(module, "bias", None)
         packed = [module.weight(), bias() if callable(bias) else bias]
         return own + [((id(module), place), one.numel()) for place, one in enumerate(packed) if isinstance(one, Tensor)]
@@ -120,58 +147,66 @@ def _bytes_of(tensor: Tensor) -> int:
     return own
 
 
-def latencies_ms(asked: Mapping[str, MeasuredModel]) -> dict[str, Timings]:
-    """Milliseconds for one row, on the same rows, as `interleaved` measures them."""
-    times = interleaved(_jobs(asked, 1), rounds=LATENCY_TURNS, each=LATENCY_ROWS, warm_up=WARM_UP_ROWS)
+def latencies_ms(models: Mapping[str, Workload], **rounds: int) -> dict[str, Timings]:
+    """Milliseconds for one example, the same ones for all models, as `interleaved` measures them.
+
+    Args:
+        models: By role.
+        **rounds: As `interleaved` takes them, where not the usual ones are meant.
+    """
+    usual = {"rounds": LATENCY_TURNS, "each": LATENCY_ROWS, "warm_up": WARM_UP_ROWS}
+    times = interleaved(_jobs(models, 1), **{**usual, **rounds})
     return {role: one.map(lambda seconds: 1000 * seconds) for role, one in times.items()}
 
 
-def throughput(asked: Mapping[str, MeasuredModel]) -> dict[str, Timings]:
-    """Rows a second in batches of rows as they come, likewise."""
-    times = interleaved(_jobs(asked, THROUGHPUT_BATCH), rounds=THROUGHPUT_ROUNDS)
-    return {role: one.map(lambda seconds: THROUGHPUT_BATCH / seconds) for role, one in times.items()}
+def throughput(
+    models: Mapping[str, Workload], batch_size: int = THROUGHPUT_BATCH, rounds: int | None = None
+) -> dict[str, Timings]:
+    """Examples a second in batches of examples as they come, likewise."""
+    times = interleaved(_jobs(models, batch_size), rounds=rounds or THROUGHPUT_ROUNDS)
+    return {role: one.map(lambda seconds: batch_size / seconds) for role, one in times.items()}
 
 
-def _jobs(asked: Mapping[str, MeasuredModel], count: int) -> dict[str, Job]:
-    """Batches of `count` rows; models of one shape that read the same are one job."""
-    rows: list[Rows] = []
+def _jobs(models: Mapping[str, Workload], count: int) -> dict[str, Job]:
+    """Batches of `count` examples; models of one shape that read the same are one job."""
+    inputs: list[object] = []
     jobs = {}
-    for role, one in asked.items():
-        if one.rows not in rows:
-            rows.append(one.rows)
-        jobs[role] = Job(shape_of(one.model, rows.index(one.rows)), partial(one.predict, count=count))
+    for role, one in models.items():
+        if one.inputs not in inputs:
+            inputs.append(one.inputs)
+        jobs[role] = Job(shape_of(one.model, inputs.index(one.inputs)), partial(one.predict, count=count))
     return jobs
 
 
-def megaflops(asked: MeasuredModel) -> float | None:
+def megaflops(measured: MeasuredModel) -> float | None:
     """Floating-point operations for one row of median length, in 10⁶; of matrix products, which is nearly all.
 
     `None` for an exported model, which does not show its inside.
     """
-    if not isinstance(asked.model, torch.nn.Module):
+    if not isinstance(measured.model, torch.nn.Module):
         return None
-    by_length = sorted(asked.rows, key=lambda row: len(row["input_ids"]))
+    by_length = sorted(measured.rows, key=lambda row: len(row["input_ids"]))
     # Attention as plain matrix products: not every fused kernel is known to the counter.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        predict(unwrapped(asked.model), asked.processing_class, [by_length[len(by_length) // 2]])
+        predict(unwrapped(measured.model), measured.processing_class, [by_length[len(by_length) // 2]])
     return counter.get_total_flops() / 1e6
 
 
-def peak_megabytes(asked: MeasuredModel) -> float | None:
+def peak_megabytes(measured: MeasuredModel) -> float | None:
     """The most memory that weights and tensors take at once while a batch goes through, in 10⁶ bytes.
 
-    On a GPU what PyTorch's allocator says; elsewhere the sum of the tensors alive, without what a kernel uses inside.
+    On a GPU the peak of PyTorch's allocator; elsewhere the sum of the tensors alive, without what a kernel uses inside.
     `None` for an exported model.
     """
-    if not isinstance(asked.model, torch.nn.Module):
+    if not isinstance(measured.model, torch.nn.Module):
         return None
-    batch, model, device = asked.batch(0, THROUGHPUT_BATCH), unwrapped(asked.model), device_of(asked.model)
+    batch, model, device = measured.batch(0, THROUGHPUT_BATCH), unwrapped(measured.model), device_of(measured.model)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        predict(model, asked.processing_class, batch)
+        predict(model, measured.processing_class, batch)
         return torch.cuda.max_memory_allocated(device) / 1e6
     with _LiveTensors() as live:
-        predict(model, asked.processing_class, batch)
+        predict(model, measured.processing_class, batch)
     return size_of(model).megabytes + live.peak / 1e6
 
 

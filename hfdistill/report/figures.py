@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hfdistill.report.cost import THROUGHPUT_BATCH
 from hfdistill.report.markdown import markdown_table
 from hfdistill.report.quality import Calibration, PairedTest, Slice
-from hfdistill.report.tables import model_rows, text_table
+from hfdistill.report.tables import figure_row, spread_row, text_table
 
 TRAINED_ROLES = ("teacher", "student", "baseline")
 
@@ -34,7 +35,8 @@ class ModelFigures:
         peak_megabytes: The most memory that weights and tensors take at once in a batch of 32, in 10⁶ bytes.
         latency_quartiles_ms: Between which half of the milliseconds lie.
         examples_per_second_quartiles: Between which half of the batches' speeds lie.
-        speedup_quartiles: How many times faster than the teacher it predictions a text: between which half of them lie.
+        speedup_quartiles: Between which half of the texts' speedups over the teacher lie.
+        engine: What runs an exported model, such as `ONNX Runtime`; empty for PyTorch.
     """
 
     metrics: dict[str, float]
@@ -53,6 +55,7 @@ class ModelFigures:
     latency_quartiles_ms: tuple[float, float] | None = None
     examples_per_second_quartiles: tuple[float, float] | None = None
     speedup_quartiles: tuple[float, float] | None = None
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Disagreement:
 
     Args:
         text: The text, or the pair of texts with ` | ` between them.
-        predictions: By role, `label` among them: the name of the class, or the number, that was answered.
+        predictions: By role, `label` among them: the name of the class, or the number, that was predicted.
     """
 
     text: str
@@ -78,8 +81,8 @@ class Comparison:
         split: The name of those rows, such as `test`.
         device: What latency and throughput were measured on.
         paired: Student against baseline, row by row.
-        classes: How each class was answered.
-        lengths: How short and long texts were answered.
+        classes: The share of correct predictions in each class.
+        lengths: The same of short and long texts.
         disagreements: The rows on which teacher and student differ most, the worst first.
         confusion: How often the teacher decides for a class (row) and the student for another (column).
         label_names: The names of the classes, in the order of `confusion`.
@@ -102,7 +105,7 @@ class Comparison:
 
     @property
     def speedup(self) -> float:
-        """How many times faster than the teacher the student predictions one text."""
+        """How many times faster than the teacher the student is on one text."""
         return self.models["teacher"].latency_ms / self.models["student"].latency_ms
 
     def results(self) -> dict[str, float]:
@@ -120,15 +123,57 @@ class Comparison:
 
     def table_rows(self) -> tuple[list[str], list[list[str]]]:
         """The header and a row for each figure, as text."""
-        return [f"{self.rows:,} {self.split} rows", *self.models], model_rows(list(self.models.values()))
+        return self.header, _model_rows(list(self.models.values()))
+
+    @property
+    def header(self) -> list[str]:
+        """What stands above the columns: the rows that were measured on, and the models."""
+        return [f"{self.rows:,} {self.split} rows", *self.models]
 
     def table(self) -> str:
         """The comparison as aligned text for a terminal."""
         return text_table(*self.table_rows())
 
+    __str__ = table
+
     def markdown(self) -> str:
         """The comparison as a Markdown table."""
         return markdown_table(*self.table_rows())
+
+
+def _model_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
+    """A row for each figure that any of the models has."""
+    calibrations = [model.calibration for model in models]
+    rows: list[list[str]] = []
+    for metric in models[0].metrics:
+        rows.append([metric, *(f"{model.metrics[metric]:.4f}" for model in models)])
+        intervals = [model.intervals.get(metric) for model in models]
+        rows.append(["  95 % interval", *("" if one is None else f"{one[0]:.3f} to {one[1]:.3f}" for one in intervals)])
+    rows += [
+        figure_row("agrees with the teacher", models, "agreement", "{:.1f} %", 100),
+        figure_row("KL from the teacher", models, "divergence", "{:.4f}"),
+        figure_row("calibration error", calibrations, "error", "{:.1f} %", 100),
+        figure_row("  after temperature scaling", calibrations, "scaled_error", "{:.1f} %", 100),
+        figure_row("  with the temperature", calibrations, "temperature", "{:.2f}"),
+        *size_rows(models),
+        figure_row(f"peak memory, batch {THROUGHPUT_BATCH}", models, "peak_megabytes", "{:.1f} MB"),
+        figure_row("operations, one text", models, "megaflops", "{:,.0f} MFLOPs"),
+        figure_row("latency, one text", models, "latency_ms", "{:.2f} ms"),
+        spread_row(models, "latency_quartiles_ms", ".2f", " ms"),
+        figure_row("  95th percentile", models, "latency_p95_ms", "{:.2f} ms"),
+        figure_row(f"throughput, batch {THROUGHPUT_BATCH}", models, "examples_per_second", "{:,.0f}/s"),
+        spread_row(models, "examples_per_second_quartiles", ",.0f", "/s"),
+    ]
+    return [cells for cells in rows if any(cells[1:])]
+
+
+def size_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
+    """A row each for parameters, embeddings and the size of the weights."""
+    return [
+        figure_row("parameters", models, "parameters", "{:.2f} M", 1e-6),
+        figure_row("  of them embeddings", models, "embedding_parameters", "{:.2f} M", 1e-6),
+        figure_row("size of the weights", models, "megabytes", "{:.1f} MB"),
+    ]
 
 
 def _flat(model: ModelFigures) -> dict[str, float]:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hfdistill.report import TRAINED_ROLES, Comparison
+from hfdistill.report.figures import TRAINED_ROLES, Comparison
 from hfdistill.report.markdown import one_line
-
-if TYPE_CHECKING:
-    from hfdistill.search import Candidate
 
 #: Grey lines and text on a transparent ground can be read on the Hub's light and dark pages alike.
 INK = "#8a8f98"
@@ -27,11 +24,11 @@ SHOWN_CLASSES = 12
 #: Longer names would leave no room for the picture.
 NAME_LENGTH = 30
 #: Names are anybody's: two dollar signs do not make a formula of one.
-_literally = rc_context({"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False})
-COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7", "#06b6d4")
+literally = rc_context({"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False})
+COLORS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7", "#06b6d4")
 
 
-@_literally
+@literally
 def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
     """Draws each logged loss over the optimizer steps, training left and evaluation right.
 
@@ -39,20 +36,20 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.
         runs: By name of a run, such as `student`, its `trainer.state.log_history`.
         path: The PNG to write.
     """
-    figure, (training, evaluation) = _canvas(2)
+    figure, (training, evaluation) = canvas(2)
     colors = _colors(runs)
     for run, history in runs.items():
         for axes, first in ((training, "loss"), (evaluation, "eval_loss")):
             for style, name in zip(itertools.cycle(STYLES), _loss_names(history, first), strict=False):
                 _curve(axes, history, name, _name(f"{run}: {name.removeprefix('eval_')}"), colors[run], style)
     for axes, title in ((training, "training"), (evaluation, "evaluation")):
-        _dress(axes, title, "optimizer step", "loss")
+        dress(axes, title, "optimizer step", "loss")
     # One legend for both: they name the same curves, and inside it would lie on them.
     _legend_below(figure, training.lines or evaluation.lines)
-    _save(figure, path)
+    save(figure, path)
 
 
-@_literally
+@literally
 def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[str]) -> None:
     """Draws the metric against latency and against the size of the weights, a point for each model.
 
@@ -61,7 +58,7 @@ def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[s
         metric: The name of one of its metrics, drawn with its interval where there is one.
         path: The PNG to write.
     """
-    figure, (speed, size) = _canvas(2)
+    figure, (speed, size) = canvas(2)
     colors = _colors(comparison.models)
     for index, (role, model) in enumerate(comparison.models.items()):
         value = model.metrics[metric]
@@ -72,16 +69,16 @@ def plot_tradeoff(comparison: Comparison, metric: str, path: str | os.PathLike[s
             # Student, baseline and ONNX weigh the same: a smaller dot leaves the rim of the one below it.
             axes.scatter(cost, value, s=max(150 - 30 * index, 20), color=colors[role], zorder=3, label=_name(role))
             axes.vlines(cost, low, high, color=colors[role], linewidth=1)
-    _dress(speed, f"{_name(metric)} and speed", f"latency of one text, ms ({comparison.device})", metric)
-    _dress(size, f"{_name(metric)} and size", "size of the weights, MB", metric)
+    dress(speed, f"{_name(metric)} and speed", f"latency of one text, ms ({comparison.device})", metric)
+    dress(size, f"{_name(metric)} and size", "size of the weights, MB", metric)
     for axes in (speed, size):
         axes.margins(x=0.15, y=0.2)
         axes.set_xlim(left=0)
     _legend_below(figure, speed.get_legend_handles_labels()[0])
-    _save(figure, path)
+    save(figure, path)
 
 
-@_literally
+@literally
 def plot_reliability(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Draws how often each model is right against how sure it is; on the diagonal it is as sure as it should be.
 
@@ -89,7 +86,7 @@ def plot_reliability(comparison: Comparison, path: str | os.PathLike[str]) -> No
         comparison: The measured models; those without a calibration are left out.
         path: The PNG to write.
     """
-    figure, [axes] = _canvas(1)
+    figure, [axes] = canvas(1)
     colors = _colors(comparison.models)
     axes.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
     for role in [role for role in TRAINED_ROLES if role in comparison.models]:
@@ -98,12 +95,12 @@ def plot_reliability(comparison: Comparison, path: str | os.PathLike[str]) -> No
             points = calibration.confidence, calibration.accuracy
             axes.plot(*points, color=colors[role], linewidth=1.4, label=_name(role))
             axes.scatter(*points, s=[8 + 200 * share for share in calibration.share], color=colors[role], alpha=0.6)
-    _dress(axes, "right as often as sure? (larger: more rows)", "confidence", "share of correct predictions")
+    dress(axes, "right as often as sure? (larger: more rows)", "confidence", "share of correct predictions")
     _legend_below(figure, axes.get_legend_handles_labels()[0])
-    _save(figure, path)
+    save(figure, path)
 
 
-@_literally
+@literally
 def plot_confusion(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Draws where the student decides otherwise than its teacher, for the classes with most such rows.
 
@@ -116,7 +113,7 @@ def plot_confusion(comparison: Comparison, path: str | os.PathLike[str]) -> None
     most = np.argsort(-(differing.sum(0) + differing.sum(1)), kind="stable")[:SHOWN_CLASSES]
     shown = sorted(most)
     counts, names = differing[np.ix_(shown, shown)], [_name(comparison.label_names[index]) for index in shown]
-    figure, [axes] = _canvas(1)
+    figure, [axes] = canvas(1)
     axes.imshow(np.where(counts == 0, np.nan, counts), cmap="YlOrBr", vmin=0)
     for row, column in zip(*np.nonzero(counts), strict=True):
         ink = "white" if counts[row, column] > 0.6 * counts.max() else "black"
@@ -125,29 +122,9 @@ def plot_confusion(comparison: Comparison, path: str | os.PathLike[str]) -> None
         range(len(names)), names, rotation=45 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center"
     )
     axes.set_yticks(range(len(names)), names)
-    _dress(axes, f"rows on which they differ, of {comparison.rows:,}", "student", "teacher")
+    dress(axes, f"rows on which they differ, of {comparison.rows:,}", "student", "teacher")
     axes.grid(False)
-    _save(figure, path)
-
-
-@_literally
-def plot_front(
-    candidates: Sequence[Candidate], front: Sequence[Candidate], metric: str, path: str | os.PathLike[str]
-) -> None:
-    """Draws searched students by latency and score, and those that no other beats in both as a line.
-
-    Args:
-        candidates: All of them.
-        front: Those that no other beats.
-        metric: What the score is.
-        path: The PNG to write.
-    """
-    figure, [axes] = _canvas(1)
-    for students, style in ((candidates, {"color": INK, "alpha": 0.6}), (front, {"color": COLOURS[0]})):
-        axes.scatter([one.latency_ms for one in students], [one.score for one in students], s=30, **style)
-    axes.step([one.latency_ms for one in front], [one.score for one in front], where="post", color=COLOURS[0])
-    _dress(axes, "students that were searched", "latency of one text, ms", metric)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _name(text: str) -> str:
@@ -180,17 +157,19 @@ def _curve(
     )
 
 
-def _canvas(panels: int) -> tuple[Figure, Sequence[Axes]]:
+def canvas(panels: int) -> tuple[Figure, Sequence[Axes]]:
+    """An empty picture of some panels side by side."""
     # A figure without pyplot: nothing global is touched, and no display is needed.
     figure = Figure(figsize=(5 * panels, 3.6), layout="constrained")
     return figure, figure.subplots(1, panels, squeeze=False)[0]
 
 
 def _colors(names: Mapping[str, Any]) -> dict[str, str]:
-    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    return {name: COLORS[index % len(COLORS)] for index, name in enumerate(names)}
 
 
-def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Puts the title, the labels and the look of all pictures on a panel."""
     axes.set_title(one_line(title), color=INK, fontsize=10)
     axes.set_xlabel(one_line(x_label), color=INK)
     axes.set_ylabel(_name(y_label), color=INK)
@@ -202,5 +181,6 @@ def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
         spine.set_color(INK)
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a picture as PNG on a transparent ground."""
     figure.savefig(path, dpi=130, transparent=True)

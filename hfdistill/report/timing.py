@@ -1,4 +1,4 @@
-"""How long models take: measured in turns, warmed up, once for each shape, and told with its spread."""
+"""How long models take: measured in turns, warmed up, once for each shape, and given with its spread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from hfdistill.models.wrappers import weight_tensors
 
-#: What a config says that no computation depends on.
+#: Entries of a config that no computation depends on.
 UNTIMED = {"architectures", "id2label", "label2id", "problem_type", "transformers_version"}
 
 
@@ -58,7 +58,7 @@ class Timings:
 
     def over(self, other: Timings) -> Timings:
         """How many times as much as another's, work by work."""
-        return Timings(tuple(mine / theirs for mine, theirs in zip(self.values, other.values, strict=True)))
+        return Timings(tuple(one / another for one, another in zip(self.values, other.values, strict=True)))
 
 
 def interleaved(jobs: Mapping[str, Job], *, rounds: int, each: int = 1, warm_up: int = 0) -> dict[str, Timings]:
@@ -114,7 +114,7 @@ def one_network(timings: Mapping[str, Timings]) -> list[list[str]]:
 
 
 def speed_figures(latency_ms: Mapping[str, Timings], per_second: Mapping[str, Timings]) -> dict[str, dict[str, Any]]:
-    """What `ModelFigures` tell of speed, by role."""
+    """The fields of `ModelFigures` on speed, by role."""
     return {
         role: {
             "latency_ms": one.median,
@@ -129,6 +129,6 @@ def speed_figures(latency_ms: Mapping[str, Timings], per_second: Mapping[str, Ti
 
 
 def _settings(config: Any) -> str:
-    told = config.to_dict() if hasattr(config, "to_dict") else {}
-    kept = {name: value for name, value in told.items() if name not in UNTIMED and not name.startswith("_")}
+    settings = config.to_dict() if hasattr(config, "to_dict") else {}
+    kept = {name: value for name, value in settings.items() if name not in UNTIMED and not name.startswith("_")}
     return json.dumps(kept, sort_keys=True, default=str)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from hfdistill.report.plots import plot_front
+from hfdistill.report.plots import COLORS, INK, canvas, dress, literally, save
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -44,6 +44,26 @@ def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
         if not front or candidate.score > front[-1].score:
             front.append(candidate)
     return front
+
+
+@literally
+def plot_front(
+    candidates: Sequence[Candidate], front: Sequence[Candidate], metric: str, path: str | os.PathLike[str]
+) -> None:
+    """Draws searched students by latency and score, and those that no other beats in both as a line.
+
+    Args:
+        candidates: All of them.
+        front: Those that no other beats.
+        metric: What the score is.
+        path: The PNG to write.
+    """
+    figure, [axes] = canvas(1)
+    for students, style in ((candidates, {"color": INK, "alpha": 0.6}), (front, {"color": COLORS[0]})):
+        axes.scatter([one.latency_ms for one in students], [one.score for one in students], s=30, **style)
+    axes.step([one.latency_ms for one in front], [one.score for one in front], where="post", color=COLORS[0])
+    dress(axes, "students that were searched", "latency of one text, ms", metric)
+    save(figure, path)
 
 
 def save_search(

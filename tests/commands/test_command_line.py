@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from huggingface_hub.utils import httpx
 
-from hfdistill.commands.command_line import parse_arguments, plain_errors, put_away_unfinished, say_if_slow
+from hfdistill.commands.command_line import parse_arguments, plain_errors, say_if_slow
+from hfdistill.training.run import put_away_unfinished
 
 
 @dataclass

@@ -11,6 +11,7 @@ from tiny_seq2seq import FAMILIES, make_seq2seq
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from hfdistill.export import base
 from hfdistill.export import ctranslate2 as ctranslate2_export
 from hfdistill.export.ctranslate2 import check_ctranslate2, export_ctranslate2
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian
@@ -175,13 +176,13 @@ def test_a_wrong_conversion_is_refused_and_the_earlier_one_stays(tmp_path, monke
 def test_other_translations_are_refused(tmp_path, monkeypatch, trained):
     model, tokenizer = trained
     monkeypatch.setattr(ctranslate2_export, "_NEVER", 1e9)  # what must never be said is all that is said
-    with pytest.raises(ValueError, match=r"translates otherwise than the model \(greedy: 0.0 % of 30"):
+    with pytest.raises(ValueError, match=r"its translations are not the model's \(greedy: 0.0 % of 30"):
         export_ctranslate2(model, tokenizer, TEXTS, tmp_path, max_length=32)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(ctranslate2_export.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'hfdistill\[ctranslate2\]'"):
         check_ctranslate2("marian")
 

@@ -26,12 +26,16 @@ from transformers import (
     TrainingArguments,
 )
 
-from hfdistill.export import onnx as export
-from hfdistill.export.onnx import FILES, TOLERANCES, ExportError, Parity, check_export, export_onnx, measure_parity
+from hfdistill.export import base, classifier
+from hfdistill.export.base import FORMATS, ExportError, check_export
+from hfdistill.export.classifier import Parity, measure_parity
+from hfdistill.export.onnx import export_onnx
 from hfdistill.export.onnx_model import OnnxModel
 from hfdistill.models.inference import predict_logits, token_rows
-from hfdistill.report import compare, cost, quality
+from hfdistill.report import cost, quality
+from hfdistill.tasks.classification import report
 from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.report import compare
 
 for package in ("onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(package, reason="the extra `export` is not installed")
@@ -101,7 +105,7 @@ def test_what_a_trainer_left_in_mixed_precision_is_exported_in_float32(tiny_bert
 def test_any_batch_and_length_gets_the_models_answer(shared):
     """A size that was taken for a constant while tracing shows only with another size."""
     expected = logits_of(shared.model, shared.tokenizer, [*TEXTS, " ".join(TEXTS[:6])])
-    path = shared.folder / FILES["onnx"]
+    path = shared.folder / FORMATS["onnx"].path
     assert shared.exported["onnx"].path == path
     np.testing.assert_allclose(run_session(path, shared.tokenizer, TEXTS), expected[:-1], atol=1e-4)
     for row in (0, 7):
@@ -114,7 +118,7 @@ def test_any_batch_and_length_gets_the_models_answer(shared):
 def test_the_folder_is_as_the_hub_expects_it(shared):
     """transformers.js looks for these names; a weight file beside the graph it would not find."""
     assert sorted(path.name for path in (shared.folder / "onnx").iterdir()) == ["model.onnx", "model_quantized.onnx"]
-    graph = onnx.load(shared.folder / FILES["onnx"], load_external_data=False).graph
+    graph = onnx.load(shared.folder / FORMATS["onnx"].path, load_external_data=False).graph
     assert [output.name for output in graph.output] == ["logits"]
     assert {node.name for node in graph.input} == {"input_ids", "attention_mask", "token_type_ids"}
     assert all(not one.external_data for one in graph.initializer)
@@ -122,14 +126,14 @@ def test_the_folder_is_as_the_hub_expects_it(shared):
 
 def test_the_files_do_not_tell_where_they_were_made(shared):
     """Tracing keeps the path of every line of code that it came by."""
-    for name in FILES.values():
-        content = (shared.folder / name).read_bytes()
+    for exported in shared.exported.values():
+        content = exported.path.read_bytes()
         assert b"site-packages" not in content and str(Path.home()).encode() not in content and b".py" not in content
 
 
 def test_norms_and_activations_are_fused(shared):
     """A session of small operations is slower by far; ONNX Runtime does not find all of these by itself."""
-    operations = {node.op_type for node in onnx.load(shared.folder / FILES["onnx"]).graph.node}
+    operations = {node.op_type for node in onnx.load(shared.folder / FORMATS["onnx"].path).graph.node}
     assert {"SkipLayerNormalization", "BiasGelu"} <= operations
 
 
@@ -144,13 +148,15 @@ def test_a_model_without_token_types(tokenizer, text_dataset, export_to, tmp_pat
     inputs = tokenizer(texts, padding=True, return_tensors="pt")
     del inputs["token_type_ids"]
     expected = model(**inputs).logits.detach().numpy()
-    np.testing.assert_allclose(run_session(tmp_path / "student" / FILES["onnx"], tokenizer, texts), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        run_session(tmp_path / "student" / FORMATS["onnx"].path, tokenizer, texts), expected, atol=1e-4
+    )
 
 
 @pytest.mark.slow
 def test_half_precision_is_exported_in_float32(tiny_bert, tokenizer, text_dataset, export_to, monkeypatch):
     """ONNX Runtime's CPU provider has few operations in bfloat16; the float32 weights are the same numbers."""
-    monkeypatch.setitem(TOLERANCES, "onnx", 9.0)
+    monkeypatch.setattr(FORMATS["onnx"], "tolerance", 9.0)
     model = tiny_bert(num_hidden_layers=1).to(torch.bfloat16)
     rows = token_rows(model, tokenizer, text_dataset, SENTENCE)
     predictions = predict_logits(export_to(model)["onnx"], tokenizer, rows)
@@ -163,7 +169,7 @@ def test_int8_is_a_quarter_of_the_size_and_much_the_same(shared):
     """Embeddings are most of a small model: left in float32, int8 would save next to nothing."""
     sizes = {name: one.path.stat().st_size for name, one in shared.exported.items()}
     assert sizes["int8"] < 0.35 * sizes["onnx"]  # of a model this small, the graph itself is a good part
-    graph = onnx.load(shared.folder / FILES["int8"]).graph
+    graph = onnx.load(shared.folder / FORMATS["int8"].path).graph
     large = [one for one in graph.initializer if np.prod(one.dims) > 64 * 32]
     assert len(large) >= 11 and all(one.data_type != onnx.TensorProto.FLOAT for one in large)
     rows = token_rows(shared.model, shared.tokenizer, Dataset.from_dict({"sentence": TEXTS}), SENTENCE)
@@ -189,16 +195,16 @@ def test_logits_that_do_not_differ_from_row_to_row_are_no_fault_of_the_export():
     """A collapsed student was refused for errors of a ten-millionth, which are large beside no spread at all."""
     expected = np.full((50, 2), 0.7)
     parity = measure_parity(expected + 1e-7, expected, None)
-    assert not export._fault("onnx", parity) and not export._fault("int8", parity)
+    assert not FORMATS["onnx"].fault(parity) and not FORMATS["int8"].fault(parity)
 
 
 @pytest.mark.parametrize(("name", "far"), [("onnx", 0.02), ("int8", 0.8)])
 def test_an_export_far_beyond_rounding_is_refused_and_changed_decisions_are_not(name, far):
     """A hardly trained student is unsure of many rows, and rounding decides some of them otherwise."""
-    assert re.search(rf"the {name} export is broken.* leave {name} out", export._fault(name, Parity(9, far, 1.0, 1000)))
-    assert export._fault(name, Parity(9, float("nan"), 1.0, 1000))
+    assert re.search(rf"the {name} export is broken.* leave {name} out", FORMATS[name].fault(Parity(9, far, 1.0, 1000)))
+    assert FORMATS[name].fault(Parity(9, float("nan"), 1.0, 1000))
     for agreement in (0.5, 250 / 256, None):
-        assert not export._fault(name, Parity(0.1, 0.005, agreement, 256))
+        assert not FORMATS[name].fault(Parity(0.1, 0.005, agreement, 256))
 
 
 def test_int8_of_a_hardly_trained_student_is_kept(tiny_bert, export_to):
@@ -213,7 +219,7 @@ def test_int8_of_a_hardly_trained_student_is_kept(tiny_bert, export_to):
 
 def test_one_broken_format_leaves_the_others(tiny_bert, export_to, tmp_path, monkeypatch):
     """The whole export was lost with it."""
-    monkeypatch.setitem(TOLERANCES, "int8", -1.0)
+    monkeypatch.setattr(FORMATS["int8"], "tolerance", -1.0)
     with pytest.raises(ExportError, match="the int8 export is broken") as refused:
         export_to(tiny_bert(num_hidden_layers=1), formats=["int8", "onnx"])
     assert list(refused.value.exported) == ["onnx"] and refused.value.exported["onnx"].parity.agreement == 1
@@ -223,7 +229,7 @@ def test_one_broken_format_leaves_the_others(tiny_bert, export_to, tmp_path, mon
 def test_an_answer_that_is_no_number_is_refused(tiny_bert, export_to, tmp_path, monkeypatch):
     """NaN is greater than no tolerance."""
     nothing = measure_parity(np.full((2, 2), np.nan), np.eye(2), None)
-    monkeypatch.setattr(export, "measure_parity", lambda *_: dataclasses.replace(nothing, agreement=1.0))
+    monkeypatch.setattr(classifier, "measure_parity", lambda *_: dataclasses.replace(nothing, agreement=1.0))
     with pytest.raises(ValueError, match="off by nan"):
         export_to(tiny_bert(num_hidden_layers=1))
     assert not list((tmp_path / "student" / "onnx").iterdir())
@@ -233,7 +239,7 @@ def test_unknown_formats_and_missing_packages_are_told_first(monkeypatch):
     """Found out after the training, it would have been for nothing."""
     with pytest.raises(ValueError, match="no export format 'onxx'; the formats are onnx, int8"):
         check_export(["onxx"])
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else True)
+    monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else True)
     with pytest.raises(ImportError, match=r"export needs onnxscript: pip install 'hfdistill\[export\]'"):
         check_export(["int8"])
     check_export([])
@@ -243,15 +249,20 @@ def test_unknown_formats_and_missing_packages_are_told_first(monkeypatch):
 
 
 def test_the_exported_student_is_a_column_of_the_comparison(shared, text_dataset, monkeypatch):
-    """Its size is its file's, its predictions its own."""
+    """Its size is its file's, its predictions its own: those that it was checked by, as the rows are the same."""
     monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
     monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     metrics = classification_metrics(["accuracy"])
-    settings = {"processing_class": shared.tokenizer, "compute_metrics": metrics, "text_columns": SENTENCE}
-    comparison = compare(shared.model, shared.model, text_dataset, others=shared.exported, **settings)
+    rows = token_rows(shared.model, shared.tokenizer, text_dataset, SENTENCE)
+    logits, run = predict_logits(shared.model, shared.tokenizer, rows), []
+    monkeypatch.setattr(report, "predict_logits", lambda model, *_, **__: run.append(model) or logits)
+    settings = {"compute_metrics": metrics, "text_columns": SENTENCE}
+    comparison = compare(shared.model, shared.model, text_dataset, shared.tokenizer, others=shared.exported, **settings)
     assert list(comparison.models) == ["teacher", "student", "onnx", "int8"]
     assert comparison.models["onnx"].metrics == comparison.models["student"].metrics
     assert comparison.models["int8"].megabytes == shared.exported["int8"].path.stat().st_size / 1e6
+    assert run == [shared.model, shared.model] and 0 < comparison.models["int8"].divergence < 1
+    assert comparison.models["int8"].engine == "ONNX Runtime" and not comparison.models["student"].engine
     assert comparison.results()["int8_speedup"] > 0 and "int8" in comparison.table()
 
 
@@ -280,7 +291,7 @@ def test_transformers_js_gives_the_same_answers(shared, tmp_path, dtype, name):
     command = ["node", "classify.mjs", str(shared.folder.parent), dtype, *TEXTS[:5]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    logits = run_session(shared.folder / FILES[name], shared.tokenizer, TEXTS[:5])
+    logits = run_session(shared.folder / FORMATS[name].path, shared.tokenizer, TEXTS[:5])
     chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     for told, row in zip(json.loads(done.stdout.splitlines()[-1]), chances.tolist(), strict=True):
         expected = dict(zip(("bad", "fair", "good"), row, strict=True))
@@ -289,7 +300,7 @@ def test_transformers_js_gives_the_same_answers(shared, tmp_path, dtype, name):
 
 def test_an_onnx_model_is_asked_like_any_other(shared):
     """It gives logits for a batch of PyTorch tensors, and keeps its config."""
-    exported = OnnxModel(shared.folder / FILES["onnx"], shared.model.config)
+    exported = OnnxModel(shared.folder / FORMATS["onnx"].path, shared.model.config)
     inputs = shared.tokenizer(["is dull", "a joy"], padding=True, return_tensors="pt")
     expected = shared.model(**inputs).logits.detach()
     torch.testing.assert_close(exported.eval()(**inputs).logits, expected, atol=1e-4, rtol=1e-4)

@@ -304,7 +304,7 @@ def test_gradcheck(name):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", CASES)
 def test_half_precision_in_float32_out(name, dtype):
-    """A product of half-precision matrices is off by a hundredth, and a sum of losses stops growing at a few hundred."""
+    """A product of half-precision matrices is off by 1 %, and a sum of losses stops growing at a few hundred."""
     half, full = Case(name, dtype=dtype), Case(name)
     assert half.losses().dtype == half.loss().dtype == torch.float32
     for key, value in vars(half.student).items():

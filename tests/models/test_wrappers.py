@@ -29,9 +29,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
 from hfdistill.models.wrappers import config_of, is_plain_module, is_quantized, unwrapped, without_adapters
-from hfdistill.report import compare, cost, quality
+from hfdistill.report import cost, quality
 from hfdistill.report.cost import size_of
 from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.report import compare
 from hfdistill.teachers import MovingAverageTeacher
 
 

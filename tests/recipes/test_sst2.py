@@ -36,7 +36,7 @@ from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BartConfig, BartForSequenceClassification
 
 from hfdistill import make_student
-from hfdistill.export.onnx import TOLERANCES
+from hfdistill.export.base import formats
 
 # ---- What it leaves behind ----
 
@@ -242,7 +242,7 @@ def test_a_search_and_an_export(home, recipe):
 def test_an_export_that_is_refused_costs_no_report(home, recipe, monkeypatch):
     """After hours of training nothing of it would be told."""
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
-    monkeypatch.setitem(TOLERANCES, "onnx", -1.0)
+    monkeypatch.setattr(formats("text-classification")["onnx"], "tolerance", -1.0)
     write_table(home / "train.csv", [(text, {"bad": "$5-$10", "good": "<b>|`"}[label]) for text, label in ROWS])
     save_model(home / "teacher", make_tokenizer(), names=["$5-$10", "<b>|`"])
     recipe(*OWN, "--export", "onnx", "int8")

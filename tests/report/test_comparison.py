@@ -9,9 +9,14 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from texts import TEXTS
+from tiny_seq2seq import make_translator
 
-from hfdistill.report import compare, cost, quality
+from hfdistill.models.inference import predict_logits, token_rows
+from hfdistill.report import cost, quality
+from hfdistill.soft_targets import soft_targets
+from hfdistill.tasks.classification import report
 from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.report import compare
 
 NAMES = ["bad", "fair", "good"]
 SENTENCE = ("sentence",)
@@ -39,18 +44,18 @@ def classifier(tiny_bert):
 def measured(teacher, student, dataset, tokenizer, **settings):
     metrics = settings.pop("compute_metrics", classification_metrics(["accuracy"]))
     settings = {"text_columns": SENTENCE, **settings}
-    return compare(teacher, student, dataset, processing_class=tokenizer, compute_metrics=metrics, **settings)
+    return compare(teacher, student, dataset, tokenizer, compute_metrics=metrics, **settings)
 
 
 @torch.no_grad()
-def naive_answers(model, tokenizer, texts):
-    """The name of the largest logit of each text, asked one at a time."""
+def naive_predictions(model, tokenizer, texts):
+    """The name of the largest logit of each text, one at a time."""
     logits = [model.eval()(**tokenizer(text, return_tensors="pt", truncation=True)).logits[0] for text in texts]
     return [model.config.id2label[int(row.argmax())] for row in logits]
 
 
-def share_equal(mine, theirs):
-    return sum(one == other for one, other in zip(mine, theirs, strict=True)) / len(mine)
+def share_equal(first, second):
+    return sum(one == other for one, other in zip(first, second, strict=True)) / len(first)
 
 
 # ---- What is measured ----
@@ -62,7 +67,7 @@ def test_metrics_and_agreement_are_those_of_plain_transformers(classifier, token
     comparison = measured(teacher, student, text_dataset, tokenizer, baseline=baseline)
     labels = [NAMES[label] for label in text_dataset["label"]]
     predictions = {
-        role: naive_answers(model, tokenizer, text_dataset["sentence"])
+        role: naive_predictions(model, tokenizer, text_dataset["sentence"])
         for role, model in {"teacher": teacher, "student": student, "baseline": baseline}.items()
     }
     assert len({tuple(prediction) for prediction in predictions.values()}) == 3  # three models that can be told apart
@@ -96,8 +101,8 @@ def test_the_teacher_reads_with_its_own_tokenizer(classifier, tokenizer, other_t
     teacher, student = classifier(1), classifier(2)
     comparison = measured(teacher, student, text_dataset, tokenizer, teacher_processing_class=other_tokenizer)
     labels = [NAMES[label] for label in text_dataset["label"]]
-    own = naive_answers(teacher, other_tokenizer, text_dataset["sentence"])
-    assert own != naive_answers(teacher, tokenizer, text_dataset["sentence"])
+    own = naive_predictions(teacher, other_tokenizer, text_dataset["sentence"])
+    assert own != naive_predictions(teacher, tokenizer, text_dataset["sentence"])
     assert comparison.models["teacher"].metrics["accuracy"] == pytest.approx(share_equal(own, labels))
 
 
@@ -206,6 +211,48 @@ def test_texts_beyond_a_models_positions_are_cut(classifier, tokenizer, text_dat
     assert comparison.rows == len(rows)
 
 
+def test_nothing_more_is_needed_than_models_rows_and_tokenizer(classifier, tiny_bert, tokenizer, text_dataset):
+    """The metrics follow from the head, the text from the rows: a default for another problem would be no figure."""
+    teacher, student = classifier(1), classifier(2)
+    comparison = compare(teacher, student, text_dataset, tokenizer)
+    assert list(comparison.models["student"].metrics) == ["accuracy", "f1_macro"]
+    expected = measured(teacher, student, text_dataset, tokenizer)
+    assert comparison.models["student"].metrics["accuracy"] == expected.models["student"].metrics["accuracy"]
+    assert comparison.disagreements == expected.disagreements and str(comparison) == comparison.table()
+    two = text_dataset.map(lambda row: {"label": row["label"] % 2})
+    binary = [classifier(seed, names=["no", "yes"]) for seed in (1, 2)]
+    assert "matthews_correlation" in compare(*binary, two, tokenizer).models["student"].metrics
+    scores = text_dataset.map(lambda row: {"label": len(row["sentence"]) / 7})
+    regression = [tiny_bert(num_labels=1, seed=seed) for seed in (1, 2)]
+    assert list(compare(*regression, scores, tokenizer).models["student"].metrics) == ["pearson", "spearmanr"]
+
+
+def test_known_logits_of_the_teacher_are_taken_in_its_own_order(classifier, tokenizer, text_dataset, monkeypatch):
+    """The pass over the test split that made the soft targets was made a second time."""
+    teacher, student = classifier(1, names=["good", "bad", "fair"]), classifier(2)
+    rows = soft_targets(teacher, text_dataset, tokenizer, text_columns=SENTENCE)
+    expected = measured(teacher, student, text_dataset, tokenizer)
+    run = []
+    monkeypatch.setattr(
+        report, "predict_logits", lambda *a, description, **k: (run.append(description), predict_logits(*a, **k))[1]
+    )
+    comparison = measured(teacher, student, text_dataset, tokenizer, teacher_logits=rows["teacher_logits"])
+    assert run == ["Running the student"] and expected.models["student"].agreement < 1
+    for role in ("teacher", "student"):
+        assert comparison.models[role].metrics == expected.models[role].metrics
+    assert comparison.models["student"].divergence == pytest.approx(expected.models["student"].divergence, rel=1e-5)
+    with pytest.raises(ValueError, match="teacher_logits has 29 rows and the dataset 30"):
+        measured(teacher, student, text_dataset, tokenizer, teacher_logits=rows["teacher_logits"][:29])
+
+
+def test_rows_are_tokenized_once_for_models_that_read_alike(classifier, tokenizer, text_dataset, monkeypatch):
+    read = []
+    monkeypatch.setattr(report, "token_rows", lambda model, *a: (read.append(model), token_rows(model, *a))[1])
+    teacher, student = classifier(1), classifier(2, max_position_embeddings=20)
+    measured(teacher, student, text_dataset, tokenizer, baseline=classifier(3, max_position_embeddings=20))
+    assert read == [teacher, student]
+
+
 def test_one_column_may_be_named_by_its_name(classifier, tokenizer, text_dataset):
     """Its letters are no columns."""
     comparison = measured(classifier(1), classifier(2), text_dataset, tokenizer, text_columns="sentence")
@@ -220,12 +267,20 @@ def test_what_cannot_be_read_is_refused(classifier, tokenizer, text_dataset):
     teacher, student = classifier(1), classifier(2)
     with pytest.raises(TypeError, match="measures transformers models, and as teacher it got str: load it first"):
         measured("somebody/bert", student, text_dataset, tokenizer)
-    with pytest.raises(ValueError, match="found no column input_ids; the rows have sentence, label: tokenize them"):
-        measured(teacher, student, text_dataset, tokenizer, text_columns=())
+    pairs = text_dataset.add_column("reply", text_dataset["sentence"])  # neither is chosen by itself
+    with pytest.raises(ValueError, match="found no column input_ids; the rows have sentence, label, reply: tokenize"):
+        measured(teacher, student, pairs, tokenizer, text_columns=())
     with pytest.raises(ValueError, match="found no column text; the rows have sentence, label: name the columns"):
         measured(teacher, student, text_dataset, tokenizer, text_columns=["text"])
     with pytest.raises(ValueError, match="needs rows to measure on, and the dataset has none"):
         measured(teacher, student, text_dataset.select([]), tokenizer)
+
+
+def test_translators_are_shown_their_own_comparison(classifier, tokenizer, text_dataset):
+    """Their logits are of tokens, and would be read as classes."""
+    translator, own = make_translator()
+    with pytest.raises(ValueError, match="the teacher is a MarianMTModel, .* with compare_translations"):
+        compare(translator, translator, text_dataset, own)
 
 
 def test_rows_without_labels_are_refused(classifier, tokenizer, text_dataset):
@@ -252,7 +307,7 @@ def test_the_labels_of_the_rows_are_found_by_name(classifier, tokenizer, text_da
         ("student", student),
         ("baseline", classifier(5, names=["good", "bad", "fair"])),
     ):
-        accuracy = share_equal(naive_answers(model, tokenizer, texts), truth)
+        accuracy = share_equal(naive_predictions(model, tokenizer, texts), truth)
         assert comparison.models[role].metrics["accuracy"] == pytest.approx(accuracy)
 
 
@@ -306,7 +361,7 @@ def test_where_the_models_differ(classifier, tokenizer, text_dataset):
     teacher, student = classifier(1), classifier(2)
     comparison = measured(teacher, student, text_dataset, tokenizer)
     predictions = {
-        text: tuple(naive_answers(model, tokenizer, [text])[0] for model in (teacher, student))
+        text: tuple(naive_predictions(model, tokenizer, [text])[0] for model in (teacher, student))
         for text in text_dataset["sentence"]
     }
     names = dict(zip(text_dataset["sentence"], (NAMES[label] for label in text_dataset["label"]), strict=True))

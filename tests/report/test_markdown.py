@@ -15,7 +15,7 @@ from hfdistill.report.card import CardFacts, model_card
 from hfdistill.report.figures import Disagreement
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
 from hfdistill.report.quality import Calibration, PairedTest, Slice
-from hfdistill.report.run_folder import write_report
+from hfdistill.report.results import write_report
 
 markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed")
 
@@ -114,7 +114,7 @@ def comparison_of(name):
 def test_a_hostile_name_everywhere_in_report_and_card(tmp_path, monkeypatch, name):
     """It ended the report after all training, or became markup of a page that others read."""
     if name not in DRAWN:
-        monkeypatch.setattr("hfdistill.report.plots._save", lambda figure, path: path.touch())
+        monkeypatch.setattr("hfdistill.report.plots.save", lambda figure, path: path.touch())
     comparison = comparison_of(name)
     history = [{"loss": 1.0, f"{name}_loss": 1.0, "step": 1}]
     assert write_report(tmp_path, comparison, {"student": history, name: history}, notes=[escaped(name)]) == []
@@ -153,7 +153,7 @@ def test_a_picture_that_fails_is_a_line_in_the_report(tmp_path, monkeypatch, cap
     def fail(*_):
         raise RuntimeError("no |font|\nat all")
 
-    for place in ("hfdistill.report.run_folder.plot_confusion", "hfdistill.report.tables._examples"):
+    for place in ("hfdistill.report.results.plot_confusion", "hfdistill.report.findings._examples"):
         monkeypatch.setattr(place, fail)
     told = write_report(tmp_path, comparison_of("x"), {})
     report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")

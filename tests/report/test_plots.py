@@ -13,9 +13,8 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from hfdistill.report import Comparison, ModelFigures, plots
-from hfdistill.report.plots import plot_confusion, plot_front, plot_losses, plot_reliability, plot_tradeoff
+from hfdistill.report.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report.quality import Calibration
-from hfdistill.search import Candidate
 
 STUDENT = [
     {"loss": 3.0, "label_loss": 2.0, "soft_target_loss": 4.0, "learning_rate": 1e-3, "step": 1},
@@ -30,8 +29,8 @@ BASELINE = [{"loss": 1.5, "label_loss": 1.5, "step": 1}]
 def drawn(monkeypatch):
     """The figures that were drawn, while they are also written."""
     figures = []
-    save = plots._save
-    monkeypatch.setattr(plots, "_save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    save = plots.save
+    monkeypatch.setattr(plots, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
     return figures
 
 
@@ -167,15 +166,6 @@ def test_models_that_agree_throughout_have_an_empty_confusion(tmp_path, drawn, c
     """A student of all its teacher's layers must not stop the report."""
     plot_confusion(replace(comparison, confusion=np.diag([5, 5]), label_names=["a", "b"]), tmp_path / "confusion.png")
     assert not drawn[0].axes[0].texts
-
-
-def test_the_front_of_a_search_is_a_line_through_its_best(tmp_path, drawn):
-    """Every student is a point, and those that none beats are joined."""
-    students = [Candidate({}, score, latency, 1) for score, latency in ((0.8, 1.0), (0.7, 2.0), (0.9, 3.0))]
-    plot_front(students, [students[0], students[2]], "accuracy", tmp_path / "front.png")
-    [axes] = drawn[0].axes
-    assert [len(one.get_offsets()) for one in axes.collections] == [3, 2]
-    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1.0, 0.8], [3.0, 0.9]])
 
 
 def test_pictures_are_transparent(tmp_path, comparison):

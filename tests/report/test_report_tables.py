@@ -9,8 +9,8 @@ import pytest
 
 from hfdistill.report import Comparison, ModelFigures
 from hfdistill.report.figures import Disagreement
+from hfdistill.report.findings import findings
 from hfdistill.report.quality import Calibration, PairedTest, Slice
-from hfdistill.report.tables import findings
 
 
 def figures(latency=2.0, agreement=None, **changes):

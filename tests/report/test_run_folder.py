@@ -8,7 +8,8 @@ import pytest
 
 from hfdistill.commands.command_line import plain_errors
 from hfdistill.report import Comparison, ModelFigures
-from hfdistill.report.run_folder import claim_folder, write_report
+from hfdistill.report.results import write_report
+from hfdistill.training.run import claim_folder
 
 
 @pytest.fixture

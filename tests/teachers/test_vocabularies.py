@@ -13,8 +13,8 @@ from transformers import BertForSequenceClassification
 
 from hfdistill import ModelTeacher, soft_targets
 from hfdistill.models.inputs import check_token_ids
-from hfdistill.report import compare
 from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.report import compare
 from hfdistill.teachers import EnsembleTeacher, StoredTeacher
 from hfdistill.teachers.vocabularies import check_vocabularies
 

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from hfdistill.export.ctranslate2_model import CTranslate2Model
 from hfdistill.models.families import size_in
-from hfdistill.report import Comparison, ModelFigures, device_name, size_of
-from hfdistill.report.cost import Size
-from hfdistill.report.figures import quartile_figures
+from hfdistill.models.inference import Translator
+from hfdistill.models.wrappers import device_of
+from hfdistill.report.attempts import Attempts
+from hfdistill.report.comparison import check_models, compare_models
+from hfdistill.report.cost import latencies_ms, throughput
+from hfdistill.report.figures import Comparison, ModelFigures, quartile_figures, size_rows
 from hfdistill.report.markdown import escaped, markdown_table
-from hfdistill.report.tables import spread_row
-from hfdistill.report.timing import Job, Timings, interleaved, one_network, shape_of, speed_figures
+from hfdistill.report.tables import figure_row, spread_row
 from hfdistill.tasks.translation.metrics import corpus_scores, signatures
 
-#: What can be asked for translations.
-Translator = PreTrainedModel | CTranslate2Model
-
 BATCH = 32
-LATENCY_TURNS = 4
-LATENCY_TEXTS = 5
+#: Fewer than for classifiers: a translation takes a forward pass for each of its tokens.
+LATENCY_ROUNDS = {"rounds": 4, "each": 5, "warm_up": 1}
 THROUGHPUT_ROUNDS = 5
 
 
@@ -52,7 +49,7 @@ def translate(
         num_beams: Width of the beam search; 1 is greedy.
         max_length: The most tokens of a text on either side.
         batch_size: Texts at once.
-        description: What the progress bar says.
+        description: The text of the progress bar.
     """
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
     written: dict[int, str] = {}
@@ -73,12 +70,11 @@ def translate_batch(
     max_length: int,
 ) -> list[str]:
     """The translations of texts that go through the model together, as in `translate`."""
-    translator: Any = model.eval()
     inputs = read_sources(model, processing_class, texts, max_length)
     # A model's own `max_new_tokens` would come before `max_length`.
-    settings: dict[str, Any] = {} if isinstance(model, CTranslate2Model) else {"max_new_tokens": None}
+    settings = {"num_beams": num_beams, "do_sample": False, "max_length": max_length, "max_new_tokens": None}
     with torch.inference_mode():
-        tokens = translator.generate(**inputs, num_beams=num_beams, do_sample=False, max_length=max_length, **settings)
+        tokens = model.eval().generate(**inputs, **settings)
     tokens = getattr(tokens, "sequences", tokens)  # a config may ask for scores beside them
     decoded = processing_class.batch_decode(tokens, skip_special_tokens=True)
     return [text.strip() for text in decoded]
@@ -91,7 +87,7 @@ def read_sources(
     # Padding on the left would shift the texts' positions, each by what else is in the batch.
     return processing_class(
         list(texts), padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
-    ).to(model.device)
+    ).to(device_of(model))
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,6 @@ class TranslationComparison(Comparison):
         return flat
 
     def table_rows(self) -> tuple[list[str], list[list[str]]]:
-        header = [f"{self.rows:,} {self.split} rows", *self.models]
         models = list(self.models.values())
         beam = f"beam {self.num_beams}"
         searches = [("", beam), ("greedy_", "greedy")][self.num_beams == 1 :]  # a beam of 1 is greedy
@@ -142,23 +137,23 @@ class TranslationComparison(Comparison):
             for name, label in (("bleu", "BLEU"), ("chrf", "chrF"))
             for prefix, search in searches
         ]
+        *parameters, megabytes = size_rows(models)
         rows += [
-            ["same translation as the teacher", *(_share(model.agreement) for model in models)],
-            ["parameters", *(_millions(model.parameters) for model in models)],
-            ["  of them embeddings", *(_millions(model.embedding_parameters) for model in models)],
+            figure_row("same translation as the teacher", models, "agreement", "{:.1f} %", 100),
+            *parameters,
             ["layers, encoder + decoder", *(f"{model.encoder_layers} + {model.decoder_layers}" for model in models)],
-            ["size of the weights", *(f"{model.megabytes:.1f} MB" for model in models)],
-            ["latency, one text, greedy", *(f"{model.latency_ms:.1f} ms" for model in models)],
-            spread_row([model.latency_quartiles_ms for model in models], ".1f", " ms"),
-            ["sentences a second, greedy", *(f"{model.examples_per_second:,.0f}" for model in models)],
-            spread_row([model.examples_per_second_quartiles for model in models], ",.0f", ""),
+            megabytes,
+            figure_row("latency, one text, greedy", models, "latency_ms", "{:.1f} ms"),
+            spread_row(models, "latency_quartiles_ms", ".1f", " ms"),
+            figure_row("sentences a second, greedy", models, "examples_per_second", "{:,.0f}"),
+            spread_row(models, "examples_per_second_quartiles", ",.0f", ""),
         ]
         if self.num_beams > 1:
             rows += [
-                [f"sentences a second, {beam}", *(f"{model.beam_per_second:,.0f}" for model in models)],
-                spread_row([model.beam_per_second_quartiles for model in models], ",.0f", ""),
+                figure_row(f"sentences a second, {beam}", models, "beam_per_second", "{:,.0f}"),
+                spread_row(models, "beam_per_second_quartiles", ",.0f", ""),
             ]
-        return header, rows
+        return self.header, rows
 
 
 def compare_translations(
@@ -186,107 +181,82 @@ def compare_translations(
         split: What to call the rows.
         num_beams: Width of the beam search.
         max_length: The most tokens of a text on either side.
+
+    Raises:
+        TypeError: for a name or path in place of a model.
     """
     sources, references = dataset[source][:], dataset[target][:]
-    asked = _Asked(models, tokenizers, sources, max_length)
-    greedy, greedy_speed = asked.translations(1), asked.per_second(1)
-    beam, beam_speed = greedy, greedy_speed
-    if num_beams > 1:
-        beam, beam_speed = asked.translations(num_beams), asked.per_second(num_beams)
-    latency = asked.latencies_ms()
-    speed = speed_figures(latency, greedy_speed)
-    figures = {
-        role: TranslatorFigures(
-            metrics={
-                **corpus_scores(beam[role], references),
-                **{f"greedy_{name}": score for name, score in corpus_scores(greedy[role], references).items()},
+    check_models(
+        {role: model for role, model in models.items() if not hasattr(model, "engine")}, "AutoModelForSeq2SeqLM"
+    )
+    greedy = {role: MeasuredTranslator(model, tokenizers[role], sources, max_length) for role, model in models.items()}
+    beams = {role: replace(one, num_beams=num_beams) for role, one in greedy.items()} if num_beams > 1 else greedy
+    greedy_texts = {role: one.translations(role) for role, one in greedy.items()}
+    beam_texts = {role: one.translations(role) for role, one in beams.items()} if num_beams > 1 else greedy_texts
+    size = min(BATCH, len(sources))
+    latency, per_second = latencies_ms(greedy, **LATENCY_ROUNDS), throughput(greedy, size, THROUGHPUT_ROUNDS)
+    beam_per_second = throughput(beams, size, THROUGHPUT_ROUNDS) if num_beams > 1 else per_second
+
+    def quality(role: str) -> dict[str, Any]:
+        greedy_scores = corpus_scores(greedy_texts[role], references)
+        return {
+            "metrics": {
+                **corpus_scores(beam_texts[role], references),
+                **{f"greedy_{name}": score for name, score in greedy_scores.items()},
             },
-            **asdict(_size(model, models["student"])),
-            **speed[role],
-            agreement=None if role == "teacher" else _same(beam[role], beam["teacher"]),
-            encoder_layers=size_in(model.config, "layers", "encoder") or 0,
-            decoder_layers=size_in(model.config, "layers", "decoder") or 0,
-            beam_per_second=beam_speed[role].median,
-            beam_per_second_quartiles=beam_speed[role].quartiles,
-        )
-        for role, model in models.items()
-    }
-    texts = {"source": list(sources), "reference": list(references), **beam}
-    return TranslationComparison(
-        figures,
-        len(sources),
-        split,
-        device_name(models["student"].device),
-        one_network=one_network(latency),
+            "agreement": None if role == "teacher" else _agreement(beam_texts[role], beam_texts["teacher"]),
+            "encoder_layers": size_in(models[role].config, "layers", "encoder") or 0,
+            "decoder_layers": size_in(models[role].config, "layers", "decoder") or 0,
+            "beam_per_second": beam_per_second[role].median,
+            "beam_per_second_quartiles": beam_per_second[role].quartiles,
+        }
+
+    return compare_models(
+        greedy,
+        quality,
+        latency,
+        per_second,
+        rows=len(sources),
+        split=split,
+        attempt=Attempts(),
+        kinds=(TranslationComparison, TranslatorFigures),
         num_beams=num_beams,
-        texts=texts,
+        texts={"source": list(sources), "reference": list(references), **beam_texts},
     )
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """The models, and the texts that they are to translate."""
+class MeasuredTranslator:
+    """A translator to be timed, and the texts that it translates."""
 
-    models: Mapping[str, Translator]
-    tokenizers: Mapping[str, PreTrainedTokenizerBase]
+    model: Translator
+    processing_class: PreTrainedTokenizerBase
     sources: Sequence[str]
     max_length: int
+    num_beams: int = 1
 
-    def translations(self, num_beams: int) -> dict[str, list[str]]:
-        """Every model's translations of all texts."""
-        settings: dict[str, Any] = {"num_beams": num_beams, "max_length": self.max_length}
-        return {
-            role: translate(model, self.tokenizers[role], self.sources, description=f"Running the {role}", **settings)
-            for role, model in self.models.items()
-        }
+    @property
+    def inputs(self) -> object:
+        """The tokenizer: the texts are the same for all."""
+        return self.processing_class
 
-    def per_second(self, num_beams: int) -> dict[str, Timings]:
-        """Texts a second, in batches of texts as they come."""
-        size = min(BATCH, len(self.sources))
-        times = interleaved(self._jobs(size, num_beams), rounds=THROUGHPUT_ROUNDS)
-        return {role: one.map(lambda seconds: size / seconds) for role, one in times.items()}
-
-    def latencies_ms(self) -> dict[str, Timings]:
-        """Milliseconds for one text, greedy."""
-        times = interleaved(self._jobs(1, 1), rounds=LATENCY_TURNS, each=LATENCY_TEXTS, warm_up=1)
-        return {role: one.map(lambda seconds: 1000 * seconds) for role, one in times.items()}
-
-    def _jobs(self, count: int, num_beams: int) -> dict[str, Job]:
-        tokenizers = [self.tokenizers[role] for role in self.models]
-        return {
-            role: Job(
-                shape_of(model, tokenizers.index(self.tokenizers[role])),
-                partial(self._translate, role, count=count, num_beams=num_beams),
-            )
-            for role, model in self.models.items()
-        }
-
-    def _translate(self, role: str, number: int, count: int, num_beams: int) -> None:
+    def predict(self, number: int, count: int) -> None:
+        """Translates the `number`-th `count` texts; after the last comes the first."""
         texts = [self.sources[index % len(self.sources)] for index in range(number * count, (number + 1) * count)]
-        translate_batch(self.models[role], self.tokenizers[role], texts, num_beams, self.max_length)
+        translate_batch(self.model, self.processing_class, texts, self.num_beams, self.max_length)
+
+    def translations(self, role: str) -> list[str]:
+        """The translations of all texts."""
+        search: dict[str, Any] = {"num_beams": self.num_beams, "max_length": self.max_length}
+        return translate(self.model, self.processing_class, self.sources, description=f"Running the {role}", **search)
 
 
-def _size(model: Translator, student: Translator) -> Size:
-    if isinstance(model, PreTrainedModel):
-        return size_of(model)
-    assert isinstance(student, PreTrainedModel)
-    return replace(size_of(student), megabytes=model.megabytes)  # the same parameters, in another form
-
-
-def _same(mine: Sequence[str], theirs: Sequence[str]) -> float:
-    return sum(one == other for one, other in zip(mine, theirs, strict=True)) / len(mine)
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
-
-
-def _millions(value: int) -> str:
-    return f"{value / 1e6:.2f} M"
+def _agreement(student: Sequence[str], teacher: Sequence[str]) -> float:
+    return sum(one == other for one, other in zip(student, teacher, strict=True)) / len(student)
 
 
 def write_translations(folder: str | os.PathLike[str], comparison: TranslationComparison, count: int = 30) -> str:
-    """Leaves the models' translations for people and for other metrics, and says so in a sentence.
+    """Writes the models' translations for people and for other metrics.
 
     `report/translations.md` shows some of them side by side. `_translations/` has a text file for `source`, `reference`
     and each model, a line for each row, as `sacrebleu` and `comet-score` read them; it stays here when the folder is

@@ -1,32 +1,28 @@
-"""The folder of a run: whether it may be written to, and what is left in it at the end."""
+"""A run and its folder: whether it may be written to, training and saving there, pushing to the Hub."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 from accelerate import PartialState
 from huggingface_hub.utils import httpx
 from transformers import Trainer, TrainingArguments, set_seed
 
-from hfdistill.commands.command_line import put_away_unfinished
 from hfdistill.models.hub import HubUnreachableError, check_token
-from hfdistill.report import Comparison
-from hfdistill.report.attempts import Attempts
-from hfdistill.report.markdown import escaped
-from hfdistill.report.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
-from hfdistill.report.tables import findings, speed_sentence
+from hfdistill.report.results import RESULTS
 from hfdistill.training.checkpoints import last_checkpoint
 
-RESULTS = "all_results.json"
+#: What is put away when a run does not come to its end.
+UNFINISHED: list[Callable[[], None]] = []
+
+
+def put_away_unfinished(action: Callable[[], None]) -> None:
+    """Has the command do this where it ends by an error or an interruption (see `plain_errors`)."""
+    UNFINISHED.append(action)
 
 
 def claim_folder(output_dir: str | os.PathLike[str], resume: bool) -> Path:
@@ -119,82 +115,3 @@ def push(trainer: Trainer) -> None:
             f"the student is in {trainer.args.output_dir}/, but could not be pushed ({reason}): the same command with "
             "--resume_from_checkpoint true pushes it without training it again."
         ) from None
-
-
-def write_report(
-    folder: str | os.PathLike[str],
-    comparison: Comparison,
-    histories: Mapping[str, Sequence[Mapping[str, Any]]],
-    notes: Sequence[str] = (),
-) -> list[str]:
-    """Leaves `all_results.json` and `report/` with `report.md` and its plots in the folder of a run.
-
-    A picture or a section that fails is left out, with a warning and a line in the report.
-
-    Args:
-        folder: The folder.
-        comparison: The measured models.
-        histories: By name of a run, such as `student`, its `trainer.state.log_history`.
-        notes: Sentences for the report in Markdown, each a paragraph; what is quoted in them is `escaped`.
-
-    Returns:
-        The lines in the report on what failed.
-    """
-    report = Path(folder) / "report"
-    report.mkdir(parents=True, exist_ok=True)
-    # JSON knows no NaN, which a correlation with a constant is.
-    figures = {name: value if math.isfinite(value) else None for name, value in comparison.results().items()}
-    results = json.dumps(figures, indent=2, sort_keys=True, allow_nan=False)
-    (Path(folder) / RESULTS).write_text(results + "\n", encoding="utf-8")
-    attempt = Attempts()
-    pictures = _draw(comparison, histories, report, attempt)
-    found = findings(comparison, attempt)
-    text = "\n\n".join(
-        [
-            "# What the student keeps, and what it costs",
-            comparison.markdown(),
-            f"{speed_sentence(comparison)} Size is that of the weights at the dtype they ran in.",
-            *notes,
-            *comparison.not_measured,
-            *attempt.notes,
-            *found,
-            "## Pictures",
-            *(f"![{escaped(caption)}]({quote(name)})" for name, caption in pictures.items()),
-        ]
-    )
-    (report / "report.md").write_text(text + "\n", encoding="utf-8")
-    return attempt.notes
-
-
-def _draw(
-    comparison: Comparison,
-    histories: Mapping[str, Sequence[Mapping[str, Any]]],
-    report: Path,
-    attempt: Attempts,
-) -> dict[str, str]:
-    """Draws what there is to draw; the captions by file name."""
-    metric = next(iter(comparison.models["student"].metrics), "")
-    # With its caption, whether there is anything to draw, and how.
-    pictures: dict[str, tuple[str, object, Callable[[Path], None]]] = {
-        "tradeoff.png": (f"{metric} against latency and size", metric, partial(plot_tradeoff, comparison, metric)),
-        # Nothing was trained where finished models are compared.
-        "losses.png": ("losses over the steps", any(histories.values()), partial(plot_losses, histories)),
-        "reliability.png": (
-            "share of correct predictions against confidence",
-            comparison.models["student"].calibration is not None,
-            partial(plot_reliability, comparison),
-        ),
-        "confusion.png": (
-            "where the student decides otherwise than its teacher",
-            comparison.confusion is not None,
-            partial(plot_confusion, comparison),
-        ),
-    }
-    captions: dict[str, str] = {}
-    for name, (caption, there, draw) in pictures.items():
-        failed = len(attempt.notes)
-        if there:
-            attempt(f"the picture {name}", partial(draw, report / name))
-            captions |= {name: caption} if len(attempt.notes) == failed else {}
-    searched = {path.name: path.stem.replace("_", " ") for path in sorted(report.glob("search_*.png"))}
-    return {**captions, **searched}

@@ -30,11 +30,11 @@ class Predictions:
     def figures(self, role: str) -> dict[str, Any]:
         """The figures of one model that need its predictions alone, or the teacher's beside them."""
         logits, teacher = self.logits[role], self.logits["teacher"]
-        mine, labels = logits[self.labeled], self.labels[self.labeled]
+        labeled, labels = logits[self.labeled], self.labels[self.labeled]
         figures = {
             "metrics": self.metrics(EvalPrediction(predictions=logits, label_ids=self.labels)),
-            "intervals": quality.bootstrap(mine, labels, self.metrics),
-            "calibration": quality.calibration(mine, labels, self.problem),
+            "intervals": quality.bootstrap(labeled, labels, self.metrics),
+            "calibration": quality.calibration(labeled, labels, self.problem),
         }
         if role == "teacher":
             return figures
@@ -48,9 +48,8 @@ class Predictions:
         scores = {
             role: quality.row_scores(logits[self.labeled], labels, self.problem) for role, logits in self.logits.items()
         }
-        shares = (
-            {} if self.problem == quality.REGRESSION else scores
-        )  # squared errors are no shares of correct predictions
+        # Squared errors are no shares of correct predictions.
+        shares = {} if self.problem == quality.REGRESSION else scores
         return {
             "paired": quality.paired_test(scores["student"], scores["baseline"]) if "baseline" in scores else None,
             "classes": quality.by_class(shares, labels, names) if self.problem == quality.SINGLE else [],
@@ -65,9 +64,9 @@ class Predictions:
         apart = np.abs(student - teacher).sum(-1) if rows is None else rows
         found: list[Disagreement] = []
         for row in np.argsort(-apart, kind="stable") if texts else ():
-            predictions = {role: self._told(self._decision(logits[row]), names) for role, logits in self._pair.items()}
+            predictions = {role: self._name(self._decision(logits[row]), names) for role, logits in self._pair.items()}
             if predictions["teacher"] != predictions["student"] and len(found) < EXAMPLES:
-                label = self._told(self.labels[row], names) if self.labeled[row] else ""
+                label = self._name(self.labels[row], names) if self.labeled[row] else ""
                 found.append(Disagreement(texts[row], {"label": label, **predictions}))
         return found
 
@@ -76,12 +75,12 @@ class Predictions:
         return {role: self.logits[role] for role in ("teacher", "student")}
 
     def _decision(self, logits: np.ndarray) -> Any:
-        """What a model says to one row, in the form of its label."""
+        """What a model decides for one row, in the form of its label."""
         if self.problem == quality.REGRESSION:
             return logits
         return (logits > 0) if self.problem == quality.MULTI else logits.argmax()
 
-    def _told(self, label: Any, names: Sequence[str]) -> str:
+    def _name(self, label: Any, names: Sequence[str]) -> str:
         """A label as a person reads it."""
         if self.problem == quality.REGRESSION:
             return ", ".join(f"{value:.3g}" for value in np.atleast_1d(label))

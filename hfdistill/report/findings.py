@@ -1,0 +1,67 @@
+"""What a comparison's table does not show, as Markdown for the report and the card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from hfdistill.report.attempts import Attempts
+from hfdistill.report.figures import Comparison, Disagreement
+from hfdistill.report.markdown import escaped, markdown_table
+from hfdistill.report.quality import Slice
+
+#: A text is cut to this length where it stands as an example.
+EXAMPLE_LENGTH = 300
+
+
+def speed_sentence(comparison: Comparison) -> str:
+    """The device that speed was measured on, how, and which models were measured as one."""
+    once = "".join(f" As one network were measured: {escaped(', '.join(names))}." for names in comparison.one_network)
+    device = escaped(comparison.device)
+    return f"Speed was measured on {device}, the models in turns after a warm-up; medians are given.{once}"
+
+
+def findings(comparison: Comparison, attempt: Attempts | None = None) -> list[str]:
+    """What the table does not show, as paragraphs of Markdown: the paired test, where the models differ, examples.
+
+    Args:
+        comparison: The measured models.
+        attempt: Where a section that fails is noted.
+    """
+    attempt = attempt or Attempts()
+    parts = [attempt("the paired test", partial(_paired_sentence, comparison))]
+    for title, slices in (("By class", comparison.classes), ("By length", comparison.lengths)):
+        if slices and (table := attempt(f"the section “{title}”", partial(_slices_table, title, slices))):
+            parts += [f"## {title}", table]
+    title = "Where teacher and student differ most"
+    examples = comparison.disagreements
+    if examples and (table := attempt(f"the section “{title}”", partial(_examples, examples))):
+        parts += [f"## {title}", table]
+    return [part for part in parts if part]
+
+
+def _paired_sentence(comparison: Comparison) -> str:
+    paired = comparison.paired
+    if paired is None:
+        return ""
+    return (
+        f"Student against baseline, row by row: the student does better on {paired.better:,} rows and worse on "
+        f"{paired.worse:,} (p = {paired.p_value:.2g}). This speaks of these rows and these two runs; other seeds would "
+        "differ by more."
+    )
+
+
+def _slices_table(title: str, slices: Sequence[Slice]) -> str:
+    roles = list(slices[0].scores)
+    rows = [[part.name, f"{part.rows:,}", *(f"{100 * part.scores[role]:.1f} %" for role in roles)] for part in slices]
+    return markdown_table([f"Correct predictions {title.lower()}", "rows", *roles], rows)
+
+
+def _examples(disagreements: Sequence[Disagreement]) -> str:
+    roles = list(disagreements[0].predictions)
+    rows = [[_short(one.text), *(_short(one.predictions[role]) for role in roles)] for one in disagreements]
+    return markdown_table(["text", *roles], rows, align="---")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= EXAMPLE_LENGTH else text[:EXAMPLE_LENGTH] + "…"
