@@ -211,7 +211,7 @@ def test_a_teacher_and_a_hub_dataset_of_different_numbers_of_labels(home, refusa
     rows = Dataset.from_dict({"sentence": TEXTS, "label": [0, 1] * 15}).cast_column("label", ClassLabel(names=NAMES))
     monkeypatch.setattr("hfdistill.data.hub.load_hub_dataset", lambda name, config=None: DatasetDict(train=rows))
     line = refusal("--teacher_name_or_path", "unnamed", "--output_dir", "out")
-    assert "unnamed predictions with 3 labels and the texts have 2" in line and "--train_teacher" in line
+    assert "unnamed predicts with 3 labels and the texts have 2" in line and "--train_teacher" in line
 
 
 def test_texts_longer_than_the_models_positions(home, recipe):

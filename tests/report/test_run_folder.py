@@ -48,7 +48,7 @@ def test_empty_folders_are_no_run(tmp_path):
     """They are what a run leaves that is killed as it begins."""
     (tmp_path / "_teacher" / "deep").mkdir(parents=True)
     assert claim_folder(tmp_path, resume=False) == tmp_path
-    (tmp_path / "_teacher" / "deep" / "checkpoint").symlink_to("with_output_dir")
+    (tmp_path / "_teacher" / "deep" / "checkpoint").symlink_to("elsewhere")
     with pytest.raises(ValueError, match="already holds something"):
         claim_folder(tmp_path, resume=False)
 

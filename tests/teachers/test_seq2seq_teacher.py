@@ -134,8 +134,8 @@ def test_a_language_that_the_teacher_lacks_is_named(tmp_path):
 def test_a_tokenizer_that_ends_with_the_language_is_refused_where_the_model_begins_with_it(tmp_path):
     """The student would learn texts without a language, and be asked to write behind one."""
     model, *_ = multilingual("nllb", tmp_path)
-    with pytest.raises(ValueError, match="writes 'deu_Latn' where a M2M100For.* does not begin: .*legacy_behavior"):
-        set_languages(model, nllb_tokenizer(legacy_behavior=True), "eng_Latn", "deu_Latn")
+    with pytest.raises(ValueError, match="writes 'deu_Latn' where a M2M100For.* does not begin: .*legacy_behaviour"):
+        set_languages(model, nllb_tokenizer(legacy_behaviour=True), "eng_Latn", "deu_Latn")
 
 
 def test_a_translator_that_cannot_work_is_refused_before_it_is_asked():

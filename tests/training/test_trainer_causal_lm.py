@@ -278,7 +278,7 @@ def test_what_is_refused(tmp_path):
     stored = make_texts(4).add_column("teacher_logits", [[0.0, 1.0]] * 4)
     with pytest.raises(ValueError, match="train_dataset carries teacher_logits.*not supported.*teacher=..."):
         make_trainer(tmp_path, student, stored, teacher)
-    with pytest.raises(ValueError, match="GPT2LMHeadModel predictions for each.*DistillationTrainer"):
+    with pytest.raises(ValueError, match="GPT2LMHeadModel predicts for each.*DistillationTrainer"):
         soft_targets(teacher, Dataset.from_dict({"text": ["w1"]}), make_tokenizer(), text_columns=["text"])
     assert make_model().config.is_encoder_decoder is False and not predicts_next_token(make_model())
 

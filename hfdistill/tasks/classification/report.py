@@ -15,7 +15,7 @@ from hfdistill.data.rows import as_dataset
 from hfdistill.models.inference import Classifier, predict_logits, token_rows
 from hfdistill.models.inputs import max_positions, token_inputs
 from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, LabelSpace, names_of
-from hfdistill.models.shared_tokens import check_shared_tokens
+from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.report.attempts import Attempts
 from hfdistill.report.comparison import check_models, compare_models

@@ -25,7 +25,7 @@ def test_a_task_of_unlabeled_training_texts(read_task):
 
 
 def test_validation_share_is_deterministic(read_task, caplog):
-    caplog.set_level(logging.INFO, logger="hfdistill.data")
+    caplog.set_level(logging.INFO, logger="hfdistill")
     rows = [f"text {n % 90}\t{n % 2}" for n in range(180)]
     first = read_task(*rows, validation_file=None).dataset
     assert "18 of 180 training rows are set aside for validation" in caplog.text

@@ -226,5 +226,5 @@ def test_a_translation_must_have_room_to_end(translator, texts, name, most):
 
 def test_soft_targets_points_to_translations(translator, texts):
     """One answer a row is not what a translator gives."""
-    with pytest.raises(ValueError, match="MarianMTModel predictions for each target token.*pseudo_translations"):
+    with pytest.raises(ValueError, match="MarianMTModel predicts for each target token.*pseudo_translations"):
         soft_targets(*translator[:1], texts, translator[1], text_columns=["en"])
