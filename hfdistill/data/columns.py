@@ -169,7 +169,7 @@ class Labels:
             return folded.index(text.casefold())
         close = difflib.get_close_matches(text.casefold(), folded, n=1)
         hint = f" (did you mean {names[folded.index(close[0])]!r}?)" if close else ""
-        raise ValueError(f"{where}: unknown label {text!r}{hint}; the labels are {listed(names)}.")
+        raise ValueError(f"{where}: unknown label {text!r}{hint}; the labels are {some_names(names, 20)}.")
 
     def warn_of_absent_classes(self, labels: Sequence[float]) -> None:
         """Warns of classes that no training row has: ids that begin at 1, or a share that is too small."""
@@ -177,7 +177,7 @@ class Labels:
         if self.problem_type != "regression" and absent:
             names = [self.names[index] if self.names else str(index) for index in absent]
             logger.warning(
-                "%d of the %d classes have no training row: %s.", len(absent), self.num_labels, listed(names)
+                "%d of the %d classes have no training row: %s.", len(absent), self.num_labels, some_names(names, 20)
             )
 
 
@@ -247,7 +247,7 @@ def _as_written(value: Any, classes: Sequence[str] | None, where: str) -> str:
     if not 0 <= number < len(classes):
         raise ValueError(
             f"{where}: label {text} is out of range; {len(classes)} classes have names, 0 to {len(classes) - 1}: "
-            f"{listed(classes)}."
+            f"{some_names(classes, 20)}."
         )
     return classes[number]
 
@@ -271,11 +271,3 @@ def _whole_number(text: str, where: str) -> int:
     if abs(float(text)) >= 2**63:
         raise ValueError(f"{where}: label {shortened(text)} is beyond 64 bits; number the classes from 0.")
     return int(float(text))
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    more = f", … ({len(names)} in all)" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + more
-
-
-# ---- the Hub ------------------------------------------------------------------------------------------------

@@ -292,6 +292,3 @@ _TEXT_READERS: dict[str, Callable[[Path], Table]] = {
     "json": _read_json,
     "jsonl": _read_json,
 }
-
-
-# ---- a task -------------------------------------------------------------------------------------------------

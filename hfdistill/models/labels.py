@@ -328,10 +328,10 @@ def has_label(column: pa.Array, missing: Sequence[int] | None = None) -> np.ndar
     return there
 
 
-def some_names(names: Sequence[str] | None) -> str:
-    """The names as an error shows them: the first ten."""
+def some_names(names: Sequence[str] | None, most: int = 10) -> str:
+    """The names as an error shows them: the first `most`."""
     names = names or ()
-    return ", ".join(names[:10]) + (f", … ({len(names)} in all)" if len(names) > 10 else "")
+    return ", ".join(map(str, names[:most])) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
 def _there(labels: np.ndarray, missing: Sequence[int]) -> np.ndarray:

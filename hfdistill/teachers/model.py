@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from hfdistill.models.causal_lm import takes_positions, with_positions
 from hfdistill.models.hub import hub_errors
-from hfdistill.models.inputs import TOKEN_COLUMNS, TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
+from hfdistill.models.inputs import TokenReader, check_token_ids, max_positions, pad_rows, padded_by, token_inputs
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.vocabularies import has_vocabulary
@@ -84,7 +84,7 @@ class ModelTeacher(Teacher):
         # Read once: Accelerate replaces `forward` by one without a signature.
         self.inputs = token_inputs(model)
         if self.text_columns:  # its tokenizer makes no more
-            made = {*TOKEN_COLUMNS, *getattr(processing_class, "model_input_names", ())}
+            made = padded_by(processing_class)
             self.inputs = tuple(name for name in self.inputs if name in made)
         #: How many token ids it has embeddings for; `None` where it has no table of them.
         self.table_size = token_table_size(model)
