@@ -81,7 +81,16 @@ class AttentionScores(Term):
     Args:
         layer_map: As in `HiddenStates`.
 
+    Returns: One loss for each token, shape `(batch, tokens)`.
+
     References: TinyBERT, Jiao et al. 2020, equation 7, https://huggingface.co/papers/1909.10351.
+
+    Relations: `Attentions` compares the same scores after their softmax.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3)  # (batch, heads, tokens, tokens)
+        >>> AttentionScores().compare(student, teacher, torch.ones(1, 3, dtype=torch.bool))
+        tensor([[1., 1., 1.]])
     """
 
     name = "attention_scores"
@@ -125,8 +134,17 @@ class Attentions(AttentionScores):
     A is the softmax of a row of scores; an item is an attended token and what it looks at, in texts of two tokens or
     more. As `AttentionScores` otherwise.
 
+    Returns: One loss for each token, shape `(batch, tokens)`.
+
     References: MiniLM, Wang et al. 2020, section 3, https://huggingface.co/papers/2002.10957, there for the last
         layer alone.
+
+    Relations: the first half of `MiniLMv1`, in all layers.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 2, 3, 3), torch.eye(3).expand(1, 2, 3, 3)
+        >>> Attentions().compare(student, teacher, torch.ones(1, 3, dtype=torch.bool)).round(decimals=4)
+        tensor([[0.1233, 0.1233, 0.1233]])
     """
 
     name = "attentions"
@@ -160,7 +178,15 @@ class MiniLM(Term):
             heads that divides both. More, smaller heads give finer relations.
         teacher_layer: The number of the teacher's layer, from 0; -1 is the last. The paper takes the 21st of 24.
 
+    Returns: One loss for each token, shape `(batch, tokens)`.
+
     References: MiniLMv2, Wang et al. 2021, section 3, https://huggingface.co/papers/2012.15828.
+
+    Relations: `MiniLMv1` relates queries to keys, and needs equal numbers of heads.
+
+    Example:
+        >>> MiniLM(relation_heads=12, teacher_layer=20).config()
+        {'relation_heads': 12, 'teacher_layer': 20}
     """
 
     name = "minilm"
@@ -228,7 +254,15 @@ class MiniLMv1(MiniLM):
     `mean over heads of KL(A_t ‖ A_s) + mean over heads of KL(V_t ‖ V_s)`, with `A = softmax(q kᵀ / √d)` and
     `V = softmax(v vᵀ / √d)`. Teacher and student need the same number of heads. An item is an attended token.
 
+    Returns: One loss for each token, shape `(batch, tokens)`.
+
     References: MiniLM, Wang et al. 2020, section 3, https://huggingface.co/papers/2002.10957.
+
+    Relations: `Attentions` of the last layer, and the values' part of `MiniLM`.
+
+    Example:
+        >>> MiniLMv1(teacher_layer=20).config()
+        {'teacher_layer': 20}
     """
 
     name = "minilm_v1"

@@ -42,6 +42,13 @@ def forward_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: floa
     """`T² · KL(p || q)`: the student must cover everything the teacher holds possible.
 
     References: Hinton et al. 2015, https://huggingface.co/papers/1503.02531.
+
+    Relations: `cross_entropy` minus the teacher's entropy, with the same gradient.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]).log()
+        >>> forward_kl(student, teacher).round(decimals=4)
+        tensor([0.1308])
     """
     log_q, log_p = log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
     return temperature**2 * _kl(log_p, log_q)
@@ -51,6 +58,13 @@ def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: floa
     """`T² · KL(q || p)`: the student may keep to what the teacher holds likely.
 
     References: MiniLLM, Gu et al. 2023, https://huggingface.co/papers/2306.08543.
+
+    Relations: `forward_kl` with student and teacher exchanged.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]).log()
+        >>> reverse_kl(student, teacher).round(decimals=4)
+        tensor([0.1438])
     """
     return forward_kl(teacher_logits, student_logits, temperature)
 
@@ -68,6 +82,13 @@ def jensen_shannon(
 
     References: generalized Jensen-Shannon divergence in GKD, Agarwal et al. 2023, equation 1,
         https://huggingface.co/papers/2306.13649.
+
+    Relations: between the two KLs; bounded by T² log 2, which they are not.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]).log()
+        >>> jensen_shannon(student, teacher).round(decimals=4)
+        tensor([0.0338])
     """
     if not 0 < beta < 1:
         raise ValueError(f"js: beta must lie strictly between 0 and 1, got {beta}; use forward_kl or reverse_kl.")
@@ -81,6 +102,13 @@ def cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperature: f
     """`−T² Σ p log q`: the forward KL plus the teacher's own entropy, so not 0 when student and teacher agree.
 
     References: Hinton et al. 2015, https://huggingface.co/papers/1503.02531.
+
+    Relations: `forward_kl` plus the teacher's entropy; the labels' loss where the teacher is one-hot.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]).log()
+        >>> cross_entropy(student, teacher).round(decimals=4)
+        tensor([0.6931])
     """
     log_q, log_p = log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
     return -(temperature**2) * (log_p.exp() * log_q).sum(-1)
@@ -91,6 +119,13 @@ def logit_mse(student_logits: Tensor, teacher_logits: Tensor, temperature: float
 
     References: Ba & Caruana 2014, https://huggingface.co/papers/1312.6184; Kim et al. 2021,
         https://huggingface.co/papers/2105.08919.
+
+    Relations: for centered logits `forward_kl` tends to half of it as the temperature grows.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]).log()
+        >>> logit_mse(student, teacher).round(decimals=4)
+        tensor([0.6035])
     """
     return (at_least_float32(student_logits) - at_least_float32(teacher_logits)).square().mean(-1)
 
@@ -99,6 +134,13 @@ def total_variation(student_logits: Tensor, teacher_logits: Tensor, temperature:
     """`T² · ½ Σ |p − q|`: symmetric and bounded by T².
 
     References: f-DISTILL, Wen et al. 2023, https://huggingface.co/papers/2307.15190.
+
+    Relations: at most √(KL / 2) before the factor T² (Pinsker's inequality), for either KL.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]).log()
+        >>> total_variation(student, teacher).round(decimals=4)
+        tensor([0.2500])
     """
     log_q, log_p = log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
     return temperature**2 * 0.5 * (log_p.exp() - log_q.exp()).abs().sum(-1)

@@ -78,26 +78,110 @@ class EncoderDecoderTerm(Term):
 
 
 class EncoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="encoder"):
-    """As hidden_states, of the encoder's layers: an item is a source token."""
+    """As hidden_states, of the encoder's layers: `mean over layers of d(W h_s, h_t)`.
+
+    An item is a source token. Its arguments are those of `HiddenStates`.
+
+    Returns: One loss for each token of the encoder, shape `(batch, tokens)`.
+
+    References: TinyBERT, Jiao et al. 2020, equation 8, https://huggingface.co/papers/1909.10351.
+
+    Relations: `HiddenStates` on a model of one stack of layers.
+
+    Example:
+        >>> EncoderHiddenStates().config()
+        {'layer_map': 'uniform', 'distance': 'mse'}
+    """
 
 
 class DecoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="decoder"):
-    """As hidden_states, of the decoder's layers: an item is a target token. `decoder_layer_map` maps them."""
+    """As hidden_states, of the decoder's layers: `mean over layers of d(W h_s, h_t)`.
+
+    An item is a target token with a label. `decoder_layer_map` maps the layers. Its arguments are those of
+    `HiddenStates`.
+
+    Returns: One loss for each token of the decoder, shape `(batch, tokens)`.
+
+    References: TinyBERT, Jiao et al. 2020, equation 8, https://huggingface.co/papers/1909.10351.
+
+    Relations: `HiddenStates` on a model of one stack of layers.
+
+    Example:
+        >>> DecoderHiddenStates().config()
+        {'layer_map': 'uniform', 'distance': 'mse'}
+    """
 
     settings = {**HiddenStates.settings, "layer_map": "decoder_layer_map"}
 
 
 class EncoderEmbeddings(EncoderDecoderTerm, Embeddings, side="encoder"):
-    """As embeddings, before the encoder's layers: an item is a source token."""
+    """As embeddings, of the encoder's layers: `d(W e_s, e_t)`.
+
+    An item is a source token. Its arguments are those of `Embeddings`.
+
+    Returns: One loss for each token of the encoder, shape `(batch, tokens)`.
+
+    References: TinyBERT, Jiao et al. 2020, equation 9, https://huggingface.co/papers/1909.10351.
+
+    Relations: `Embeddings` on a model of one stack of layers.
+
+    Example:
+        >>> EncoderEmbeddings().config()
+        {'distance': 'mse'}
+    """
 
 
 class DecoderEmbeddings(EncoderDecoderTerm, Embeddings, side="decoder"):
-    """As embeddings, before the decoder's layers: an item is a target token."""
+    """As embeddings, of the decoder's layers: `d(W e_s, e_t)`.
+
+    An item is a target token with a label. Its arguments are those of `Embeddings`.
+
+    Returns: One loss for each token of the decoder, shape `(batch, tokens)`.
+
+    References: TinyBERT, Jiao et al. 2020, equation 9, https://huggingface.co/papers/1909.10351.
+
+    Relations: `Embeddings` on a model of one stack of layers.
+
+    Example:
+        >>> DecoderEmbeddings().config()
+        {'distance': 'mse'}
+    """
 
 
 class EncoderMiniLM(EncoderDecoderTerm, MiniLM, side="encoder"):
-    """As minilm, of the encoder's last layer: an item is a source token."""
+    """As minilm, of the encoder's last layer.
+
+    `Σ KL(softmax(x_t x_tᵀ / √d) ‖ softmax(x_s x_sᵀ / √d))` of queries, keys and values.
+
+    An item is a source token. Its arguments are those of `MiniLM`.
+
+    Returns: One loss for each token of the encoder, shape `(batch, tokens)`.
+
+    References: MiniLMv2, Wang et al. 2021, section 3, https://huggingface.co/papers/2012.15828.
+
+    Relations: `MiniLM` on a model of one stack of layers.
+
+    Example:
+        >>> EncoderMiniLM().config()
+        {}
+    """
 
 
 class DecoderMiniLM(EncoderDecoderTerm, MiniLM, side="decoder"):
-    """As minilm, of the self-attention in the decoder's last layer: an item is a target token and all others there."""
+    """As minilm, of the decoder's last layer.
+
+    `Σ KL(softmax(x_t x_tᵀ / √d) ‖ softmax(x_s x_sᵀ / √d))` of queries, keys and values.
+
+    An item is a target token with a label. Of the decoder only its self-attention is compared. Its arguments are those
+    of `MiniLM`.
+
+    Returns: One loss for each token of the decoder, shape `(batch, tokens)`.
+
+    References: MiniLMv2, Wang et al. 2021, section 3, https://huggingface.co/papers/2012.15828.
+
+    Relations: `MiniLM` on a model of one stack of layers.
+
+    Example:
+        >>> DecoderMiniLM().config()
+        {}
+    """

@@ -32,17 +32,27 @@ class InstanceGraph(Relation):
     Edges and movements are divided by their mean over the micro-batch, so that widths may differ. x is the first
     token's hidden state.
 
+    No gain from it has been measured here.
+
     Args:
         layer_map: Which teacher layer is matched with each student layer: `uniform`, `last`, `first`, or a list.
         vertex_weight: The weight of V.
         edge_weight: The weight of E.
         transformation_weight: The weight of T, which a student of one layer does not have.
 
+    Returns: One loss for each example, shape `(batch,)`.
+
     Raises:
         ValueError: for a learned layer map: a mixture of graphs is none; or when the weights leave nothing to teach.
 
     References: Liu et al. 2019, Knowledge Distillation via Instance Relationship Graph, CVPR 2019, section 3,
         https://doi.org/10.1109/CVPR.2019.00726.
+
+    Relations: E of the last layer is `RelationalDistance` with a squared error.
+
+    Example:
+        >>> InstanceGraph("last", transformation_weight=0.0).config()
+        {'layer_map': 'last', 'vertex_edge_transformation_weights': [1.0, 1.0, 0.0]}
     """
 
     name = "instance_graph"

@@ -85,7 +85,20 @@ class RelationalDistance(Relation):
     `ψ(x_i, x_j) = ‖x_i − x_j‖ / μ`, where μ is the mean over the pairs of the micro-batch; the Huber loss is squared
     below 1. An item is an example: the mean over its partners.
 
+    With `rkd_angle` it gained +1.02 ± 1.05 points of accuracy on SST-2, two seeds.
+
+    Returns: One loss for each example, shape `(batch,)`.
+
     References: Park et al. 2019, section 3.2.1, https://huggingface.co/papers/1904.05068.
+
+    Relations: `RelationalAngle` compares triples; the paper trains on both.
+
+    Example:
+        >>> student = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
+        >>> teacher = torch.tensor([[0.0], [2.0], [1.0]])
+        >>> pairs = partners(torch.ones(3, dtype=torch.bool))
+        >>> RelationalDistance().compare(student, teacher, pairs).round(decimals=4)
+        tensor([0.0526, 0.0610, 0.1129])
     """
 
     name = "rkd_distance"
@@ -102,7 +115,17 @@ class RelationalAngle(Relation):
     `cos ∠(x_i, x_j, x_k) = ⟨e_ij, e_kj⟩` with `e_ij = (x_i − x_j) / ‖x_i − x_j‖`. An item is the example x_j in
     the corner: the mean over the pairs of its partners. Memory grows with the examples' cube.
 
+    Returns: One loss for each example, shape `(batch,)`.
+
     References: Park et al. 2019, section 3.2.2, https://huggingface.co/papers/1904.05068.
+
+    Relations: `RelationalDistance` compares pairs, in memory that grows with their square alone.
+
+    Example:
+        >>> student, teacher = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), torch.eye(3)
+        >>> pairs = partners(torch.ones(3, dtype=torch.bool))
+        >>> RelationalAngle().compare(student, teacher, pairs).round(decimals=4)
+        tensor([0.1007, 0.7071, 0.0778])
     """
 
     name = "rkd_angle"
@@ -127,7 +150,19 @@ class SimilarityPreserving(Relation):
 
     G is `X Xᵀ` with each row normalized. An item is an example, its row; itself included, as in the paper.
 
+    On SST-2 it gained nothing: +0.08 ± 0.74 points of accuracy, two seeds.
+
+    Returns: One loss for each example, shape `(batch,)`.
+
     References: Tung & Mori 2019, section 3, https://huggingface.co/papers/1907.09682.
+
+    Relations: `ProbabilisticTransfer` compares cosines as distributions.
+
+    Example:
+        >>> student, teacher = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), torch.eye(3)
+        >>> pairs = partners(torch.ones(3, dtype=torch.bool))
+        >>> SimilarityPreserving().compare(student, teacher, pairs).round(decimals=4)
+        tensor([0.0950, 0.1953, 0.1461])
     """
 
     name = "similarity"
@@ -147,7 +182,19 @@ class ProbabilisticTransfer(Relation):
 
     `p(j|i)` is proportional to `(cos(x_i, x_j) + 1) / 2`, over the partners of example i, which is the item.
 
+    No gain from it has been measured here.
+
+    Returns: One loss for each example, shape `(batch,)`.
+
     References: Passalis & Tefas 2018, section 3, https://huggingface.co/papers/1803.10837.
+
+    Relations: `SimilarityPreserving` compares the similarities themselves.
+
+    Example:
+        >>> student, teacher = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), torch.eye(3)
+        >>> pairs = partners(torch.ones(3, dtype=torch.bool))
+        >>> ProbabilisticTransfer().compare(student, teacher, pairs).round(decimals=4)
+        tensor([0.0274, 0.0017, 0.0426])
     """
 
     name = "pkt"

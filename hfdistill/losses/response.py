@@ -1,4 +1,4 @@
-"""Terms on what a model predictions: the hard labels, and the teacher's soft targets."""
+"""Terms on logits: the hard labels, and the teacher's soft targets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPARSE_DIVERGENCES = ("forward_kl", "ce")
 
 
 class Labels(Term):
-    """The hard labels' loss: cross-entropy, one binary cross-entropy a label, or squared error.
+    """The hard labels' loss: cross-entropy `−log softmax(s)_y`, one binary cross-entropy a label, or squared error.
 
     An item is an example with one label (`labels` of shape `(batch,)`), one of the labels or targets of an example
     (`(batch, labels)`), or a token with a label (`(batch, tokens)`, logits `(batch, tokens, classes)`). Items whose
@@ -36,6 +36,17 @@ class Labels(Term):
             `config.problem_type`; `None` infers it as transformers does: one output is a regression, whole-number
             labels are classes, others are many labels at once.
         label_smoothing: The share of probability given to all classes alike, in [0, 1); single label only.
+
+    Returns: One loss for each label, in the shape of `labels`; 0 for each row where the batch has none.
+
+    References: Hinton et al. 2015, section 2, https://huggingface.co/papers/1503.02531.
+
+    Relations: `SoftTargets` with the labels' one-hot distribution for a teacher and T = 1.
+
+    Example:
+        >>> student = TeacherSignal(logits=torch.zeros(2, 3))
+        >>> Labels()(student, None, {"labels": torch.tensor([2, -100])}).round(decimals=4)
+        tensor([1.0986, 0.0000])
     """
 
     name = "labels"
@@ -120,17 +131,28 @@ class SoftTargets(Term):
 
     Args:
         temperature: T > 0, or a `Schedule` of it; higher is softer.
-        divergence: `forward_kl`, `reverse_kl`, `js`, `ce`, `mse` or `tv`.
+        divergence: The name of D in `DIVERGENCES`.
         beta: The weight of the teacher's side in `js`, in (0, 1).
         standardize_logits: Compare the z-scores of the logits, so that the student need not copy the teacher's
             magnitude (Sun et al. 2024). Needs three classes: the z-scores of two are always −1 and 1.
         problem_type: As in `Labels`; `None` means single label, or regression for a single output.
+
+    Returns: One loss for each row, shape `(batch,)`, or for each token, `(batch, tokens)`.
 
     Raises:
         ValueError: for an unknown divergence, or `standardize_logits` where it would silently teach nothing.
 
     References: Hinton et al. 2015, https://huggingface.co/papers/1503.02531; logit standardization,
         Sun et al. 2024, https://huggingface.co/papers/2403.01427.
+
+    Relations: at a high temperature `forward_kl` tends to `mse` of centered logits, divided by the number of classes;
+        `DecoupledSoftTargets` weighs its two parts apart.
+
+    Example:
+        >>> student = TeacherSignal(logits=torch.zeros(2, 3))
+        >>> teacher = TeacherSignal(logits=torch.eye(3)[:2])
+        >>> SoftTargets(temperature=2.0)(student, teacher, {"input_ids": torch.ones(2, 1)}).round(decimals=4)
+        tensor([0.1207, 0.1207])
     """
 
     name = "soft_targets"
@@ -257,7 +279,17 @@ class DecoupledSoftTargets(Term):
         target_weight: α of the paper, 1 there.
         non_target_weight: β of the paper, 8 in most of its tables.
 
+    Returns: One loss for each label, in the shape of `labels`.
+
     References: Zhao et al. 2022, equation 7, https://huggingface.co/papers/2203.08679.
+
+    Relations: `SoftTargets` is TCKD + (1 − p_y) NCKD, by the teacher's p_y of each item.
+
+    Example:
+        >>> student = TeacherSignal(logits=torch.zeros(2, 3))
+        >>> teacher = TeacherSignal(logits=torch.eye(3)[:2])
+        >>> DecoupledSoftTargets()(student, teacher, {"labels": torch.tensor([0, 1])}).round(decimals=4)
+        tensor([0.1207, 0.1207])
     """
 
     name = "decoupled"

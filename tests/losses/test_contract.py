@@ -68,7 +68,8 @@ VARIANTS = {
 }
 CASES = {**{name: (term, CLASS_LABELS) for name, term in TERMS.items()}, **VARIANTS}
 #: What is not 0 for a student like its teacher.
-NOT_DISTANCES = {"labels", "soft_targets, ce", "exemplars", "contrastive", "hidden_states, learned map"}
+NOT_DISTANCES = {"soft_targets, ce", "exemplars", "contrastive", "hidden_states, learned map"}
+DISTANCES = [name for name in CASES if not name.startswith("labels") and name not in NOT_DISTANCES]
 #: Each example is compared with the others of its micro-batch.
 RELATIONS = {name for name, term in TERMS.items() if issubclass(term, Relation) or name == "instance_graph"}
 
@@ -277,9 +278,7 @@ def test_nothing_counts_before_there_are_exemplars(name):
 # ---- Numbers ----
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in CASES if not name.startswith("labels") and name not in NOT_DISTANCES]
-)
+@pytest.mark.parametrize("name", DISTANCES)
 def test_is_zero_for_a_student_like_its_teacher_and_only_then(name):
     assert Case(name).loss() > 1e-3
     if name not in ("hidden_states, listed map", "minilm, 8 relation heads"):  # these look at other layers
@@ -304,7 +303,7 @@ def test_gradcheck(name):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", CASES)
 def test_half_precision_in_float32_out(name, dtype):
-    """A product of half-precision matrices is off by 1 %, and a sum of losses stops growing at a few hundred."""
+    """A product of half-precision matrices is off by a hundredth; a sum of losses stops growing at a few hundred."""
     half, full = Case(name, dtype=dtype), Case(name)
     assert half.losses().dtype == half.loss().dtype == torch.float32
     for key, value in vars(half.student).items():
@@ -352,11 +351,13 @@ def test_documents_itself(documented):
     text = inspect.getdoc(documented)
     first, _, rest = text.partition("\n")
     assert first.endswith((".", "`.")) and "`" in text, "a sentence, and a formula"
-    found = [line for line in text.splitlines() if line in SECTIONS or line.startswith("References: ")]
-    order = [SECTIONS.index(re.match(r"\w+:", line)[0]) for line in found]
-    assert order == sorted(order) and {"References:", "Relations:", "Example:"} <= {SECTIONS[place] for place in order}
+    found = re.findall(rf"^(?:{'|'.join(SECTIONS)})", text, re.MULTILINE)
+    needed = {"References:", "Relations:", "Example:"} | ({"Returns:"} if inspect.isclass(documented) else set())
+    assert found == [section for section in SECTIONS if section in found] and needed <= set(found)
     module = sys.modules[documented.__module__]
-    [test] = doctest.DocTestFinder(recurse=False).find(documented, documented.__name__, globs=dict(vars(module)))
+    [test] = doctest.DocTestFinder(recurse=False).find(
+        documented, documented.__name__, globs={**vars(module), "torch": torch}
+    )
     result = doctest.DocTestRunner().run(test)
     assert result.attempted and not result.failed
 

@@ -162,4 +162,4 @@ def test_a_schedule_that_looks_at_the_loss_cannot_start_anew(tmp_path):
     args = make_args(tmp_path, stages=["labels epochs=1"], **plateau)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(ValueError, match="lr_scheduler_type .* cannot start anew in each stage"):
-        staged_scheduler(optimizer, args, 10)
+        staged_scheduler(optimizer, args, parse_stages(args.stages), 10)
