@@ -19,7 +19,7 @@ from hfdistill.models.shared_tokens import check_shared_tokens
 from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.report.attempts import Attempts
 from hfdistill.report.comparison import check_models, compare_models
-from hfdistill.report.cost import MeasuredModel, latencies_ms, megaflops, peak_megabytes, throughput
+from hfdistill.report.cost import MeasuredModel, Rows, latencies_ms, megaflops, peak_megabytes, throughput
 from hfdistill.report.figures import Comparison, ModelFigures
 from hfdistill.report.quality import REGRESSION, SINGLE
 from hfdistill.tasks.classification.metrics import classification_metrics
@@ -95,33 +95,39 @@ def compare(
         compute_metrics or _metrics_of(config),
     )
     attempt = Attempts()
-    latency, per_second = latencies_ms(models), throughput(models)
-    names = names_of(config)
-    lengths = [len(row["input_ids"]) for row in rows]
-    texts = [" | ".join(pair) for pair in zip(*(dataset[name] for name in text_columns), strict=True)]
-    differences = attempt("what differs by class and length", partial(predictions.differences, names, lengths))
-    examples = attempt("examples of disagreements", partial(predictions.disagreements, names, texts))
-
-    def quality(role: str) -> dict[str, Any]:
-        return {
-            **predictions.figures(role),
-            "megaflops": attempt(f"the operations of {role}", partial(megaflops, models[role])),
-            "peak_megabytes": attempt(f"the peak memory of {role}", partial(peak_megabytes, models[role])),
-        }
-
     return compare_models(
         models,
-        quality,
-        latency,
-        per_second,
+        partial(_figures, predictions, models, attempt),
+        latencies_ms(models),
+        throughput(models),
         rows=len(labels),
         split=split,
         attempt=attempt,
         kinds=(Comparison, ModelFigures),
-        **(differences or {}),
-        disagreements=examples or [],
-        label_names=names,
+        **_differences(predictions, names_of(config), rows, [dataset[name] for name in text_columns], attempt),
     )
+
+
+def _figures(
+    predictions: Predictions, models: Mapping[str, MeasuredModel], attempt: Attempts, role: str
+) -> dict[str, Any]:
+    """The figures of a model that are a classifier's alone."""
+    return {
+        **predictions.figures(role),
+        "megaflops": attempt(f"the operations of {role}", partial(megaflops, models[role])),
+        "peak_megabytes": attempt(f"the peak memory of {role}", partial(peak_megabytes, models[role])),
+    }
+
+
+def _differences(
+    predictions: Predictions, names: list[str], rows: Rows, texts: Sequence[Sequence[str]], attempt: Attempts
+) -> dict[str, Any]:
+    """Where the models differ: by class, by length, on which texts."""
+    lengths = [len(row["input_ids"]) for row in rows]
+    joined = [" | ".join(pair) for pair in zip(*texts, strict=True)]
+    differences = attempt("what differs by class and length", partial(predictions.differences, names, lengths))
+    examples = attempt("examples of disagreements", partial(predictions.disagreements, names, joined))
+    return {**(differences or {}), "disagreements": examples or [], "label_names": names}
 
 
 def _student_config(models: Mapping[str, PreTrainedModel]) -> Any:
