@@ -168,7 +168,7 @@ def export_student(
 
 
 def _write(one: Format, source: Any, path: Path, exported: dict[str, Any]) -> str:
-    """Puts a checked export in its place; or says why it is of no use, and leaves nothing."""
+    """Puts a checked export in its place; or returns why it is of no use, and leaves nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unchecked = path.with_name(f"{uuid.uuid4().hex}.unchecked")
     try:

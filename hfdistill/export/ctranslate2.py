@@ -24,10 +24,10 @@ from hfdistill.tasks.translation.report import BATCH, read_sources, translate
 QUANTIZATION = "int8"
 #: A conversion is wrong where both are beyond rounding: the least chrF, from 0 to 100, of its translations against the
 #: model's own, and the most by which it differs, in nats for each token, on how likely the model's own are. A hardly
-#: trained model wavers, so that rounding turns it to other words; whether that is too much is for its user to say.
+#: trained model wavers, so that rounding turns it to other words; whether that is too much its user decides.
 LEAST_CHRF = 80.0
 MOST_NATS = 0.5
-#: By the config's `model_type`: who converts it, and what its config must say to be understood. `transformers` has no
+#: By the config's `model_type`: its converter, and what its config must hold for it. `transformers` has no
 #: such fields: where the norms lie is written in the code of each family. Marian goes as BART does, for the converter's
 #: own way takes the padding token for the vocabulary's last one, and its embedding for zero, as only OPUS-MT has them.
 _LOADERS: dict[str, tuple[str, dict[str, bool]]] = {

@@ -18,8 +18,8 @@ from hfdistill.models.intermediate_outputs import check_tokens
 from hfdistill.models.wrappers import device_of, token_table_size
 
 
-class Classifier(Protocol):
-    """What gives logits for a batch: a transformers model, or an exported one, which knows its `megabytes`."""
+class Runnable(Protocol):
+    """What can be run: a transformers model, or an exported one, which knows its `megabytes`."""
 
     config: Any
 
@@ -30,21 +30,16 @@ class Classifier(Protocol):
     def eval(self) -> Any:
         """Itself, in evaluation mode: the same logits each time."""
 
+
+class Classifier(Runnable, Protocol):
+    """What gives logits for a batch."""
+
     def __call__(self, **inputs: Any) -> Any:
         """An output with `logits` for a padded batch."""
 
 
-class Translator(Protocol):
-    """What gives translations for a batch: a transformers model, or an exported one, which knows its `megabytes`."""
-
-    config: Any
-
-    @property
-    def device(self) -> torch.device:
-        """Where its inputs must be."""
-
-    def eval(self) -> Any:
-        """Itself, without dropout."""
+class Translator(Runnable, Protocol):
+    """What gives translations for a batch."""
 
     @property
     def generate(self) -> Any:

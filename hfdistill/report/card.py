@@ -27,14 +27,14 @@ from hfdistill.report.saved_form import SavedForm, loading_code
 
 logger = logging.get_logger(__name__)
 
-#: What `Trainer` logs with an evaluation that says nothing of the student's predictions.
+#: What `Trainer` logs with an evaluation that is not about the student's predictions.
 COSTS = ("runtime", "_per_second", "_time")
 FORMULA = "loss = Σ weight · term; soft targets: T² · D(softmax(teacher / T), softmax(student / T))"
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says beside what the trainer knows.
+    """What a card holds beside what the trainer knows.
 
     Args:
         teacher: The teacher's name on the Hub, or a word for it; of several, each; empty where there was none. A local
@@ -43,7 +43,7 @@ class CardFacts:
         comparison: The measured models.
         command: The words of the command that was run. Local paths are shortened to their last part, and a token is
             left out.
-        license: The teacher's license, as its card says it.
+        license: The teacher's license, as its card names it.
         labeled_rows: How many rows had labels.
         unlabeled_rows: How many had none and were labeled by the teacher alone.
         task: The Hub's name of what the student does, or several; `None` when it is not known.
@@ -95,7 +95,7 @@ def teacher_language(name: str) -> list[str]:
 
 
 def _card_data(name: str) -> dict[str, Any]:
-    """What a model's card says of it to the Hub; nothing where it has none, or where that cannot be read."""
+    """The metadata of a model's card; nothing where it has none, or where that cannot be read."""
     folder = Path(name)
     try:
         return ModelCard.load(folder / "README.md" if folder.exists() else name).data.to_dict()
@@ -165,7 +165,7 @@ def model_card(
     Args:
         name: The student's name.
         terms: `Objective.describe()` of what it was trained on.
-        training: Names and values of the training arguments worth telling.
+        training: Names and values of the training arguments worth noting.
         facts: The rest.
     """
     base_model, tasks = _base_model(facts), _listed(facts.task)
@@ -198,9 +198,9 @@ def described_arguments(args: TrainingArguments, dtype: str = "float32") -> dict
     length = [] if getattr(args, "stages", None) else ["max_steps" if args.max_steps > 0 else "num_train_epochs"]
     names = ("learning_rate", *length, "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "seed")
     precision = next((name for name in ("bf16", "fp16") if getattr(args, name)), dtype)
-    told = {name: getattr(args, name) for name in names}
-    told = {name: getattr(value, "value", value) for name, value in told.items()}
-    return {**told, "examples a step": batch, "precision": precision}
+    values = {name: getattr(args, name) for name in names}
+    values = {name: getattr(value, "value", value) for name, value in values.items()}
+    return {**values, "examples a step": batch, "precision": precision}
 
 
 def _sections(
@@ -275,8 +275,8 @@ def _limits(facts: CardFacts) -> str:
 def _emissions(facts: CardFacts) -> dict[str, Any]:
     if facts.emissions_grams is None:
         return {}
-    told = {"emissions": round(facts.emissions_grams, 2), "source": "codecarbon", "training_type": "fine-tuning"}
-    return {"co2_eq_emissions": told}
+    measured = {"emissions": round(facts.emissions_grams, 2), "source": "codecarbon", "training_type": "fine-tuning"}
+    return {"co2_eq_emissions": measured}
 
 
 def _terms_table(terms: Sequence[Mapping[str, Any]]) -> str:

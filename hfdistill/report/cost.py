@@ -108,7 +108,7 @@ def size_of(model: Any) -> Size:
 
 
 def _weights_of(module: Any) -> list[tuple[Any, int]]:
-    """A module's own weights, each with what tells it from others and how many parameters it stands for."""
+    """A module's own weights, each with what identifies it and how many parameters it stands for."""
     own = [(_identity(one), _stands_for(one)) for one in module._parameters.values() if one is not None]
     if callable(getattr(module, "weight", None)):  # torch keeps quantized weights packed, and returns them when called
         bias = getattr(module, "bias", None)

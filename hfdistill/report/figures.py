@@ -27,7 +27,7 @@ class ModelFigures:
         latency_ms: Median milliseconds for one text at a time, on the device it ran on.
         examples_per_second: Median texts a second in batches of 32.
         agreement: The share of rows on which it decides as the teacher does; `None` for the teacher.
-        intervals: The 95 % interval of each metric over rows drawn anew.
+        intervals: The 95 % interval of each metric over resampled rows (bootstrap).
         latency_p95_ms: The 95th percentile of the same milliseconds.
         divergence: Mean KL(teacher ‖ model) in nats.
         calibration: Whether it is right as often as it is sure, for single labels.

@@ -45,7 +45,7 @@ def places_out_of(text: str) -> str:
 
 
 def clear_emissions(folder: str | os.PathLike[str]) -> None:
-    """Empties the columns of `emissions.csv` that say where it was measured; later runs can add to the file."""
+    """Empties the columns of `emissions.csv` on where it was measured; later runs can add to the file."""
     path = Path(folder) / "emissions.csv"
     if not path.is_file():
         return

@@ -15,7 +15,7 @@ from transformers import EvalPrediction
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 IGNORED = -100
-#: How often the rows are drawn anew; 200 draws place the end of a 95 % interval to about a tenth of its width.
+#: How often the rows are resampled; 200 times place the end of a 95 % interval to about a tenth of its width.
 BOOTSTRAP_DRAWS = 200
 PERMUTATIONS = 10_000
 CALIBRATION_BINS = 15
@@ -82,14 +82,14 @@ def problem_of(problem_type: str | None, logits: np.ndarray) -> str:
     return problem_type or (REGRESSION if logits.shape[-1] == 1 else SINGLE)
 
 
-def agreement(mine: np.ndarray, theirs: np.ndarray, problem_type: str | None) -> float | None:
+def agreement(student: np.ndarray, teacher: np.ndarray, problem_type: str | None) -> float | None:
     """The share of equal decisions of two models, `None` for a regression; logits of shape `(rows, classes)`."""
-    problem = problem_of(problem_type, mine)
-    if problem == REGRESSION or mine.shape[-1] == 1:
+    problem = problem_of(problem_type, student)
+    if problem == REGRESSION or student.shape[-1] == 1:
         return None
     if problem == MULTI:
-        return float(((mine > 0) == (theirs > 0)).mean())
-    return float((mine.argmax(-1) == theirs.argmax(-1)).mean())
+        return float(((student > 0) == (teacher > 0)).mean())
+    return float((student.argmax(-1) == teacher.argmax(-1)).mean())
 
 
 def divergence(student: np.ndarray, teacher: np.ndarray, problem_type: str | None) -> np.ndarray | None:
@@ -102,8 +102,8 @@ def divergence(student: np.ndarray, teacher: np.ndarray, problem_type: str | Non
         return None
     if problem == MULTI:  # each label is a distribution over yes and no
         student, teacher = (np.stack([logits, np.zeros_like(logits)], -1) for logits in (student, teacher))
-    theirs, mine = log_softmax(teacher.astype(float), -1), log_softmax(student.astype(float), -1)
-    rows = (np.exp(theirs) * (theirs - mine)).sum(-1)
+    teacher, student = (log_softmax(logits.astype(float), -1) for logits in (teacher, student))
+    rows = (np.exp(teacher) * (teacher - student)).sum(-1)
     return rows if rows.ndim == 1 else rows.sum(-1)
 
 
@@ -114,7 +114,7 @@ def labeled_rows(labels: np.ndarray) -> np.ndarray:
 
 
 def row_scores(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> np.ndarray:
-    """How well each labeled row was answered, shape `(rows,)`, higher is better.
+    """The score of each labeled row, shape `(rows,)`, higher is better.
 
     Right or wrong for a single label, the share of right labels for many, minus the squared error for a regression.
     """
@@ -129,19 +129,19 @@ def row_scores(logits: np.ndarray, labels: np.ndarray, problem_type: str | None)
 def bootstrap(
     logits: np.ndarray, labels: np.ndarray, metrics: Metrics, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of each metric over rows drawn with replacement (percentile bootstrap).
+    """The 95 % interval of each metric over rows resampled with replacement (percentile bootstrap).
 
-    The same seed draws the same rows for every model, so that their intervals can be compared.
+    The same seed takes the same rows for every model, so that their intervals can be compared.
     """
     random = np.random.default_rng(seed)
-    draws: dict[str, list[float]] = {}
+    samples: dict[str, list[float]] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a draw of equal labels has no correlation: it is NaN, and left out
+        warnings.simplefilter("ignore")  # a sample of equal labels has no correlation: it is NaN, and left out
         for _ in range(BOOTSTRAP_DRAWS):
             rows = random.integers(len(labels), size=len(labels))
             for name, value in metrics(EvalPrediction(predictions=logits[rows], label_ids=labels[rows])).items():
-                draws.setdefault(name, []).append(value)
-    finite = {name: [value for value in values if math.isfinite(value)] for name, values in draws.items()}
+                samples.setdefault(name, []).append(value)
+    finite = {name: [value for value in values if math.isfinite(value)] for name, values in samples.items()}
     return {
         name: (float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5)))
         for name, values in finite.items()

@@ -46,7 +46,7 @@ def write_report(
     results = json.dumps(figures, indent=2, sort_keys=True, allow_nan=False)
     (Path(folder) / RESULTS).write_text(results + "\n", encoding="utf-8")
     attempt = Attempts()
-    pictures = _draw(comparison, histories, report, attempt)
+    pictures = _save_pictures(comparison, histories, report, attempt)
     found = findings(comparison, attempt)
     text = "\n\n".join(
         [
@@ -65,13 +65,13 @@ def write_report(
     return attempt.notes
 
 
-def _draw(
+def _save_pictures(
     comparison: Comparison,
     histories: Mapping[str, Sequence[Mapping[str, Any]]],
     report: Path,
     attempt: Attempts,
 ) -> dict[str, str]:
-    """Draws what there is to draw; the captions by file name."""
+    """Saves the pictures that there is something to show in; their captions by file name."""
     metric = next(iter(comparison.models["student"].metrics), "")
     # With its caption, whether there is anything to draw, and how.
     pictures: dict[str, tuple[str, object, Callable[[Path], None]]] = {

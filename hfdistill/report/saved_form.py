@@ -78,10 +78,10 @@ def _head(model: Any) -> list[str]:
         return []
     names, problem = model.config.id2label, model.config.problem_type
     given = {"id2label": names, "label2id": {name: index for index, name in names.items()}, "problem_type": problem}
-    told = [
+    arguments = [
         f"{name}={value!r}".replace("{", "{{").replace("}", "}}") for name, value in given.items() if value is not None
     ]
-    return [*told, "ignore_mismatched_sizes=True"]
+    return [*arguments, "ignore_mismatched_sizes=True"]
 
 
 def loading_code(form: SavedForm, name: str) -> str:

@@ -248,16 +248,17 @@ def test_unknown_formats_and_missing_packages_are_told_first(monkeypatch):
 # ---- Where it is used ----
 
 
-def test_the_exported_student_is_a_column_of_the_comparison(shared, text_dataset, monkeypatch):
+def test_the_exported_student_is_a_column_of_the_comparison(shared, monkeypatch):
     """Its size is its file's, its predictions its own: those that it was checked by, as the rows are the same."""
     monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
     monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     metrics = classification_metrics(["accuracy"])
-    rows = token_rows(shared.model, shared.tokenizer, text_dataset, SENTENCE)
+    dataset = Dataset.from_dict({"sentence": TEXTS, "label": [len(text) % 3 for text in TEXTS]})
+    rows = token_rows(shared.model, shared.tokenizer, dataset, SENTENCE)
     logits, run = predict_logits(shared.model, shared.tokenizer, rows), []
     monkeypatch.setattr(report, "predict_logits", lambda model, *_, **__: run.append(model) or logits)
     settings = {"compute_metrics": metrics, "text_columns": SENTENCE}
-    comparison = compare(shared.model, shared.model, text_dataset, shared.tokenizer, others=shared.exported, **settings)
+    comparison = compare(shared.model, shared.model, dataset, shared.tokenizer, others=shared.exported, **settings)
     assert list(comparison.models) == ["teacher", "student", "onnx", "int8"]
     assert comparison.models["onnx"].metrics == comparison.models["student"].metrics
     assert comparison.models["int8"].megabytes == shared.exported["int8"].path.stat().st_size / 1e6

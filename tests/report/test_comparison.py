@@ -19,6 +19,7 @@ from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
 
 NAMES = ["bad", "fair", "good"]
+ORDER = ["good", "bad", "fair"]
 SENTENCE = ("sentence",)
 
 
@@ -227,22 +228,25 @@ def test_nothing_more_is_needed_than_models_rows_and_tokenizer(classifier, tiny_
     assert list(compare(*regression, scores, tokenizer).models["student"].metrics) == ["pearson", "spearmanr"]
 
 
-def test_known_logits_of_the_teacher_are_taken_in_its_own_order(classifier, tokenizer, text_dataset, monkeypatch):
+def test_soft_targets_are_taken_in_their_own_order(classifier, tokenizer, text_dataset, monkeypatch):
     """The pass over the test split that made the soft targets was made a second time."""
-    teacher, student = classifier(1, names=["good", "bad", "fair"]), classifier(2)
+    teacher, student = classifier(1, names=ORDER), classifier(2)
     rows = soft_targets(teacher, text_dataset, tokenizer, text_columns=SENTENCE)
     expected = measured(teacher, student, text_dataset, tokenizer)
     run = []
     monkeypatch.setattr(
         report, "predict_logits", lambda *a, description, **k: (run.append(description), predict_logits(*a, **k))[1]
     )
-    comparison = measured(teacher, student, text_dataset, tokenizer, teacher_logits=rows["teacher_logits"])
+    comparison = measured(teacher, student, rows, tokenizer, reuse_soft_targets=True)
     assert run == ["Running the student"] and expected.models["student"].agreement < 1
     for role in ("teacher", "student"):
         assert comparison.models[role].metrics == expected.models[role].metrics
     assert comparison.models["student"].divergence == pytest.approx(expected.models["student"].divergence, rel=1e-5)
-    with pytest.raises(ValueError, match="teacher_logits has 29 rows and the dataset 30"):
-        measured(teacher, student, text_dataset, tokenizer, teacher_logits=rows["teacher_logits"][:29])
+    by_own_names = soft_targets(teacher, text_dataset, tokenizer, text_columns=SENTENCE, label_names=ORDER)
+    again = measured(teacher, student, by_own_names, tokenizer, reuse_soft_targets=True)
+    assert again.models["teacher"].metrics == expected.models["teacher"].metrics
+    with pytest.raises(ValueError, match="needs rows with teacher_logits: make them with soft_targets"):
+        measured(teacher, student, text_dataset, tokenizer, reuse_soft_targets=True)
 
 
 def test_rows_are_tokenized_once_for_models_that_read_alike(classifier, tokenizer, text_dataset, monkeypatch):

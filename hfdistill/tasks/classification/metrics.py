@@ -138,8 +138,7 @@ def classification_metrics(
 
     It takes logits and labels, leaves out the items (for many labels at once, the rows) that hold a -100 (among
     classes also those of -1), and decides: the largest logit for a single label, logits above 0 for many labels, the
-    output itself for
-    a regression.
+    output itself for a regression.
 
     Args:
         names: Names from `METRICS`; the result has one key for each. By default accuracy, f1 and

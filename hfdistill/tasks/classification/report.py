@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
@@ -19,11 +19,12 @@ from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.report.attempts import Attempts
 from hfdistill.report.comparison import check_models, compare_models
-from hfdistill.report.cost import MeasuredModel, latencies_ms, megaflops, peak_megabytes, throughput
+from hfdistill.report.cost import MeasuredModel, Rows, latencies_ms, megaflops, peak_megabytes, throughput
 from hfdistill.report.figures import Comparison, ModelFigures
 from hfdistill.report.quality import REGRESSION, SINGLE
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.predictions import Predictions
+from hfdistill.teachers.base import TEACHER_LABEL, TEACHER_LOGITS
 
 _GIVEN_AS = "teacher_processing_class=tokenizer"
 _OTHER_TOKENIZER = f"compare them on text (text_columns=[...]), with {_GIVEN_AS} for the teacher's own tokenizer."
@@ -40,7 +41,7 @@ def compare(
     others: Mapping[str, Classifier] | None = None,
     text_columns: str | Sequence[str] = (),
     teacher_processing_class: PreTrainedTokenizerBase | None = None,
-    teacher_logits: np.ndarray | Sequence[Sequence[float]] | None = None,
+    reuse_soft_targets: bool = False,
     split: str = "test",
 ) -> Comparison:
     """Measures classifiers on the same rows: task metrics, agreement, calibration, size and speed.
@@ -63,9 +64,8 @@ def compare(
         text_columns: The columns of raw text, one or a pair. Without them the rows bring their tokens, or they have a
             single column of text, which is read.
         teacher_processing_class: The teacher's tokenizer, when it is another.
-        teacher_logits: The teacher's logits of these rows in the order of its own labels, shape `(rows, classes)`,
-            where they are known: the column `teacher_logits` that `soft_targets` made with this teacher. It is run for
-            its speed alone then.
+        reuse_soft_targets: Whether the rows' `teacher_logits`, which `soft_targets` made with this teacher, are taken
+            for its predictions: it is run for its speed alone then.
         split: What to call the rows.
 
     Raises:
@@ -87,41 +87,47 @@ def compare(
     models = _workloads(trained, tokenizers, dataset, text_columns)
     rows = models["student"].rows
     models |= {role: MeasuredModel(model, processing_class, rows) for role, model in (others or {}).items()}
-    known = {} if teacher_logits is None else {"teacher": _known_logits(teacher_logits, len(dataset))}
+    stored = {"teacher": _stored_logits(dataset, teacher)} if reuse_soft_targets else {}
     predictions = Predictions(
-        {role: _logits(role, one, space, known.get(role)) for role, one in models.items()},
+        {role: _logits(role, one, space, stored.get(role)) for role, one in models.items()},
         labels,
         config.problem_type,
         compute_metrics or _metrics_of(config),
     )
     attempt = Attempts()
-    latency, per_second = latencies_ms(models), throughput(models)
-    names = names_of(config)
-    lengths = [len(row["input_ids"]) for row in rows]
-    texts = [" | ".join(pair) for pair in zip(*(dataset[name] for name in text_columns), strict=True)]
-    differences = attempt("what differs by class and length", partial(predictions.differences, names, lengths))
-    examples = attempt("examples of disagreements", partial(predictions.disagreements, names, texts))
-
-    def quality(role: str) -> dict[str, Any]:
-        return {
-            **predictions.figures(role),
-            "megaflops": attempt(f"the operations of {role}", partial(megaflops, models[role])),
-            "peak_megabytes": attempt(f"the peak memory of {role}", partial(peak_megabytes, models[role])),
-        }
-
     return compare_models(
         models,
-        quality,
-        latency,
-        per_second,
+        partial(_figures, predictions, models, attempt),
+        latencies_ms(models),
+        throughput(models),
         rows=len(labels),
         split=split,
         attempt=attempt,
         kinds=(Comparison, ModelFigures),
-        **(differences or {}),
-        disagreements=examples or [],
-        label_names=names,
+        **_differences(predictions, names_of(config), rows, [dataset[name] for name in text_columns], attempt),
     )
+
+
+def _figures(
+    predictions: Predictions, models: Mapping[str, MeasuredModel], attempt: Attempts, role: str
+) -> dict[str, Any]:
+    """The figures of a model that are a classifier's alone."""
+    return {
+        **predictions.figures(role),
+        "megaflops": attempt(f"the operations of {role}", partial(megaflops, models[role])),
+        "peak_megabytes": attempt(f"the peak memory of {role}", partial(peak_megabytes, models[role])),
+    }
+
+
+def _differences(
+    predictions: Predictions, names: list[str], rows: Rows, texts: Sequence[Sequence[str]], attempt: Attempts
+) -> dict[str, Any]:
+    """Where the models differ: by class, by length, on which texts."""
+    lengths = [len(row["input_ids"]) for row in rows]
+    joined = [" | ".join(pair) for pair in zip(*texts, strict=True)]
+    differences = attempt("what differs by class and length", partial(predictions.differences, names, lengths))
+    examples = attempt("examples of disagreements", partial(predictions.disagreements, names, joined))
+    return {**(differences or {}), "disagreements": examples or [], "label_names": names}
 
 
 def _student_config(models: Mapping[str, PreTrainedModel]) -> Any:
@@ -190,19 +196,25 @@ def _workloads(
     return workloads
 
 
-def _known_logits(given: Any, rows: int) -> np.ndarray:
-    logits = np.asarray(given, dtype=np.float32)
-    if len(logits) != rows:
-        raise ValueError(f"teacher_logits has {len(logits)} rows and the dataset {rows}: they must be the same rows.")
-    return logits
+def _stored_logits(dataset: Dataset, teacher: PreTrainedModel) -> tuple[np.ndarray, LabelSpace]:
+    """The rows' soft targets, and the labels in their order."""
+    if TEACHER_LOGITS not in dataset.column_names:
+        raise ValueError(f"compare needs rows with {TEACHER_LOGITS}: make them with soft_targets(teacher, ...).")
+    label = dataset.features.get(TEACHER_LABEL)
+    named = isinstance(label, ClassLabel)
+    space = LabelSpace.of_names(label.names) if named else LabelSpace.of_config(config_of(teacher))
+    return np.asarray(dataset.with_format(None)[TEACHER_LOGITS][:], dtype=np.float32), space
 
 
-def _logits(role: str, one: MeasuredModel, space: LabelSpace, known: np.ndarray | None) -> np.ndarray:
+def _logits(
+    role: str, one: MeasuredModel, space: LabelSpace, stored: tuple[np.ndarray, LabelSpace] | None
+) -> np.ndarray:
     """A model's logits of its rows in the student's order of labels, shape `(rows, classes)`."""
-    order = space.order_in(LabelSpace.of_config(config_of(one.model)), role)
+    logits, own = stored or (None, LabelSpace.of_config(config_of(one.model)))
+    order = space.order_in(own, role)
     checked = getattr(one.model, "checked", None)
-    if known is None and checked is not None and checked.rows == one.rows:
-        known = checked.logits
-    if known is None:
-        known = predict_logits(one.model, one.processing_class, one.rows, description=f"Running the {role}")
-    return known if order is None else known[:, order]
+    if checked is not None and checked.rows == one.rows:
+        logits = checked.logits
+    if logits is None:
+        logits = predict_logits(one.model, one.processing_class, one.rows, description=f"Running the {role}")
+    return logits if order is None else logits[:, order]

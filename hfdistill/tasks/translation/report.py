@@ -75,7 +75,7 @@ def translate_batch(
     settings = {"num_beams": num_beams, "do_sample": False, "max_length": max_length, "max_new_tokens": None}
     with torch.inference_mode():
         tokens = model.eval().generate(**inputs, **settings)
-    tokens = getattr(tokens, "sequences", tokens)  # a config may ask for scores beside them
+    tokens = getattr(tokens, "sequences", tokens)  # with scores beside them, where the config sets that
     decoded = processing_class.batch_decode(tokens, skip_special_tokens=True)
     return [text.strip() for text in decoded]
 
