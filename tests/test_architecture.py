@@ -20,37 +20,6 @@ FLOORS = (
 )
 #: The most lines of code of a function.
 LONGEST = 60
-#: Imports against the order that are still to be removed.
-KNOWN = {
-    ("data.few_labels", "training.arguments"),
-    ("losses.attention", "teachers"),
-    ("losses.attention", "training.arguments"),
-    ("losses.base", "teachers"),
-    ("losses.base", "training.arguments"),
-    ("losses.encoder_decoder", "teachers"),
-    ("losses.encoder_decoder", "training.arguments"),
-    ("losses.exemplars", "teachers"),
-    ("losses.feature", "teachers"),
-    ("losses.feature", "training.arguments"),
-    ("losses.graph", "teachers"),
-    ("losses.graph", "training.arguments"),
-    ("losses.relation", "teachers"),
-    ("losses.response", "teachers"),
-    ("losses.response", "training.arguments"),
-    ("report.comparison", "export.onnx_model"),
-    ("report.figures", "report.tables"),
-    ("report.plots", "search"),
-    ("report.run_folder", "commands.command_line"),
-    ("report.run_folder", "training.checkpoints"),
-    ("soft_targets.target_tokens", "training.chunked_loss"),
-    ("tasks.translation.report", "export.ctranslate2_model"),
-    ("training.objective", "training.arguments"),
-    ("training.stages", "training.arguments"),
-}
-
-
-#: Functions that are still to be shortened.
-KNOWN_LONG = {"report.comparison.compare"}
 
 
 @cache
@@ -96,22 +65,16 @@ def floor(module: str) -> int:
 
 def test_no_import_goes_up():
     """A room that knows those above it cannot be read, tested or changed without them."""
-    assert {pair for pair in imports() if floor(pair[1]) > floor(pair[0])} - KNOWN == set()
+    assert {pair for pair in imports() if floor(pair[1]) > floor(pair[0])} == set()
 
 
 def test_no_modules_import_one_another():
     """In a circle nothing comes first, within a room too."""
-    left = imports() - KNOWN
+    left = imports()
     # Whoever imports nobody, or is imported by nobody, is in no circle; what is left when all these are gone is one.
     while ends := {one for one, _ in left} ^ {other for _, other in left}:
         left = {pair for pair in left if not ends & set(pair)}
     assert left == set()
-
-
-def test_what_is_known_is_still_there():
-    """An exception that nobody needs any more would let its import in again."""
-    assert KNOWN - imports() == set()
-    assert KNOWN_LONG - {name for name, lines in function_lengths() if lines > LONGEST} == set()
 
 
 def test_every_module_is_in_a_room():
@@ -139,7 +102,7 @@ def function_lengths() -> list[tuple[str, int]]:
 def test_functions_are_short():
     """What does not fit on a page cannot be seen at once."""
     lengths = function_lengths()
-    assert [(name, lines) for name, lines in lengths if lines > LONGEST and name not in KNOWN_LONG] == []
+    assert [(name, lines) for name, lines in lengths if lines > LONGEST] == []
     assert median(lines for _, lines in lengths) <= 8
 
 
