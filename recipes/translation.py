@@ -40,7 +40,7 @@ from hfdistill import (
     token_soft_targets,
     transfer_set,
 )
-from hfdistill.commands.command_line import own_command, plain_errors, print_main, say_if_slow
+from hfdistill.commands.command_line import plain_errors
 from hfdistill.data.hub import load_hub_dataset
 from hfdistill.export.ctranslate2 import check_ctranslate2, export_ctranslate2
 from hfdistill.export.ctranslate2_model import CTranslate2Model
@@ -49,6 +49,7 @@ from hfdistill.models.loading import load_tokenizer
 from hfdistill.report import Attempts
 from hfdistill.report.card import CardFacts, teacher_language, teacher_license
 from hfdistill.report.results import write_report
+from hfdistill.report.terminal import own_command, print_main, say_if_slow
 from hfdistill.tasks.translation.data import TranslationData, translation_dataset
 from hfdistill.tasks.translation.demo import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian, untrained_like
@@ -357,7 +358,7 @@ def card_facts(recipe: Recipe, data: TranslationData, comparison, notes: list[st
         teacher=teacher or trained_here,
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
-        command=own_command("recipes/translation.py"),
+        command=own_command(),
         labeled_rows=len(data.dataset["train"]),
         unlabeled_rows=len(data.monolingual) if data.monolingual is not None and "sequence" in recipe.methods else 0,
         task="translation",

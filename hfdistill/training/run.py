@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import PartialState
@@ -14,15 +14,8 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from hfdistill.models.hub import HubUnreachableError, check_token
 from hfdistill.report.results import RESULTS
+from hfdistill.report.terminal import put_away_unfinished
 from hfdistill.training.checkpoints import last_checkpoint
-
-#: What is put away when a run does not come to its end.
-UNFINISHED: list[Callable[[], None]] = []
-
-
-def put_away_unfinished(action: Callable[[], None]) -> None:
-    """Has the command do this where it ends by an error or an interruption (see `plain_errors`)."""
-    UNFINISHED.append(action)
 
 
 def claim_folder(output_dir: str | os.PathLike[str], resume: bool) -> Path:

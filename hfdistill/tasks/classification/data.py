@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import BatchEncoding, EvalPrediction, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.data.columns import (
@@ -23,8 +23,12 @@ from hfdistill.data.columns import (
     with_class_names,
 )
 from hfdistill.data.tables import Table, open_table, read_table
+from hfdistill.tasks.classification.metrics import classification_metrics
 
 logger = logging.get_logger(__name__)
+
+#: Tokens that a text is cut to, unless a model takes fewer.
+MAX_LENGTH = 128
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class TextClassificationData:
         label_names: The classes' names in the order of their ids; `None` for a regression or unnamed classes.
         num_labels: The number of classes, 1 for a regression: the number of outputs of a model for this task.
         problem_type: `single_label_classification` or `regression`, as in `config.problem_type`.
+        name: What a card calls the texts: their file, or the dataset on the Hub.
+        demo: Whether they are the generated demo corpus.
     """
 
     dataset: DatasetDict
@@ -47,6 +53,8 @@ class TextClassificationData:
     label_names: tuple[str, ...] | None
     num_labels: int
     problem_type: str
+    name: str = ""
+    demo: bool = False
 
     @property
     def head(self) -> dict[str, Any]:
@@ -55,11 +63,20 @@ class TextClassificationData:
         label2id = {name: index for index, name in enumerate(names)}
         return {"problem_type": self.problem_type, "id2label": dict(enumerate(names)), "label2id": label2id}
 
+    @property
+    def metrics(self) -> Callable[[EvalPrediction], dict[str, float]]:
+        """The task's metrics, as a trainer's `compute_metrics`."""
+        return classification_metrics(problem_type=self.problem_type)
+
+    def with_splits(self, dataset: DatasetDict) -> TextClassificationData:
+        """The same task with other splits, such as those with the teacher's soft targets."""
+        return replace(self, dataset=dataset)
+
     def with_train(self, rows: Dataset) -> TextClassificationData:
         """The same task with other rows to train on."""
         return replace(self, dataset=DatasetDict({**self.dataset, "train": rows}))
 
-    def tokenized(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> DatasetDict:
+    def tokenized(self, tokenizer: PreTrainedTokenizerBase, max_length: int = MAX_LENGTH) -> DatasetDict:
         """The splits with token ids beside their columns and the labels as `labels`, as a trainer reads them."""
         limit = min(max_length, tokenizer.model_max_length)
         with PartialState().main_process_first():
@@ -69,7 +86,9 @@ class TextClassificationData:
                 desc="Tokenizing",
             )
 
-    def sample(self, tokenizer: PreTrainedTokenizerBase, max_length: int, rows: int = 256) -> BatchEncoding:
+    def sample(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int = MAX_LENGTH, rows: int = 256
+    ) -> BatchEncoding:
         """The first training texts as one padded batch, to measure on which parts of a model matter."""
         first = self.dataset["train"][:rows]
         limit = min(max_length, tokenizer.model_max_length)
