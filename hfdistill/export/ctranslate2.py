@@ -17,8 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.export.base import Format, check_export, export_student, register
 from hfdistill.export.ctranslate2_model import CTranslate2Model
-from hfdistill.tasks.translation.metrics import corpus_scores
-from hfdistill.tasks.translation.report import BATCH, read_sources, translate
+from hfdistill.models.generation import BATCH, read_sources, translate
 
 #: How weights are kept.
 QUANTIZATION = "int8"
@@ -254,7 +253,7 @@ def _parity(source: TranslatorSource, converted: CTranslate2Model, **search: int
     found = translate(converted, tokenizer, texts, description="Checking ctranslate2", **search)
     same = sum(one == other for one, other in zip(found, expected, strict=True))
     nats = _nats(model, converted, tokenizer, texts, search["max_length"])
-    return TranslationParity(same / len(texts), corpus_scores(found, expected)["chrf"], nats, len(texts))
+    return TranslationParity(same / len(texts), _chrf(found, expected), nats, len(texts))
 
 
 @torch.inference_mode()
@@ -274,3 +273,9 @@ def _nats(
         for one, other in zip(expected, found, strict=True):  # those found end where the translation does
             differences += [abs(first - second) for first, second in zip(one, other, strict=False)]
     return sum(differences) / max(len(differences), 1)
+
+
+def _chrf(translations: Sequence[str], references: Sequence[str]) -> float:
+    from sacrebleu.metrics import CHRF
+
+    return float(CHRF().corpus_score(list(translations), [list(references)]).score)

@@ -38,10 +38,10 @@ from hfdistill import (
     token_soft_targets,
     transfer_set,
 )
+from hfdistill.models.generation import translate
 from hfdistill.tasks.translation.data import translation_dataset
 from hfdistill.tasks.translation.from_scratch import untrained_like
 from hfdistill.tasks.translation.metrics import corpus_scores
-from hfdistill.tasks.translation.report import translate
 
 KIM_RUSH = ("plain", "word", "sequence", "both")
 STORED = ("sampled", "top_k")

@@ -14,8 +14,9 @@ from transformers import PreTrainedTokenizerFast
 from hfdistill.export import base
 from hfdistill.export import ctranslate2 as ctranslate2_export
 from hfdistill.export.ctranslate2 import check_ctranslate2, export_ctranslate2
+from hfdistill.models.generation import translate
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian
-from hfdistill.tasks.translation.report import compare_translations, translate
+from hfdistill.tasks.translation.report import compare_translations
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
 

@@ -22,8 +22,8 @@ from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
 
 from hfdistill import Seq2SeqDistillationTrainer
+from hfdistill.models.generation import translate
 from hfdistill.tasks.translation.demo import DEMO
-from hfdistill.tasks.translation.report import translate
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "translation.py"
 PAIRS = [(text, " ".join(reversed(text.split()))) for text in TEXTS]

@@ -6,7 +6,7 @@ import pytest
 from texts import TEXTS
 from tiny_seq2seq import make_translator
 
-from hfdistill.tasks.translation.report import translate
+from hfdistill.models.generation import translate
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
