@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 #: Each room may import from itself and from those before it; `hfdistill` itself and `__main__` stand on top.
 FLOORS = (
@@ -112,7 +110,6 @@ def test_the_package_imports_nothing_that_is_not_used():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "\n"
 
 
-@pytest.mark.xfail(reason="the commands are still imported before one is chosen")
 def test_help_is_quick():
     """Of the processor's seconds, as other processes may be running; a command is imported when it is chosen."""
 
