@@ -145,8 +145,8 @@ class SoftTargets(Term):
     References: Hinton et al. 2015, https://huggingface.co/papers/1503.02531; logit standardization,
         Sun et al. 2024, https://huggingface.co/papers/2403.01427.
 
-    Relations: at a high temperature `forward_kl` tends to `mse` of centered logits, divided by the number of classes;
-        `DecoupledSoftTargets` weighs its two parts apart.
+    Relations: as T grows `forward_kl` tends to half of `mse` on centered logits; `DecoupledSoftTargets` weighs its two
+        parts apart.
 
     Example:
         >>> student = TeacherSignal(logits=torch.zeros(2, 3))

@@ -97,6 +97,9 @@ class Peers(OnlineStudents):
     does not depend on student k; with two students the values are equal, too. All students take their step together,
     on the same batch.
 
+    On SST-2 two students of three layers gained nothing by it over the same trained alone: +0.35 ± 1.07 and
+    −0.16 ± 0.86 points of accuracy, three seeds.
+
     Raises:
         ValueError: as `OnlineStudents`; for students of equal weights.
 
@@ -129,6 +132,9 @@ class Branches(OnlineStudents):
     the attended tokens, the ensemble is `z_e = Σ g_i z_i`. Branches and ensemble learn from the labels, and the
     branches from the ensemble's soft targets, which have no gradient; afterwards any branch is a plain model. The gate
     has no batch normalization, unlike the paper's: with it the gradient would depend on how a batch is cut.
+
+    On SST-2 it gained nothing over the same students trained alone: −0.29 ± 0.83 and −0.55 ± 0.38 points of accuracy,
+    three seeds; the gated ensemble −0.29 ± 0.72.
 
     Args:
         students: Models of one architecture whose upper layers or heads differ; the first one's lower part is shared.

@@ -14,42 +14,13 @@ from hfdistill.losses.schedules import SHAPES, Schedule
 from hfdistill.report.places import without_places
 from hfdistill.teachers import COMBINATIONS, Combination
 from hfdistill.training.objective import Objective, Weight, parse_terms, term_words
-from hfdistill.training.ranges import COUNT, TEMPERATURE, WEIGHT, Range, check_numbers
+from hfdistill.training.ranges import RANGES, check_numbers
 from hfdistill.training.stages import STAGE_LEARNING_RATE, Stages, parse_stages
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 #: alpha where all rows have a label.
 EQUAL_PARTS = 0.5
-#: Every numeric argument, inherited ones too, and which numbers it may be.
-RANGES: dict[str, Range] = {
-    **dict.fromkeys(("temperature", "temperature_end"), TEMPERATURE),
-    **dict.fromkeys(("alpha", "alpha_end"), Range(0, 1, advice="; label_weight and soft_target_weight need not be")),
-    **dict.fromkeys(("label_weight", "soft_target_weight"), WEIGHT),
-    "js_beta": Range(0, 1, "()", advice="; the ends are the two KLs"),
-    "relation_heads": COUNT,
-    "teacher_weights": Range(0, 1e6, "(]"),
-    "labeled_share": Range(0, 1, "()"),
-    # Of `TrainingArguments`.
-    "learning_rate": Range(0, 1e6),
-    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), COUNT),
-    "gradient_accumulation_steps": COUNT,
-    "num_train_epochs": Range(0, 1e6),
-    "max_steps": Range(-1, whole=True, advice=" (-1: as long as num_train_epochs says)"),
-    "warmup_steps": Range(0, 1e9, advice=" (below 1 it is a share of all steps)"),
-    "weight_decay": Range(0, 1e6),
-    **dict.fromkeys(("adam_beta1", "adam_beta2"), Range(0, 1, "[)")),
-    # At 0 a weight without a gradient, such as the embedding of a token that no batch has, becomes NaN.
-    "adam_epsilon": Range(1e-30, 1),
-    "max_grad_norm": Range(0, advice=" (0 clips nothing)"),
-    "label_smoothing_factor": Range(0, 1, "[)"),
-    "neftune_noise_alpha": Range(0, 1e6),
-    **dict.fromkeys(("logging_steps", "save_steps", "eval_steps", "eval_delay"), Range(0, 1e9)),
-    "save_total_limit": Range(-1, whole=True, advice=" (0 keeps all)"),
-    **dict.fromkeys(("seed", "data_seed", "dataloader_num_workers"), Range(0, whole=True)),
-    **dict.fromkeys(("eval_accumulation_steps", "torch_empty_cache_steps", "dataloader_prefetch_factor"), COUNT),
-    **dict.fromkeys(("ddp_bucket_cap_mb", "ddp_timeout", "generation_max_length", "generation_num_beams"), COUNT),
-}
 
 
 def _help(text: str, choices: list[str] | None = None) -> dict[str, object]:
@@ -75,10 +46,12 @@ class DistillationTrainingArguments(TrainingArguments):
             label, and 0.91 where a tenth has. The trainer settles it when it knows its rows; read before, it is 0.5.
         alpha_end: alpha at the last step, when `alpha_schedule` is not constant.
         alpha_schedule: `constant`, `linear` or `cosine`, from `alpha` to `alpha_end`.
-        label_weight: The labels' weight, in place of 1 − alpha.
+        label_weight: The labels' weight, in place of 1 − alpha. The two weights need not sum to 1: in mutual learning
+            both are 1.
         soft_target_weight: The soft targets' weight, in place of alpha.
-        divergence: D: `forward_kl`, `reverse_kl`, `js`, `ce`, `mse` (on logits, no temperature) or `tv`.
-        js_beta: The teacher's share of the mixture in `js`, in (0, 1).
+        divergence: The name of D in `hfdistill.losses.DIVERGENCES`.
+        js_beta: The teacher's share of the mixture in `js`, in (0, 1): near 0 it behaves as the forward KL, near 1 as
+            the reverse.
         standardize_logits: Compare z-scores of the logits (Sun et al. 2024); needs three classes or more.
         terms: The whole objective as `name:weight` words, or weights by name, in place of alpha and the weights.
         stages: Several objectives, one after the other, such as `"hidden_states:1 minilm:1 epochs=2"` and
@@ -95,11 +68,12 @@ class DistillationTrainingArguments(TrainingArguments):
         teacher_dtype: `auto` keeps the teacher as it is; or the dtype to run it in.
         student_dtype: The dtype the student is trained in; `auto` keeps it as it is. Half-precision weights lose
             small updates: for speed use `bf16` or `fp16`, which keep float32 weights.
-        teacher_at_eval: Whether a live teacher is consulted at evaluation, for `eval_soft_target_loss` and
+        teacher_at_eval: Whether a live teacher is run at evaluation, for `eval_soft_target_loss` and
             `eval_agreement`. Stored soft targets cost nothing and are always used.
         teacher_combination: How the predictions of several teachers become one: `probabilities` (their mean), `logits`
             (mean of the logits), `confidence` (confidence-weighted) or `sample` (one of them each step).
-        teacher_weights: A weight above 0 for each teacher, in proportion; by default they are equal.
+        teacher_weights: A weight above 0 for each teacher, in proportion; by default they are equal. `learned_weights`
+            finds them from labeled rows.
         labeled_share: The share of rows with a label in every batch, strictly between 0 and 1, for a dataset where many
             rows have none (-100); it takes the place of `train_sampling_strategy`. `None` takes rows as they come.
 
@@ -157,7 +131,7 @@ class DistillationTrainingArguments(TrainingArguments):
     teacher_dtype: str = field(default="auto", metadata=_help("Dtype the teacher runs in.", list(DTYPES)))
     student_dtype: str = field(default="float32", metadata=_help("Dtype the student is trained in.", list(DTYPES)))
     teacher_at_eval: bool = field(
-        default=True, metadata=_help("Whether a live teacher is consulted at evaluation (it costs its forward pass).")
+        default=True, metadata=_help("Whether a live teacher is run at evaluation (it costs its forward pass).")
     )
     teacher_combination: str = field(
         default="probabilities", metadata=_help("How several teachers' predictions become one.", list(COMBINATIONS))
@@ -248,10 +222,10 @@ class DistillationTrainingArguments(TrainingArguments):
             "alphas": self.alpha_end is not None and weighs_by_alpha,
         }
         if any(changing.values()):
-            told = " or ".join(name for name, changes in changing.items() if changes)
+            found = " or ".join(name for name, changes in changing.items() if changes)
             raise ValueError(
-                f"the losses of two {told} cannot be compared: set metric_for_best_model to a metric of the task, such "
-                "as accuracy, or leave load_best_model_at_end off."
+                f"the losses of two {found} cannot be compared: set metric_for_best_model to a metric of the task, "
+                "such as accuracy, or leave load_best_model_at_end off."
             )
 
     def _fit_to_stages(self) -> None:

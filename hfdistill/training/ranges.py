@@ -95,3 +95,34 @@ def check_numbers(options: Any, ranges: Mapping[str, Range], prefix: str = "") -
         value = getattr(options, field.name)
         if field.name in ranges and not (value is None and field.default is None):
             check_number(f"{prefix}{field.name}", value, ranges[field.name])
+
+
+#: Every numeric argument of training, inherited ones too, and which numbers it may be.
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(("temperature", "temperature_end"), TEMPERATURE),
+    **dict.fromkeys(("alpha", "alpha_end"), Range(0, 1, advice="; label_weight and soft_target_weight need not be")),
+    **dict.fromkeys(("label_weight", "soft_target_weight"), WEIGHT),
+    "js_beta": Range(0, 1, "()", advice="; the ends are the two KLs"),
+    "relation_heads": COUNT,
+    "teacher_weights": Range(0, 1e6, "(]"),
+    "labeled_share": Range(0, 1, "()"),
+    # Of `TrainingArguments`.
+    "learning_rate": Range(0, 1e6),
+    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), COUNT),
+    "gradient_accumulation_steps": COUNT,
+    "num_train_epochs": Range(0, 1e6),
+    "max_steps": Range(-1, whole=True, advice=" (-1: as long as num_train_epochs says)"),
+    "warmup_steps": Range(0, 1e9, advice=" (below 1 it is a share of all steps)"),
+    "weight_decay": Range(0, 1e6),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), Range(0, 1, "[)")),
+    # At 0 a weight without a gradient, such as the embedding of a token that no batch has, becomes NaN.
+    "adam_epsilon": Range(1e-30, 1),
+    "max_grad_norm": Range(0, advice=" (0 clips nothing)"),
+    "label_smoothing_factor": Range(0, 1, "[)"),
+    "neftune_noise_alpha": Range(0, 1e6),
+    **dict.fromkeys(("logging_steps", "save_steps", "eval_steps", "eval_delay"), Range(0, 1e9)),
+    "save_total_limit": Range(-1, whole=True, advice=" (0 keeps all)"),
+    **dict.fromkeys(("seed", "data_seed", "dataloader_num_workers"), Range(0, whole=True)),
+    **dict.fromkeys(("eval_accumulation_steps", "torch_empty_cache_steps", "dataloader_prefetch_factor"), COUNT),
+    **dict.fromkeys(("ddp_bucket_cap_mb", "ddp_timeout", "generation_max_length", "generation_num_beams"), COUNT),
+}

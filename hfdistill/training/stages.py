@@ -1,4 +1,8 @@
-"""Training in stages, such as first the layers and then the logits: an objective and a learning-rate schedule each."""
+"""Training in stages, such as first the layers and then the logits: an objective and a learning-rate schedule each.
+
+Two stages (`hidden_states` and `minilm`, then logits) gained no more on SST-2 than `minilm` beside the logits in one:
++2.42 ± 1.02 against +2.07 ± 0.55 points of accuracy, five seeds; on banking77 they lost 3.10 ± 0.16.
+"""
 
 from __future__ import annotations
 
