@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -35,6 +35,8 @@ def parse_arguments(
     description: str,
     defaults: Mapping[str, Any] | None = None,
     check: Callable[..., None] | None = None,
+    words: Sequence[str] | None = None,
+    prog: str | None = None,
 ) -> tuple[Any, ...]:
     """Reads the command line into dataclasses.
 
@@ -46,15 +48,17 @@ def parse_arguments(
         description: What `--help` begins with.
         defaults: Values of fields that neither file nor command line gives, in place of the dataclass's own.
         check: Raises a `ValueError` where the instances do not go together.
+        words: The words of the command line; default those of this program.
+        prog: How the command is called; default this program's name.
 
     Returns:
         An instance of each class. An option that is unknown or cannot be read ends the program with one line.
     """
     # Without an abbreviation "--eval" would quietly stand for whichever option is alone in beginning so.
     usage = "%(prog)s [settings.yaml] [--option value ...], where --help lists the options"
-    parser = _Parser(classes, description=description, usage=usage, allow_abbrev=False)
+    parser = _Parser(classes, prog=prog, description=description, usage=usage, allow_abbrev=False)
     parser.set_defaults(**(defaults or {}))
-    words = sys.argv[1:]
+    words = sys.argv[1:] if words is None else words
     try:
         if words and words[0].endswith(SETTINGS_FILES):
             words = [*_words(Path(words[0])), *words[1:]]
@@ -184,11 +188,16 @@ def _end_interrupted(number: int, go_on: str) -> NoReturn:
     sys.exit(128 + number)
 
 
-def own_command(script: str) -> list[str]:
-    """The words that run a recipe as it runs now: its options, and on one machine as many processes."""
+def own_command(*script: str, words: Sequence[str] | None = None) -> list[str]:
+    """The words that run a recipe or a command as it runs now: its options, and on one machine as many processes.
+
+    Args:
+        script: What the launcher starts: a recipe's path, or `-m hfdistill` and a command.
+        words: Its options; default those of this program.
+    """
     processes = PartialState().num_processes
     launcher = ["accelerate", "launch"] if processes == 1 else ["torchrun", "--nproc_per_node", str(processes)]
-    return [*launcher, script, *sys.argv[1:]]
+    return [*launcher, *script, *(sys.argv[1:] if words is None else words)]
 
 
 def print_main(text: str) -> None:

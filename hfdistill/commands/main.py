@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from hfdistill.commands.command_line import plain_errors
+from hfdistill.commands.translate import main as translate
 from hfdistill.data.class_names import read_class_names
 from hfdistill.export.onnx import FILES, ExportError, check_export, export_onnx
 from hfdistill.models.classifiers import load_classifier
@@ -28,6 +30,9 @@ FILE = "texts with labels: csv, tsv, json lines or parquet"
 
 def main(words: Sequence[str] | None = None) -> None:
     """Runs one command. It ends with exit code 2 for wrong usage, and 1 with a line that says what to mend."""
+    words = sys.argv[1:] if words is None else words
+    if words[:1] == ["translate"]:
+        return translate(words[1:])
     options = command_parser().parse_args(words)
     with plain_errors():
         options.run(options)
@@ -38,6 +43,7 @@ def command_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hfdistill", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
+    commands.add_parser("translate", add_help=False, help="Distill a translation model.")
     one = _command(commands, "compare", _compare, "Measure teacher and student on the same texts, and print the table.")
     one.add_argument("teacher", metavar="TEACHER", help=MODEL)
     one.add_argument("student", metavar="STUDENT", help=MODEL)

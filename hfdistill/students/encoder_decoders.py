@@ -36,7 +36,7 @@ def make_seq2seq_student(
 
     References: Shleifer & Rush 2020, https://huggingface.co/papers/2010.13002.
     """
-    fields = _count_fields(teacher)
+    fields = count_fields(teacher)
     totals = [getattr(teacher.config, field) for field in fields]
     stacks = [_layers_of(teacher, part, total) for part, total in zip(("encoder", "decoder"), totals, strict=True)]
     chosen = [
@@ -59,7 +59,8 @@ def make_seq2seq_student(
     return student
 
 
-def _count_fields(teacher: PreTrainedModel) -> tuple[str, str]:
+def count_fields(teacher: PreTrainedModel) -> tuple[str, str]:
+    """How a model's config calls the number of its encoder's and of its decoder's layers."""
     for fields in _COUNTS:
         if all(isinstance(getattr(teacher.config, field, None), int) for field in fields):
             return fields

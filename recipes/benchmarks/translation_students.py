@@ -70,8 +70,8 @@ class Students:
         options, (kind, _, kept) = self.options, method.partition(", ")
         word, sequence = kind in ("word", "both"), kind in ("sequence", "both")
         set_seed(seed)
-        layers = {"decoder_layers": options.student_num_decoder_layers}
-        student = untrained_like(self.teacher, layers, options.student_hidden_size)
+        layers, width = options.student_num_decoder_layers, options.student_hidden_size
+        student = untrained_like(self.teacher, num_decoder_layers=layers, hidden_size=width)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             args = self.arguments(folder, seed)
             trainer = Seq2SeqDistillationTrainer(

@@ -1,0 +1,319 @@
+"""The options of `hfdistill translate`: their groups, their defaults, and which of them go together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hfdistill.commands.command_line import check_demo, parse_arguments
+from hfdistill.losses import SPARSE_DIVERGENCES
+from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
+from hfdistill.tasks.translation.demo import TRANSLATION_DEMO
+from hfdistill.training.ranges import COUNT, Range, check_numbers
+
+DESCRIPTION = "Distill a translation model: a trained teacher goes in, a small fast student and a report come out."
+PROG = "hfdistill translate"
+HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
+HUB_DATASET = "bentrevett/multi30k"
+METHODS = ("word", "sequence", "shrink")
+
+#: Options that do nothing with the generated corpus.
+NOT_GENERATED = (
+    *("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name"),
+    *("source_lang", "target_lang"),
+)
+
+#: Training arguments of word-level distillation.
+WORD_LEVEL = (
+    *("terms", "stages", "alpha", "alpha_end", "alpha_schedule", "label_weight", "soft_target_weight", "temperature"),
+    *("temperature_end", "temperature_schedule", "divergence", "js_beta", "standardize_logits", "layer_map"),
+    *("decoder_layer_map", "hidden_state_loss", "projection_init", "relation_heads"),
+)
+
+#: A new teacher, where the options leave it open.
+NEW_TEACHER = {"teacher_size": [3, 3, 256], "teacher_dropout": 0.1, "vocab_size": 8000}
+
+#: Which numbers these may be.
+RANGES = {
+    **dict.fromkeys(("teacher_size", "student_num_encoder_layers", "student_num_decoder_layers"), COUNT),
+    **dict.fromkeys(("student_hidden_size", "num_beams", "n_best"), COUNT),
+    "teacher_dropout": Range(0, 1, "[)"),
+    **dict.fromkeys(("vocab_size", "student_vocab_size"), Range(10, whole=True)),
+    "max_length": Range(2, whole=True),
+}
+
+
+class _Checked:
+    """A group of options, whose numbers are checked."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {name: RANGES[name] for name in RANGES if hasattr(self, name)}, "--")
+
+
+@dataclass
+class TextOptions(_Checked):
+    """Which pairs of texts."""
+
+    _argument_group_name = "texts"
+
+    dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Parallel set on the Hub."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
+    train_file: str | None = field(default=None, metadata={"help": "Your pairs: json lines, csv, tsv or parquet."})
+    validation_file: str | None = field(default=None, metadata={"help": "Default: a tenth of the training pairs."})
+    test_file: str | None = field(default=None, metadata={"help": "The figures are measured here, else on validation."})
+    unlabeled_file: str | None = field(
+        default=None, metadata={"help": "More source texts, for the teacher to translate."}
+    )
+    skip_empty: bool = field(
+        default=True, metadata={"help": "Pairs with an empty side are skipped and counted; false refuses them."}
+    )
+    source_lang: str = field(default="en", metadata={"help": "Column of the source texts, or their language."})
+    target_lang: str = field(default="de", metadata={"help": "Column of the target texts, or their language."})
+    max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to on either side."})
+    demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_demo(self, NOT_GENERATED)
+
+
+@dataclass
+class TeacherOptions(_Checked):
+    """Which teacher."""
+
+    _argument_group_name = "teacher"
+
+    teacher_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": f"Translator, Hub or folder; default {HUB_TEACHER}, or a new Marian to train."},
+    )
+    source_tag: str | None = field(default=None, metadata={"help": "A teacher of many languages: its tag, eng_Latn."})
+    target_tag: str | None = field(default=None, metadata={"help": "Likewise, such as deu_Latn."})
+    train_teacher: bool = field(default=False, metadata={"help": "Train the teacher on the texts first."})
+    teacher_size: list[int] | None = field(
+        default=None,
+        metadata={"help": "Encoder layers, decoder layers and width of a new Marian; default 3 3 256."},
+    )
+    teacher_dropout: float | None = field(
+        default=None, metadata={"help": "Share of a new Marian's activations that training drops; default 0.1."}
+    )
+    vocab_size: int | None = field(
+        default=None, metadata={"help": "Entries of a new Marian's joint vocabulary; default 8000."}
+    )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run code that comes with a named model; read it first."}
+    )
+
+
+@dataclass
+class MethodOptions(_Checked):
+    """How the student learns from the teacher."""
+
+    _argument_group_name = "methods"
+
+    methods: list[str] = field(
+        default_factory=lambda: list(METHODS),
+        metadata={
+            "help": "How the student learns from the teacher: any of word, sequence, shrink.",
+            "choices": METHODS,
+        },
+    )
+    soft_targets: str | None = field(
+        default=None,
+        metadata={
+            "help": "word: precompute the teacher's distributions, as samples or as the likeliest tokens.",
+            "choices": ("sampled", "top_k"),
+        },
+    )
+    num_beams: int = field(default=5, metadata={"help": "Beam of the teacher's translations and of the measurement."})
+    interpolate: bool = field(
+        default=False, metadata={"help": "sequence: the candidate closest to the reference, not the likeliest."}
+    )
+    n_best: int | None = field(
+        default=None, metadata={"help": "sequence: as many of the teacher's candidates, each a pair to learn from."}
+    )
+
+
+@dataclass
+class StudentOptions(_Checked):
+    """Which student."""
+
+    _argument_group_name = "student"
+
+    student_name_or_path: str | None = field(
+        default=None, metadata={"help": "A pretrained student, Hub or folder, in place of one that is made here."}
+    )
+    student_num_encoder_layers: int | None = field(default=None, metadata={"help": "Default: as many as the teacher."})
+    student_num_decoder_layers: int | None = field(
+        default=None, metadata={"help": "Default: a third of the teacher's."}
+    )
+    student_hidden_size: int | None = field(
+        default=None, metadata={"help": "Width of the student, where it does not shrink the teacher."}
+    )
+    student_vocab_size: int | None = field(
+        default=None, metadata={"help": "A joint vocabulary of the student's own; goes with --methods sequence alone."}
+    )
+
+
+@dataclass
+class OutcomeOptions(_Checked):
+    """What is made beside the student."""
+
+    _argument_group_name = "outcome"
+
+    baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
+    export: str | None = field(
+        default=None, metadata={"help": "Also write the student for CTranslate2, in int8.", "choices": ["ctranslate2"]}
+    )
+
+
+class TranslateOptions(NamedTuple):
+    """All options, by what they are for."""
+
+    texts: TextOptions
+    teacher: TeacherOptions
+    method: MethodOptions
+    student: StudentOptions
+    outcome: OutcomeOptions
+    training: TranslationTrainingArguments
+
+    @property
+    def new_teacher(self) -> bool:
+        """Whether the teacher is a new one, made here."""
+        return (self.teacher.train_teacher or self.texts.demo) and self.teacher.teacher_name_or_path is None
+
+
+GROUPS = (
+    TextOptions,
+    TeacherOptions,
+    MethodOptions,
+    StudentOptions,
+    OutcomeOptions,
+    TranslationTrainingArguments,
+)
+
+
+def read_options(words: Sequence[str] | None = None) -> TranslateOptions:
+    """The options of this run; the demo has defaults of its own."""
+    options = TranslateOptions(*parse_arguments(GROUPS, DESCRIPTION, words=words, prog=PROG))
+    defaults = demo_defaults(options.teacher) if options.texts.demo else None
+    parsed = parse_arguments(GROUPS, DESCRIPTION, defaults, check_options, words=words, prog=PROG)
+    options = TranslateOptions(*parsed)
+    complete(options)
+    return options
+
+
+def demo_defaults(teacher: TeacherOptions) -> dict[str, object]:
+    demo = {**TRANSLATION_DEMO.options, **TRANSLATION_DEMO.student_training}
+    if teacher.teacher_name_or_path is None:
+        new = TRANSLATION_DEMO.new_teacher
+        demo |= {"teacher_size": list(new["size"]), "vocab_size": new["vocab_size"]}
+    return demo
+
+
+def complete(options: TranslateOptions) -> None:
+    """Fills in what follows from other options."""
+    texts, teacher, method, student, _, training = options
+    for name, default in NEW_TEACHER.items():
+        if getattr(teacher, name) is None:
+            setattr(teacher, name, default)
+    if texts.demo and "shrink" not in method.methods and student.student_hidden_size is None:
+        student.student_hidden_size = TRANSLATION_DEMO.student_hidden_size
+    # A teacher's own limit, of which the student has a copy, may be four times as long.
+    training.generation_max_length = training.generation_max_length or texts.max_length
+
+
+def check_options(*groups: object) -> None:
+    """Refuses options that do not go together.
+
+    Raises:
+        ValueError: naming one of them.
+    """
+    options = TranslateOptions(*groups)  # type: ignore[arg-type]
+    check_teacher(options)
+    check_method(options)
+    check_candidates(options)
+    check_student(options)
+    check_word_level(options)
+
+
+def check_teacher(options: TranslateOptions) -> None:
+    teacher = options.teacher
+    given = [name for name in NEW_TEACHER if getattr(teacher, name) is not None]
+    if given and not options.new_teacher:
+        raise ValueError(
+            f"--{given[0]} is of a new teacher, and this one is there already: leave it out, or let --train_teacher "
+            "make one without a --teacher_name_or_path."
+        )
+    if teacher.teacher_size is not None and len(teacher.teacher_size) != 3:
+        raise ValueError(
+            f"--teacher_size takes three numbers, encoder layers, decoder layers, width; got {teacher.teacher_size}."
+        )
+    if (teacher.source_tag is None) != (teacher.target_tag is None):
+        raise ValueError("--source_tag and --target_tag go together: a teacher of many languages needs both.")
+    if teacher.source_tag and options.new_teacher:
+        raise ValueError("--source_tag and --target_tag are of a teacher of many languages; a new one knows two.")
+
+
+def check_method(options: TranslateOptions) -> None:
+    methods = options.method.methods
+    if not methods:
+        raise ValueError("--methods names none: without a teacher the student is the --baseline.")
+    if options.texts.unlabeled_file and "sequence" not in methods:
+        raise ValueError("--unlabeled_file is for the teacher to translate: it goes with --methods sequence.")
+    if options.method.soft_targets and "word" not in methods:
+        raise ValueError("--soft_targets are the teacher's distributions over words: they go with --methods word.")
+
+
+def check_candidates(options: TranslateOptions) -> None:
+    method = options.method
+    chosen = [name for name in ("interpolate", "n_best") if getattr(method, name)]
+    if chosen and "sequence" not in method.methods:
+        raise ValueError(f"--{chosen[0]} is of the teacher's translations: it goes with --methods sequence.")
+    if len(chosen) == 2:
+        raise ValueError("--interpolate takes one of the teacher's candidates and --n_best several: choose.")
+    if method.n_best and method.n_best > method.num_beams:
+        raise ValueError(f"--n_best {method.n_best} are more candidates than --num_beams {method.num_beams} has.")
+    if method.interpolate and method.num_beams == 1:
+        raise ValueError("--interpolate has nothing to choose from with --num_beams 1.")
+    if method.interpolate and options.texts.unlabeled_file:
+        raise ValueError("--interpolate needs reference translations to be close to, and --unlabeled_file has none.")
+
+
+def check_student(options: TranslateOptions) -> None:
+    student, methods = options.student, options.method.methods
+    if student.student_vocab_size and set(methods) != {"sequence"}:
+        raise ValueError(
+            "--student_vocab_size gives the student a vocabulary of its own, for which the teacher has neither "
+            "predictions nor weights: it goes with --methods sequence alone."
+        )
+    shape = (student.student_num_encoder_layers, student.student_num_decoder_layers, student.student_hidden_size)
+    if student.student_name_or_path and (any(shape) or student.student_vocab_size or "shrink" in methods):
+        raise ValueError(
+            "--student_name_or_path has layers, sizes and words of its own: leave those of --student_... out, and "
+            "shrink out of --methods."
+        )
+    if student.student_hidden_size and "shrink" in methods:
+        raise ValueError(
+            "--student_hidden_size and --methods shrink exclude one another: the teacher's layers have its own width."
+        )
+
+
+def check_word_level(options: TranslateOptions) -> None:
+    """Refuses training arguments that would do nothing, or that precomputed distributions cannot serve."""
+    args, word = options.training, "word" in options.method.methods
+    usual = TranslationTrainingArguments(**TRANSLATION_DEMO.student_training if options.texts.demo else {})
+    idle = [name for name in WORD_LEVEL if getattr(args, name) != getattr(usual, name)]
+    if idle and not word:
+        raise ValueError(f"--{idle[0]} is about learning word by word: it does nothing without --methods word.")
+    if word and not args.needs_teacher:
+        raise ValueError(
+            f"--methods word learns from {' and '.join(sorted(args.terms_with_weight))} alone, and nothing from the "
+            "teacher: give soft_targets a weight, or leave word out."
+        )
+    stored = args.divergence in SPARSE_DIVERGENCES and not args.standardize_logits and args.temperature_end is None
+    if options.method.soft_targets and not (stored and args.terms_with_weight <= {"labels", "soft_targets"}):
+        raise ValueError(
+            "--soft_targets stores a part of the teacher's distributions at one temperature, which serves the terms "
+            f"labels and soft_targets with --divergence {' or '.join(SPARSE_DIVERGENCES)}: leave it out to learn in "
+            "another way."
+        )
