@@ -4,23 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from hfdistill.commands.command_line import check_demo, parse_arguments
+from hfdistill.commands.command_line import parse_arguments
 from hfdistill.losses import SPARSE_DIVERGENCES
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
-from hfdistill.tasks.translation.demo import TRANSLATION_DEMO
-from hfdistill.training.ranges import COUNT, Range, check_numbers
+from hfdistill.tasks.translation.demo import DEMO, TRANSLATION_DEMO
+from hfdistill.tasks.translation.models import HUB_TEACHER
 
 DESCRIPTION = "Distill a translation model: a trained teacher goes in, a small fast student and a report come out."
 PROG = "hfdistill translate"
-HUB_TEACHER = "Helsinki-NLP/opus-mt-en-de"
 HUB_DATASET = "bentrevett/multi30k"
 METHODS = ("word", "sequence", "shrink")
-
-#: Options that do nothing with the generated corpus.
-NOT_GENERATED = (
-    *("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name"),
-    *("source_lang", "target_lang"),
-)
 
 #: Training arguments of word-level distillation.
 WORD_LEVEL = (
@@ -29,28 +22,12 @@ WORD_LEVEL = (
     *("decoder_layer_map", "hidden_state_loss", "projection_init", "relation_heads"),
 )
 
-#: A new teacher, where the options leave it open.
-NEW_TEACHER = {"teacher_size": [3, 3, 256], "teacher_dropout": 0.1, "vocab_size": 8000}
-
-#: Which numbers these may be.
-RANGES = {
-    **dict.fromkeys(("teacher_size", "student_num_encoder_layers", "student_num_decoder_layers"), COUNT),
-    **dict.fromkeys(("student_hidden_size", "num_beams", "n_best"), COUNT),
-    "teacher_dropout": Range(0, 1, "[)"),
-    **dict.fromkeys(("vocab_size", "student_vocab_size"), Range(10, whole=True)),
-    "max_length": Range(2, whole=True),
-}
-
-
-class _Checked:
-    """A group of options, whose numbers are checked."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self, {name: RANGES[name] for name in RANGES if hasattr(self, name)}, "--")
+#: How a new teacher is made; `new_translator` has the defaults.
+NEW_TEACHER = {"teacher_size": "size", "teacher_dropout": "dropout", "vocab_size": "vocab_size"}
 
 
 @dataclass
-class TextOptions(_Checked):
+class TextOptions:
     """Which pairs of texts."""
 
     _argument_group_name = "texts"
@@ -71,13 +48,9 @@ class TextOptions(_Checked):
     max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to on either side."})
     demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_demo(self, NOT_GENERATED)
-
 
 @dataclass
-class TeacherOptions(_Checked):
+class TeacherOptions:
     """Which teacher."""
 
     _argument_group_name = "teacher"
@@ -105,7 +78,7 @@ class TeacherOptions(_Checked):
 
 
 @dataclass
-class MethodOptions(_Checked):
+class MethodOptions:
     """How the student learns from the teacher."""
 
     _argument_group_name = "methods"
@@ -134,7 +107,7 @@ class MethodOptions(_Checked):
 
 
 @dataclass
-class StudentOptions(_Checked):
+class StudentOptions:
     """Which student."""
 
     _argument_group_name = "student"
@@ -155,7 +128,7 @@ class StudentOptions(_Checked):
 
 
 @dataclass
-class OutcomeOptions(_Checked):
+class OutcomeOptions:
     """What is made beside the student."""
 
     _argument_group_name = "outcome"
@@ -194,32 +167,15 @@ GROUPS = (
 
 def read_options(words: Sequence[str] | None = None) -> TranslateOptions:
     """The options of this run; the demo has defaults of its own."""
-    options = TranslateOptions(*parse_arguments(GROUPS, DESCRIPTION, words=words, prog=PROG))
-    defaults = demo_defaults(options.teacher) if options.texts.demo else None
-    parsed = parse_arguments(GROUPS, DESCRIPTION, defaults, check_options, words=words, prog=PROG)
+    demo = {name: value for name, value in TRANSLATION_DEMO.items() if name != "student_hidden_size"}
+    parsed = parse_arguments(GROUPS, DESCRIPTION, check=check_options, demo=demo, words=words, prog=PROG)
     options = TranslateOptions(*parsed)
-    complete(options)
-    return options
-
-
-def demo_defaults(teacher: TeacherOptions) -> dict[str, object]:
-    demo = {**TRANSLATION_DEMO.options, **TRANSLATION_DEMO.student_training}
-    if teacher.teacher_name_or_path is None:
-        new = TRANSLATION_DEMO.new_teacher
-        demo |= {"teacher_size": list(new["size"]), "vocab_size": new["vocab_size"]}
-    return demo
-
-
-def complete(options: TranslateOptions) -> None:
-    """Fills in what follows from other options."""
-    texts, teacher, method, student, _, training = options
-    for name, default in NEW_TEACHER.items():
-        if getattr(teacher, name) is None:
-            setattr(teacher, name, default)
+    texts, _, method, student, _, training = options
     if texts.demo and "shrink" not in method.methods and student.student_hidden_size is None:
-        student.student_hidden_size = TRANSLATION_DEMO.student_hidden_size
+        student.student_hidden_size = DEMO.student_hidden_size
     # A teacher's own limit, of which the student has a copy, may be four times as long.
     training.generation_max_length = training.generation_max_length or texts.max_length
+    return options
 
 
 def check_options(*groups: object) -> None:
@@ -286,12 +242,8 @@ def check_student(options: TranslateOptions) -> None:
             "--student_vocab_size gives the student a vocabulary of its own, for which the teacher has neither "
             "predictions nor weights: it goes with --methods sequence alone."
         )
-    shape = (student.student_num_encoder_layers, student.student_num_decoder_layers, student.student_hidden_size)
-    if student.student_name_or_path and (any(shape) or student.student_vocab_size or "shrink" in methods):
-        raise ValueError(
-            "--student_name_or_path has layers, sizes and words of its own: leave those of --student_... out, and "
-            "shrink out of --methods."
-        )
+    if student.student_name_or_path and "shrink" in methods:
+        raise ValueError("--student_name_or_path has layers of its own: leave shrink out of --methods.")
     if student.student_hidden_size and "shrink" in methods:
         raise ValueError(
             "--student_hidden_size and --methods shrink exclude one another: the teacher's layers have its own width."
@@ -301,7 +253,7 @@ def check_student(options: TranslateOptions) -> None:
 def check_word_level(options: TranslateOptions) -> None:
     """Refuses training arguments that would do nothing, or that precomputed distributions cannot serve."""
     args, word = options.training, "word" in options.method.methods
-    usual = TranslationTrainingArguments(**TRANSLATION_DEMO.student_training if options.texts.demo else {})
+    usual = TranslationTrainingArguments(**DEMO.student_training if options.texts.demo else {})
     idle = [name for name in WORD_LEVEL if getattr(args, name) != getattr(usual, name)]
     if idle and not word:
         raise ValueError(f"--{idle[0]} is about learning word by word: it does nothing without --methods word.")

@@ -31,12 +31,16 @@ class TranslationData:
         source: The name of the source column, such as `en`.
         target: The name of the target column, such as `de`.
         monolingual: Source texts without a translation, for the teacher to translate; `None` when there are none.
+        name: What a card calls the texts: their file, or the dataset on the Hub.
+        demo: Whether they are the generated demo corpus.
     """
 
     dataset: DatasetDict
     source: str
     target: str
     monolingual: Dataset | None = None
+    name: str = ""
+    demo: bool = False
 
     @property
     def measured_split(self) -> str:
@@ -201,6 +205,6 @@ def _warn_of_cut_pairs(dataset: DatasetDict, max_length: int) -> None:
             raise ValueError(f"max_length {max_length} cuts every training pair: raise it.")
         if count and PartialState().is_main_process:
             kind, share = "training" if split == "train" else split, 100 * count / len(rows)
-            logger.warning(
-                "%d of %d %s pairs (%.1f %%) are cut to max_length %d.", count, len(rows), kind, share, max_length
-            )
+            # Once: teacher, student and baseline read the same texts.
+            told = f"{count:,} of {len(rows):,} {kind} pairs ({share:.1f} %) are cut to max_length {max_length}."
+            logger.warning_once(told)
