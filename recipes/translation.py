@@ -18,8 +18,6 @@
 import copy
 from dataclasses import dataclass
 
-from transformers.hf_argparser import HfArg
-
 from hfdistill import (
     TRANSLATION_DEMO,
     Seq2SeqTeacher,
@@ -27,6 +25,7 @@ from hfdistill import (
     begin_run,
     load_translation_teacher,
     make_translation_student,
+    option,
     parse_arguments,
     print_main,
     pseudo_translations,
@@ -45,21 +44,21 @@ METHODS = ("word", "sequence")
 
 @dataclass
 class Options:
-    teacher_name_or_path: str | None = HfArg(default=None, help="Translator; default OPUS-MT, or a new one to train.")
-    train_teacher: bool = HfArg(default=False, help="Train the teacher on the pairs first.")
-    methods: list[str] = HfArg(default_factory=lambda: [*METHODS], help="Any of them.", metadata={"choices": METHODS})
-    student_num_decoder_layers: int | None = HfArg(default=None, help="Default: a third of the teacher's.")
-    student_hidden_size: int | None = HfArg(default=None, help="Width of a student that starts untrained.")
-    dataset_name: str = HfArg(default="bentrevett/multi30k", help="Parallel set on the Hub.")
-    train_file: str | None = HfArg(default=None, help="Your pairs: json lines, csv, tsv or parquet.")
-    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training pairs.")
-    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
-    source_lang: str = HfArg(default="en", help="Column of the source texts, or their language.")
-    target_lang: str = HfArg(default="de", help="Column of the target texts, or their language.")
-    max_length: int = HfArg(default=128, help="Tokens a text is cut to on either side.")
-    num_beams: int = HfArg(default=5, help="Beam of the teacher's translations and of the measurement.")
-    baseline: bool = HfArg(default=False, help="Train the same student without a teacher, too.")
-    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
+    teacher_name_or_path: str | None = option(None, "Translator; default OPUS-MT, or a new one to train.")
+    train_teacher: bool = option(False, "Train the teacher on the pairs first.")
+    methods: list[str] = option(list(METHODS), "Any of them.", choices=METHODS)
+    student_num_decoder_layers: int | None = option(None, "Default: a third of the teacher's.")
+    student_hidden_size: int | None = option(None, "Width of a student that starts untrained.")
+    dataset_name: str = option("bentrevett/multi30k", "Parallel set on the Hub.")
+    train_file: str | None = option(None, "Your pairs: json lines, csv, tsv or parquet.")
+    validation_file: str | None = option(None, "Default: a tenth of the training pairs.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    source_lang: str = option("en", "Column of the source texts, or their language.")
+    target_lang: str = option("de", "Column of the target texts, or their language.")
+    max_length: int = option(128, "Tokens a text is cut to on either side.")
+    num_beams: int = option(5, "Beam of the teacher's translations and of the measurement.")
+    baseline: bool = option(False, "Train the same student without a teacher, too.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
 
 def main() -> None:

@@ -1,17 +1,18 @@
 """The options of `hfdistill translate`: their groups, their defaults, and which of them go together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from hfdistill.commands.command_line import parse_arguments
+from hfdistill.commands.options import option
 from hfdistill.losses import SPARSE_DIVERGENCES
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
 from hfdistill.tasks.translation.demo import DEMO, TRANSLATION_DEMO
 from hfdistill.tasks.translation.models import HUB_TEACHER
 
 DESCRIPTION = "Distill a translation model: a trained teacher goes in, a small fast student and a report come out."
-PROG = "hfdistill translate"
+PROGRAM = "hfdistill translate"
 HUB_DATASET = "bentrevett/multi30k"
 METHODS = ("word", "sequence", "shrink")
 
@@ -32,21 +33,17 @@ class TextOptions:
 
     _argument_group_name = "texts"
 
-    dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Parallel set on the Hub."})
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
-    train_file: str | None = field(default=None, metadata={"help": "Your pairs: json lines, csv, tsv or parquet."})
-    validation_file: str | None = field(default=None, metadata={"help": "Default: a tenth of the training pairs."})
-    test_file: str | None = field(default=None, metadata={"help": "The figures are measured here, else on validation."})
-    unlabeled_file: str | None = field(
-        default=None, metadata={"help": "More source texts, for the teacher to translate."}
-    )
-    skip_empty: bool = field(
-        default=True, metadata={"help": "Pairs with an empty side are skipped and counted; false refuses them."}
-    )
-    source_lang: str = field(default="en", metadata={"help": "Column of the source texts, or their language."})
-    target_lang: str = field(default="de", metadata={"help": "Column of the target texts, or their language."})
-    max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to on either side."})
-    demo: bool = field(default=False, metadata={"help": "A generated corpus and small models; needs no network."})
+    dataset_name: str = option(HUB_DATASET, "Parallel set on the Hub.")
+    dataset_config_name: str | None = option(None, "Its configuration.")
+    train_file: str | None = option(None, "Your pairs: json lines, csv, tsv or parquet.")
+    validation_file: str | None = option(None, "Default: a tenth of the training pairs.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    unlabeled_file: str | None = option(None, "More source texts, for the teacher to translate.")
+    skip_empty: bool = option(True, "Pairs with an empty side are skipped and counted; false refuses them.")
+    source_lang: str = option("en", "Column of the source texts, or their language.")
+    target_lang: str = option("de", "Column of the target texts, or their language.")
+    max_length: int = option(128, "Tokens a text is cut to on either side.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
 
 @dataclass
@@ -55,26 +52,20 @@ class TeacherOptions:
 
     _argument_group_name = "teacher"
 
-    teacher_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": f"Translator, Hub or folder; default {HUB_TEACHER}, or a new Marian to train."},
+    teacher_name_or_path: str | None = option(
+        None, f"Translator, Hub or folder; default {HUB_TEACHER}, or a new Marian to train."
     )
-    source_tag: str | None = field(default=None, metadata={"help": "A teacher of many languages: its tag, eng_Latn."})
-    target_tag: str | None = field(default=None, metadata={"help": "Likewise, such as deu_Latn."})
-    train_teacher: bool = field(default=False, metadata={"help": "Train the teacher on the texts first."})
-    teacher_size: list[int] | None = field(
-        default=None,
-        metadata={"help": "Encoder layers, decoder layers and width of a new Marian; default 3 3 256."},
+    source_tag: str | None = option(None, "A teacher of many languages: its tag, eng_Latn.")
+    target_tag: str | None = option(None, "Likewise, such as deu_Latn.")
+    train_teacher: bool = option(False, "Train the teacher on the texts first.")
+    teacher_size: list[int] | None = option(
+        None, "Encoder layers, decoder layers and width of a new Marian; default 3 3 256."
     )
-    teacher_dropout: float | None = field(
-        default=None, metadata={"help": "Share of a new Marian's activations that training drops; default 0.1."}
+    teacher_dropout: float | None = option(
+        None, "Share of a new Marian's activations that training drops; default 0.1."
     )
-    vocab_size: int | None = field(
-        default=None, metadata={"help": "Entries of a new Marian's joint vocabulary; default 8000."}
-    )
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Run code that comes with a named model; read it first."}
-    )
+    vocab_size: int | None = option(None, "Entries of a new Marian's joint vocabulary; default 8000.")
+    trust_remote_code: bool = option(False, "Run code that comes with a named model; read it first.")
 
 
 @dataclass
@@ -83,27 +74,17 @@ class MethodOptions:
 
     _argument_group_name = "methods"
 
-    methods: list[str] = field(
-        default_factory=lambda: list(METHODS),
-        metadata={
-            "help": "How the student learns from the teacher: any of word, sequence, shrink.",
-            "choices": METHODS,
-        },
+    methods: list[str] = option(
+        list(METHODS), "How the student learns from the teacher: any of word, sequence, shrink.", choices=METHODS
     )
-    soft_targets: str | None = field(
-        default=None,
-        metadata={
-            "help": "word: precompute the teacher's distributions, as samples or as the likeliest tokens.",
-            "choices": ("sampled", "top_k"),
-        },
+    soft_targets: str | None = option(
+        None,
+        "word: precompute the teacher's distributions, as samples or as the likeliest tokens.",
+        choices=("sampled", "top_k"),
     )
-    num_beams: int = field(default=5, metadata={"help": "Beam of the teacher's translations and of the measurement."})
-    interpolate: bool = field(
-        default=False, metadata={"help": "sequence: the candidate closest to the reference, not the likeliest."}
-    )
-    n_best: int | None = field(
-        default=None, metadata={"help": "sequence: as many of the teacher's candidates, each a pair to learn from."}
-    )
+    num_beams: int = option(5, "Beam of the teacher's translations and of the measurement.")
+    interpolate: bool = option(False, "sequence: the candidate closest to the reference, not the likeliest.")
+    n_best: int | None = option(None, "sequence: as many of the teacher's candidates, each a pair to learn from.")
 
 
 @dataclass
@@ -112,18 +93,14 @@ class StudentOptions:
 
     _argument_group_name = "student"
 
-    student_name_or_path: str | None = field(
-        default=None, metadata={"help": "A pretrained student, Hub or folder, in place of one that is made here."}
+    student_name_or_path: str | None = option(
+        None, "A pretrained student, Hub or folder, in place of one that is made here."
     )
-    student_num_encoder_layers: int | None = field(default=None, metadata={"help": "Default: as many as the teacher."})
-    student_num_decoder_layers: int | None = field(
-        default=None, metadata={"help": "Default: a third of the teacher's."}
-    )
-    student_hidden_size: int | None = field(
-        default=None, metadata={"help": "Width of the student, where it does not shrink the teacher."}
-    )
-    student_vocab_size: int | None = field(
-        default=None, metadata={"help": "A joint vocabulary of the student's own; goes with --methods sequence alone."}
+    student_num_encoder_layers: int | None = option(None, "Default: as many as the teacher.")
+    student_num_decoder_layers: int | None = option(None, "Default: a third of the teacher's.")
+    student_hidden_size: int | None = option(None, "Width of the student, where it does not shrink the teacher.")
+    student_vocab_size: int | None = option(
+        None, "A joint vocabulary of the student's own; goes with --methods sequence alone."
     )
 
 
@@ -133,10 +110,8 @@ class OutcomeOptions:
 
     _argument_group_name = "outcome"
 
-    baseline: bool = field(default=False, metadata={"help": "Train the same student without a teacher, too."})
-    export: str | None = field(
-        default=None, metadata={"help": "Also write the student for CTranslate2, in int8.", "choices": ["ctranslate2"]}
-    )
+    baseline: bool = option(False, "Train the same student without a teacher, too.")
+    export: str | None = option(None, "Also write the student for CTranslate2, in int8.", choices=["ctranslate2"])
 
 
 class TranslateOptions(NamedTuple):
@@ -168,7 +143,7 @@ GROUPS = (
 def read_options(words: Sequence[str] | None = None) -> TranslateOptions:
     """The options of this run; the demo has defaults of its own."""
     demo = {name: value for name, value in TRANSLATION_DEMO.items() if name != "student_hidden_size"}
-    parsed = parse_arguments(GROUPS, DESCRIPTION, check=check_options, demo=demo, words=words, prog=PROG)
+    parsed = parse_arguments(GROUPS, DESCRIPTION, check=check_options, demo=demo, words=words, program=PROGRAM)
     options = TranslateOptions(*parsed)
     texts, _, method, student, _, training = options
     if texts.demo and "shrink" not in method.methods and student.student_hidden_size is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import BatchEncoding, EvalPrediction, PreTrainedTokenizerBase
 
 from hfdistill.data.columns import (
     UNLABELED,
@@ -22,6 +22,7 @@ from hfdistill.data.columns import (
 )
 from hfdistill.data.splits import split_validation, warn_of_leaks
 from hfdistill.data.tables import Table, open_table, read_table
+from hfdistill.tasks.classification.metrics import classification_metrics
 
 #: Tokens that a text is cut to, unless a model takes fewer.
 MAX_LENGTH = 128
@@ -58,6 +59,11 @@ class TextClassificationData:
         names = self.label_names or tuple(f"LABEL_{index}" for index in range(self.num_labels))
         label2id = {name: index for index, name in enumerate(names)}
         return {"problem_type": self.problem_type, "id2label": dict(enumerate(names)), "label2id": label2id}
+
+    @property
+    def metrics(self) -> Callable[[EvalPrediction], dict[str, float]]:
+        """The task's metrics, as a trainer's `compute_metrics`."""
+        return classification_metrics(problem_type=self.problem_type)
 
     def with_splits(self, dataset: DatasetDict) -> TextClassificationData:
         """The same task with other splits, such as those with the teacher's soft targets."""
