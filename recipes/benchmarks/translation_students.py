@@ -4,8 +4,8 @@ For each seed the same untrained student is trained, for as many epochs, on
 
 | name | target texts | soft targets |
 |---|---|---|
-| plain | people's | none |
-| word | people's | the teacher's, at each target token |
+| plain | references | none |
+| word | references | the teacher's, at each target token |
 | sequence | the teacher's | none |
 | both | the teacher's | the teacher's |
 | word, sampled; both, sampled | as above | 50 draws of the teacher's, kept from one pass |

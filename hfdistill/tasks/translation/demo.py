@@ -7,7 +7,7 @@ them, and figures measured on them say nothing about real text. What makes them 
   woman", "der kleine Hund hilft der alten Frau";
 * the **order of words** differs: the verb is second, its participle or infinitive last ("will see the house today" is
   "wird heute das Haus sehen"), separable verbs are split ("ruft ... an"), and all of it is last after "weil";
-* there are **many ways to say it**: synonyms, two past tenses, and a time adverb in front or within. People's
+* there are **many ways to say it**: synonyms, two past tenses, and a time adverb in front or within. Human
   translations differ likewise, and a teacher that settles on one of them is what sequence-level distillation is about;
 * the test split is made of **unseen combinations**: in each sentence a pair of adjective and noun that stands together
   in no sentence of another split.
