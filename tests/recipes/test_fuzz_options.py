@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import random
 import sys
 import time
 import typing
-from pathlib import Path
 
 import pytest
 from fuzzing import FACTOR, HALVES, NUMBERS, WORDS, damaged, json_value
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+from hfdistill import ClassificationTrainingArguments
+from hfdistill.commands import distill_options, translate_options
+from hfdistill.commands.options import RANGES
+
 NUMERIC = {int, float, list[int], list[float], int | None, float | None, list[int] | None, list[float] | None}
 #: They turn on what this process cannot turn off, or start another program.
 LEFT_OUT = {"deepspeed", "tf32", "full_determinism", "report_to", "push_to_hub", "local_rank", "torch_compile"}
@@ -31,20 +32,26 @@ WORDS_OF_TERMS += [
 ]
 
 
-@pytest.fixture(params=["sst2_options", "translation_options"])
-def options(request, monkeypatch):
-    monkeypatch.syspath_prepend(str(RECIPES))
-    return importlib.import_module(request.param)
+#: By command: its module of options, and the dataclasses that they are read into.
+COMMANDS = {
+    "distill": (distill_options, (distill_options.Options, ClassificationTrainingArguments)),
+    "translate": (translate_options, translate_options.GROUPS),
+}
 
 
-def test_every_number_of_a_recipe_has_a_range(options):
-    kinds = typing.get_type_hints(options.Recipe)
-    numbers = {name for name, kind in kinds.items() if kind in NUMERIC}
-    assert numbers - {"max_latency_ms"} == set(options.RANGES)  # which a `Budget` checks
+@pytest.fixture(params=COMMANDS)
+def options(request):
+    return COMMANDS[request.param]
+
+
+def test_every_number_of_a_command_has_a_range(options):
+    kinds = [typing.get_type_hints(group) for group in options[1][:-1]]
+    numbers = {name for group in kinds for name, kind in group.items() if kind in NUMERIC}
+    assert numbers - {"max_latency_ms"} <= set(RANGES)  # which a `Budget` checks
 
 
 def command_line(draw, options, folder):
-    fields = [field for kind in (options.Recipe, options.RecipeTrainingArguments) for field in dataclasses.fields(kind)]
+    fields = [field for kind in options[1] for field in dataclasses.fields(kind)]
     chosen = draw.sample([field for field in fields if field.name not in LEFT_OUT], draw.choice([1, 1, 2, 3]))
     given = {field.name: value(draw, field) for field in chosen}
     if draw.random() < 0.15:
@@ -102,7 +109,7 @@ def test_command_lines_of_all_kinds_are_taken_or_refused(options, tmp_path, monk
         monkeypatch.setattr(sys, "argv", ["recipe.py", *words])
         began = time.monotonic()
         try:
-            options.arguments()
+            options[0].read_options()
         except SystemExit as ended:
             refused += 1
             assert_one_line(ended, capsys.readouterr().err, words, seed)
@@ -114,7 +121,7 @@ def test_command_lines_of_all_kinds_are_taken_or_refused(options, tmp_path, monk
 
 
 def assert_one_line(ended, printed, words, seed):
-    *_, line = printed.partition("recipe.py: error: ")
+    _, _, line = printed.partition(": error: ")
     line = line.strip()
     listing = "the terms are" in line
     if ended.code != 2 or not line or ("\n" in line and not listing) or len(line) > 5000 or "Traceback" in printed:
