@@ -42,7 +42,7 @@ from hfdistill.tasks.classification.models import (
     load_teachers,
     train_teachers,
 )
-from hfdistill.tasks.classification.results import report_run
+from hfdistill.tasks.classification.run_report import report_run
 from hfdistill.tasks.classification.sources import classification_data, labels_only
 from hfdistill.teachers import ModelTeacher, learned_weights
 from hfdistill.training.arguments import DistillationTrainingArguments

@@ -11,6 +11,11 @@ from collections.abc import Sequence
 COMMANDS = {
     "distill": ("distill", "main", "Distill a text classifier: teacher, student, baseline, report, card, exports."),
     "search": ("distill", "search_main", "The same, after a search for the student and settings that do best."),
+    "translate": (
+        "translate",
+        "main",
+        "Distill a translation model, likewise.",
+    ),
     "compare": ("finished", "compare_main", "Measure teacher and student on the same texts, and print the table."),
     "export": ("finished", "export_main", "Write a model for ONNX Runtime and transformers.js, and check it."),
     "soft-targets": ("finished", "soft_targets_main", "Run a teacher on texts once, and keep its predictions."),

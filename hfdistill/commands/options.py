@@ -13,18 +13,25 @@ from hfdistill.training.ranges import COUNT, Range, check_numbers
 RANGES = {
     **dict.fromkeys(("num_teachers", "augment_copies", "student_num_hidden_layers", "student_hidden_size"), COUNT),
     **dict.fromkeys(("num_students", "student_embedding_size"), Range(2, whole=True)),
+    **dict.fromkeys(("teacher_size", "student_num_encoder_layers", "student_num_decoder_layers"), COUNT),
+    **dict.fromkeys(("num_beams", "n_best"), COUNT),
+    **dict.fromkeys(("vocab_size", "student_vocab_size"), Range(10, whole=True)),
+    "teacher_dropout": Range(0, 1, "[)"),
     "label_fraction": Range(0, 1, "(]"),
     "max_length": Range(3, whole=True, advice=": a word between the tokens that begin and end a text"),
     "search_trials": Range(0, whole=True),
 }
 
 #: What a student that is made of its teacher has, and a named one brings along.
-SHAPE = ("student_num_hidden_layers", "student_hidden_size", "student_embedding_size")
+SHAPE = (
+    *("student_num_hidden_layers", "student_hidden_size", "student_embedding_size"),
+    *("student_num_encoder_layers", "student_num_decoder_layers", "student_vocab_size"),
+)
 
 #: Of these the demo, whose texts and models are generated, has no use.
 NAMED = (
     *("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name"),
-    *("class_names", "text_column", "text_pair_column", "label_column"),
+    *("class_names", "text_column", "text_pair_column", "label_column", "source_lang", "target_lang"),
     *("teacher_name_or_path", "student_name_or_path"),
 )
 

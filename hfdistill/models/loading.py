@@ -83,6 +83,6 @@ def _refuse_translator(name: str, architectures: Sequence[str]) -> None:
     found = [one for one in architectures if one in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values()]
     if found:
         raise ValueError(
-            f"{name} is a translator ({found[0]}) and no classifier: it is compared by recipes/translation.py, and "
-            "exported for CTranslate2, by its --export ctranslate2 or hfdistill.translation.export_ctranslate2."
+            f"{name} is a translator ({found[0]}) and no classifier: hfdistill translate compares it, and "
+            "--export ctranslate2 there, or hfdistill.export_ctranslate2, exports it for CTranslate2."
         )

@@ -4,8 +4,8 @@ For each seed the same untrained student is trained, for as many epochs, on
 
 | name | target texts | soft targets |
 |---|---|---|
-| plain | people's | none |
-| word | people's | the teacher's, at each target token |
+| plain | references | none |
+| word | references | the teacher's, at each target token |
 | sequence | the teacher's | none |
 | both | the teacher's | the teacher's |
 | word, sampled; both, sampled | as above | 50 draws of the teacher's, kept from one pass |
@@ -70,8 +70,8 @@ class Students:
         options, (kind, _, kept) = self.options, method.partition(", ")
         word, sequence = kind in ("word", "both"), kind in ("sequence", "both")
         set_seed(seed)
-        layers = {"decoder_layers": options.student_num_decoder_layers}
-        student = untrained_like(self.teacher, layers, options.student_hidden_size)
+        layers, width = options.student_num_decoder_layers, options.student_hidden_size
+        student = untrained_like(self.teacher, num_decoder_layers=layers, hidden_size=width)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             args = self.arguments(folder, seed)
             trainer = Seq2SeqDistillationTrainer(

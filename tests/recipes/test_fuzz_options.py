@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import random
 import sys
 import time
 import typing
-from pathlib import Path
 
 import pytest
 from fuzzing import FACTOR, HALVES, NUMBERS, WORDS, damaged, json_value
 
 from hfdistill import ClassificationTrainingArguments
-from hfdistill.commands import distill_options
+from hfdistill.commands import distill_options, translate_options
 from hfdistill.commands.options import RANGES
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 NUMERIC = {int, float, list[int], list[float], int | None, float | None, list[int] | None, list[float] | None}
 #: They turn on what this process cannot turn off, or start another program.
 LEFT_OUT = {"deepspeed", "tf32", "full_determinism", "report_to", "push_to_hub", "local_rank", "torch_compile"}
@@ -35,27 +32,26 @@ WORDS_OF_TERMS += [
 ]
 
 
-class Distill:
-    """`hfdistill distill` as a recipe's module of options."""
-
-    Recipe, RecipeTrainingArguments, RANGES = distill_options.Options, ClassificationTrainingArguments, RANGES
-    arguments = staticmethod(distill_options.read_options)
-
-
-@pytest.fixture(params=["distill", "translation_options"])
-def options(request, monkeypatch):
-    monkeypatch.syspath_prepend(str(RECIPES))
-    return Distill if request.param == "distill" else importlib.import_module(request.param)
+#: By command: its module of options, and the dataclasses that they are read into.
+COMMANDS = {
+    "distill": (distill_options, (distill_options.Options, ClassificationTrainingArguments)),
+    "translate": (translate_options, translate_options.GROUPS),
+}
 
 
-def test_every_number_of_a_recipe_has_a_range(options):
-    kinds = typing.get_type_hints(options.Recipe)
-    numbers = {name for name, kind in kinds.items() if kind in NUMERIC}
-    assert numbers - {"max_latency_ms"} == set(options.RANGES)  # which a `Budget` checks
+@pytest.fixture(params=COMMANDS)
+def options(request):
+    return COMMANDS[request.param]
+
+
+def test_every_number_of_a_command_has_a_range(options):
+    kinds = [typing.get_type_hints(group) for group in options[1][:-1]]
+    numbers = {name for group in kinds for name, kind in group.items() if kind in NUMERIC}
+    assert numbers - {"max_latency_ms"} <= set(RANGES)  # which a `Budget` checks
 
 
 def command_line(draw, options, folder):
-    fields = [field for kind in (options.Recipe, options.RecipeTrainingArguments) for field in dataclasses.fields(kind)]
+    fields = [field for kind in options[1] for field in dataclasses.fields(kind)]
     chosen = draw.sample([field for field in fields if field.name not in LEFT_OUT], draw.choice([1, 1, 2, 3]))
     given = {field.name: value(draw, field) for field in chosen}
     if draw.random() < 0.15:
@@ -113,7 +109,7 @@ def test_command_lines_of_all_kinds_are_taken_or_refused(options, tmp_path, monk
         monkeypatch.setattr(sys, "argv", ["recipe.py", *words])
         began = time.monotonic()
         try:
-            options.arguments()
+            options[0].read_options()
         except SystemExit as ended:
             refused += 1
             assert_one_line(ended, capsys.readouterr().err, words, seed)

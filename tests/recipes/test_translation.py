@@ -1,390 +1,44 @@
-"""The translation recipe, run as a user runs it: what it leaves behind, what it says, what it refuses."""
+"""The translation recipe, run as a user runs it; its pieces are tested with the package and `hfdistill translate`."""
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
-import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
-from datasets import Dataset, DatasetDict
 from hub_server import TOKEN, running_hub
-from safetensors.torch import load_file
 from script_runs import last_line, run_script
-from texts import TEXTS, make_tokenizer
-from tiny import distance, make_model, weights
-from tiny_seq2seq import make_translator
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
+from tiny import distance, weights
+from translators import BASICS, OWN, complete, losses_of, translator_home
 
 from hfdistill import Seq2SeqDistillationTrainer
-from hfdistill.models.generation import translate
-from hfdistill.tasks.translation.demo import DEMO
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "translation.py"
-PAIRS = [(text, " ".join(reversed(text.split()))) for text in TEXTS]
-OWN = ("--teacher_name_or_path", "teacher", "--train_file", "train.jsonl", "--output_dir", "out")
-BASICS = (
-    *("--num_train_epochs", "1", "--per_device_train_batch_size", "8", "--learning_rate", "1e-3"),
-    *("--max_length", "20", "--num_beams", "2", "--disable_tqdm", "true"),
-)
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A folder with a teacher and files, in which the user stands."""
-    monkeypatch.chdir(tmp_path)
-    teacher, tokenizer = make_translator()
-    teacher.save_pretrained("teacher")
-    tokenizer.save_pretrained("teacher")
-    lines = [json.dumps({"translation": {"en": source, "de": target}}) for source, target in PAIRS]
-    Path("train.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    test = ["en\tde", *(f"really {source}\t{target} really" for source, target in PAIRS[:7])]
-    Path("test.tsv").write_text("\n".join(test) + "\n", encoding="utf-8")
-    return tmp_path
+    return translator_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def recipe(home, monkeypatch, capfd):
     """`recipe(*words)`: runs it in this process; what it printed."""
-
-    def run(*words):
-        return run_script(RECIPE, [*BASICS, *words], monkeypatch, capfd)
-
-    return run
+    return lambda *words: run_script(RECIPE, [*BASICS, *words], monkeypatch, capfd)
 
 
-@pytest.fixture
-def refusal(home, recipe, capfd):
-    """`refusal(*words)`: the one line that it ends with."""
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            recipe(*words)
-        line = last_line(ended, capfd)
-        assert "\n" not in line
-        return line
-
-    return run
+def start(*words, launcher=(), **environment):
+    command = [sys.executable, *launcher, RECIPE, *BASICS, *OWN, *words]
+    environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1", **environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
 
 
-def complete(folder, roles):
-    """All that a run promises to leave in its folder; the figures."""
-    for name in ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "README.md"):
-        assert (folder / name).stat().st_size > 0
-    results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
-    names = ("bleu", "chrf", "greedy_bleu", "greedy_chrf", "parameters", "decoder_layers", "beam_per_second")
-    assert {f"{role}_{name}" for role in roles for name in names} | {"agreement", "speedup"} <= results.keys()
-    assert ("baseline" in roles) == any(key.startswith("baseline") for key in results)
-    student = AutoModelForSeq2SeqLM.from_pretrained(folder)
-    assert set(load_file(folder / "model.safetensors")) <= set(student.state_dict())
-    report = (folder / "report" / "report.md").read_text(encoding="utf-8")
-    assert "nrefs:1" in report and "translations.md" in report
-    assert "pipeline_tag: translation" in (folder / "README.md").read_text(encoding="utf-8")
-    return student, AutoTokenizer.from_pretrained(folder), results
-
-
-def losses_of(folder):
-    [state] = folder.glob("checkpoint-*/trainer_state.json")
-    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
-    return {name for entry in history if "loss" in entry for name in entry if name.endswith("loss")}
-
-
-def test_all_three_methods_with_a_baseline(home, recipe):
-    """The usual run: a shrunk student on the teacher's translations, word by word, beside the same student alone."""
-    printed = recipe(*OWN, "--test_file", "test.tsv", "--baseline", "--student_num_decoder_layers", "1")
-    student, tokenizer, results = complete(home / "out", ("teacher", "student", "baseline"))
-    assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
-    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    assert losses_of(home / "out" / "_baseline") == {"loss", "label_loss"}
-    assert "pairs from 27 translated texts" in printed
-    assert "pairs from 27 translated texts" in (home / "out" / "README.md").read_text(encoding="utf-8")
-    table = printed.split("\n\n")[-2]
-    assert "7 test rows" in table and "BLEU, beam 2" in table and f"{results['student_bleu']:.1f}" in table
-    page = (home / "out" / "report" / "translations.md").read_text(encoding="utf-8")
-    for row in range(7):
-        source, target = PAIRS[row]
-        own = translate(student, tokenizer, [f"really {source}"], num_beams=2, max_length=20)[0]
-        assert f"| source | really {source} |" in page and f"| reference | {target} really |" in page
-        assert f"| student | {own} |" in page
-
-
-def test_other_metrics_find_all_translations(home, recipe):
-    """A line a row, as command-line metrics read them; on these files sacreBLEU's own says the same."""
-    recipe(*OWN, "--test_file", "test.tsv", "--methods", "word")
-    folder = home / "out" / "_translations"
-    assert {path.name for path in folder.iterdir()} == {
-        f"{name}.txt" for name in ("source", "reference", "teacher", "student")
-    }
-    assert (folder / "source.txt").read_text(encoding="utf-8") == "".join(f"really {one}\n" for one, _ in PAIRS[:7])
-    command = [
-        sys.executable,
-        "-m",
-        "sacrebleu",
-        folder / "reference.txt",
-        "-i",
-        folder / "teacher.txt",
-        "-b",
-        "-w",
-        "6",
-    ]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    results = json.loads((home / "out" / "all_results.json").read_text(encoding="utf-8"))
-    assert float(printed) == pytest.approx(results["teacher_bleu"], abs=1e-5)
-
-
-@pytest.mark.slow
-def test_what_is_pushed_is_the_student(home):
-    """All of the translations, the teacher and the baseline stay here."""
-    command = [sys.executable, RECIPE, *BASICS, *OWN, "--methods", "word", "--baseline"]
-    command += ["--push_to_hub", "--hub_token", TOKEN]
-    with running_hub() as hub:
-        environment = {**os.environ, **hub.environment(home / "hub"), "TQDM_DISABLE": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-4000:]
-    files = hub.repositories["tester/out"].files
-    assert {"model.safetensors", "generation_config.json", "tokenizer.json", "README.md"} <= set(files)
-    assert (home / "out" / "_translations" / "student.txt").exists()
-    assert not [path for path in files if path.startswith("_")]
-
-
-@pytest.mark.parametrize("methods", [("word",), ("sequence",)])
-def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, methods):
-    """Each method by itself, and the baseline's start is the student's."""
-    recipe(*OWN, "--methods", *methods, "--student_hidden_size", "32")
-    _, _, results = complete(home / "out", ("teacher", "student"))
-    expected = {"loss", "label_loss"} | ({"soft_target_loss"} if methods == ("word",) else set())
-    assert losses_of(home / "out") == expected
-    assert results["student_decoder_layers"] == 1
-
-
-def test_the_student_for_ctranslate2_has_a_column(home, recipe):
-    """What is deployed is what is measured, beside the student; one that has learned nothing wavers, and is kept."""
-    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
-    words = ("--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
-    table = recipe(*OWN, *words).split("\n\n")[-2]
-    _, _, results = complete(home / "out", ("teacher", "student", "ctranslate2"))
-    assert table.splitlines()[0].split()[-1] == "ctranslate2" and (home / "out/ctranslate2/model.bin").exists()
-    assert results["ctranslate2_megabytes"] < results["student_megabytes"] / 2
-    report = (home / "out/report/report.md").read_text(encoding="utf-8")
-    assert "CTranslate2 in int8 against the student: greedy" in report and "% of 7 translations are the same" in report
-
-
-def test_a_named_student_goes_on_from_its_weights(home, recipe):
-    """One of the teacher's words, word by word."""
-    student, tokenizer = make_translator(seed=5)
-    for part in (student, tokenizer):
-        part.save_pretrained("student")
-    recipe(*OWN, "--methods", "word", "--student_name_or_path", "student", "--max_steps", "3")
-    trained, _, _ = complete(home / "out", ("teacher", "student"))
-    assert 0 < distance(weights(trained), weights(student)) < 0.01
-
-
-def test_a_named_student_of_other_words_learns_from_translations_alone(home, recipe, refusal):
-    """Word by word its words would be compared with others of the teacher's."""
-    student, tokenizer = make_translator(seed=5, texts=TEXTS[::2])
-    for part in (student, tokenizer):
-        part.save_pretrained("student")
-    words = ("--student_name_or_path", "student", "--max_steps", "1")
-    assert "vocabular" in refusal(*OWN, "--methods", "word", *words)
-    recipe(*OWN[:-1], "other", "--methods", "sequence", *words)
-    _, saved, _ = complete(home / "other", ("teacher", "student"))
-    assert saved.get_vocab() == tokenizer.get_vocab()
-
-
-@pytest.mark.slow
-def test_a_student_with_words_of_its_own_and_more_texts(home, recipe):
-    """Another vocabulary, and source texts that nobody translated."""
-    Path("more.csv").write_text("en\n" + "\n".join(f"truly {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
-    words = ("--methods", "sequence", "--student_vocab_size", "60", "--student_hidden_size", "32")
-    printed = recipe(*OWN, *words, "--unlabeled_file", "more.csv")
-    student, tokenizer, _ = complete(home / "out", ("teacher", "student"))
-    assert student.config.vocab_size == len(tokenizer) == 60
-    assert "from 57 translated texts" in printed
-
-
-@pytest.mark.slow
-def test_a_teacher_trained_first(home, recipe):
-    sizes = ("--train_teacher", "--teacher_size", "1", "1", "32", "--vocab_size", "80", "--teacher_dropout", "0.3")
-    printed = recipe(*OWN[2:], *sizes, "--methods", "word", "--predict_with_generate", "true")
-    assert "Training the teacher." in printed
-    complete(home / "out", ("teacher", "student"))
-    teacher = AutoModelForSeq2SeqLM.from_pretrained(home / "out" / "_teacher")
-    assert (teacher.config.encoder_layers, teacher.config.decoder_layers, teacher.config.d_model) == (1, 1, 32)
-    assert teacher.config.dropout == 0.3 and teacher.config.vocab_size <= 80
-
-
-@pytest.mark.slow
-def test_a_named_teacher_is_trained_on(home, recipe):
-    """A new one in its place would pass over what the user named."""
-    recipe(*OWN, "--train_teacher", "--methods", "word")
-    student, _, _ = complete(home / "out", ("teacher", "student"))
-    before = AutoModelForSeq2SeqLM.from_pretrained(home / "teacher")
-    after = AutoModelForSeq2SeqLM.from_pretrained(home / "out" / "_teacher")
-    assert after.config.d_model == before.config.d_model
-    one, other = (dict(model.named_parameters()) for model in (before, after))
-    assert one.keys() == other.keys()
-    furthest = max((one[name] - other[name]).abs().max().item() for name in one)
-    assert 0 < furthest < 0.1, "trained, and from where it was"
-
-
-@pytest.mark.parametrize("method", ["sampled", "top_k"])
-def test_the_teachers_answers_are_kept(home, recipe, method):
-    """Asked once, before training; a teacher that is still run in every step would report its agreement."""
-    recipe(*OWN, "--methods", "word", "--soft_targets", method, "--student_hidden_size", "32", "--temperature", "1.5")
-    complete(home / "out", ("teacher", "student"))
-    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    [state] = (home / "out").glob("checkpoint-*/trainer_state.json")
-    assert "eval_soft_target_loss" in state.read_text() and "eval_agreement" not in state.read_text()
-
-
-REFUSED = {
-    "terms of no words": (("--methods", "sequence", "--terms", "decoder_minilm"), "--terms is about learning word by"),
-    "a named student to shrink": (
-        ("--student_name_or_path", "teacher"),
-        "leave those of --student_... out, and shrink",
-    ),
-    "a named student of a size": (
-        ("--methods", "word", "--student_name_or_path", "teacher", "--student_num_decoder_layers", "1"),
-        "has layers, sizes and words of its own",
-    ),
-    "a divergence of no words": (
-        ("--methods", "sequence", "--divergence", "tv"),
-        "--divergence is about learning word",
-    ),
-    "nothing of the teacher": (("--methods", "word", "--alpha", "0"), "learns from labels alone, and nothing from the"),
-    "a part of another loss": (
-        ("--methods", "word", "--soft_targets", "top_k", "--divergence", "js"),
-        "forward_kl or ce",
-    ),
-    "a part at all temperatures": (
-        ("--soft_targets", "top_k", "--temperature_end", "2", "--temperature_schedule", "linear"),
-        "at one temperature",
-    ),
-    "a part of the layers": (
-        ("--soft_targets", "top_k", "--terms", "soft_targets", "decoupled"),
-        "the terms labels and",
-    ),
-    "the closest of one": (("--interpolate", "--num_beams", "1"), "nothing to choose from with --num_beams 1"),
-    "texts of one's own in the demo": (("--demo",), "--train_file does nothing with --demo"),
-    "predictions to no words": (("--soft_targets", "top_k", "--methods", "sequence"), "go with --methods word"),
-    "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
-    "several of nothing": (("--n_best", "2", "--methods", "word"), "--n_best is of the teacher's translations"),
-    "one and several": (("--interpolate", "--n_best", "2"), "takes one of the teacher's candidates and --n_best"),
-    "more than the beam": (("--n_best", "3"), "--n_best 3 are more candidates than --num_beams 2 has"),
-    "close to what is not there": (("--interpolate", "--unlabeled_file", "x.csv"), "--unlabeled_file has none"),
-    "no beam": (("--num_beams", "0"), "--num_beams must be a whole number of at least 1; got 0"),
-    "a size of a named teacher": (("--teacher_size", "3", "3", "256"), "--teacher_size is of a new teacher"),
-    "a dropout of a named teacher": (("--teacher_dropout", "0"), "--teacher_dropout is of a new teacher"),
-    "words of a named teacher": (("--train_teacher", "--vocab_size", "80"), "--vocab_size is of a new teacher"),
-    "word with another vocabulary": (("--student_vocab_size", "60"), "goes with --methods sequence alone"),
-    "shrink to another width": (("--student_hidden_size", "16"), "exclude one another"),
-    "texts nobody translates": (("--unlabeled_file", "x.csv", "--methods", "word"), "goes with --methods sequence"),
-    "unknown export": (("--export", "onnx"), "invalid choice: 'onnx'"),
-    "unknown method": (("--methods", "words"), "invalid choice: 'words'"),
-    "no such language": (("--target_lang", "fr"), "has the languages en, de and not 'fr'"),
-    "a tag for one language": (("--source_tag", "en", "--target_tag", "de"), "knows no language tags"),
-    "half a pair of tags": (("--source_tag", "en"), "--source_tag and --target_tag go together"),
-    "more tokens than positions": (("--max_length", "33"), "more than the 32 positions"),
-    "nothing left of a text": (("--max_length", "2", "--methods", "word"), "--max_length 2 cuts every training pair"),
-    "no such file": (("--test_file", "tset.tsv"), "There is no file tset.tsv"),
-    "too many layers": (("--student_num_decoder_layers", "3"), "num_decoder_layers=3 is not possible"),
-    "no such teacher": (("--teacher_name_or_path", "./nowhere"), "There is no folder './nowhere'"),
-    "a folder of something else": (("--teacher_name_or_path", "."), "'.' holds no model, tokenizer or dataset of the"),
-    "a teacher that does not translate": (("--teacher_name_or_path", "classifier"), "for this kind of AutoModel"),
-}
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("--teacher_size", "3", "256"), "--teacher_size takes three numbers"),
-        (("--teacher_size", "3", "0", "256"), "--teacher_size must be a whole number of at least 1; got 0"),
-        (("--source_tag", "en", "--target_tag", "de"), "are of a teacher of many languages"),
-        (("--teacher_dropout", "1"), "--teacher_dropout must be a number in [0, 1); got 1.0"),
-    ],
-)
-def test_no_teacher_can_be_made_so(refusal, words, sentence):
-    assert sentence in refusal(*OWN[2:], "--train_teacher", *words)
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_answered_with_one_line(refusal, case):
-    make_model().save_pretrained("classifier")
-    make_tokenizer().save_pretrained("classifier")
-    words, sentence = REFUSED[case]
-    assert sentence in refusal(*OWN, *words)
-
-
-def test_how_many_pairs_are_cut_is_told(recipe):
-    """Those that fit exactly are whole."""
-    tokenizer = AutoTokenizer.from_pretrained("teacher")
-    lengths = sorted(max(len(tokenizer(text).input_ids) for text in pair) for pair in PAIRS)
-    limit = lengths[len(lengths) // 2]
-    printed = recipe(*OWN, "--validation_file", "test.tsv", "--methods", "word", "--max_length", str(limit))
-    cut = sum(length > limit for length in lengths)
-    share = f"{100 * cut / len(PAIRS):.1f} %"
-    assert 0 < cut < len(PAIRS)
-    assert f"{cut} of {len(PAIRS)} training pairs ({share}) are cut to --max_length {limit}." in printed
-
-
-@pytest.mark.parametrize("method", ["word", "sequence"])
-def test_a_teacher_that_cannot_stop_is_refused(refusal, method):
-    settings = json.loads(Path("teacher/generation_config.json").read_text(encoding="utf-8"))
-    Path("teacher/generation_config.json").write_text(json.dumps({**settings, "eos_token_id": None}), encoding="utf-8")
-    assert "no eos_token_id, so that its translations could never end" in refusal(*OWN, "--methods", method)
-
-
-def test_the_same_text_on_both_sides_is_no_translation(refusal):
-    lines = [json.dumps({"en": source, "de": source}) for source, _ in PAIRS]
-    Path("train.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    assert "en and de are the same in every row" in refusal(*OWN)
-
-
-def test_empty_lines_are_skipped_and_counted(recipe, capfd):
-    """A pair without a target would teach the student to say nothing."""
-    with Path("train.jsonl").open("a", encoding="utf-8") as file:
-        file.write("\n" + "\n".join(json.dumps({"translation": {"en": text, "de": ""}}) for text in "ab"))
-    assert "27 training pairs" in recipe(*OWN, "--methods", "word")
-
-
-def test_empty_lines_are_refused_where_that_is_asked_for(refusal):
-    with Path("train.jsonl").open("a", encoding="utf-8") as file:
-        file.write("\n" + json.dumps({"translation": {"en": "a", "de": ""}}))
-    assert "Line 31 of train.jsonl: a side of the pair is empty" in refusal(*OWN, "--skip_empty", "false")
-
-
-def test_several_candidates_are_several_pairs(recipe):
-    """The likeliest alone is what is learned from otherwise."""
-    words = ("--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1")
-    printed = [recipe(*OWN[:-1], name, *words, *more) for name, more in (("one", ()), ("two", ("--n_best", "2")))]
-    one, two = (int(re.search(r"translations: (\d+) pairs from 27 translated texts", text)[1]) for text in printed)
-    assert one < two <= 54
-
-
-def test_a_teacher_of_many_languages_is_told_which(home, refusal, monkeypatch):
-    """Without a language it would translate into whichever it likes."""
-    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.src_lang", None, raising=False)
-    assert "name two with --source_tag and --target_tag" in refusal(*OWN)
-    assert "the teacher has no language 'xx'" in refusal(*OWN, "--source_tag", "xx", "--target_tag", "yy")
-
-
-def test_the_baseline_has_the_students_budget(home, recipe):
-    """Texts that are dropped, or added for the teacher to translate, gave one of them more steps than the other."""
-    Path("more.csv").write_text("en\n" + "\n".join(f"truly {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
-    words = ("--methods", "sequence", "--unlabeled_file", "more.csv", "--student_hidden_size", "32", "--baseline")
-    recipe(*OWN, *words)
-    states = [json.loads(path.read_text()) for path in home.glob("out/**/checkpoint-*/trainer_state.json")]
-    steps = [state["global_step"] for state in states if state["global_step"] == state["max_steps"]]
-    assert len(steps) == 2 and len(set(steps)) == 1
-
-
-def test_a_shrunk_student_and_its_baseline_start_alike(home, recipe, monkeypatch):
-    """A teacher that is asked in half precision is rounded, and a student that is cut from it then starts elsewhere."""
+def test_both_methods_on_a_shrunk_student_with_a_baseline(home, recipe, monkeypatch):
+    """They start alike: a teacher that is run in half precision is rounded, and must be cut before."""
     starts = []
     train = Seq2SeqDistillationTrainer.train
     monkeypatch.setattr(
@@ -392,74 +46,55 @@ def test_a_shrunk_student_and_its_baseline_start_alike(home, recipe, monkeypatch
         "train",
         lambda self, *args, **kwargs: starts.append(weights(self.model)) or train(self, *args, **kwargs),
     )
-    recipe(*OWN, "--methods", "word", "shrink", "--teacher_dtype", "bfloat16", "--baseline")
+    printed = recipe(*OWN, "--test_file", "test.tsv", "--baseline", "--teacher_dtype", "bfloat16")
+    student, _, results = complete(home / "out", ("teacher", "student", "baseline"))
     assert len(starts) == 2 and distance(*starts) == 0
+    assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
+    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert losses_of(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert "pairs from 27 translated texts" in printed and "7 test rows" in printed
 
 
-def test_the_teacher_translates_in_the_dtype_that_is_asked_for(home, recipe, monkeypatch):
-    """The option did nothing where the student learns from translations."""
-    seen = []
-    generate = MarianMTModel.generate
-    monkeypatch.setattr(
-        MarianMTModel,
-        "generate",
-        lambda self, *args, **kwargs: seen.append(self.dtype) or generate(self, *args, **kwargs),
-    )
-    recipe(*OWN, "--methods", "sequence", "--teacher_dtype", "bfloat16", "--student_hidden_size", "32")
-    assert seen[0] == torch.bfloat16
+@pytest.mark.parametrize("method", ["word", "sequence"])
+def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, method):
+    recipe(*OWN, "--methods", method, "--student_hidden_size", "32")
+    student, _, _ = complete(home / "out", ("teacher", "student"))
+    assert student.config.d_model == 32
+    expected = {"loss", "label_loss"} | ({"soft_target_loss"} if method == "word" else set())
+    assert losses_of(home / "out") == expected
 
 
-def test_an_export_that_is_refused_costs_no_report(home, recipe, monkeypatch):
-    """After hours of training nothing of it would be told."""
-    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
-    for name in ("LEAST_CHRF", "MOST_NATS"):
-        monkeypatch.setattr(f"hfdistill.export.ctranslate2.{name}", 101.0 if name == "LEAST_CHRF" else -1.0)
-    recipe(*OWN, "--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
+def test_bad_input_is_answered_with_one_line(recipe, capfd):
+    with pytest.raises(SystemExit) as ended:
+        recipe(*OWN, "--test_file", "tset.tsv")
+    assert "There is no file tset.tsv" in last_line(ended, capfd)
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_the_run_goes_on(home):
+    process = start("--max_steps", "100000")
+    for line in process.stdout:
+        if line.startswith("Training the student"):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=100)[1]
+    assert process.returncode == 128 + signal.SIGINT and "Traceback" not in said
+    assert "interrupted: the same command with --resume_from_checkpoint true goes on where it stopped." in said
+    resumed = start("--max_steps", "2", "--resume_from_checkpoint", "true")
+    said = resumed.communicate(timeout=300)[1]
+    assert resumed.returncode == 0, said[-4000:]
     complete(home / "out", ("teacher", "student"))
-    for page in ("report/report.md", "README.md"):
-        text = (home / "out" / page).read_text(encoding="utf-8")
-        assert "**Not made: the export for CTranslate2.** the ctranslate2 export is broken" in text
 
 
-def test_the_words_of_a_student_are_those_it_reads(home, recipe):
-    """Letters that only the texts for the teacher have would be unknown to its student."""
-    Path("more.csv").write_text("en\n" + "\n".join(f"ωραίο {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
-    words = ("--methods", "sequence", "--student_vocab_size", "90", "--student_hidden_size", "32")
-    recipe(*OWN, *words, "--unlabeled_file", "more.csv")
-    tokenizer = AutoTokenizer.from_pretrained(home / "out")
-    assert tokenizer.unk_token_id not in tokenizer("ωραίο").input_ids
-
-
-def test_a_validation_file_is_read_beside_the_hubs_training_pairs(home, recipe, monkeypatch):
-    """The Hub's own was taken in its place, and nothing said."""
-    hub = DatasetDict(train=Dataset.from_list([dict(zip(("en", "de"), pair, strict=True)) for pair in PAIRS]))
-    monkeypatch.setattr("hfdistill.data.hub.load_hub_dataset", lambda *_: hub)
-    hub["validation"] = hub["train"].select(range(20))
-    words = ("--teacher_name_or_path", "teacher", "--output_dir", "out", "--methods", "word")
-    assert "7 validation rows" in recipe(*words, "--validation_file", "test.tsv")
-
-
-def test_texts_that_are_cut_for_the_figures_are_told(recipe):
-    """Test texts that are cut lower everybody's figures."""
-    rows = Path("test.tsv").read_text(encoding="utf-8").splitlines()
-    longer = f"{' '.join([PAIRS[0][0]] * 4)}\t{PAIRS[0][1]}"
-    Path("test.tsv").write_text("\n".join([*rows, longer]) + "\n", encoding="utf-8")
-    assert "of 8 test pairs" in recipe(*OWN, "--methods", "word", "--test_file", "test.tsv")
-
-
-def test_the_demo_shrinks_its_teacher(monkeypatch):
-    """Its student's width is for one that starts untrained; with it the third method was refused."""
-    monkeypatch.syspath_prepend(str(RECIPE.parent))
-    options = importlib.import_module("translation_options")
-    for methods, width in ((["shrink"], None), (["word"], DEMO.student_size[2])):
-        monkeypatch.setattr(sys, "argv", ["translation.py", "--demo", "--methods", *methods])
-        assert options.arguments()[0].student_hidden_size == width
-
-
-def test_an_evaluation_translates_no_further_than_the_teacher_did(monkeypatch):
-    """A student has its teacher's own limit of 512 tokens, and writes them all as long as it has learned nothing."""
-    monkeypatch.syspath_prepend(str(RECIPE.parent))
-    options = importlib.import_module("translation_options")
-    for words, limit in (([], 128), (["--max_length", "20"], 20), (["--generation_max_length", "30"], 30)):
-        monkeypatch.setattr(sys, "argv", ["translation.py", *words])
-        assert options.arguments()[1].generation_max_length == limit
+@pytest.mark.slow
+def test_what_is_pushed_is_the_student(home):
+    """All of the translations, the teacher and the baseline stay here."""
+    with running_hub() as hub:
+        words = ("--methods", "word", "--baseline", "--push_to_hub", "--hub_token", TOKEN)
+        done = start(*words, **hub.environment(home / "hub"))
+        said = done.communicate(timeout=300)[1]
+        assert done.returncode == 0, said[-4000:]
+    files = hub.repositories["tester/out"].files
+    assert {"model.safetensors", "generation_config.json", "tokenizer.json", "README.md"} <= set(files)
+    assert (home / "out" / "_translations" / "student.txt").exists()
+    assert not [path for path in files if path.startswith("_")]

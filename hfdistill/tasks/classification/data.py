@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
 from transformers import BatchEncoding, EvalPrediction, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from hfdistill.data.columns import (
     UNLABELED,
@@ -22,10 +20,9 @@ from hfdistill.data.columns import (
     usable_class_names,
     with_class_names,
 )
+from hfdistill.data.splits import split_validation, warn_of_leaks
 from hfdistill.data.tables import Table, open_table, read_table
 from hfdistill.tasks.classification.metrics import classification_metrics
-
-logger = logging.get_logger(__name__)
 
 #: Tokens that a text is cut to, unless a model takes fewer.
 MAX_LENGTH = 128
@@ -160,7 +157,7 @@ def text_classification_dataset(
     if unlabeled is not None:
         more = _encoded(unlabeled, columns, labels, labeled=False)
         splits["train"] = concatenate_datasets([splits["train"], more])
-    _warn_of_leaks(splits, columns.texts)
+    warn_of_leaks(splits, columns.texts)
     return TextClassificationData(
         splits, columns.texts, columns.label, labels.names, labels.num_labels, labels.problem_type
     )
@@ -220,48 +217,3 @@ def _encoded(table: Table, columns: Columns, labels: Labels, labeled: bool = Tru
     kind = Value("float64" if labels.problem_type == "regression" else "int64")
     features = Features({**dict.fromkeys(columns.texts, Value("string")), columns.label: kind})
     return Dataset.from_dict(content, features=features)
-
-
-def split_validation(
-    train: Dataset, text_columns: Sequence[str], label_column: str, share: float = 0.1, seed: int = 42
-) -> tuple[Dataset, Dataset]:
-    """Set a share of the labeled texts aside for validation; the other rows remain for training.
-
-    The choice depends on the texts and the seed alone, not on the order of the rows, and equal texts stay together.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"validation_share must lie between 0 and 1, got {share}.")
-    keys = _text_keys(train, text_columns)
-    labeled = {key for key, label in zip(keys, train[label_column][:], strict=True) if label != UNLABELED}
-    if len(labeled) < 2:
-        raise ValueError(
-            f"train has {len(labeled)} different labeled texts, too few to set some aside; give a validation file."
-        )
-    count = min(max(1, round(share * len(labeled))), len(labeled) - 1)
-    chosen = set(sorted(labeled, key=lambda key: _digest(f"{seed}\t{key}"))[:count])
-    held_out = [index for index, key in enumerate(keys) if key in chosen]
-    kept = [index for index, key in enumerate(keys) if key not in chosen]
-    logger.info("No validation file: %d of %d training rows are set aside for validation.", len(held_out), len(train))
-    return train.select(kept), train.select(held_out)
-
-
-def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> list[str]:
-    return ["\t".join(texts) for texts in zip(*(dataset[name][:] for name in text_columns), strict=True)]
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
-
-
-def _warn_of_leaks(splits: DatasetDict, text_columns: Sequence[str]) -> None:
-    train = set(_text_keys(splits["train"], text_columns))
-    for name in ("validation", "test"):
-        if name in splits:
-            shared = sum(key in train for key in _text_keys(splits[name], text_columns))
-            if shared:
-                logger.warning(
-                    "%d of the %d %s texts are also in train: the figures will flatter the model.",
-                    shared,
-                    len(splits[name]),
-                    name,
-                )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict, concatenate_datasets
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.data.messages import cut, shortened
+from hfdistill.data.splits import split_validation, warn_of_leaks
 from hfdistill.data.tables import Table, open_table
-from hfdistill.tasks.classification.data import split_validation
 
 logger = logging.get_logger(__name__)
 
@@ -29,12 +31,63 @@ class TranslationData:
         source: The name of the source column, such as `en`.
         target: The name of the target column, such as `de`.
         monolingual: Source texts without a translation, for the teacher to translate; `None` when there are none.
+        name: What a card calls the texts: their file, or the dataset on the Hub.
+        demo: Whether they are the generated demo corpus.
     """
 
     dataset: DatasetDict
     source: str
     target: str
     monolingual: Dataset | None = None
+    name: str = ""
+    demo: bool = False
+
+    @property
+    def measured_split(self) -> str:
+        """The split that the figures are measured on: `test`, else `validation`."""
+        return "test" if "test" in self.dataset else "validation"
+
+    @property
+    def sources(self) -> Dataset:
+        """The texts for a teacher to translate: those of `train`, and the monolingual ones."""
+        train = self.dataset["train"]
+        if self.monolingual is None:
+            return train
+        return concatenate_datasets([train.select_columns(self.source), self.monolingual])
+
+    @property
+    def training_texts(self) -> list[str]:
+        """The texts of both sides of `train`, such as for a joint vocabulary."""
+        return [*self.dataset["train"][self.source][:], *self.dataset["train"][self.target][:]]
+
+    def with_train(self, rows: Dataset) -> TranslationData:
+        """The same task with other pairs to train on, such as a teacher's translations."""
+        return replace(self, dataset=DatasetDict({**self.dataset, "train": rows}))
+
+    def tokenized(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> DatasetDict:
+        """The splits with token ids beside their texts, as a trainer reads them; warns of pairs that are cut.
+
+        Args:
+            tokenizer: The tokenizer of both sides, set to the languages where it has several.
+            max_length: The most tokens of a text on either side.
+
+        Raises:
+            ValueError: when every training pair is cut.
+        """
+        limit = min(max_length, tokenizer.model_max_length)
+
+        def tokenize(rows: dict[str, list[str]]) -> dict[str, list[Any]]:
+            sources, targets = rows[self.source], rows[self.target]
+            # Whole, to see which are cut; that they are longer than the model reads is no news.
+            sides = (tokenizer(sources, verbose=False), tokenizer(text_target=targets, verbose=False))
+            lengths = zip(*(map(len, side["input_ids"]) for side in sides), strict=True)
+            read = tokenizer(sources, text_target=targets, truncation=True, max_length=limit)
+            return {**read, "cut": [max(pair) > limit for pair in lengths]}
+
+        with PartialState().main_process_first():
+            dataset = self.dataset.map(tokenize, batched=True, desc="Tokenizing")
+        _warn_of_cut_pairs(dataset, max_length)
+        return dataset
 
 
 def translation_dataset(
@@ -80,7 +133,7 @@ def translation_dataset(
         splits["train"], splits["validation"] = split_validation(
             splits["train"], (source,), target, validation_share, seed
         )
-    _warn_of_leaks(splits, source)
+    warn_of_leaks(splits, (source,), "sources")
     monolingual = None
     if unlabeled_file is not None:
         monolingual = _read(open_table(unlabeled_file, "unlabeled"), (source,), skip_empty)
@@ -145,14 +198,13 @@ def _text_of(pair: Any, language: str, where: str) -> Any:
     return pair[language]
 
 
-def _warn_of_leaks(splits: DatasetDict, source: str) -> None:
-    train = set(splits["train"][source][:])
-    for name in ("validation", "test"):
-        shared = sum(text in train for text in splits[name][source][:]) if name in splits else 0
-        if shared:
-            logger.warning(
-                "%d of the %d %s sources are also in train: the figures will flatter the models.",
-                shared,
-                len(splits[name]),
-                name,
-            )
+def _warn_of_cut_pairs(dataset: DatasetDict, max_length: int) -> None:
+    for split, rows in dataset.items():
+        count = sum(rows["cut"][:])
+        if count == len(rows) and split == "train":
+            raise ValueError(f"max_length {max_length} cuts every training pair: raise it.")
+        if count and PartialState().is_main_process:
+            kind, share = "training" if split == "train" else split, 100 * count / len(rows)
+            # Once: teacher, student and baseline read the same texts.
+            told = f"{count:,} of {len(rows):,} {kind} pairs ({share:.1f} %) are cut to max_length {max_length}."
+            logger.warning_once(told)

@@ -7,7 +7,7 @@ them, and figures measured on them say nothing about real text. What makes them 
   woman", "der kleine Hund hilft der alten Frau";
 * the **order of words** differs: the verb is second, its participle or infinitive last ("will see the house today" is
   "wird heute das Haus sehen"), separable verbs are split ("ruft ... an"), and all of it is last after "weil";
-* there are **many ways to say it**: synonyms, two past tenses, and a time adverb in front or within. People's
+* there are **many ways to say it**: synonyms, two past tenses, and a time adverb in front or within. Human
   translations differ likewise, and a teacher that settles on one of them is what sequence-level distillation is about;
 * the test split is made of **unseen combinations**: in each sentence a pair of adjective and noun that stands together
   in no sentence of another split.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datasets import Dataset, DatasetDict
 
@@ -150,7 +150,7 @@ VERBS = tuple(
             "love loves loved|liebt lieben|liebte liebten|lieben|geliebt||acc|either",
             "carry carries carried|trägt tragen|trug trugen|tragen|getragen||acc|thing",
             "paint paints painted|malt malen|malte malten|malen|gemalt||acc|either",
-            "answer predictions answered|antwortet antworten|antwortete antworteten|antworten|geantwortet||dat|person",
+            "answer answers answered|antwortet antworten|antwortete antworteten|antworten|geantwortet||dat|person",
             "hear hears heard|hört hören|hörte hörten|hören|gehört||acc|person",
             "call calls called|ruft rufen|rief riefen|anrufen|angerufen|an|acc|person",
             "clean cleans cleaned|putzt putzen|putzte putzten|putzen|geputzt||acc|thing",
@@ -185,24 +185,21 @@ class DemoSettings:
     """The sizes and the training arguments that go with the corpus.
 
     Attributes:
-        vocab_size: Entries of the joint vocabulary.
-        teacher_size: encoder layers, decoder layers and width of the teacher.
-        student_size: the same of the student.
-        teacher_training: training arguments of the teacher, where they differ from the student's.
-        student_training: training arguments of the student, with and without a teacher.
+        new_teacher: Sizes of the teacher, as `new_translator` takes them.
+        student_hidden_size: Width of a student that starts untrained.
+        teacher_training: Training arguments of the teacher, where they differ from the student's.
+        student_training: Training arguments of the student, with and without a teacher.
     """
 
-    vocab_size: int
-    teacher_size: tuple[int, int, int]
-    student_size: tuple[int, int, int]
-    teacher_training: dict[str, float]
-    student_training: dict[str, float]
+    new_teacher: dict[str, Any]
+    student_hidden_size: int
+    teacher_training: dict[str, Any]
+    student_training: dict[str, Any]
 
 
 DEMO = DemoSettings(
-    vocab_size=600,
-    teacher_size=(2, 2, 128),
-    student_size=(2, 1, 64),
+    new_teacher={"vocab_size": 600, "size": (2, 2, 128)},
+    student_hidden_size=64,
     teacher_training={"num_train_epochs": 8, "learning_rate": 1.5e-3},
     student_training={
         "learning_rate": 2e-3,
@@ -213,6 +210,19 @@ DEMO = DemoSettings(
         "alpha": 0.8,
     },
 )
+
+#: What a recipe or a command does with `--demo`, where nothing else is given.
+TRANSLATION_DEMO: dict[str, Any] = {
+    "train_teacher": True,
+    "baseline": True,
+    "methods": ["word", "sequence"],
+    "max_length": 48,
+    "num_beams": 3,
+    "student_num_encoder_layers": 2,
+    "student_num_decoder_layers": 1,
+    "student_hidden_size": DEMO.student_hidden_size,
+    **DEMO.student_training,
+}
 
 
 def is_unseen(adjective: str, noun: str) -> bool:

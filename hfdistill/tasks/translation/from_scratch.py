@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -104,22 +104,51 @@ def small_marian(
     return model
 
 
-def untrained_like(teacher: PreTrainedModel, changes: dict[str, Any], width: int | None = None) -> PreTrainedModel:
+def new_translator(
+    texts: Iterable[str],
+    *,
+    vocab_size: int = 8000,
+    size: Sequence[int] = (3, 3, 256),
+    dropout: float = 0.1,
+    max_length: int = 128,
+) -> tuple[PreTrainedTokenizerBase, MarianMTModel]:
+    """Make an untrained Marian and its joint vocabulary, such as a teacher to train.
+
+    Args:
+        texts: The training texts of both sides, and only those.
+        vocab_size: The most entries of the vocabulary.
+        size: Encoder layers, decoder layers and width.
+        dropout: As in `small_marian`.
+        max_length: The most tokens of a text on either side.
+    """
+    tokenizer = joint_tokenizer(texts, vocab_size, max_length)
+    encoder_layers, decoder_layers, width = size
+    return tokenizer, small_marian(tokenizer, encoder_layers, decoder_layers, width, dropout, max_length)
+
+
+def untrained_like(
+    teacher: PreTrainedModel,
+    num_encoder_layers: int | None = None,
+    num_decoder_layers: int | None = None,
+    hidden_size: int | None = None,
+) -> PreTrainedModel:
     """Make an untrained model of a teacher's class and vocabulary, of other sizes, in float32.
 
     Args:
         teacher: An encoder-decoder; nothing of its weights is used.
-        changes: Values of its config to change, such as `{"decoder_layers": 1}`.
-        width: Its width; the inner layers and the number of heads shrink in proportion.
+        num_encoder_layers: The encoder's layers; default as many as the teacher's.
+        num_decoder_layers: The decoder's layers; default likewise.
+        hidden_size: Its width; the inner layers and the number of heads shrink in proportion.
 
     Raises:
-        ValueError: when the inner layers or the heads cannot shrink so, saying to which widths they can.
+        ValueError: when the inner layers or the heads cannot shrink so, with the widths to which they can.
     """
     config: Any = copy.deepcopy(teacher.config)
-    if width is not None:
-        _set_width(config, width)
-    for name, value in changes.items():
-        setattr(config, name, value)
+    if hidden_size is not None:
+        _set_width(config, hidden_size)
+    for side, layers in zip(SIDES, (num_encoder_layers, num_decoder_layers), strict=True):
+        if layers:
+            setattr(config, str(size_field(config, "layers", side)), layers)
     config.dtype, config.name_or_path = torch.float32, ""
     student = type(teacher)(config).float()
     student.generation_config = copy.deepcopy(teacher.generation_config)

@@ -36,12 +36,12 @@ def pseudo_translations(
     store: str | os.PathLike[str] | None = None,
     **generation: Any,
 ) -> Dataset:
-    """Lets a teacher translate a dataset once: the rows, with its candidates in a column `teacher_translations`.
+    """Translate a dataset with a teacher, once: the rows, with its candidates in a column `teacher_translations`.
 
     Each distinct text is translated once, in batches of like length; under `accelerate launch` all processes share the
     work. The translations are kept on disk under what they depend on (the teacher's weights, its generation settings,
-    the tokens), so that a second call asks only for what is new, and a killed call goes on where it was. `transfer_set`
-    makes training rows of the result.
+    the tokens), so that a second call translates only what is new, and a killed one goes on where it was.
+    `transfer_set` makes training rows of the result.
 
     Args:
         teacher: An encoder-decoder, a name or path, or a `Seq2SeqTeacher`.
@@ -67,12 +67,12 @@ def pseudo_translations(
             teacher cannot stop, or `max_length` is too short for a translation or longer than the teacher's positions.
         StaleSoftTargets: when `store` holds the translations of another teacher or other settings.
     """
-    asked = as_seq2seq_teacher(teacher, dtype)
-    if not isinstance(asked, Seq2SeqTeacher):
+    translator = as_seq2seq_teacher(teacher, dtype)
+    if not isinstance(translator, Seq2SeqTeacher):
         raise ValueError(
-            f"pseudo_translations runs a model, given by object, name or path, not {type(asked).__name__}."
+            f"pseudo_translations runs a model, given by object, name or path, not {type(translator).__name__}."
         )
-    tokenizer = processing_class or asked.processing_class
+    tokenizer = processing_class or translator.processing_class
     if tokenizer is None:
         raise ValueError("pseudo_translations needs the teacher's tokenizer: pass processing_class=tokenizer.")
     if num_candidates < 1:
@@ -80,12 +80,12 @@ def pseudo_translations(
     if num_candidates > num_beams:
         raise ValueError(f"num_candidates={num_candidates} are more than a beam of {num_beams} has: widen num_beams.")
     _check_texts(dataset, source_column)
-    max_length = max_length or min(256, _positions(asked.model) or 256)
+    max_length = max_length or min(256, _positions(translator.model) or 256)
     changes = _changed_settings(
-        asked.model, generation, num_beams=num_beams, num_return_sequences=num_candidates, max_length=max_length
+        translator.model, generation, num_beams=num_beams, num_return_sequences=num_candidates, max_length=max_length
     )
     # A plain reader: what a `Seq2SeqTeacher` refuses, a tokenizer of its own, does no harm to whole translations.
-    maker = _TranslationMaker(ModelTeacher(asked.model, tokenizer, [source_column]), changes, batch_size, store)
+    maker = _TranslationMaker(ModelTeacher(translator.model, tokenizer, [source_column]), changes, batch_size, store)
     candidates = [_candidates(prediction) for prediction in maker.of_dataset(dataset)]
     if TRANSLATIONS in dataset.column_names:
         dataset = dataset.remove_columns(TRANSLATIONS)
@@ -114,17 +114,17 @@ def _check_texts(dataset: Any, source_column: str) -> None:
         )
 
 
-def _changed_settings(model: PreTrainedModel, generation: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
-    """What `generate` is told beside the teacher's own generation config, where that leads to translations."""
+def _changed_settings(model: PreTrainedModel, generation: Mapping[str, Any], **own: Any) -> dict[str, Any]:
+    """The settings of `generate` beside the teacher's own generation config, where that leads to translations."""
     # The teacher's own `max_new_tokens` would come before `max_length`.
-    ours = {"do_sample": False, "max_new_tokens": None, **ours}
-    decided = [name for name in ours if name in generation]
+    own = {"do_sample": False, "max_new_tokens": None, **own}
+    decided = [name for name in own if name in generation]
     if decided:
         raise ValueError(
             f"{', '.join(decided)} cannot be set: a beam search makes num_candidates translations of at most "
             "max_length tokens."
         )
-    changes = {**ours, **generation}
+    changes = {**own, **generation}
     settings: Any = copy.deepcopy(model.generation_config)
     unknown = settings.update(**changes)
     if unknown:
@@ -139,7 +139,7 @@ def _changed_settings(model: PreTrainedModel, generation: Mapping[str, Any], **o
 
 
 def _positions(model: PreTrainedModel) -> int | None:
-    """How many tokens a translation may have at all, where the model says so."""
+    """How many tokens a translation may have at all, where the model has a limit."""
     return getattr(model.config, "max_position_embeddings", None)
 
 
@@ -218,6 +218,3 @@ class _TranslationMaker(SoftTargetMaker):
 
 def _candidates(prediction: bytes) -> list[dict[str, Any]]:
     return [{"text": text, "finished": finished} for text, finished in json.loads(bytes(prediction))]
-
-
-# ---- Training rows ----

@@ -16,7 +16,7 @@ from hfdistill.tasks.translation.pseudo_translations import TRANSLATIONS
 
 CHOICES = ("best", "closest", "all")
 
-#: Of fewer translations the faulty ones themselves would say what is usual.
+#: Of fewer translations the faulty ones themselves would decide what is usual.
 ENOUGH_FOR_A_MEDIAN = 10
 
 #: Up to 30 characters that come four times in a row, or more.

@@ -5,7 +5,8 @@ import logging
 import pytest
 from datasets import Dataset
 
-from hfdistill.tasks.classification.data import split_validation, text_classification_dataset
+from hfdistill.data.splits import split_validation
+from hfdistill.tasks.classification.data import text_classification_dataset
 
 
 def test_unlabeled_file_joins_train(read_task, write):
@@ -54,7 +55,7 @@ def test_leaks_are_counted(read_task, write, caplog):
     test = write("test.tsv", "text\tlabel\nb\t0\nc\t1\na\t1\na\t1\n")
     read_task("a\t0", "b\t1", validation=["z\t1"], test_file=test)
     assert [record.getMessage() for record in caplog.records] == [
-        "3 of the 4 test texts are also in train: the figures will flatter the model."
+        "3 of the 4 test texts are also in train: the figures will flatter the models."
     ]
 
 

@@ -23,6 +23,6 @@ def test_a_teacher_shrinks_in_proportion_or_not_at_all(family, head):
     teacher = make_seq2seq(family)  # 16 wide, with 2 heads and inner layers of 24
     for width in (0, -8, 4, 20):
         with pytest.raises(ValueError, match=rf"width of 8, 16, 24, \.\.\.; got {width}\."):
-            untrained_like(teacher, {}, width)
-    student = untrained_like(teacher, {}, 8)
+            untrained_like(teacher, hidden_size=width)
+    student = untrained_like(teacher, hidden_size=8)
     assert getattr(student.config, head) == 1 and student.config.d_model == 8

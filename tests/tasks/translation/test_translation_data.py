@@ -8,6 +8,7 @@ import logging
 
 import pytest
 from datasets import Dataset
+from texts import make_tokenizer
 
 from hfdistill.tasks.translation.data import translation_dataset
 
@@ -112,3 +113,19 @@ def test_a_row_that_is_no_pair_is_named(tmp_path, line, sentence):
 def test_one_language_is_no_pair(tmp_path):
     with pytest.raises(ValueError, match="source and target are both 'en'"):
         translation_dataset(write(tmp_path / "pairs.tsv"), target="en")
+
+
+def test_pairs_that_are_cut_are_counted(tmp_path, caplog):
+    """Those that fit exactly are whole; test texts that are cut lower everybody's figures."""
+    tokenizer = make_tokenizer([" ".join(pair) for pair in PAIRS])
+    lengths = [max(len(tokenizer(text).input_ids) for text in pair) for pair in PAIRS]
+    limit = sorted(lengths)[0]
+    path = write(tmp_path / "pairs.tsv")
+    with caplog.at_level(logging.WARNING, "hfdistill"):
+        dataset = translation_dataset(path, path, path).tokenized(tokenizer, limit)
+    count = sum(length > limit for length in lengths)
+    assert 0 < count < len(PAIRS) and max(map(len, dataset["train"]["input_ids"])) == limit
+    for kind in ("training", "test"):
+        assert f"{count} of 10 {kind} pairs ({10 * count}.0 %) are cut to max_length {limit}." in caplog.text
+    with pytest.raises(ValueError, match="max_length 2 cuts every training pair"):
+        translation_dataset(path, path).tokenized(tokenizer, 2)

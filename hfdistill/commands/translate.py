@@ -1,0 +1,207 @@
+"""`hfdistill translate`: distill a translation model, from pairs of texts to a student with its report and card.
+
+1. Read pairs of texts (from the Hub, your own files, or a generated demo corpus).
+2. Take a trained teacher, or train one first (--train_teacher).
+3. sequence: the teacher translates the training texts, once, and the student learns from its translations.
+4. shrink: the student starts from some of the teacher's layers; otherwise it starts untrained.
+5. word: at each target token the student also learns the teacher's distribution.
+6. With --baseline, train the same student on reference translations alone, on the same budget.
+7. With --export ctranslate2, write the student for CTranslate2 with int8 weights, too.
+8. Compare them; write the student, its card and its report.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from datasets import DatasetDict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from hfdistill.commands.command_line import run_command
+from hfdistill.commands.translate_options import NEW_TEACHER, TranslateOptions, read_options
+from hfdistill.export.ctranslate2 import check_ctranslate2
+from hfdistill.models.families import size_in
+from hfdistill.report.terminal import print_main
+from hfdistill.soft_targets.target_tokens import token_soft_targets
+from hfdistill.students.factory import make_student
+from hfdistill.tasks.translation.data import TranslationData
+from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian, untrained_like
+from hfdistill.tasks.translation.models import (
+    Translator,
+    default_decoder_depth,
+    load_translation_teacher,
+    load_translator,
+    train_translation_teacher,
+    translation_trainer,
+)
+from hfdistill.tasks.translation.pseudo_translations import pseudo_translations
+from hfdistill.tasks.translation.run_report import report_translation_run
+from hfdistill.tasks.translation.sources import translation_data
+from hfdistill.tasks.translation.transfer_set import TransferReport, transfer_set
+from hfdistill.teachers.seq2seq import Seq2SeqTeacher
+from hfdistill.training.run import begin_run, push, train_and_save
+from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
+
+NewStudent = Callable[[PreTrainedTokenizerBase], PreTrainedModel]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Runs the command.
+
+    Args:
+        words: Its options; default those of this program.
+    """
+    run_command(lambda: distill_translator(read_options(words)))
+
+
+def distill_translator(options: TranslateOptions) -> None:
+    """Trains a student as the options say, and leaves it in its folder with card and report."""
+    args, max_length = options.training, options.texts.max_length
+    folder, resume = begin_run(args)
+    texts = {name: value for name, value in asdict(options.texts).items() if name != "max_length"}
+    data = translation_data(**texts)
+    teacher = load_teacher(options, data)
+    check_feasible(options, teacher)
+    references = data.tokenized(teacher.tokenizer, max_length)
+    if options.teacher.train_teacher:
+        train_translation_teacher(teacher, references, args, resume, data.demo)
+
+    new_student = student_maker(options, teacher)
+    learned, found = data, None
+    if "sequence" in options.method.methods:
+        learned, found = teacher_translations(options, data, teacher)
+    tokenizer = student_tokenizer(options, data, learned, teacher)
+    if tokenizer is not teacher.tokenizer:
+        references = data.tokenized(tokenizer, max_length)
+    dataset = references if learned is data else learned.tokenized(tokenizer, max_length)
+    trainer = train_student(options, teacher, new_student(tokenizer), dataset, tokenizer, resume)
+    baseline = None
+    if options.outcome.baseline:
+        print_main("Training the same student without a teacher.")
+        # However many rows there are: the student's may be fewer, or more.
+        alone = args.for_labels_only(f"{folder}/_baseline", max_steps=trainer.state.max_steps)
+        baseline = translation_trainer(new_student(tokenizer), alone, references, tokenizer)
+        train_and_save(baseline, resume)
+
+    search = {"num_beams": options.method.num_beams, "max_length": max_length}
+    export = options.outcome.export
+    report_translation_run(trainer, teacher, data, baseline=baseline, export=export, translations=found, **search)
+    if args.push_to_hub:
+        push(trainer)
+
+
+def load_teacher(options: TranslateOptions, data: TranslationData) -> Translator:
+    """The named teacher, the Hub's, or a new one to train."""
+    teacher = options.teacher
+    given = {ours: getattr(teacher, name) for name, ours in NEW_TEACHER.items()}
+    return load_translation_teacher(
+        teacher.teacher_name_or_path,
+        data,
+        train=teacher.train_teacher,
+        new={name: value for name, value in given.items() if value is not None},
+        **_loading(options),
+    )
+
+
+def _loading(options: TranslateOptions) -> dict[str, Any]:
+    """How `load_translator` loads each of the run's translators."""
+    names = ("source_tag", "target_tag", "trust_remote_code")
+    return {"max_length": options.texts.max_length, **{name: getattr(options.teacher, name) for name in names}}
+
+
+def load_named_student(options: TranslateOptions) -> Translator:
+    """The pretrained student."""
+    return load_translator(str(options.student.student_name_or_path), dtype="float32", **_loading(options))
+
+
+def check_feasible(options: TranslateOptions, teacher: Translator) -> None:
+    """Refuses a run that could not be finished, before hours of work."""
+    own_words = options.student.student_vocab_size
+    student = None if own_words else student_maker(options, teacher)(teacher.tokenizer)
+    if options.outcome.export:
+        check_ctranslate2("marian" if student is None else student.config.model_type)
+
+
+def student_maker(options: TranslateOptions, teacher: Translator) -> NewStudent:
+    """A function that makes the untrained student, the same at each call."""
+    student, config = options.student, teacher.model.config
+    encoder_layers, width = student.student_num_encoder_layers, student.student_hidden_size
+    decoder_layers = student.student_num_decoder_layers or default_decoder_depth(teacher.model)
+    layers: dict[str, Any] = {"num_encoder_layers": encoder_layers, "num_decoder_layers": decoder_layers}
+    # Cut now: --teacher_dtype rounds a teacher that is run.
+    shrunk = make_student(teacher.model, **layers) if "shrink" in options.method.methods else None
+
+    def new_student(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+        if student.student_name_or_path:
+            return load_named_student(options).model
+        if shrunk is not None:
+            return copy.deepcopy(shrunk)
+        set_seed(options.training.seed)
+        if student.student_vocab_size:
+            depth = encoder_layers or size_in(config, "layers", "encoder")
+            size = (depth, decoder_layers, width or config.d_model)
+            return small_marian(tokenizer, *size, max_length=options.texts.max_length)
+        return untrained_like(teacher.model, **layers, hidden_size=width)
+
+    return new_student
+
+
+def teacher_translations(
+    options: TranslateOptions, data: TranslationData, teacher: Translator
+) -> tuple[TranslationData, TransferReport]:
+    """The data with the teacher's translations to train on, and what became of them; validation and test stay."""
+    method = options.method
+    translated = pseudo_translations(
+        teacher.model,
+        data.sources,
+        teacher.tokenizer,
+        source_column=data.source,
+        num_beams=method.num_beams,
+        num_candidates=method.num_beams if method.interpolate else method.n_best or 1,
+        max_length=options.texts.max_length,
+        dtype=options.training.teacher_dtype,
+    )
+    choice = "closest" if method.interpolate else "all" if method.n_best else "best"
+    rows, found = transfer_set(translated, data.source, data.target, choice)
+    print_main(f"The teacher's translations: {found}")
+    return data.with_train(rows), found
+
+
+def student_tokenizer(
+    options: TranslateOptions, data: TranslationData, learned: TranslationData, teacher: Translator
+) -> PreTrainedTokenizerBase:
+    """The student's: its own, one trained on what it reads, or its teacher's."""
+    student = options.student
+    if student.student_name_or_path:
+        return load_named_student(options).tokenizer
+    if not student.student_vocab_size:
+        return teacher.tokenizer
+    texts = [*learned.training_texts, *data.dataset["train"][data.target][:]]
+    return joint_tokenizer(texts, student.student_vocab_size, options.texts.max_length)
+
+
+def train_student(
+    options: TranslateOptions,
+    teacher: Translator,
+    student: PreTrainedModel,
+    dataset: DatasetDict,
+    tokenizer: PreTrainedTokenizerBase,
+    resume: bool,
+) -> Seq2SeqDistillationTrainer:
+    """The trained student: word by word from the teacher or its stored distributions, or from the texts alone."""
+    print_main("Training the student.")
+    args, live = options.training, None
+    if "word" in options.method.methods:
+        live = Seq2SeqTeacher(teacher.model, teacher.tokenizer, dtype=args.teacher_dtype)
+    else:
+        args = args.for_labels_only(str(args.output_dir), push_to_hub=args.push_to_hub)
+    if options.method.soft_targets:
+        splits = DatasetDict({name: dataset[name] for name in ("train", "validation")})
+        how: dict[str, Any] = {"method": options.method.soft_targets, "temperature": args.temperature}
+        dataset, live = token_soft_targets(live, splits, tokenizer, **how), None
+    trainer = translation_trainer(student, args, dataset, tokenizer, live)
+    train_and_save(trainer, resume)
+    return trainer

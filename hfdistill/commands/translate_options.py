@@ -1,0 +1,246 @@
+"""The options of `hfdistill translate`: their groups, their defaults, and which of them go together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hfdistill.commands.command_line import parse_arguments
+from hfdistill.commands.options import option
+from hfdistill.losses import SPARSE_DIVERGENCES
+from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
+from hfdistill.tasks.translation.demo import DEMO, TRANSLATION_DEMO
+from hfdistill.tasks.translation.models import HUB_TEACHER
+
+DESCRIPTION = "Distill a translation model: a trained teacher goes in, a small fast student and a report come out."
+PROGRAM = "hfdistill translate"
+HUB_DATASET = "bentrevett/multi30k"
+METHODS = ("word", "sequence", "shrink")
+
+#: Training arguments of word-level distillation.
+WORD_LEVEL = (
+    *("terms", "stages", "alpha", "alpha_end", "alpha_schedule", "label_weight", "soft_target_weight", "temperature"),
+    *("temperature_end", "temperature_schedule", "divergence", "js_beta", "standardize_logits", "layer_map"),
+    *("decoder_layer_map", "hidden_state_loss", "projection_init", "relation_heads"),
+)
+
+#: How a new teacher is made; `new_translator` has the defaults.
+NEW_TEACHER = {"teacher_size": "size", "teacher_dropout": "dropout", "vocab_size": "vocab_size"}
+
+
+@dataclass
+class TextOptions:
+    """Which pairs of texts."""
+
+    _argument_group_name = "texts"
+
+    dataset_name: str = option(HUB_DATASET, "Parallel set on the Hub.")
+    dataset_config_name: str | None = option(None, "Its configuration.")
+    train_file: str | None = option(None, "Your pairs: json lines, csv, tsv or parquet.")
+    validation_file: str | None = option(None, "Default: a tenth of the training pairs.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    unlabeled_file: str | None = option(None, "More source texts, for the teacher to translate.")
+    skip_empty: bool = option(True, "Pairs with an empty side are skipped and counted; false refuses them.")
+    source_lang: str = option("en", "Column of the source texts, or their language.")
+    target_lang: str = option("de", "Column of the target texts, or their language.")
+    max_length: int = option(128, "Tokens a text is cut to on either side.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
+
+
+@dataclass
+class TeacherOptions:
+    """Which teacher."""
+
+    _argument_group_name = "teacher"
+
+    teacher_name_or_path: str | None = option(
+        None, f"Translator, Hub or folder; default {HUB_TEACHER}, or a new Marian to train."
+    )
+    source_tag: str | None = option(None, "A teacher of many languages: its tag, eng_Latn.")
+    target_tag: str | None = option(None, "Likewise, such as deu_Latn.")
+    train_teacher: bool = option(False, "Train the teacher on the texts first.")
+    teacher_size: list[int] | None = option(
+        None, "Encoder layers, decoder layers and width of a new Marian; default 3 3 256."
+    )
+    teacher_dropout: float | None = option(
+        None, "Share of a new Marian's activations that training drops; default 0.1."
+    )
+    vocab_size: int | None = option(None, "Entries of a new Marian's joint vocabulary; default 8000.")
+    trust_remote_code: bool = option(False, "Run code that comes with a named model; read it first.")
+
+
+@dataclass
+class MethodOptions:
+    """How the student learns from the teacher."""
+
+    _argument_group_name = "methods"
+
+    methods: list[str] = option(
+        list(METHODS), "How the student learns from the teacher: any of word, sequence, shrink.", choices=METHODS
+    )
+    soft_targets: str | None = option(
+        None,
+        "word: precompute the teacher's distributions, as samples or as the likeliest tokens.",
+        choices=("sampled", "top_k"),
+    )
+    num_beams: int = option(5, "Beam of the teacher's translations and of the measurement.")
+    interpolate: bool = option(False, "sequence: the candidate closest to the reference, not the likeliest.")
+    n_best: int | None = option(None, "sequence: as many of the teacher's candidates, each a pair to learn from.")
+
+
+@dataclass
+class StudentOptions:
+    """Which student."""
+
+    _argument_group_name = "student"
+
+    student_name_or_path: str | None = option(
+        None, "A pretrained student, Hub or folder, in place of one that is made here."
+    )
+    student_num_encoder_layers: int | None = option(None, "Default: as many as the teacher.")
+    student_num_decoder_layers: int | None = option(None, "Default: a third of the teacher's.")
+    student_hidden_size: int | None = option(None, "Width of the student, where it does not shrink the teacher.")
+    student_vocab_size: int | None = option(
+        None, "A joint vocabulary of the student's own; goes with --methods sequence alone."
+    )
+
+
+@dataclass
+class OutcomeOptions:
+    """What is made beside the student."""
+
+    _argument_group_name = "outcome"
+
+    baseline: bool = option(False, "Train the same student without a teacher, too.")
+    export: str | None = option(None, "Also write the student for CTranslate2, in int8.", choices=["ctranslate2"])
+
+
+class TranslateOptions(NamedTuple):
+    """All options, by what they are for."""
+
+    texts: TextOptions
+    teacher: TeacherOptions
+    method: MethodOptions
+    student: StudentOptions
+    outcome: OutcomeOptions
+    training: TranslationTrainingArguments
+
+    @property
+    def new_teacher(self) -> bool:
+        """Whether the teacher is a new one, made here."""
+        return (self.teacher.train_teacher or self.texts.demo) and self.teacher.teacher_name_or_path is None
+
+
+GROUPS = (
+    TextOptions,
+    TeacherOptions,
+    MethodOptions,
+    StudentOptions,
+    OutcomeOptions,
+    TranslationTrainingArguments,
+)
+
+
+def read_options(words: Sequence[str] | None = None) -> TranslateOptions:
+    """The options of this run; the demo has defaults of its own."""
+    demo = {name: value for name, value in TRANSLATION_DEMO.items() if name != "student_hidden_size"}
+    parsed = parse_arguments(GROUPS, DESCRIPTION, check=check_options, demo=demo, words=words, program=PROGRAM)
+    options = TranslateOptions(*parsed)
+    texts, _, method, student, _, training = options
+    if texts.demo and "shrink" not in method.methods and student.student_hidden_size is None:
+        student.student_hidden_size = DEMO.student_hidden_size
+    # A teacher's own limit, of which the student has a copy, may be four times as long.
+    training.generation_max_length = training.generation_max_length or texts.max_length
+    return options
+
+
+def check_options(*groups: object) -> None:
+    """Refuses options that do not go together.
+
+    Raises:
+        ValueError: naming one of them.
+    """
+    options = TranslateOptions(*groups)  # type: ignore[arg-type]
+    check_teacher(options)
+    check_method(options)
+    check_candidates(options)
+    check_student(options)
+    check_word_level(options)
+
+
+def check_teacher(options: TranslateOptions) -> None:
+    teacher = options.teacher
+    given = [name for name in NEW_TEACHER if getattr(teacher, name) is not None]
+    if given and not options.new_teacher:
+        raise ValueError(
+            f"--{given[0]} is of a new teacher, and this one is there already: leave it out, or let --train_teacher "
+            "make one without a --teacher_name_or_path."
+        )
+    if teacher.teacher_size is not None and len(teacher.teacher_size) != 3:
+        raise ValueError(
+            f"--teacher_size takes three numbers, encoder layers, decoder layers, width; got {teacher.teacher_size}."
+        )
+    if (teacher.source_tag is None) != (teacher.target_tag is None):
+        raise ValueError("--source_tag and --target_tag go together: a teacher of many languages needs both.")
+    if teacher.source_tag and options.new_teacher:
+        raise ValueError("--source_tag and --target_tag are of a teacher of many languages; a new one knows two.")
+
+
+def check_method(options: TranslateOptions) -> None:
+    methods = options.method.methods
+    if not methods:
+        raise ValueError("--methods names none: without a teacher the student is the --baseline.")
+    if options.texts.unlabeled_file and "sequence" not in methods:
+        raise ValueError("--unlabeled_file is for the teacher to translate: it goes with --methods sequence.")
+    if options.method.soft_targets and "word" not in methods:
+        raise ValueError("--soft_targets are the teacher's distributions over words: they go with --methods word.")
+
+
+def check_candidates(options: TranslateOptions) -> None:
+    method = options.method
+    chosen = [name for name in ("interpolate", "n_best") if getattr(method, name)]
+    if chosen and "sequence" not in method.methods:
+        raise ValueError(f"--{chosen[0]} is of the teacher's translations: it goes with --methods sequence.")
+    if len(chosen) == 2:
+        raise ValueError("--interpolate takes one of the teacher's candidates and --n_best several: choose.")
+    if method.n_best and method.n_best > method.num_beams:
+        raise ValueError(f"--n_best {method.n_best} are more candidates than --num_beams {method.num_beams} has.")
+    if method.interpolate and method.num_beams == 1:
+        raise ValueError("--interpolate has nothing to choose from with --num_beams 1.")
+    if method.interpolate and options.texts.unlabeled_file:
+        raise ValueError("--interpolate needs reference translations to be close to, and --unlabeled_file has none.")
+
+
+def check_student(options: TranslateOptions) -> None:
+    student, methods = options.student, options.method.methods
+    if student.student_vocab_size and set(methods) != {"sequence"}:
+        raise ValueError(
+            "--student_vocab_size gives the student a vocabulary of its own, for which the teacher has neither "
+            "predictions nor weights: it goes with --methods sequence alone."
+        )
+    if student.student_name_or_path and "shrink" in methods:
+        raise ValueError("--student_name_or_path has layers of its own: leave shrink out of --methods.")
+    if student.student_hidden_size and "shrink" in methods:
+        raise ValueError(
+            "--student_hidden_size and --methods shrink exclude one another: the teacher's layers have its own width."
+        )
+
+
+def check_word_level(options: TranslateOptions) -> None:
+    """Refuses training arguments that would do nothing, or that precomputed distributions cannot serve."""
+    args, word = options.training, "word" in options.method.methods
+    usual = TranslationTrainingArguments(**DEMO.student_training if options.texts.demo else {})
+    idle = [name for name in WORD_LEVEL if getattr(args, name) != getattr(usual, name)]
+    if idle and not word:
+        raise ValueError(f"--{idle[0]} is about learning word by word: it does nothing without --methods word.")
+    if word and not args.needs_teacher:
+        raise ValueError(
+            f"--methods word learns from {' and '.join(sorted(args.terms_with_weight))} alone, and nothing from the "
+            "teacher: give soft_targets a weight, or leave word out."
+        )
+    stored = args.divergence in SPARSE_DIVERGENCES and not args.standardize_logits and args.temperature_end is None
+    if options.method.soft_targets and not (stored and args.terms_with_weight <= {"labels", "soft_targets"}):
+        raise ValueError(
+            "--soft_targets stores a part of the teacher's distributions at one temperature, which serves the terms "
+            f"labels and soft_targets with --divergence {' or '.join(SPARSE_DIVERGENCES)}: leave it out to learn in "
+            "another way."
+        )

@@ -1,0 +1,65 @@
+"""Splits of a data set, for every task: some rows set aside for validation, and texts that are in two splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from datasets import Dataset, DatasetDict
+from transformers.utils import logging
+
+from hfdistill.data.columns import UNLABELED
+
+logger = logging.get_logger(__name__)
+
+
+def split_validation(
+    train: Dataset, text_columns: Sequence[str], label_column: str, share: float = 0.1, seed: int = 42
+) -> tuple[Dataset, Dataset]:
+    """Set a share of the labeled texts aside for validation; the other rows remain for training.
+
+    The choice depends on the texts and the seed alone, not on the order of the rows, and equal texts stay together.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"validation_share must lie between 0 and 1, got {share}.")
+    keys = _text_keys(train, text_columns)
+    labeled = {key for key, label in zip(keys, train[label_column][:], strict=True) if label != UNLABELED}
+    if len(labeled) < 2:
+        raise ValueError(
+            f"train has {len(labeled)} different labeled texts, too few to set some aside; give a validation file."
+        )
+    count = min(max(1, round(share * len(labeled))), len(labeled) - 1)
+    chosen = set(sorted(labeled, key=lambda key: _digest(f"{seed}\t{key}"))[:count])
+    held_out = [index for index, key in enumerate(keys) if key in chosen]
+    kept = [index for index, key in enumerate(keys) if key not in chosen]
+    logger.info("No validation file: %d of %d training rows are set aside for validation.", len(held_out), len(train))
+    return train.select(kept), train.select(held_out)
+
+
+def warn_of_leaks(splits: DatasetDict, text_columns: Sequence[str], what: str = "texts") -> None:
+    """Warn of validation and test texts that are also trained on.
+
+    Args:
+        splits: The splits, `train` among them.
+        text_columns: The columns whose texts together are one example's.
+        what: What the warning calls them.
+    """
+    train = set(_text_keys(splits["train"], text_columns))
+    for name in ("validation", "test"):
+        shared = sum(key in train for key in _text_keys(splits[name], text_columns)) if name in splits else 0
+        if shared:
+            logger.warning(
+                "%d of the %d %s %s are also in train: the figures will flatter the models.",
+                shared,
+                len(splits[name]),
+                name,
+                what,
+            )
+
+
+def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> list[str]:
+    return ["\t".join(texts) for texts in zip(*(dataset[name][:] for name in text_columns), strict=True)]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,118 @@
+"""The end of a run: what a translation student keeps and costs, in a table, a report and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hfdistill.export.ctranslate2 import export_ctranslate2
+from hfdistill.export.ctranslate2_model import CTranslate2Model
+from hfdistill.report.attempts import Attempts
+from hfdistill.report.card import CardFacts, teacher_language, teacher_license
+from hfdistill.report.figures import Comparison
+from hfdistill.report.results import write_report
+from hfdistill.report.terminal import own_command, print_main
+from hfdistill.tasks.translation.data import TranslationData
+from hfdistill.tasks.translation.demo import DEMO_NOTICE
+from hfdistill.tasks.translation.models import Translator
+from hfdistill.tasks.translation.report import compare_translations, write_translations
+from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
+
+#: Sentences that an exported student is compared with its original on.
+CHECKED_TEXTS = 500
+
+
+def report_translation_run(
+    trainer: Seq2SeqDistillationTrainer,
+    teacher: Translator,
+    data: TranslationData,
+    *,
+    baseline: Seq2SeqDistillationTrainer | None = None,
+    export: str | None = None,
+    num_beams: int = 5,
+    max_length: int = 128,
+    translations: object = None,
+) -> Comparison | None:
+    """Compare a trained student with its teacher, write report and card into its folder, and print the table.
+
+    The rows are those of the split `test`, or else `validation`. What fails here, such as an export, costs no report:
+    it is noted there.
+
+    Args:
+        trainer: The student's trainer.
+        teacher: Whom it learned from.
+        data: The texts; monolingual ones count as learned from.
+        baseline: The trainer of the same student without a teacher.
+        export: `ctranslate2` also writes the student for CTranslate2, in int8.
+        num_beams: Width of the beam search.
+        max_length: The most tokens of a text on either side.
+        translations: What `transfer_set` reports, where the student learned from the teacher's translations.
+
+    Returns:
+        The comparison; `None` on other processes than the main one, which do nothing.
+    """
+    if not trainer.is_world_process_zero():
+        return None
+    trainers = {"student": trainer, **({"baseline": baseline} if baseline else {})}
+    tokenizer: Any = trainer.processing_class
+    folder = Path(str(trainer.args.output_dir))
+    models: dict[str, Any] = {"teacher": teacher.model, **{role: one.model for role, one in trainers.items()}}
+    rows, search = data.dataset[data.measured_split], {"num_beams": num_beams, "max_length": max_length}
+    learned = [f"The student learned from the teacher's translations: {translations}"] if translations else []
+    notes, attempt = [*([DEMO_NOTICE] if data.demo else []), *learned], Attempts()
+    if export:
+        make = partial(_exported, trainer.model, tokenizer, rows[data.source][:CHECKED_TEXTS], folder, search)
+        if made := attempt("the export for CTranslate2", make):  # the student is worth its report all the same
+            models["ctranslate2"], note = made
+            notes.append(note)
+    comparison = compare_translations(
+        models,
+        {role: teacher.tokenizer if role == "teacher" else tokenizer for role in models},
+        rows,
+        source=data.source,
+        target=data.target,
+        split=data.measured_split,
+        **search,
+    )
+    pages = attempt("the page of translations", partial(write_translations, folder, comparison))
+    notes += attempt.notes
+    histories = {role: one.state.log_history for role, one in trainers.items()}
+    write_report(folder, comparison, histories, [*notes, *([pages] if pages else [])])
+    trainer.card_facts = _card_facts(trainer.model, teacher, data, comparison, notes)
+    attempt("the model card", trainer.create_model_card)
+    print_main(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
+    if data.demo:
+        print_main(DEMO_NOTICE)
+    return comparison
+
+
+def _exported(
+    student: Any, tokenizer: Any, texts: Sequence[str], folder: Path, search: dict[str, int]
+) -> tuple[CTranslate2Model, str]:
+    """The student for CTranslate2, and what became of its translations."""
+    model, parity = export_ctranslate2(student, tokenizer, texts, folder, **search)
+    return model, f"CTranslate2 in int8 against the student: greedy {parity['greedy']}; beam {parity['beam']}."
+
+
+def _card_facts(
+    student: Any, teacher: Translator, data: TranslationData, comparison: Comparison, notes: Sequence[str]
+) -> CardFacts:
+    name = teacher.model.config.name_or_path
+    # Where the student's weights come from, and with them its license.
+    origin = student.config.name_or_path or name or None
+    languages = [language for language in (data.source, data.target) if len(language) == 2]
+    return CardFacts(
+        teacher=name or f"a small Marian trained by this command on {data.source} and {data.target}",
+        dataset=data.name,
+        comparison=comparison,
+        command=own_command(),
+        labeled_rows=len(data.dataset["train"]),
+        unlabeled_rows=0 if data.monolingual is None else len(data.monolingual),
+        task="translation",
+        license=teacher_license(origin) if origin else None,
+        language=languages if len(languages) == 2 else teacher_language(origin) if origin else None,
+        base_model=origin,
+        notes=notes,
+    )

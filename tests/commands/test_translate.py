@@ -1,0 +1,358 @@
+"""`hfdistill translate`: what each of its options does, what it leaves behind, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+from script_runs import last_line
+from texts import TEXTS, make_tokenizer
+from tiny import distance, make_model, weights
+from tiny_seq2seq import make_translator
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
+from translators import BASICS, OWN, PAIRS, complete, losses_of, translator_home
+
+from hfdistill.commands.main import main
+from hfdistill.commands.translate_options import read_options
+from hfdistill.tasks.translation.demo import DEMO
+from hfdistill.tasks.translation.report import translate
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    return translator_home(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def command(home, monkeypatch, capfd):
+    """`command(*words)`: runs it in this process; what it printed."""
+
+    def run(*words):
+        words = ["translate", *BASICS, *words]
+        monkeypatch.setattr(sys, "argv", ["hfdistill", *words])
+        capfd.readouterr()
+        main(words)
+        return capfd.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refusal(home, command, capfd):
+    """`refusal(*words)`: the one line that it ends with."""
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            command(*words)
+        line = last_line(ended, capfd)
+        assert "\n" not in line
+        return line
+
+    return run
+
+
+def test_all_three_methods_with_a_baseline(home, command):
+    """The usual run: a shrunk student on the teacher's translations, word by word, beside the same student alone."""
+    printed = command(*OWN, "--test_file", "test.tsv", "--baseline", "--student_num_decoder_layers", "1")
+    student, tokenizer, results = complete(home / "out", ("teacher", "student", "baseline"))
+    assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
+    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert losses_of(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert "pairs from 27 translated texts" in printed
+    assert "pairs from 27 translated texts" in (home / "out" / "README.md").read_text(encoding="utf-8")
+    table = printed.split("\n\n")[-2]
+    assert "7 test rows" in table and "BLEU, beam 2" in table and f"{results['student_bleu']:.1f}" in table
+    page = (home / "out" / "report" / "translations.md").read_text(encoding="utf-8")
+    for row in range(7):
+        source, target = PAIRS[row]
+        own = translate(student, tokenizer, [f"really {source}"], num_beams=2, max_length=20)[0]
+        assert f"| source | really {source} |" in page and f"| reference | {target} really |" in page
+        assert f"| student | {own} |" in page
+
+
+def test_other_metrics_find_all_translations(home, command):
+    """A line a row, as command-line metrics read them; on these files sacreBLEU's own says the same."""
+    command(*OWN, "--test_file", "test.tsv", "--methods", "word")
+    folder = home / "out" / "_translations"
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}.txt" for name in ("source", "reference", "teacher", "student")
+    }
+    assert (folder / "source.txt").read_text(encoding="utf-8") == "".join(f"really {one}\n" for one, _ in PAIRS[:7])
+    command = [
+        sys.executable,
+        "-m",
+        "sacrebleu",
+        folder / "reference.txt",
+        "-i",
+        folder / "teacher.txt",
+        "-b",
+        "-w",
+        "6",
+    ]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    results = json.loads((home / "out" / "all_results.json").read_text(encoding="utf-8"))
+    assert float(printed) == pytest.approx(results["teacher_bleu"], abs=1e-5)
+
+
+def test_the_student_for_ctranslate2_has_a_column(home, command):
+    """What is deployed is what is measured, beside the student; one that has learned nothing wavers, and is kept."""
+    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
+    words = ("--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
+    table = command(*OWN, *words).split("\n\n")[-2]
+    _, _, results = complete(home / "out", ("teacher", "student", "ctranslate2"))
+    assert table.splitlines()[0].split()[-1] == "ctranslate2" and (home / "out/ctranslate2/model.bin").exists()
+    assert results["ctranslate2_megabytes"] < results["student_megabytes"] / 2
+    report = (home / "out/report/report.md").read_text(encoding="utf-8")
+    assert "CTranslate2 in int8 against the student: greedy" in report and "% of 7 translations are the same" in report
+
+
+def test_a_named_student_goes_on_from_its_weights(home, command):
+    """One of the teacher's words, word by word."""
+    student, tokenizer = make_translator(seed=5)
+    for part in (student, tokenizer):
+        part.save_pretrained("student")
+    command(*OWN, "--methods", "word", "--student_name_or_path", "student", "--max_steps", "3")
+    trained, _, _ = complete(home / "out", ("teacher", "student"))
+    assert 0 < distance(weights(trained), weights(student)) < 0.01
+
+
+def test_a_named_student_of_other_words_learns_from_translations_alone(home, command, refusal):
+    """Word by word its words would be compared with others of the teacher's."""
+    student, tokenizer = make_translator(seed=5, texts=TEXTS[::2])
+    for part in (student, tokenizer):
+        part.save_pretrained("student")
+    words = ("--student_name_or_path", "student", "--max_steps", "1")
+    assert "vocabular" in refusal(*OWN, "--methods", "word", *words)
+    command(*OWN[:-1], "other", "--methods", "sequence", *words)
+    _, saved, _ = complete(home / "other", ("teacher", "student"))
+    assert saved.get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.slow
+def test_a_student_with_words_of_its_own_and_more_texts(home, command):
+    """Another vocabulary, and source texts that nobody translated."""
+    Path("more.csv").write_text("en\n" + "\n".join(f"truly {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
+    words = ("--methods", "sequence", "--student_vocab_size", "60", "--student_hidden_size", "32")
+    printed = command(*OWN, *words, "--unlabeled_file", "more.csv")
+    student, tokenizer, _ = complete(home / "out", ("teacher", "student"))
+    assert student.config.vocab_size == len(tokenizer) == 60
+    assert "from 57 translated texts" in printed
+
+
+@pytest.mark.slow
+def test_a_teacher_trained_first(home, command):
+    sizes = ("--train_teacher", "--teacher_size", "1", "1", "32", "--vocab_size", "80", "--teacher_dropout", "0.3")
+    printed = command(*OWN[2:], *sizes, "--methods", "word", "--predict_with_generate", "true")
+    assert "Training the teacher." in printed
+    complete(home / "out", ("teacher", "student"))
+    teacher = AutoModelForSeq2SeqLM.from_pretrained(home / "out" / "_teacher")
+    assert (teacher.config.encoder_layers, teacher.config.decoder_layers, teacher.config.d_model) == (1, 1, 32)
+    assert teacher.config.dropout == 0.3 and teacher.config.vocab_size <= 80
+
+
+@pytest.mark.slow
+def test_a_named_teacher_is_trained_on(home, command):
+    """A new one in its place would pass over what the user named."""
+    command(*OWN, "--train_teacher", "--methods", "word")
+    student, _, _ = complete(home / "out", ("teacher", "student"))
+    before = AutoModelForSeq2SeqLM.from_pretrained(home / "teacher")
+    after = AutoModelForSeq2SeqLM.from_pretrained(home / "out" / "_teacher")
+    assert after.config.d_model == before.config.d_model
+    one, other = (dict(model.named_parameters()) for model in (before, after))
+    assert one.keys() == other.keys()
+    furthest = max((one[name] - other[name]).abs().max().item() for name in one)
+    assert 0 < furthest < 0.1, "trained, and from where it was"
+
+
+@pytest.mark.parametrize("method", ["sampled", "top_k"])
+def test_the_teachers_answers_are_kept(home, command, method):
+    """Asked once, before training; a teacher that is still run in every step would report its agreement."""
+    command(*OWN, "--methods", "word", "--soft_targets", method, "--student_hidden_size", "32", "--temperature", "1.5")
+    complete(home / "out", ("teacher", "student"))
+    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    [state] = (home / "out").glob("checkpoint-*/trainer_state.json")
+    assert "eval_soft_target_loss" in state.read_text() and "eval_agreement" not in state.read_text()
+
+
+REFUSED = {
+    "terms of no words": (("--methods", "sequence", "--terms", "decoder_minilm"), "--terms is about learning word by"),
+    "a named student to shrink": (
+        ("--student_name_or_path", "teacher"),
+        "leave shrink out of --methods",
+    ),
+    "a named student of a size": (
+        ("--methods", "word", "--student_name_or_path", "teacher", "--student_num_decoder_layers", "1"),
+        "has a shape of its own",
+    ),
+    "a divergence of no words": (
+        ("--methods", "sequence", "--divergence", "tv"),
+        "--divergence is about learning word",
+    ),
+    "nothing of the teacher": (("--methods", "word", "--alpha", "0"), "learns from labels alone, and nothing from the"),
+    "a part of another loss": (
+        ("--methods", "word", "--soft_targets", "top_k", "--divergence", "js"),
+        "forward_kl or ce",
+    ),
+    "a part at all temperatures": (
+        ("--soft_targets", "top_k", "--temperature_end", "2", "--temperature_schedule", "linear"),
+        "at one temperature",
+    ),
+    "a part of the layers": (
+        ("--soft_targets", "top_k", "--terms", "soft_targets", "decoupled"),
+        "the terms labels and",
+    ),
+    "the closest of one": (("--interpolate", "--num_beams", "1"), "nothing to choose from with --num_beams 1"),
+    "texts of one's own in the demo": (("--demo",), "--train_file does nothing with --demo"),
+    "predictions to no words": (("--soft_targets", "top_k", "--methods", "sequence"), "go with --methods word"),
+    "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
+    "several of nothing": (("--n_best", "2", "--methods", "word"), "--n_best is of the teacher's translations"),
+    "one and several": (("--interpolate", "--n_best", "2"), "takes one of the teacher's candidates and --n_best"),
+    "more than the beam": (("--n_best", "3"), "--n_best 3 are more candidates than --num_beams 2 has"),
+    "close to what is not there": (("--interpolate", "--unlabeled_file", "x.csv"), "--unlabeled_file has none"),
+    "no beam": (("--num_beams", "0"), "--num_beams must be a whole number of at least 1; got 0"),
+    "a size of a named teacher": (("--teacher_size", "3", "3", "256"), "--teacher_size is of a new teacher"),
+    "a dropout of a named teacher": (("--teacher_dropout", "0"), "--teacher_dropout is of a new teacher"),
+    "words of a named teacher": (("--train_teacher", "--vocab_size", "80"), "--vocab_size is of a new teacher"),
+    "word with another vocabulary": (("--student_vocab_size", "60"), "goes with --methods sequence alone"),
+    "shrink to another width": (("--student_hidden_size", "16"), "exclude one another"),
+    "texts nobody translates": (("--unlabeled_file", "x.csv", "--methods", "word"), "goes with --methods sequence"),
+    "unknown export": (("--export", "onnx"), "invalid choice: 'onnx'"),
+    "unknown method": (("--methods", "words"), "invalid choice: 'words'"),
+    "no such language": (("--target_lang", "fr"), "has the languages en, de and not 'fr'"),
+    "a tag for one language": (("--source_tag", "en", "--target_tag", "de"), "knows no language tags"),
+    "half a pair of tags": (("--source_tag", "en"), "--source_tag and --target_tag go together"),
+    "more tokens than positions": (("--max_length", "33"), "more than the 32 positions"),
+    "nothing left of a text": (("--max_length", "3", "--methods", "word"), "max_length 3 cuts every training pair"),
+    "no such file": (("--test_file", "tset.tsv"), "There is no file tset.tsv"),
+    "too many layers": (("--student_num_decoder_layers", "3"), "num_decoder_layers=3 is not possible"),
+    "no such teacher": (("--teacher_name_or_path", "./nowhere"), "There is no folder './nowhere'"),
+    "a folder of something else": (("--teacher_name_or_path", "."), "'.' holds no model, tokenizer or dataset of the"),
+    "a teacher that does not translate": (("--teacher_name_or_path", "classifier"), "for this kind of AutoModel"),
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--teacher_size", "3", "256"), "--teacher_size takes three numbers"),
+        (("--teacher_size", "3", "0", "256"), "--teacher_size must be a whole number of at least 1; got 0"),
+        (("--source_tag", "en", "--target_tag", "de"), "are of a teacher of many languages"),
+        (("--teacher_dropout", "1"), "--teacher_dropout must be a number in [0, 1); got 1.0"),
+    ],
+)
+def test_no_teacher_can_be_made_so(refusal, words, sentence):
+    assert sentence in refusal(*OWN[2:], "--train_teacher", *words)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_answered_with_one_line(refusal, case):
+    make_model().save_pretrained("classifier")
+    make_tokenizer().save_pretrained("classifier")
+    words, sentence = REFUSED[case]
+    assert sentence in refusal(*OWN, *words)
+
+
+@pytest.mark.parametrize("method", ["word", "sequence"])
+def test_a_teacher_that_cannot_stop_is_refused(refusal, method):
+    settings = json.loads(Path("teacher/generation_config.json").read_text(encoding="utf-8"))
+    Path("teacher/generation_config.json").write_text(json.dumps({**settings, "eos_token_id": None}), encoding="utf-8")
+    assert "no eos_token_id, so that its translations could never end" in refusal(*OWN, "--methods", method)
+
+
+def test_empty_lines_are_refused_where_that_is_asked_for(refusal):
+    with Path("train.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps({"translation": {"en": "a", "de": ""}}))
+    assert "Line 31 of train.jsonl: a side of the pair is empty" in refusal(*OWN, "--skip_empty", "false")
+
+
+def test_several_candidates_are_several_pairs(command):
+    """The likeliest alone is what is learned from otherwise."""
+    words = ("--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1")
+    printed = [command(*OWN[:-1], name, *words, *more) for name, more in (("one", ()), ("two", ("--n_best", "2")))]
+    one, two = (int(re.search(r"translations: (\d+) pairs from 27 translated texts", text)[1]) for text in printed)
+    assert one < two <= 54
+
+
+def test_a_teacher_of_many_languages_is_told_which(home, refusal, monkeypatch):
+    """Without a language it would translate into whichever it likes."""
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.src_lang", None, raising=False)
+    assert "name two with --source_tag and --target_tag" in refusal(*OWN)
+    assert "the teacher has no language 'xx'" in refusal(*OWN, "--source_tag", "xx", "--target_tag", "yy")
+
+
+def test_the_baseline_has_the_students_budget(home, command):
+    """Texts that are dropped, or added for the teacher to translate, gave one of them more steps than the other."""
+    Path("more.csv").write_text("en\n" + "\n".join(f"truly {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
+    words = ("--methods", "sequence", "--unlabeled_file", "more.csv", "--student_hidden_size", "32", "--baseline")
+    command(*OWN, *words)
+    states = [json.loads(path.read_text()) for path in home.glob("out/**/checkpoint-*/trainer_state.json")]
+    steps = [state["global_step"] for state in states if state["global_step"] == state["max_steps"]]
+    assert len(steps) == 2 and len(set(steps)) == 1
+
+
+def test_the_teacher_translates_in_the_dtype_that_is_asked_for(home, command, monkeypatch):
+    """The option did nothing where the student learns from translations."""
+    seen = []
+    generate = MarianMTModel.generate
+    monkeypatch.setattr(
+        MarianMTModel,
+        "generate",
+        lambda self, *args, **kwargs: seen.append(self.dtype) or generate(self, *args, **kwargs),
+    )
+    command(*OWN, "--methods", "sequence", "--teacher_dtype", "bfloat16", "--student_hidden_size", "32")
+    assert seen[0] == torch.bfloat16
+
+
+def test_an_export_that_is_refused_costs_no_report(home, command, monkeypatch):
+    """After hours of training nothing of it would be told."""
+    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
+    for name in ("LEAST_CHRF", "MOST_NATS"):
+        monkeypatch.setattr(f"hfdistill.export.ctranslate2.{name}", 101.0 if name == "LEAST_CHRF" else -1.0)
+    command(*OWN, "--methods", "word", "--test_file", "test.tsv", "--export", "ctranslate2")
+    complete(home / "out", ("teacher", "student"))
+    for page in ("report/report.md", "README.md"):
+        text = (home / "out" / page).read_text(encoding="utf-8")
+        assert "**Not made: the export for CTranslate2.** the ctranslate2 export is broken" in text
+
+
+def test_the_words_of_a_student_are_those_it_reads(home, command):
+    """Letters that only the texts for the teacher have would be unknown to its student."""
+    Path("more.csv").write_text("en\n" + "\n".join(f"ωραίο {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
+    words = ("--methods", "sequence", "--student_vocab_size", "90", "--student_hidden_size", "32")
+    command(*OWN, *words, "--unlabeled_file", "more.csv")
+    tokenizer = AutoTokenizer.from_pretrained(home / "out")
+    assert tokenizer.unk_token_id not in tokenizer("ωραίο").input_ids
+
+
+def test_a_validation_file_is_read_beside_the_hubs_training_pairs(home, command, monkeypatch):
+    """The Hub's own was taken in its place, and nothing said."""
+    hub = DatasetDict(train=Dataset.from_list([dict(zip(("en", "de"), pair, strict=True)) for pair in PAIRS]))
+    monkeypatch.setattr("hfdistill.tasks.translation.sources.load_hub_dataset", lambda *_: hub)
+    hub["validation"] = hub["train"].select(range(20))
+    words = ("--teacher_name_or_path", "teacher", "--output_dir", "out", "--methods", "word")
+    assert "7 validation rows" in command(*words, "--validation_file", "test.tsv")
+
+
+def test_the_demo_shrinks_its_teacher():
+    """Its student's width is for one that starts untrained; with it the third method was refused."""
+    for methods, width in ((["shrink"], None), (["word"], DEMO.student_hidden_size)):
+        assert read_options(["--demo", "--methods", *methods]).student.student_hidden_size == width
+
+
+def test_an_evaluation_translates_no_further_than_the_teacher_did():
+    """A student has its teacher's own limit of 512 tokens, and writes them all as long as it has learned nothing."""
+    for words, limit in (([], 128), (["--max_length", "20"], 20), (["--generation_max_length", "30"], 30)):
+        assert read_options(words).training.generation_max_length == limit
+
+
+def test_help_groups_the_options_by_what_they_are_for(capsys):
+    with pytest.raises(SystemExit):
+        main(["translate", "--help"])
+    groups = re.findall(r"^([a-z ]+):$", capsys.readouterr().out, re.MULTILINE)
+    assert groups[-6:] == ["texts", "teacher", "methods", "student", "outcome", "distillation and training"]
