@@ -40,13 +40,14 @@ from hfdistill import (
     token_soft_targets,
     transfer_set,
 )
-from hfdistill.commands.command_line import own_command, plain_errors, print_main, say_if_slow
+from hfdistill.commands.command_line import plain_errors
 from hfdistill.export.ctranslate2 import check_ctranslate2, export_ctranslate2
 from hfdistill.export.ctranslate2_model import CTranslate2Model
 from hfdistill.models.hub import hub_errors, load_hub_dataset, load_tokenizer
 from hfdistill.report import Attempts
 from hfdistill.report.card import CardFacts, teacher_language, teacher_license
 from hfdistill.report.run_folder import begin_run, push, train_and_save, write_report
+from hfdistill.report.terminal import own_command, print_main, say_if_slow
 from hfdistill.tasks.translation.data import TranslationData, translation_dataset
 from hfdistill.tasks.translation.demo import DEMO, DEMO_NOTICE, demo_translations
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian, untrained_like
@@ -354,7 +355,7 @@ def card_facts(recipe: Recipe, data: TranslationData, comparison, notes: list[st
         teacher=teacher or trained_here,
         dataset="a generated demo corpus" if recipe.demo else recipe.train_file or recipe.dataset_name,
         comparison=comparison,
-        command=own_command("recipes/translation.py"),
+        command=own_command(),
         labeled_rows=len(data.dataset["train"]),
         unlabeled_rows=len(data.monolingual) if data.monolingual is not None and "sequence" in recipe.methods else 0,
         task="translation",

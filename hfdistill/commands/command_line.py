@@ -9,32 +9,32 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from accelerate import PartialState
 from huggingface_hub.utils import httpx
 from transformers import HfArgumentParser
 
+from hfdistill.commands.option_checks import check_demo, check_options
 from hfdistill.data.messages import cut, shortened
 from hfdistill.models.hub import HubUnreachableError
+from hfdistill.report.terminal import LEFT_BEHIND
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _NO_OPTIONS = "it holds no options; write one `name: value` a line."
-#: Texts times the parameters that read them, from which on processors need hours.
-SLOW = 1e12
 
 
 def parse_arguments(
-    classes: Iterable[Any],
-    description: str,
+    classes: Sequence[Any],
+    description: str | None,
     defaults: Mapping[str, Any] | None = None,
     check: Callable[..., None] | None = None,
+    demo: Mapping[str, Any] | None = None,
 ) -> tuple[Any, ...]:
     """Reads the command line into dataclasses.
 
@@ -42,44 +42,67 @@ def parse_arguments(
     override them: `5e-5`, that YAML takes for a text, is a number, `yes` is true, and `no` a text where one is meant.
 
     Args:
-        classes: The dataclasses, such as the recipe's own and its training arguments.
-        description: What `--help` begins with.
+        classes: The dataclasses, such as the recipe's own and its training arguments. What their options may be is
+            checked by `check_options`.
+        description: What `--help` begins with: the first paragraph of this text, such as `__doc__`.
         defaults: Values of fields that neither file nor command line gives, in place of the dataclass's own.
         check: Raises a `ValueError` where the instances do not go together.
+        demo: More defaults, which hold with `--demo`; the texts and models that it generates are then not to be named.
 
     Returns:
         An instance of each class. An option that is unknown or cannot be read ends the program with one line.
     """
     # Without an abbreviation "--eval" would quietly stand for whichever option is alone in beginning so.
     usage = "%(prog)s [settings.yaml] [--option value ...], where --help lists the options"
-    parser = _Parser(classes, description=description, usage=usage, allow_abbrev=False)
-    parser.set_defaults(**(defaults or {}))
-    words = sys.argv[1:]
-    try:
-        if words and words[0].endswith(SETTINGS_FILES):
-            words = [*_words(Path(words[0])), *words[1:]]
-        for word in words:
-            _check_text(word)
-        *parsed, unknown = parser.parse_args_into_dataclasses(
-            words, return_remaining_strings=True, look_for_args_file=False
-        )
-        if check is not None and not unknown:
-            check(*parsed)
-    except (OSError, ValueError) as error:
-        parser.refuse(error)
-    except Exception as error:  # transformers says so of some values that are of the wrong kind
-        if _raised_by(error) != "transformers":
-            raise
-        parser.error(f"an option has a value of another kind than it should: {error}")
-    if unknown:
-        options = [option for action in parser._actions for option in action.option_strings]
-        close = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1)
-        parser.error(f"unknown option {cut(unknown[0])}" + (f"; did you mean {close[0]}?" if close else "."))
-    return tuple(parsed)
+    about = (description or "").partition("\n\n")[0]
+    parser = _Parser(classes, description=about, usage=usage, allow_abbrev=False)
+    parsed = parser.read(sys.argv[1:], defaults or {}, None if demo else check)
+    if demo and any(getattr(one, "demo", False) for one in parsed):
+        own = {field.name for one in classes for field in fields(one)}
+        given = {name: value for name, value in demo.items() if name in own}
+        return parser.read(sys.argv[1:], {**(defaults or {}), **given}, check, generated=True)
+    return parser.read(sys.argv[1:], defaults or {}, check) if demo and check else parsed
 
 
 class _Parser(HfArgumentParser):
-    """One that predictions in one line, whatever was typed."""
+    """A parser that refuses in one line, whatever was typed."""
+
+    def read(
+        self,
+        words: list[str],
+        defaults: Mapping[str, Any],
+        check: Callable[..., None] | None,
+        generated: bool = False,
+    ) -> tuple[Any, ...]:
+        """The instances of the dataclasses; ends the program where a word or the whole is refused."""
+        self.set_defaults(**defaults)
+        parsed: list[Any] = []
+        unknown: list[str] = []
+        try:
+            if words and words[0].endswith(SETTINGS_FILES):
+                words = [*_words(Path(words[0])), *words[1:]]
+            for word in words:
+                _check_text(word)
+            *parsed, unknown = self.parse_args_into_dataclasses(
+                words, return_remaining_strings=True, look_for_args_file=False
+            )
+            for one in parsed:
+                check_options(one)
+                if generated and hasattr(one, "demo"):
+                    check_demo(one)
+            if check is not None and not unknown:
+                check(*parsed)
+        except (OSError, ValueError) as error:
+            self.refuse(error)
+        except Exception as error:  # transformers says so of some values that are of the wrong kind
+            if _raised_by(error) != "transformers":
+                raise
+            self.error(f"an option has a value of another kind than it should: {error}")
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            close = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1)
+            self.error(f"unknown option {cut(unknown[0])}" + (f"; did you mean {close[0]}?" if close else "."))
+        return tuple(parsed)
 
     def error(self, message: str) -> NoReturn:
         super().error(cut(" ".join(message.split()), 1000))
@@ -96,32 +119,15 @@ def _one_line(error: Exception) -> str:
     return "\n".join(cut(line, 1000) for line in str(error).splitlines())
 
 
-def not_default(options: Any, names: Iterable[str]) -> list[str]:
-    """Those of a recipe's options that are given another value than their default."""
-    own = {option.name: option for option in fields(options)}
-    makers = {name: option.default_factory for name, option in own.items() if option.default_factory is not MISSING}
-    usual = {name: makers[name]() if name in makers else own[name].default for name in names}
-    return [name for name, value in usual.items() if getattr(options, name) != value]
+def run_command(main: Callable[[], object]) -> None:
+    """Runs a recipe: what the user can mend, and an interruption, end it with one line that names the way on.
 
-
-def check_demo(options: Any, names: Iterable[str]) -> None:
-    """Refuses options of which a recipe's `--demo` has no use.
-
-    Raises:
-        ValueError: naming the first of them.
+    Args:
+        main: The recipe, whose run is continued by `--resume_from_checkpoint true`.
     """
-    own = not_default(options, names)
-    if options.demo and own:
-        raise ValueError(f"--{own[0]} does nothing with --demo, which generates what it needs: leave one of them out.")
-
-
-#: What is put away when a command does not come to its end.
-_LEFT_BEHIND: list[Callable[[], None]] = []
-
-
-def put_away_unfinished(action: Callable[[], None]) -> None:
-    """Has `plain_errors` do this if the command ends by an error or an interruption."""
-    _LEFT_BEHIND.append(action)
+    resume = "the same command with --resume_from_checkpoint true goes on where it stopped"
+    with plain_errors(resume, "(--train_file reads files, and --demo needs no network.)"):
+        main()
 
 
 @contextmanager
@@ -137,12 +143,12 @@ def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[Non
         go_on: What the user does after an interruption.
         offline: What else there is to do where the Hub cannot be reached, such as an option that needs no network.
     """
-    _LEFT_BEHIND.clear()
+    LEFT_BEHIND.clear()
     with _signals_raise() as arrived:
         try:
             yield
         except BaseException as error:
-            for action in _LEFT_BEHIND:
+            for action in LEFT_BEHIND:
                 action()
             # Where a signal has come, whatever else ends the program follows from it, such as a lost peer.
             if arrived or isinstance(error, KeyboardInterrupt):
@@ -182,29 +188,6 @@ def _end_interrupted(number: int, go_on: str) -> NoReturn:
     if os.environ.get("RANK", "0") == "0":
         print(f"\ninterrupted: {go_on}.", file=sys.stderr, flush=True)  # noqa: T201 (below a progress bar)
     sys.exit(128 + number)
-
-
-def own_command(script: str) -> list[str]:
-    """The words that run a recipe as it runs now: its options, and on one machine as many processes."""
-    processes = PartialState().num_processes
-    launcher = ["accelerate", "launch"] if processes == 1 else ["torchrun", "--nproc_per_node", str(processes)]
-    return [*launcher, script, *sys.argv[1:]]
-
-
-def print_main(text: str) -> None:
-    """Prints a line at once, on one process."""
-    PartialState().print(text, flush=True)
-
-
-def say_if_slow(texts: int, parameters: int) -> None:
-    """Says beforehand that a run will take hours, where no accelerator is there to do it in minutes.
-
-    Args:
-        texts: The training texts.
-        parameters: The teacher's.
-    """
-    if PartialState().device.type == "cpu" and texts * parameters > SLOW:
-        print_main("There is no accelerator, and on processors this takes hours; --demo shows all of it in minutes.")
 
 
 def _raised_by(error: BaseException) -> str:

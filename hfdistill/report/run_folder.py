@@ -17,13 +17,13 @@ from accelerate import PartialState
 from huggingface_hub.utils import httpx
 from transformers import Trainer, TrainingArguments, set_seed
 
-from hfdistill.commands.command_line import put_away_unfinished
 from hfdistill.models.hub import HubUnreachableError, check_token
 from hfdistill.report import Comparison
 from hfdistill.report.attempts import Attempts
 from hfdistill.report.markdown import escaped
 from hfdistill.report.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report.tables import findings, speed_sentence
+from hfdistill.report.terminal import put_away_unfinished
 from hfdistill.training.checkpoints import last_checkpoint
 
 RESULTS = "all_results.json"

@@ -26,6 +26,9 @@ from hfdistill.data.tables import Table, open_table, read_table
 
 logger = logging.get_logger(__name__)
 
+#: Tokens that a text is cut to, unless a model takes fewer.
+MAX_LENGTH = 128
+
 
 @dataclass(frozen=True)
 class TextClassificationData:
@@ -39,6 +42,8 @@ class TextClassificationData:
         label_names: The classes' names in the order of their ids; `None` for a regression or unnamed classes.
         num_labels: The number of classes, 1 for a regression: the number of outputs of a model for this task.
         problem_type: `single_label_classification` or `regression`, as in `config.problem_type`.
+        name: What a card calls the texts: their file, or the dataset on the Hub.
+        demo: Whether they are the generated demo corpus.
     """
 
     dataset: DatasetDict
@@ -47,6 +52,8 @@ class TextClassificationData:
     label_names: tuple[str, ...] | None
     num_labels: int
     problem_type: str
+    name: str = ""
+    demo: bool = False
 
     @property
     def head(self) -> dict[str, Any]:
@@ -55,11 +62,15 @@ class TextClassificationData:
         label2id = {name: index for index, name in enumerate(names)}
         return {"problem_type": self.problem_type, "id2label": dict(enumerate(names)), "label2id": label2id}
 
+    def with_splits(self, dataset: DatasetDict) -> TextClassificationData:
+        """The same task with other splits, such as those with the teacher's soft targets."""
+        return replace(self, dataset=dataset)
+
     def with_train(self, rows: Dataset) -> TextClassificationData:
         """The same task with other rows to train on."""
         return replace(self, dataset=DatasetDict({**self.dataset, "train": rows}))
 
-    def tokenized(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> DatasetDict:
+    def tokenized(self, tokenizer: PreTrainedTokenizerBase, max_length: int = MAX_LENGTH) -> DatasetDict:
         """The splits with token ids beside their columns and the labels as `labels`, as a trainer reads them."""
         limit = min(max_length, tokenizer.model_max_length)
         with PartialState().main_process_first():
@@ -69,7 +80,9 @@ class TextClassificationData:
                 desc="Tokenizing",
             )
 
-    def sample(self, tokenizer: PreTrainedTokenizerBase, max_length: int, rows: int = 256) -> BatchEncoding:
+    def sample(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int = MAX_LENGTH, rows: int = 256
+    ) -> BatchEncoding:
         """The first training texts as one padded batch, to measure on which parts of a model matter."""
         first = self.dataset["train"][:rows]
         limit = min(max_length, tokenizer.model_max_length)

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from string import ascii_lowercase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -134,6 +134,9 @@ DEMO = DemoSettings(
         "alpha": 0.9,
     },
 )
+
+#: What a recipe or a command does with `--demo`, where nothing else is given.
+CLASSIFICATION_DEMO: dict[str, Any] = {"train_teacher": True, "baseline": True, **DEMO.student_training}
 
 # Every word of the training text fits whole, next to the pieces that unseen words are read from.
 _VOCAB_SIZE = 600

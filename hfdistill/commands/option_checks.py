@@ -1,0 +1,59 @@
+"""Which options of recipes and commands go together. They are known by their names, which mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import MISSING, fields
+from typing import Any
+
+from hfdistill.training.ranges import COUNT, Range, check_numbers
+
+#: Which numbers these may be.
+RANGES = {
+    **dict.fromkeys(("num_teachers", "augment_copies", "student_num_hidden_layers", "student_hidden_size"), COUNT),
+    **dict.fromkeys(("num_students", "student_embedding_size"), Range(2, whole=True)),
+    "label_fraction": Range(0, 1, "(]"),
+    "max_length": Range(3, whole=True, advice=": a word between the tokens that begin and end a text"),
+    "search_trials": Range(0, whole=True),
+}
+
+#: What a student that is made of its teacher has, and a named one brings along.
+SHAPE = ("student_num_hidden_layers", "student_hidden_size", "student_embedding_size")
+
+#: Of these the demo, whose texts and models are generated, has no use.
+NAMED = (
+    *("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name"),
+    *("class_names", "text_column", "text_pair_column", "label_column"),
+    *("teacher_name_or_path", "student_name_or_path"),
+)
+
+
+def check_options(options: Any) -> None:
+    """Refuses numbers out of range, and a shape for a student that has one of its own.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    own = {option.name for option in fields(options)}
+    check_numbers(options, {name: bounds for name, bounds in RANGES.items() if name in own}, "--")
+    if getattr(options, "student_name_or_path", None) and any(getattr(options, name, None) for name in SHAPE):
+        raise ValueError("--student_name_or_path has a shape of its own: leave its layers and sizes out.")
+
+
+def not_default(options: Any, names: Iterable[str]) -> list[str]:
+    """Those of a recipe's options that are given another value than their default."""
+    own = {option.name: option for option in fields(options)}
+    makers = {name: option.default_factory for name, option in own.items() if option.default_factory is not MISSING}
+    usual = {name: makers[name]() if name in makers else own[name].default for name in names if name in own}
+    return [name for name, value in usual.items() if getattr(options, name) != value]
+
+
+def check_demo(options: Any, names: Iterable[str] = NAMED) -> None:
+    """Refuses options of which `--demo` has no use.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    own = not_default(options, names)
+    if options.demo and own:
+        raise ValueError(f"--{own[0]} does nothing with --demo, which generates what it needs: leave one of them out.")

@@ -1,0 +1,183 @@
+"""Teachers and students of a text classifier: loaded by name, fine-tuned, cut from one another, or the demo's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from hfdistill.models.classifiers import load_classifier
+from hfdistill.models.labels import name_classes
+from hfdistill.report.run_folder import train_and_save
+from hfdistill.report.terminal import print_main, say_if_slow
+from hfdistill.students.layers import make_student
+from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
+from hfdistill.tasks.classification.data import MAX_LENGTH, TextClassificationData
+from hfdistill.tasks.classification.demo import DEMO, demo_student, demo_teacher, demo_tokenizer
+from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.sources import labels_only
+from hfdistill.teachers.model import ModelTeacher
+from hfdistill.training.trainer import DistillationTrainer
+
+
+def load_teachers(
+    names: str | Sequence[str],
+    data: TextClassificationData,
+    *,
+    train: bool = False,
+    count: int = 1,
+    seed: int = 42,
+    trust_remote_code: bool = False,
+) -> list[ModelTeacher]:
+    """Load one or several teachers with their tokenizers, and print their size.
+
+    Args:
+        names: Names or paths of classifiers. For the demo's data, its small untrained BERT is made, whatever they are.
+        data: The texts that they are to predict for.
+        train: Whether they will be fine-tuned on the labels (`train_teachers`): each gets a new head where its own
+            does not fit.
+        count: How many of each, which differ by the seeds of what is initialized.
+        seed: The first one's.
+        trust_remote_code: Whether code that is kept with a model is run.
+
+    Raises:
+        HubUnreachableError, OSError: when a model cannot be had.
+        ValueError: when it is no classifier, or one for other labels.
+    """
+    tokenizer = demo_tokenizer(data.dataset["train"][data.text_columns[0]]) if data.demo else None
+    names = ["demo"] if tokenizer else [names] if isinstance(names, str) else list(names)
+    teachers = []
+    for number, name in enumerate(names * count):
+        set_seed(seed + number)
+        own, model = (
+            (tokenizer, demo_teacher(tokenizer)) if tokenizer else _load_teacher(name, data, train, trust_remote_code)
+        )
+        teachers.append(ModelTeacher(model, own, data.text_columns))
+    texts, parameters = len(data.dataset["train"]), sum(one.model.num_parameters() for one in teachers)
+    print_main(f"{texts:,} training texts; the teacher has {parameters:,} parameters.")
+    say_if_slow(texts, parameters)
+    return teachers
+
+
+def _load_teacher(
+    name: str, data: TextClassificationData, train: bool, trust_remote_code: bool
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    tokenizer, teacher = load_classifier(name, trust_remote_code, **(data.head if train else {}))
+    config = teacher.config  # not every model repeats what stands in it
+    if config.num_labels != data.num_labels:
+        raise ValueError(
+            f"{name} predicts {config.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
+            "these labels, or fine-tune it on them first with --train_teacher true."
+        )
+    name_classes(config, data.label_names)
+    if config.problem_type not in (None, data.problem_type):
+        raise ValueError(
+            f"{name} predicts for {config.problem_type} (problem_type in its config.json) and the texts are for "
+            f"{data.problem_type}: take a teacher of one label a text, fine-tune it on them first with --train_teacher "
+            "true, or correct its config."
+        )
+    return tokenizer, teacher
+
+
+def train_teachers(
+    teachers: Sequence[ModelTeacher],
+    data: TextClassificationData,
+    args: ClassificationTrainingArguments,
+    resume: bool = False,
+    max_length: int = MAX_LENGTH,
+) -> None:
+    """Fine-tune each teacher on the labels, from a seed of its own, in `_teacher` (`_teacher_1`, ...) of `output_dir`.
+
+    Args:
+        teachers: As `load_teachers(..., train=True)` loads them.
+        data: The texts; rows without a label are left out.
+        args: The student's training arguments, of which terms, stages and folder are replaced.
+        resume: Whether an interrupted run is continued.
+        max_length: Tokens that a text is cut to.
+    """
+    for number, teacher in enumerate(teachers):
+        print_main("Fine-tuning the teacher." if len(teachers) == 1 else f"Fine-tuning teacher {number + 1}.")
+        folder = f"{args.output_dir}/_teacher" + (f"_{number + 1}" if len(teachers) > 1 else "")
+        changes = {"seed": args.seed + number, **(DEMO.teacher_training if data.demo else {})}
+        tokenizer: Any = teacher.processing_class
+        splits = labels_only(data.tokenized(tokenizer, max_length))
+        teacher.model.requires_grad_(True)
+        trainer = DistillationTrainer(
+            teacher.model,
+            args.for_labels_only(folder, **changes),
+            train_dataset=splits["train"],
+            eval_dataset=splits["validation"],
+            processing_class=tokenizer,
+            compute_metrics=classification_metrics(problem_type=data.problem_type),
+        )
+        train_and_save(trainer, resume)
+        teacher.model.requires_grad_(False)
+
+
+def live_teachers(
+    teachers: Sequence[ModelTeacher],
+    student_tokenizer: PreTrainedTokenizerBase,
+    dtype: str | None = None,
+    share_tokens: bool = True,
+) -> list[ModelTeacher]:
+    """The teachers to be run in every step, for terms that compare more than logits.
+
+    Args:
+        teachers: They read text.
+        student_tokenizer: Where it is the teacher's own, the teachers read the student's tokens (and layers can be
+            compared token by token).
+        dtype: The dtype to run them in; `None` or `auto` keeps their own.
+        share_tokens: `False` lets them read the text in any case.
+    """
+    shared = share_tokens and student_tokenizer is teachers[0].processing_class
+    return [
+        ModelTeacher(one.model, one.processing_class, None if shared else one.text_columns, dtype) for one in teachers
+    ]
+
+
+def load_student(
+    teacher: ModelTeacher,
+    data: TextClassificationData,
+    name_or_path: str | None = None,
+    *,
+    seed: int = 42,
+    max_length: int = MAX_LENGTH,
+    trust_remote_code: bool = False,
+    **shape: Any,
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """The untrained student and its tokenizer: the named model, or some of the teacher's layers; of one seed the same.
+
+    Args:
+        teacher: Its labels are the student's.
+        data: Its first texts tell which dimensions matter, where the student is narrower. For the demo's data and
+            without a shape, the student is a small BERT with random weights.
+        name_or_path: A small model to start from, with a new head where its own does not fit.
+        seed: Of what is initialized.
+        max_length: Tokens that a text is cut to.
+        trust_remote_code: Whether code that is kept with the named model is run.
+        **shape: As in `make_student`, such as `num_hidden_layers` (default: half of the teacher's) and `hidden_size`.
+    """
+    set_seed(seed)
+    tokenizer: Any = teacher.processing_class
+    given = {name: value for name, value in shape.items() if value is not None}
+    if name_or_path is not None:
+        labels = {key: getattr(teacher.model.config, key) for key in ("id2label", "label2id", "problem_type")}
+        return load_classifier(name_or_path, trust_remote_code, **labels)
+    if data.demo and not given:
+        return tokenizer, demo_student(tokenizer)
+    if "hidden_size" in given:
+        given["importance_batch"] = data.sample(tokenizer, max_length)
+    return tokenizer, make_student(teacher.model, **{"num_hidden_layers": default_depth(teacher.model), **given})
+
+
+def default_depth(teacher: PreTrainedModel) -> int:
+    """How many layers a student has by default: half of its teacher's, and one at least."""
+    return max(1, teacher.config.num_hidden_layers // 2)
+
+
+def describe_teachers(teachers: Sequence[ModelTeacher]) -> list[str]:
+    """The teachers for a card: each by its name, with how many there are of it."""
+    counts = Counter(teacher.name or "a small BERT trained by this command" for teacher in teachers)
+    return [f"{name} ({count} seeds)" if count > 1 else name for name, count in counts.items()]

@@ -1,0 +1,161 @@
+"""The end of a run: what the student keeps and costs, in a table, a report and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.export.onnx import export_onnx
+from hfdistill.models.labels import NO_LABEL
+from hfdistill.online.trainer import OnlineTrainer
+from hfdistill.report.attempts import Attempts
+from hfdistill.report.card import CardFacts, measured_emissions, teacher_language, teacher_license
+from hfdistill.report.comparison import compare
+from hfdistill.report.figures import Comparison
+from hfdistill.report.run_folder import write_report
+from hfdistill.report.terminal import own_command, print_main
+from hfdistill.tasks.classification.data import TextClassificationData
+from hfdistill.tasks.classification.demo import DEMO_NOTICE
+from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.models import describe_teachers
+from hfdistill.teachers.ensemble_model import EnsembleModel
+from hfdistill.teachers.model import ModelTeacher
+from hfdistill.training.trainer import DistillationTrainer
+
+
+def report_run(
+    trainer: DistillationTrainer,
+    teachers: Sequence[ModelTeacher],
+    data: TextClassificationData,
+    *,
+    baseline: DistillationTrainer | None = None,
+    others: Mapping[str, PreTrainedModel] | None = None,
+    formats: Sequence[str] = (),
+    notes: Sequence[str | None] = (),
+) -> Comparison | None:
+    """Compare a trained student with its teacher, write report and card into its folder, and print the table.
+
+    The rows are those of the split `test`, or else `validation`. What fails here, such as an export, costs no report:
+    it is noted there.
+
+    Args:
+        trainer: The student's trainer, of an `OnlineTrainer` the trainer of all students.
+        teachers: Who it learned from; of several, their ensemble is measured. (Of an `OnlineTrainer`, the model that
+            the students were made of: the second student stands in the teacher's column.)
+        data: The texts.
+        baseline: The trainer of the same student without a teacher.
+        others: More trained models that read as the student does, by name.
+        formats: What the student is exported as: `onnx`, `int8`.
+        notes: Sentences for the report and the card; `None` is left out.
+
+    Returns:
+        The comparison; `None` on other processes than the main one, which do nothing.
+    """
+    if not trainer.is_world_process_zero():
+        return None
+    tokenizer: Any = trainer.processing_class
+    student, teacher, reader, found = _measured(trainer, teachers)
+    without_teacher: Any = baseline.model if baseline else None
+    split = "test" if "test" in data.dataset else "validation"
+    rows = data.dataset[split].rename_column(data.label_column, "labels")
+    attempt, folder = Attempts(), Path(str(trainer.args.output_dir))
+    exported = _exported(student, tokenizer, rows, folder, formats, data.text_columns, attempt) if formats else {}
+    comparison = compare(
+        teacher,
+        student,
+        rows,
+        processing_class=tokenizer,
+        teacher_processing_class=reader,
+        compute_metrics=classification_metrics(problem_type=data.problem_type),
+        baseline=without_teacher,
+        others={**(others or {}), **exported},
+        text_columns=data.text_columns,
+        split=split,
+    )
+    histories = {"student": trainer.state.log_history, **({"baseline": baseline.state.log_history} if baseline else {})}
+    checked = [f"{name} against the student: {one.parity}." for name, one in exported.items()]
+    own = [*attempt.notes, *checked, found, _untrained(histories["student"]), DEMO_NOTICE if data.demo else ""]
+    told = [note for note in [*notes, *own] if note]
+    write_report(folder, comparison, histories, notes=told)
+    trainer.card_facts = _card_facts(trainer, student, teachers, data, comparison, told)
+    attempt("the model card", trainer.create_model_card)
+    print_main("\n".join(["", comparison.table(), "", *told, f"Student, card and report are in {folder}/."]))
+    return comparison
+
+
+def _measured(
+    trainer: DistillationTrainer, teachers: Sequence[ModelTeacher]
+) -> tuple[PreTrainedModel, PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """The student, what stands for the teacher, the tokenizer that the latter reads with, and a note on it."""
+    own: Any = trainer.processing_class
+    if isinstance(trainer, OnlineTrainer):
+        student, second, *_ = trainer.students
+        return student, second, own, "There was no teacher: in its column is the second student."
+    model: Any = trainer.model
+    readers: list[Any] = [teacher.processing_class for teacher in teachers]
+    first, tokenizer = teachers[0], readers[0]
+    if len(teachers) == 1:
+        return model, first.model, tokenizer, ""
+    if any(reader.get_vocab() != tokenizer.get_vocab() for reader in readers):
+        note = f"The first of {len(teachers)} teachers, whose vocabularies differ, was measured."
+        return model, first.model, tokenizer, note
+    ensemble = EnsembleModel([one.model for one in teachers], trainer.args.combination)
+    return model, ensemble, tokenizer, f"The teacher is an ensemble of {len(teachers)}, measured as one model."
+
+
+def _exported(
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    folder: Path,
+    formats: Sequence[str],
+    text_columns: Sequence[str],
+    attempt: Attempts,
+) -> Mapping[str, Any]:
+    """The exports by format; what failed is noted."""
+    try:
+        return export_onnx(student, tokenizer, rows, folder, formats=formats, text_columns=text_columns)
+    except Exception as error:  # the student is worth its report all the same
+        attempt.failed("the export", error)
+        return getattr(error, "exported", {})
+
+
+def _untrained(history: Sequence[Mapping[str, float]]) -> str:
+    """What the student kept of its teacher before it was trained."""
+    first = next((entry for entry in history if entry["step"] == 0), {})
+    name = next((name for name in ("accuracy", "pearson") if f"eval_{name}" in first), None)
+    if name is None:
+        return ""
+    return f"Before any training the student had {name} {first[f'eval_{name}']:.4f} on the validation texts."
+
+
+def _card_facts(
+    trainer: DistillationTrainer,
+    student: PreTrainedModel,
+    teachers: Sequence[ModelTeacher],
+    data: TextClassificationData,
+    comparison: Comparison,
+    notes: Sequence[str],
+) -> CardFacts:
+    labels = data.dataset["train"][data.label_column]
+    labeled = sum(label != NO_LABEL for label in labels)
+    online = isinstance(trainer, OnlineTrainer)
+    # Where the student's weights come from, and with them its license.
+    origin = student.config.name_or_path or teachers[0].name
+    return CardFacts(
+        teacher=["no teacher: students that taught one another"] if online else describe_teachers(teachers),
+        dataset=data.name,
+        comparison=comparison,
+        command=own_command(),
+        license=teacher_license(origin) if origin else None,
+        language=teacher_language(origin) if origin else None,
+        base_model=origin or None,
+        emissions_grams=measured_emissions(str(trainer.args.output_dir)),
+        labeled_rows=labeled,
+        unlabeled_rows=len(labels) - labeled,
+        notes=notes,
+    )
