@@ -25,6 +25,7 @@ from hfdistill.report.run_folder import train_and_save as train_and_save
 from hfdistill.report.run_folder import write_report as write_report
 from hfdistill.report.terminal import print_main as print_main
 from hfdistill.search.space import Budget as Budget
+from hfdistill.search.space import parse_count as parse_count
 from hfdistill.search.space import search_space as search_space
 from hfdistill.search.study import StudentSearch as StudentSearch
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets

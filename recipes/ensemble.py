@@ -16,11 +16,13 @@ Expect little: on the SST-2 sentences the student of ten teachers had 89.0 %, of
 (three seeds, p = 0.07), and learned weights gained nothing that could be measured.
 """
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass
+
+from transformers.hf_argparser import HfArg
 
 from hfdistill import (
     CLASSIFICATION_DEMO,
-    ClassificationOptions,
     ClassificationTrainingArguments,
     DistillationTrainer,
     begin_run,
@@ -30,6 +32,7 @@ from hfdistill import (
     load_student,
     load_teachers,
     parse_arguments,
+    print_main,
     push,
     report_run,
     run_command,
@@ -38,55 +41,70 @@ from hfdistill import (
     train_teachers,
 )
 
+HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
+DEMO = {**CLASSIFICATION_DEMO, "max_steps": 500, "num_teachers": 3}
+
 
 @dataclass
-class Options(ClassificationOptions):
-    """Which teachers, which texts, which student."""
+class Options:
+    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="Fine-tuned classifiers.")
+    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
+    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
+    student_num_hidden_layers: int | None = HfArg(default=None, help="Layers to keep of the teacher's; default half.")
+    num_teachers: int = HfArg(default=1, help="In the demo: fine-tune this many, by seeds.")
+    learn_teacher_weights: bool = HfArg(default=False, help="Weigh each teacher by what it adds on validation labels.")
+    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
 
-    num_teachers: int = field(default=2, metadata={"help": "In the demo: how many seeds of the teacher."})
-    learn_weights: bool = field(default=False, metadata={"help": "Weigh each teacher by the validation labels."})
+    def __post_init__(self):
+        self.demo = self.demo or self.train_file is None
 
 
 def main() -> None:
-    options, args = parse_arguments((Options, ClassificationTrainingArguments), __doc__, demo=CLASSIFICATION_DEMO)
+    options, args = parse_arguments((Options, ClassificationTrainingArguments), __doc__, demo=DEMO)
     folder, resume = begin_run(args)
 
-    # ---- Data and teachers ----
-    data = classification_data(**options.texts)
-    count = options.num_teachers if options.demo else 1
-    teachers = load_teachers(options.teacher_name_or_path, data, train=options.demo, count=count, seed=args.seed)
+    # ---- Data, with the labels in the teacher's order ----
+    files = options.train_file, options.validation_file, options.test_file
+    data = classification_data(*files, teacher=options.teacher_name_or_path[0], demo=options.demo)
+
+    # ---- Teachers ----
+    names, count = options.teacher_name_or_path, options.num_teachers
+    teachers = load_teachers(names, data, train=options.demo, count=count, seed=args.seed)
     if options.demo:
         train_teachers(teachers, data, args, resume)
 
-    # ---- Soft targets ----
-    first = data.with_splits(soft_targets(teachers[:1], data.dataset))  # the passes are cached: none is made twice
+    # ---- Soft targets: the logits of each teacher for each text; its pass is cached, and made once ----
+    one_teacher = data.with_splits(soft_targets(teachers[:1], data.dataset))
     data = data.with_splits(soft_targets(teachers, data.dataset))
-    if options.learn_weights:
-        validation = data.dataset["validation"]
-        args.teacher_weights = learned_weights(validation, args.combination, data.problem_type, data.label_column)
+    note = None
+    if options.learn_teacher_weights:
+        rows = data.dataset["validation"]
+        args.teacher_weights = learned_weights(rows, args.combination, data.problem_type, data.label_column)
+        note = f"Learned weights of the teachers: {', '.join(f'{weight:.2f}' for weight in args.teacher_weights)}."
 
-    # ---- Student ----
-    tokenizer, student = load_student(teachers[0], data, seed=args.seed, **options.shape)
-    _, twin = load_student(teachers[0], data, seed=args.seed, **options.shape)
-    dataset, first = data.tokenized(tokenizer), first.tokenized(tokenizer)
-    metrics = classification_metrics(problem_type=data.problem_type)
-    common = {"processing_class": tokenizer, "compute_metrics": metrics}
+    # ---- Student, and the same student for the student of one teacher ----
+    shape = {"num_hidden_layers": options.student_num_hidden_layers}
+    tokenizer, student = load_student(teachers[0], data, seed=args.seed, **shape)
+    untrained = copy.deepcopy(student)
+    dataset = data.tokenized(tokenizer)
 
     # ---- Train ----
-    trainer = DistillationTrainer(
-        student, args, train_dataset=dataset["train"], eval_dataset=dataset["validation"], **common
-    )
+    def new_trainer(student, args, dataset):
+        metrics = classification_metrics(problem_type=data.problem_type)
+        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        return DistillationTrainer(student, args, processing_class=tokenizer, compute_metrics=metrics, **splits)
+
+    print_main("Training the student of all teachers.")
+    trainer = new_trainer(student, args, dataset)
     train_and_save(trainer, resume)
+    print_main("Training the same student on the first teacher alone.")
     alone = args.with_output_dir(f"{folder}/_one_teacher", teacher_weights=None)
-    other = DistillationTrainer(
-        twin, alone, train_dataset=first["train"], eval_dataset=first["validation"], **common
-    )
+    other = new_trainer(untrained, alone, one_teacher.tokenized(tokenizer))
     train_and_save(other, resume)
 
-    # ---- Compare ----
-    weights = ", ".join(f"{weight:.2f}" for weight in args.teacher_weights or ())
-    note = f"Learned weights of the teachers: {weights}." if weights else None
-    report_run(trainer, teachers, data, others={"one_teacher": other.model}, notes=[note])
+    # ---- What was lost: the table, the report, the card ----
+    report_run(trainer, teachers, data, others={"one teacher": other.model}, notes=[note])
     if args.push_to_hub:
         push(trainer)
 

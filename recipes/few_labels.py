@@ -15,11 +15,13 @@ Expect the student to stay near its teacher where the baseline does not: on SST-
 against 72.2 (teacher 88.9, three seeds). With all labels there was next to nothing to gain.
 """
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass
+
+from transformers.hf_argparser import HfArg
 
 from hfdistill import (
     CLASSIFICATION_DEMO,
-    ClassificationOptions,
     ClassificationTrainingArguments,
     DistillationTrainer,
     begin_run,
@@ -30,6 +32,7 @@ from hfdistill import (
     load_student,
     load_teachers,
     parse_arguments,
+    print_main,
     push,
     report_run,
     run_command,
@@ -39,48 +42,66 @@ from hfdistill import (
     train_teachers,
 )
 
+HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
+DEMO = {**CLASSIFICATION_DEMO, "max_steps": 800}
+
 
 @dataclass
-class Options(ClassificationOptions):
-    """Which teacher, which texts, which student."""
+class Options:
+    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="Fine-tuned classifier(s).")
+    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
+    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
+    student_num_hidden_layers: int | None = HfArg(default=None, help="Layers to keep of the teacher's; default half.")
+    label_fraction: float = HfArg(default=0.1, help="Keep this share of the training labels.")
+    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
 
-    label_fraction: float = field(default=0.1, metadata={"help": "Keep this share of the training labels."})
+    def __post_init__(self):
+        self.demo = self.demo or self.train_file is None
 
 
 def main() -> None:
-    options, args = parse_arguments((Options, ClassificationTrainingArguments), __doc__, demo=CLASSIFICATION_DEMO)
+    options, args = parse_arguments((Options, ClassificationTrainingArguments), __doc__, demo=DEMO)
     folder, resume = begin_run(args)
 
-    # ---- Data and teacher ----
-    data = classification_data(**options.texts)
+    # ---- Data, with the labels in the teacher's order ----
+    files = options.train_file, options.validation_file, options.test_file
+    data = classification_data(*files, teacher=options.teacher_name_or_path[0], demo=options.demo)
+
+    # ---- Teacher ----
     teachers = load_teachers(options.teacher_name_or_path, data, train=options.demo, seed=args.seed)
     if options.demo:
         train_teachers(teachers, data, args, resume)
+
+    # ---- Few labels: -100 stands for those that are forgotten ----
     train, labels = data.dataset["train"], data.label_column
     data = data.with_train(keep_labels(train, options.label_fraction, labels, args.seed))
 
-    # ---- Soft targets ----
+    # ---- Soft targets: the teacher's logits for each text ----
     data = data.with_splits(soft_targets(teachers, data.dataset))
 
-    # ---- Student ----
-    tokenizer, student = load_student(teachers[0], data, seed=args.seed, **options.shape)
-    _, twin = load_student(teachers[0], data, seed=args.seed, **options.shape)
+    # ---- Student, and the same student for the baseline ----
+    shape = {"num_hidden_layers": options.student_num_hidden_layers}
+    tokenizer, student = load_student(teachers[0], data, seed=args.seed, **shape)
+    untrained = copy.deepcopy(student)
     dataset = data.tokenized(tokenizer)
-    common = {
-        "eval_dataset": dataset["validation"],
-        "processing_class": tokenizer,
-        "compute_metrics": classification_metrics(problem_type=data.problem_type),
-    }
 
     # ---- Train ----
     note = settle_alpha(args, data.dataset["train"], data.label_column)
-    trainer = DistillationTrainer(student, args, train_dataset=dataset["train"], **common)
+
+    def new_trainer(student, args, dataset):
+        metrics = classification_metrics(problem_type=data.problem_type)
+        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        return DistillationTrainer(student, args, processing_class=tokenizer, compute_metrics=metrics, **splits)
+
+    print_main("Training the student.")
+    trainer = new_trainer(student, args, dataset)
     train_and_save(trainer, resume)
-    alone = args.for_labels_only(f"{folder}/_baseline")
-    baseline = DistillationTrainer(twin, alone, train_dataset=labels_only(dataset)["train"], **common)
+    print_main("Training the same student on the labels that are left.")
+    baseline = new_trainer(untrained, args.for_labels_only(f"{folder}/_baseline"), labels_only(dataset))
     train_and_save(baseline, resume)
 
-    # ---- Compare ----
+    # ---- What was lost: the table, the report, the card ----
     report_run(trainer, teachers, data, baseline=baseline, notes=[note])
     if args.push_to_hub:
         push(trainer)

@@ -16,11 +16,13 @@ Expect nothing for students that start from pretrained layers: on the SST-2 sent
 together and 83.8 and 83.9 alone (three seeds). It costs as many forward and backward passes as there are students.
 """
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass
+
+from transformers.hf_argparser import HfArg
 
 from hfdistill import (
     CLASSIFICATION_DEMO,
-    ClassificationOptions,
     ClassificationTrainingArguments,
     DistillationTrainer,
     OnlineTrainer,
@@ -33,49 +35,64 @@ from hfdistill import (
     load_teachers,
     new_head,
     parse_arguments,
+    print_main,
     push,
     report_run,
     run_command,
     train_and_save,
 )
 
+HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
+DEMO = {**CLASSIFICATION_DEMO, "max_steps": 800}
+
 
 @dataclass
-class Options(ClassificationOptions):
-    """Which model the students are made of, which texts, how many students."""
+class Options:
+    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="What students are cut from.")
+    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
+    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
+    student_num_hidden_layers: int | None = HfArg(default=None, help="Layers to keep of the model's; default half.")
+    num_students: int = HfArg(default=2, help="How many train together; the first is kept in the folder itself.")
+    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
 
-    num_students: int = field(default=2, metadata={"help": "How many students train together."})
+    def __post_init__(self):
+        self.demo = self.demo or self.train_file is None
 
 
 def main() -> None:
-    options, args = parse_arguments((Options, ClassificationTrainingArguments), __doc__, demo=CLASSIFICATION_DEMO)
+    options, args = parse_arguments((Options, ClassificationTrainingArguments), __doc__, demo=DEMO)
     folder, resume = begin_run(args)
 
     # ---- Data ----
-    data = classification_data(**{**options.texts, "teacher": None})
-    origin = load_teachers(options.teacher_name_or_path, data, train=True, seed=args.seed)
+    files = options.train_file, options.validation_file, options.test_file
+    data = classification_data(*files, teacher=None, demo=options.demo)
 
-    # ---- Students ----
-    seeds = range(args.seed, args.seed + options.num_students)
-    tokenizer, first = load_student(origin[0], data, seed=args.seed, **options.shape)
-    others = [new_head(load_student(origin[0], data, seed=seed, **options.shape)[1]) for seed in seeds[1:]]
-    _, twin = load_student(origin[0], data, seed=args.seed, **options.shape)
+    # ---- Students: all of one model's layers, each with another head, and the first one again for the baseline ----
+    [origin] = load_teachers(options.teacher_name_or_path[0], data, train=True, seed=args.seed)
+    shape = {"num_hidden_layers": options.student_num_hidden_layers}
+    tokenizer, student = load_student(origin, data, seed=args.seed, **shape)
+    untrained = copy.deepcopy(student)
+    seeds = range(args.seed + 1, args.seed + options.num_students)
+    others = [new_head(load_student(origin, data, seed=seed, **shape)[1]) for seed in seeds]
     dataset = data.tokenized(tokenizer)
-    common = {
-        "eval_dataset": dataset["validation"],
-        "processing_class": tokenizer,
-        "compute_metrics": classification_metrics(problem_type=data.problem_type),
-    }
 
     # ---- Train ----
-    trainer = OnlineTrainer(Peers([first, *others]), args, train_dataset=dataset["train"], **common)
+    def new_trainer(kind, student, args, dataset):
+        metrics = classification_metrics(problem_type=data.problem_type)
+        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        return kind(student, args, processing_class=tokenizer, compute_metrics=metrics, **splits)
+
+    print_main("Training the students together.")
+    trainer = new_trainer(OnlineTrainer, Peers([student, *others]), args, dataset)
     train_and_save(trainer, resume)
+    print_main("Training the first student alone.")
     alone = args.for_labels_only(f"{folder}/_baseline")
-    baseline = DistillationTrainer(twin, alone, train_dataset=labels_only(dataset)["train"], **common)
+    baseline = new_trainer(DistillationTrainer, untrained, alone, labels_only(dataset))
     train_and_save(baseline, resume)
 
-    # ---- Compare ----
-    report_run(trainer, origin, data, baseline=baseline)
+    # ---- What was lost: the table, the report, the card ----
+    report_run(trainer, [origin], data, baseline=baseline)
     if args.push_to_hub:
         push(trainer)
 

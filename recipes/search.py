@@ -3,7 +3,7 @@
 1. Read the texts, and take a fine-tuned teacher (the demo fine-tunes a small one).
 2. Run it over the texts once: every trial learns from the same stored soft targets.
 3. Search: each trial makes a student of another depth, choice of layers and width, and trains it with another
-   temperature, alpha, divergence and learning rate. One over the budget is passed over untrained, one that is behind the
+   temperature, alpha, divergence and learning rate. One over the budget is passed over untrained, one behind the
    median is given up. Accuracy on the validation texts decides. The trials are in a file: a killed search goes on.
 4. Train the best one to its end, and a student of the usual settings (`defaults`), and compare on the test texts.
 
@@ -15,26 +15,25 @@ Needs `pip install 'hfdistill[search]'`. Expect the validation texts to promise 
 on the SST-2 sentences gained 1.1 points there, and nothing on the test set (one seed).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from transformers import PreTrainedModel
+from transformers.hf_argparser import HfArg
 
 from hfdistill import (
     CLASSIFICATION_DEMO,
     Budget,
-    ClassificationOptions,
     ClassificationTrainingArguments,
     DistillationTrainer,
     StudentSearch,
     begin_run,
     classification_data,
     classification_metrics,
+    default_depth,
     load_student,
     load_teachers,
     parse_arguments,
     parse_count,
+    print_main,
     push,
     report_run,
     run_command,
@@ -44,63 +43,72 @@ from hfdistill import (
     train_teachers,
 )
 
-DEMO = {**CLASSIFICATION_DEMO, "search_trials": 3, "num_train_epochs": 1}
+HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
+DEMO = {**CLASSIFICATION_DEMO, "max_steps": 400, "search_trials": 3}
 
 
 @dataclass
-class Options(ClassificationOptions):
-    """Which teacher, which texts, what a student may cost."""
+class Options:
+    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="Fine-tuned classifier(s).")
+    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
+    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
+    search_trials: int = HfArg(default=20, help="How many students are tried.")
+    max_parameters: str | None = HfArg(default=None, help="The most parameters of a student, such as 5M.")
+    max_latency_ms: float | None = HfArg(default=None, help="The most milliseconds that it takes for one text.")
+    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
 
-    search_trials: int = field(default=20, metadata={"help": "How many students are tried."})
-    max_parameters: str | None = field(default=None, metadata={"help": "The most parameters, such as 5M."})
-    max_latency_ms: float | None = field(default=None, metadata={"help": "The most milliseconds for one text."})
+    def __post_init__(self):
+        self.demo = self.demo or self.train_file is None
 
 
 def main() -> None:
     options, args = parse_arguments((Options, ClassificationTrainingArguments), __doc__, demo=DEMO)
     folder, resume = begin_run(args)
 
-    # ---- Data and teacher ----
-    data = classification_data(**options.texts)
+    # ---- Data, with the labels in the teacher's order ----
+    files = options.train_file, options.validation_file, options.test_file
+    data = classification_data(*files, teacher=options.teacher_name_or_path[0], demo=options.demo)
+
+    # ---- Teacher ----
     teachers = load_teachers(options.teacher_name_or_path, data, train=options.demo, seed=args.seed)
     if options.demo:
         train_teachers(teachers, data, args, resume)
 
-    # ---- Soft targets ----
+    # ---- Soft targets: the teacher's logits for each text ----
     data = data.with_splits(soft_targets(teachers, data.dataset))
 
-    # ---- Student ----
-    tokenizer, usual = load_student(teachers[0], data, seed=args.seed, **options.shape)
+    # ---- Student: of any shape, and of the usual one ----
+    [teacher] = teachers
+    tokenizer, usual = load_student(teacher, data, seed=args.seed, num_hidden_layers=default_depth(teacher.model))
     dataset = data.tokenized(tokenizer)
 
-    def new_student(shape: Mapping[str, Any]) -> PreTrainedModel:
-        return load_student(teachers[0], data, seed=args.seed, **{**options.shape, **shape})[1]
+    def new_student(shape):
+        return load_student(teacher, data, seed=args.seed, **shape)[1]
 
-    def new_trainer(student: PreTrainedModel, args: ClassificationTrainingArguments) -> DistillationTrainer:
-        return DistillationTrainer(
-            student,
-            args,
-            train_dataset=dataset["train"],
-            eval_dataset=dataset["validation"],
-            processing_class=tokenizer,
-            compute_metrics=classification_metrics(problem_type=data.problem_type),
-        )
+    # ---- Train ----
+    def new_trainer(student, args):
+        metrics = classification_metrics(problem_type=data.problem_type)
+        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        return DistillationTrainer(student, args, processing_class=tokenizer, compute_metrics=metrics, **splits)
 
-    # ---- Search and train ----
-    space = search_space(teachers[0].model)
+    space = search_space(teacher.model)
+    print_main(f"Searching over {', '.join(space)}.")
     budget = Budget(parse_count(options.max_parameters), options.max_latency_ms)
     search = StudentSearch(space, new_student, new_trainer, args, f"{folder}/_search.log", budget=budget)
     best = search.run(options.search_trials)
     shape, found = search.values_of(best.values)
+    print_main("Training the student of the best settings.")
     trainer = new_trainer(new_student(shape), found)
     train_and_save(trainer, resume)
-    other = new_trainer(usual, args.with_output_dir(f"{folder}/_defaults"))
-    train_and_save(other, resume)
+    print_main("Training a student of the usual settings.")
+    defaults = new_trainer(usual, args.with_output_dir(f"{folder}/_defaults"))
+    train_and_save(defaults, resume)
 
-    # ---- Compare ----
+    # ---- What was lost: the table, the report, the card ----
     search.save_plots(f"{folder}/report")
-    note = f"The best of {options.search_trials} students on the validation texts ({best.score:.4f}): {best.values}."
-    report_run(trainer, teachers, data, others={"defaults": other.model}, notes=[note])
+    note = f"The best of {options.search_trials} students, {best.score:.4f} on the validation texts, has {best.values}."
+    report_run(trainer, teachers, data, others={"defaults": defaults.model}, notes=[note])
     if args.push_to_hub:
         push(trainer)
 
