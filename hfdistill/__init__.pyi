@@ -6,6 +6,7 @@ from hfdistill.data.few_labels import keep_labels as keep_labels
 from hfdistill.data.few_labels import labeled_rows as labeled_rows
 from hfdistill.data.few_labels import settle_alpha as settle_alpha
 from hfdistill.export.ctranslate2 import export_ctranslate2 as export_ctranslate2
+from hfdistill.export.onnx import check_export as check_export
 from hfdistill.export.onnx import export_onnx as export_onnx
 from hfdistill.losses.base import Term as Term
 from hfdistill.losses.schedules import Schedule as Schedule
@@ -28,6 +29,7 @@ from hfdistill.search.space import Budget as Budget
 from hfdistill.search.space import parse_count as parse_count
 from hfdistill.search.space import search_space as search_space
 from hfdistill.search.study import StudentSearch as StudentSearch
+from hfdistill.search.study import check_search as check_search
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.target_tokens import token_soft_targets as token_soft_targets

@@ -27,6 +27,7 @@ from hfdistill import (
     ClassificationTrainingArguments,
     DistillationTrainer,
     begin_run,
+    check_export,
     classification_data,
     classification_metrics,
     export_onnx,
@@ -63,6 +64,7 @@ class Options:
 
 def main() -> None:
     options, args = parse_arguments((Options, ClassificationTrainingArguments), __doc__, demo=DEMO)
+    check_export(options.formats)
     folder, resume = begin_run(args)
 
     # ---- Data, with the labels in the order of the finished student, or the teacher's ----

@@ -4,13 +4,13 @@
    Each has its own tokenizer; their labels are put into one order by name.
 2. Run each teacher over the texts once: the logits of all are stored beside the rows, and combined at the temperature
    of training as --teacher_combination says (the mean of the probabilities by default).
-3. With --learn_weights, learn what each teacher adds from the validation labels; otherwise they weigh the same.
+3. With --learn_teacher_weights, learn what each teacher adds from the validation labels; otherwise they weigh the same.
 4. Make a student and train it on the combined soft targets and the labels.
 5. Train the same student on the first teacher alone (`one_teacher`), and compare.
 
     python recipes/ensemble.py --demo
     accelerate launch recipes/ensemble.py --teacher_name_or_path my/bert my/roberta --train_file train.csv \
-        --validation_file validation.csv --test_file test.csv --learn_weights
+        --validation_file validation.csv --test_file test.csv --learn_teacher_weights
 
 Expect little: on the SST-2 sentences the student of ten teachers had 89.0 %, of one 88.7 and of the labels 88.8
 (three seeds, p = 0.07), and learned weights gained nothing that could be measured.
@@ -42,7 +42,8 @@ from hfdistill import (
 )
 
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
-DEMO = {**CLASSIFICATION_DEMO, "max_steps": 500, "num_teachers": 3}
+DEMO = {**CLASSIFICATION_DEMO, "max_steps": 500}
+DEMO_TEACHERS = 3
 
 
 @dataclass
@@ -52,7 +53,6 @@ class Options:
     validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
     test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
     student_num_hidden_layers: int | None = HfArg(default=None, help="Layers to keep of the teacher's; default half.")
-    num_teachers: int = HfArg(default=1, help="In the demo: fine-tune this many, by seeds.")
     learn_teacher_weights: bool = HfArg(default=False, help="Weigh each teacher by what it adds on validation labels.")
     demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
 
@@ -69,7 +69,7 @@ def main() -> None:
     data = classification_data(*files, teacher=options.teacher_name_or_path[0], demo=options.demo)
 
     # ---- Teachers ----
-    names, count = options.teacher_name_or_path, options.num_teachers
+    names, count = options.teacher_name_or_path, DEMO_TEACHERS if options.demo else 1
     teachers = load_teachers(names, data, train=options.demo, count=count, seed=args.seed)
     if options.demo:
         train_teachers(teachers, data, args, resume)

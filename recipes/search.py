@@ -26,6 +26,7 @@ from hfdistill import (
     DistillationTrainer,
     StudentSearch,
     begin_run,
+    check_search,
     classification_data,
     classification_metrics,
     default_depth,
@@ -64,6 +65,8 @@ class Options:
 
 def main() -> None:
     options, args = parse_arguments((Options, ClassificationTrainingArguments), __doc__, demo=DEMO)
+    check_search()
+    budget = Budget(parse_count(options.max_parameters), options.max_latency_ms)
     folder, resume = begin_run(args)
 
     # ---- Data, with the labels in the teacher's order ----
@@ -94,7 +97,6 @@ def main() -> None:
 
     space = search_space(teacher.model)
     print_main(f"Searching over {', '.join(space)}.")
-    budget = Budget(parse_count(options.max_parameters), options.max_latency_ms)
     search = StudentSearch(space, new_student, new_trainer, args, f"{folder}/_search.log", budget=budget)
     best = search.run(options.search_trials)
     shape, found = search.values_of(best.values)

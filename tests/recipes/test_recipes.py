@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,10 @@ import hfdistill
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.py"))
-#: Those that the suites beside this one run, for they can do more.
-MAIN = ("sst2", "translation")
-IDEAS = [path for path in RECIPES if path.stem not in MAIN]
 #: Other packages that a recipe may import.
 PACKAGES = {"datasets", "transformers", "hfdistill"}
 
 TINY = ("--max_steps", "2", "--per_device_train_batch_size", "8", "--disable_tqdm", "true")
-#: Beside them, for what a recipe would train more than once.
-FEWER = {"ensemble": ("--num_teachers", "2"), "search": ("--search_trials", "1")}
 #: What each compares its student with, beside the teacher.
 BESIDE = {
     "few_labels": ("baseline",),
@@ -34,6 +30,8 @@ BESIDE = {
     "search": ("defaults",),
     "deploy": ("onnx", "int8"),
 }
+#: `sst2.py` and `translation.py` have suites of their own.
+IDEAS = [FOLDER / f"{name}.py" for name in BESIDE]
 
 each = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 each_idea = pytest.mark.parametrize("path", IDEAS, ids=lambda path: path.stem)
@@ -55,8 +53,6 @@ def test_a_recipe_fits_on_two_pages(path):
 
 @each
 def test_a_recipe_is_made_of_public_names_and_no_others(path):
-    import sys
-
     for module, name in imported(path):
         package = module.partition(".")[0]
         assert package in PACKAGES | set(sys.stdlib_module_names)
@@ -82,9 +78,7 @@ def test_a_recipe_lists_its_options(path, monkeypatch, capfd):
 
 def test_the_table_of_recipes_has_a_row_for_each():
     table = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| \[`(\w+)\.py`\]\((\w+)\.py\)", table, re.MULTILINE).sort() == [
-        (path.stem, path.stem) for path in RECIPES
-    ].sort()
+    assert sorted(re.findall(r"^\| \[`(\w+\.py)`\]\(\1\)", table, re.MULTILINE)) == [path.name for path in RECIPES]
 
 
 def assert_left(folder, path):
@@ -102,7 +96,7 @@ def assert_left(folder, path):
 def test_the_demo_leaves_a_student_its_report_and_its_card(path, tmp_path, monkeypatch, capfd):
     """With no option at all it is the demo."""
     monkeypatch.chdir(tmp_path)
-    printed = run_script(path, [*TINY, *FEWER.get(path.stem, ())], monkeypatch, capfd)
+    printed = run_script(path, TINY, monkeypatch, capfd)
     assert "Student, card and report are in distilled/." in printed
     assert_left(tmp_path / "distilled", path)
 
