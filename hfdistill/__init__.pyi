@@ -1,6 +1,7 @@
 from hfdistill.commands.command_line import parse_arguments as parse_arguments
 from hfdistill.commands.command_line import plain_errors as plain_errors
 from hfdistill.commands.command_line import run_command as run_command
+from hfdistill.commands.options import option as option
 from hfdistill.data.augmentation.rows import augment as augment
 from hfdistill.data.few_labels import keep_labels as keep_labels
 from hfdistill.data.few_labels import labeled_rows as labeled_rows

@@ -20,19 +20,17 @@ without a teacher 71 to 79 %. `hfdistill distill --help` lists all there is besi
 import copy
 from dataclasses import dataclass
 
-from transformers.hf_argparser import HfArg
-
 from hfdistill import (
     CLASSIFICATION_DEMO,
     ClassificationTrainingArguments,
     DistillationTrainer,
     begin_run,
     classification_data,
-    classification_metrics,
     labels_only,
     live_teachers,
     load_student,
     load_teachers,
+    option,
     parse_arguments,
     print_main,
     push,
@@ -49,22 +47,22 @@ HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
 
 @dataclass
 class Options:
-    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="Fine-tuned classifier(s).")
-    train_teacher: bool = HfArg(default=False, help="Fine-tune the named model on the labels first.")
-    student_name_or_path: str | None = HfArg(default=None, help="A small model to start from; otherwise:")
-    student_num_hidden_layers: int | None = HfArg(default=None, help="Layers to keep of the teacher's; default half.")
-    student_hidden_size: int | None = HfArg(default=None, help="Hidden dimensions to keep; default all.")
-    dataset_name: str = HfArg(default="stanfordnlp/sst2", help="Dataset on the Hub.")
-    dataset_config_name: str | None = HfArg(default=None, help="Its configuration.")
-    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet.")
-    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
-    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
-    text_column: str | None = HfArg(default=None, help="Column of the text.")
-    text_pair_column: str | None = HfArg(default=None, help="Column of the second text of a pair.")
-    label_column: str | None = HfArg(default=None, help="Column of the label.")
-    unlabeled_file: str | None = HfArg(default=None, help="More texts, for the teacher to label.")
-    baseline: bool = HfArg(default=False, help="Train the same student without a teacher, too.")
-    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
+    teacher_name_or_path: list[str] = option([HUB_TEACHER], "Fine-tuned classifier(s).")
+    train_teacher: bool = option(False, "Fine-tune the named model on the labels first.")
+    student_name_or_path: str | None = option(None, "A small model to start from; otherwise:")
+    student_num_hidden_layers: int | None = option(None, "Layers to keep of the teacher's; default half.")
+    student_hidden_size: int | None = option(None, "Hidden dimensions to keep; default all.")
+    dataset_name: str = option("stanfordnlp/sst2", "Dataset on the Hub.")
+    dataset_config_name: str | None = option(None, "Its configuration.")
+    train_file: str | None = option(None, "Your texts: csv, tsv, json or parquet.")
+    validation_file: str | None = option(None, "Default: a tenth of the training texts.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    text_column: str | None = option(None, "Column of the text.")
+    text_pair_column: str | None = option(None, "Column of the second text of a pair.")
+    label_column: str | None = option(None, "Column of the label.")
+    unlabeled_file: str | None = option(None, "More texts, for the teacher to label.")
+    baseline: bool = option(False, "Train the same student without a teacher, too.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
 
 def main() -> None:
@@ -99,11 +97,9 @@ def main() -> None:
     alone = labels_only(dataset) if options.baseline else None
 
     def new_trainer(student, args, dataset, teacher=None):
-        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
-        metrics = classification_metrics(problem_type=data.problem_type)
-        return DistillationTrainer(
-            student, args, teacher=teacher, processing_class=tokenizer, compute_metrics=metrics, **splits
-        )
+        rows = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        common = {"processing_class": tokenizer, "compute_metrics": data.metrics}
+        return DistillationTrainer(student, args, teacher=teacher, **rows, **common)
 
     print_main("Training the student.")
     trainer = new_trainer(student, args, dataset, teacher=live)

@@ -19,7 +19,7 @@ import yaml
 from huggingface_hub.utils import httpx
 from transformers import HfArgumentParser
 
-from hfdistill.commands.option_checks import check_demo, check_options
+from hfdistill.commands.options import check_demo, check_options
 from hfdistill.data.messages import cut, shortened
 from hfdistill.models.hub import HubUnreachableError
 from hfdistill.report.terminal import LEFT_BEHIND
@@ -35,6 +35,8 @@ def parse_arguments(
     defaults: Mapping[str, Any] | None = None,
     check: Callable[..., None] | None = None,
     demo: Mapping[str, Any] | None = None,
+    words: Sequence[str] | None = None,
+    program: str | None = None,
 ) -> tuple[Any, ...]:
     """Reads the command line into dataclasses.
 
@@ -49,19 +51,23 @@ def parse_arguments(
         check: Raises a `ValueError` where the instances do not go together.
         demo: More defaults, which hold with `--demo`; the texts and models that it generates are then not to be named.
 
+        words: The command line; by default this program's.
+        program: What `--help` calls it.
+
     Returns:
         An instance of each class. An option that is unknown or cannot be read ends the program with one line.
     """
     # Without an abbreviation "--eval" would quietly stand for whichever option is alone in beginning so.
     usage = "%(prog)s [settings.yaml] [--option value ...], where --help lists the options"
     about = (description or "").partition("\n\n")[0]
-    parser = _Parser(classes, description=about, usage=usage, allow_abbrev=False)
-    parsed = parser.read(sys.argv[1:], defaults or {}, None if demo else check)
+    parser = _Parser(classes, prog=program, description=about, usage=usage, allow_abbrev=False)
+    words = sys.argv[1:] if words is None else list(words)
+    parsed = parser.read(words, defaults or {}, None if demo else check)
     if demo and any(getattr(one, "demo", False) for one in parsed):
         own = {field.name for one in classes for field in fields(one)}
         given = {name: value for name, value in demo.items() if name in own}
-        return parser.read(sys.argv[1:], {**(defaults or {}), **given}, check, generated=True)
-    return parser.read(sys.argv[1:], defaults or {}, check) if demo and check else parsed
+        return parser.read(words, {**(defaults or {}), **given}, check, generated=True)
+    return parser.read(words, defaults or {}, check) if demo and check else parsed
 
 
 class _Parser(HfArgumentParser):

@@ -13,6 +13,8 @@ from hfdistill.training.arguments import DistillationTrainingArguments
 class ClassificationTrainingArguments(DistillationTrainingArguments):
     """Training arguments with BERT's fine-tuning settings as defaults, texts batched by length, nothing reported."""
 
+    _argument_group_name = "training arguments"
+
     output_dir: str = "distilled"
     learning_rate: float = 5e-5
     num_train_epochs: float = 3
@@ -35,5 +37,5 @@ class ClassificationTrainingArguments(DistillationTrainingArguments):
         if self.label_names is not None:
             raise ValueError(
                 "--label_names is what `Trainer` calls the columns of labels, and does nothing here: name the classes "
-                "with --class_names, the column with --label_column."
+                "with --class_names, or in labels.txt beside the texts, and the column with --label_column."
             )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import BatchEncoding, EvalPrediction, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.data.columns import (
@@ -23,6 +23,7 @@ from hfdistill.data.columns import (
     with_class_names,
 )
 from hfdistill.data.tables import Table, open_table, read_table
+from hfdistill.tasks.classification.metrics import classification_metrics
 
 logger = logging.get_logger(__name__)
 
@@ -61,6 +62,11 @@ class TextClassificationData:
         names = self.label_names or tuple(f"LABEL_{index}" for index in range(self.num_labels))
         label2id = {name: index for index, name in enumerate(names)}
         return {"problem_type": self.problem_type, "id2label": dict(enumerate(names)), "label2id": label2id}
+
+    @property
+    def metrics(self) -> Callable[[EvalPrediction], dict[str, float]]:
+        """The task's metrics, as a trainer's `compute_metrics`."""
+        return classification_metrics(problem_type=self.problem_type)
 
     def with_splits(self, dataset: DatasetDict) -> TextClassificationData:
         """The same task with other splits, such as those with the teacher's soft targets."""

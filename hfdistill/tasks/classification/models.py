@@ -16,7 +16,6 @@ from hfdistill.students.layers import make_student
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import MAX_LENGTH, TextClassificationData
 from hfdistill.tasks.classification.demo import DEMO, demo_student, demo_teacher, demo_tokenizer
-from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.sources import labels_only
 from hfdistill.teachers.model import ModelTeacher
 from hfdistill.training.trainer import DistillationTrainer
@@ -56,7 +55,8 @@ def load_teachers(
         )
         teachers.append(ModelTeacher(model, own, data.text_columns))
     texts, parameters = len(data.dataset["train"]), sum(one.model.num_parameters() for one in teachers)
-    print_main(f"{texts:,} training texts; the teacher has {parameters:,} parameters.")
+    called, verb = " and ".join(describe_teachers(teachers)), "has" if len(teachers) == 1 else "have"
+    print_main(f"{texts:,} training texts; {called} {verb} {parameters:,} parameters.")
     say_if_slow(texts, parameters)
     return teachers
 
@@ -110,7 +110,7 @@ def train_teachers(
             train_dataset=splits["train"],
             eval_dataset=splits["validation"],
             processing_class=tokenizer,
-            compute_metrics=classification_metrics(problem_type=data.problem_type),
+            compute_metrics=data.metrics,
         )
         train_and_save(trainer, resume)
         teacher.model.requires_grad_(False)

@@ -20,7 +20,6 @@ from hfdistill.report.run_folder import write_report
 from hfdistill.report.terminal import own_command, print_main
 from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.demo import DEMO_NOTICE
-from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.models import describe_teachers
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.model import ModelTeacher
@@ -70,7 +69,7 @@ def report_run(
         rows,
         processing_class=tokenizer,
         teacher_processing_class=reader,
-        compute_metrics=classification_metrics(problem_type=data.problem_type),
+        compute_metrics=data.metrics,
         baseline=without_teacher,
         others={**(others or {}), **exported},
         text_columns=data.text_columns,

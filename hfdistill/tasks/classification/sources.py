@@ -68,7 +68,7 @@ def classification_data(
     if data.problem_type != "regression" and (data.label_names or ("LABEL_0",))[0] == "LABEL_0":
         print_main(
             "The classes have no names, so the student will predict LABEL_0, LABEL_1, ...: name them with "
-            "--class_names."
+            "--class_names, or one a line in labels.txt beside the texts."
         )
     return replace(data, name=train_file or dataset_name)
 

@@ -1,9 +1,10 @@
-"""Which options of recipes and commands go together. They are known by their names, which mean the same everywhere."""
+"""Options of recipes and commands, and which go together. They are known by names that mean the same everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import MISSING, fields
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, field, fields
 from typing import Any
 
 from hfdistill.training.ranges import COUNT, Range, check_numbers
@@ -26,6 +27,20 @@ NAMED = (
     *("class_names", "text_column", "text_pair_column", "label_column"),
     *("teacher_name_or_path", "student_name_or_path"),
 )
+
+
+def option(default: Any, help: str, choices: Sequence[str] | None = None) -> Any:
+    """A field of a dataclass of options, with what `--help` tells of it.
+
+    Args:
+        default: Its default; a list is copied for each instance.
+        help: A sentence.
+        choices: The values that it may have, if not any.
+    """
+    told = {"help": help} if choices is None else {"help": help, "choices": list(choices)}
+    if isinstance(default, list):
+        return field(default_factory=lambda: copy.copy(default), metadata=told)
+    return field(default=default, metadata=told)
 
 
 def check_options(options: Any) -> None:

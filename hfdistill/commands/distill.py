@@ -1,0 +1,260 @@
+"""`hfdistill distill`: a text classifier from texts and a teacher to the student, its report, its card and its exports.
+
+1. Read the texts (the Hub's, your own files, or a generated demo corpus); keep the labels of a few of them
+   (--label_fraction) and make more texts (--augment), where that is wanted: the teacher labels the rest.
+2. Take a fine-tuned teacher, or fine-tune one first (--train_teacher); or several, whose predictions are averaged; or
+   none (--online), where students of other seeds teach one another.
+3. Run the teacher over the texts once: its soft targets are kept for this and every later run. (With terms that
+   compare layers, such as --terms labels soft_targets minilm, it is run in every step instead.)
+4. With --search_trials, look for the student and the settings that do best on the validation texts.
+5. Make a student of some of the teacher's layers, or of narrower ones, and train it on soft targets and labels.
+6. With --baseline, train the same student on the labels alone, on the same budget.
+7. With --export, write it for ONNX Runtime and transformers.js, too.
+8. Compare them; write the student, its card and its report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hfdistill.commands.command_line import run_command
+from hfdistill.commands.distill_options import DataOptions, Options, read_options
+from hfdistill.data.augmentation.augmenters import load_augmenter
+from hfdistill.data.augmentation.rows import augment, augmentation_report
+from hfdistill.data.few_labels import keep_labels, settle_alpha
+from hfdistill.models.hub import load_tokenizer
+from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
+from hfdistill.report.run_folder import begin_run, push, train_and_save
+from hfdistill.report.terminal import print_main
+from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
+from hfdistill.soft_targets import soft_targets
+from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
+from hfdistill.tasks.classification.data import TextClassificationData
+from hfdistill.tasks.classification.models import (
+    default_depth,
+    live_teachers,
+    load_student,
+    load_teachers,
+    train_teachers,
+)
+from hfdistill.tasks.classification.report import report_run
+from hfdistill.tasks.classification.sources import classification_data, labels_only
+from hfdistill.teachers import ModelTeacher, learned_weights
+from hfdistill.training.arguments import DistillationTrainingArguments
+from hfdistill.training.trainer import DistillationTrainer
+
+#: How many students `hfdistill search` tries.
+TRIALS = 20
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Runs `hfdistill distill` with these words."""
+    run_command(lambda: Run(*read_options(words)).distill())
+
+
+def search_main(words: Sequence[str] | None = None) -> None:
+    """Runs `hfdistill search`: the same with `--search_trials`."""
+    run_command(lambda: Run(*read_options(words, {"search_trials": TRIALS})).distill())
+
+
+class Run:
+    """One run of the command: what its steps share.
+
+    Args:
+        options: Texts, teachers and student.
+        args: The training arguments; their alpha and the teachers' weights are settled on the way.
+    """
+
+    def __init__(self, options: Options, args: ClassificationTrainingArguments) -> None:
+        self.options, self.args = options, args
+        folder, self.resume = begin_run(args)
+        self.folder = str(folder)
+        self.data = read_data(options, args.seed)
+        self.teachers = load_teachers(
+            options.starting_points,
+            self.data,
+            train=options.learns_labels,
+            count=options.num_teachers,
+            seed=args.seed,
+            trust_remote_code=options.trust_remote_code,
+        )
+        #: The teachers, where they are run in every step.
+        self.live: list[ModelTeacher] | None = None
+
+    def distill(self) -> None:
+        """All steps, from the teacher to the report."""
+        options = self.options
+        args: DistillationTrainingArguments = self.args
+        if options.train_teacher and not options.online:
+            train_teachers(self.teachers, self.data, self.args, self.resume, options.max_length)
+        self.tokenizer = self.student_tokenizer()
+        if options.augment:
+            self.data = self.data.with_train(more_texts(options, self.data, self.tokenizer_of_teacher, args.seed))
+        if not options.online:
+            self.run_teachers()
+        notes = [settle_alpha(args, self.data.dataset["train"], self.data.label_column)]
+        self.dataset = self.data.tokenized(self.tokenizer, options.max_length)
+        alone = labels_only(self.dataset) if options.baseline else None
+        shape: Mapping[str, Any] = {}
+        others = {}
+        if options.search_trials:
+            shape, found, note = self.search()
+            notes, others, args = [note], {"defaults": self.with_defaults()}, found
+        trainer = self.train_student(args, shape)
+        baseline = None
+        if alone:
+            print_main("Training the same student without a teacher.")
+            baseline = self.trainer(self.new_student(shape), args.for_labels_only(f"{self.folder}/_baseline"), alone)
+            train_and_save(baseline, self.resume)
+        exports = options.export or ()
+        report_run(trainer, self.teachers, self.data, baseline=baseline, others=others, formats=exports, notes=notes)
+        if args.push_to_hub:
+            push(trainer)
+
+    @property
+    def tokenizer_of_teacher(self) -> PreTrainedTokenizerBase:
+        tokenizer: Any = self.teachers[0].processing_class
+        return tokenizer
+
+    def student_tokenizer(self) -> PreTrainedTokenizerBase:
+        """That of the student's name; one that is made of its teacher has the teacher's."""
+        name = self.options.student_name_or_path
+        return load_tokenizer(name, self.options.trust_remote_code) if name else self.tokenizer_of_teacher
+
+    def run_teachers(self) -> None:
+        """Adds the teachers' soft targets to the texts; or keeps the teachers, to be run in every step."""
+        options, args, data = self.options, self.args, self.data
+        if options.learn_teacher_weights:
+            validation = soft_targets(self.teachers, data.dataset["validation"], dtype=args.teacher_dtype)
+            weights = learned_weights(validation, args.combination, data.problem_type, data.label_column)
+            args.teacher_weights = weights
+            print_main(f"Learned weights of the teachers: {', '.join(f'{weight:.3f}' for weight in weights)}.")
+        if args.teacher_outputs or not options.soft_targets:
+            # To be compared token by token, teacher and student read the same tokens.
+            shared = bool(args.teacher_outputs)
+            self.live = live_teachers(self.teachers, self.tokenizer, args.teacher_dtype, share_tokens=shared)
+            return
+        self.data = data.with_splits(soft_targets(self.teachers, data.dataset, dtype=args.teacher_dtype))
+        if options.augment:
+            print_main(str(augmentation_report(self.data.dataset["train"])))
+
+    def new_student(self, shape: Mapping[str, Any] | None = None, number: int = 0) -> PreTrainedModel:
+        """The untrained student, the same at each call.
+
+        Args:
+            shape: What a search found, beside what is given.
+            number: Of several students, which; those after the first get a head of their own.
+        """
+        options = self.options
+        given = {
+            "num_hidden_layers": options.student_num_hidden_layers,
+            "hidden_size": options.student_hidden_size,
+            "embedding_size": options.student_embedding_size,
+        }
+        _, student = load_student(
+            self.teachers[0],
+            self.data,
+            options.student_name_or_path,
+            seed=self.args.seed + number,
+            max_length=options.max_length,
+            trust_remote_code=options.trust_remote_code,
+            **{**given, **(shape or {})},
+        )
+        initialized = options.demo and not any(given.values())
+        # Students that start alike have nothing to teach one another.
+        return student if number == 0 or initialized else new_head(student)
+
+    def trainer(
+        self, student: PreTrainedModel, args: DistillationTrainingArguments, dataset: DatasetDict, teacher: Any = None
+    ) -> DistillationTrainer:
+        return DistillationTrainer(student, args, teacher=teacher, **self.trainer_kwargs(dataset))
+
+    def trainer_kwargs(self, dataset: DatasetDict) -> dict[str, Any]:
+        return {
+            "train_dataset": dataset["train"],
+            "eval_dataset": dataset["validation"],
+            "processing_class": self.tokenizer,
+            "compute_metrics": self.data.metrics,
+        }
+
+    def train_student(self, args: DistillationTrainingArguments, shape: Mapping[str, Any]) -> DistillationTrainer:
+        """Trains the student, or the students that teach one another; their trainer."""
+        print_main("Training the student.")
+        trainer: DistillationTrainer
+        if self.options.online:
+            students = [self.new_student(shape, number) for number in range(self.options.num_students)]
+            together = Peers(students) if self.options.online == "mutual" else Branches(students)
+            trainer = OnlineTrainer(together, args, **self.trainer_kwargs(self.dataset))
+        else:
+            trainer = self.trainer(self.new_student(shape), args, self.dataset, self.live)
+        train_and_save(trainer, self.resume)
+        return trainer
+
+    def with_defaults(self) -> PreTrainedModel:
+        """A student of the usual shape and settings, for what was searched to be compared with."""
+        print_main("Training a student with the defaults, to compare with.")
+        args = self.args.with_output_dir(f"{self.folder}/_defaults")
+        trainer = self.trainer(self.new_student(), args, self.dataset, self.live)
+        train_and_save(trainer, self.resume)
+        student: Any = trainer.model
+        return student
+
+    def search(self) -> tuple[Mapping[str, Any], DistillationTrainingArguments, str]:
+        """The shape and the training arguments of the student that does best on the validation texts, and a note."""
+        options, args, teacher = self.options, self.args, self.teachers[0].model
+        metric = "pearson" if self.data.problem_type == "regression" else "accuracy"
+        given = {"num_hidden_layers": options.student_num_hidden_layers, "hidden_size": options.student_hidden_size}
+        whole = options.demo or options.student_name_or_path is not None
+        space = search_space(teacher, fixed=SHAPE if whole else [name for name, value in given.items() if value])
+        usual = {"num_hidden_layers": default_depth(teacher), "hidden_size": teacher.config.hidden_size}
+        students = StudentSearch(
+            space,
+            self.new_student,
+            lambda student, args: self.trainer(student, args, self.dataset, self.live),
+            args,
+            options.search_storage or f"{self.folder}/_search.log",
+            metric=metric,
+            budget=Budget(parse_count(options.max_parameters), options.max_latency_ms),
+            trade_off=options.search_trade_off,
+            defaults={**vars(args), **usual, "layers": "uniform"},
+        )
+        print_main(f"Searching over {', '.join(space)}.")
+        best = students.run(options.search_trials)
+        print_main(f"The best of {options.search_trials} on the validation texts: {best.score:.4f} with {best.values}")
+        students.save_plots(f"{self.folder}/report")
+        note = (
+            f"Settings and shape are those of the best of {options.search_trials} students in a search by {metric} on "
+            f"the validation texts, {best.score:.4f} there; `defaults` has the usual ones."
+        )
+        shape, found = students.values_of(best.values)
+        return shape, found, note
+
+
+def read_data(options: Options, seed: int) -> TextClassificationData:
+    """The texts, with as many of their labels as are to be kept."""
+    names = [field.name for field in fields(DataOptions) if field.name != "max_length"]
+    data = classification_data(
+        **{name: getattr(options, name) for name in [*names, "unlabeled_file", "trust_remote_code"]},
+        teacher=None if options.learns_labels else options.teacher_name_or_path[0],
+    )
+    if options.label_fraction is None:
+        return data
+    return data.with_train(keep_labels(data.dataset["train"], options.label_fraction, data.label_column, seed))
+
+
+def more_texts(
+    options: Options, data: TextClassificationData, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> Dataset:
+    """The training rows and the texts made of them, for the teacher to label."""
+    names, models = options.augment or (), (options.augment_model, options.back_translation_models)
+    device = PartialState().device
+    augmenters = [load_augmenter(name, tokenizer.mask_token, *models, device=device) for name in names]
+    copies = options.augment_copies * len(augmenters)
+    with PartialState().main_process_first():
+        return augment(data.dataset["train"], augmenters, data.text_columns, data.label_column, copies, seed)

@@ -1,0 +1,195 @@
+"""What `hfdistill distill` takes on its command line, in groups, and which options go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hfdistill.commands.command_line import parse_arguments
+from hfdistill.commands.options import check_demo, not_default, option
+from hfdistill.data.augmentation.augmenters import AUGMENTERS
+from hfdistill.export.onnx import check_export
+from hfdistill.search import Budget, check_search, parse_count
+from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
+from hfdistill.tasks.classification.data import MAX_LENGTH
+from hfdistill.tasks.classification.demo import CLASSIFICATION_DEMO
+
+DESCRIPTION = "Distill a text classifier: a fine-tuned teacher goes in, a small student and a report come out."
+HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
+HUB_DATASET = "stanfordnlp/sst2"
+
+#: Options that would do nothing without another.
+NEEDED = {
+    "search_trials": ("search_storage", "search_trade_off", "max_parameters", "max_latency_ms"),
+    "online": ("num_students",),
+    "augment": ("augment_copies",),
+}
+
+
+@dataclass
+class DataOptions:
+    """Which texts."""
+
+    _argument_group_name = "data"
+
+    dataset_name: str = option(HUB_DATASET, "Dataset on the Hub.")
+    dataset_config_name: str | None = option(None, "Its configuration.")
+    train_file: str | None = option(None, "Your texts: csv, tsv, json or parquet.")
+    validation_file: str | None = option(None, "Default: a tenth of the training texts.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    text_column: str | None = option(None, "Column of the text.")
+    text_pair_column: str | None = option(None, "Column of the second text of a pair.")
+    label_column: str | None = option(None, "Column of the label.")
+    class_names: list[str] | None = option(
+        None,
+        "Names of the numbered classes, or a file of them (default: labels.txt beside the texts).",
+    )
+    max_length: int = option(MAX_LENGTH, "Tokens a text is cut to for the student.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
+
+
+@dataclass
+class TeacherOptions:
+    """Which teacher, and how it is run."""
+
+    _argument_group_name = "teacher"
+
+    teacher_name_or_path: list[str] = option(
+        [HUB_TEACHER],
+        "Fine-tuned classifier, Hub or folder; of several, the predictions are averaged.",
+    )
+    train_teacher: bool = option(False, "Fine-tune the named model on the labels first.")
+    num_teachers: int = option(1, "With --train_teacher: fine-tune this many, by seeds.")
+    learn_teacher_weights: bool = option(False, "Weigh several teachers by what each adds on the validation labels.")
+    soft_targets: bool = option(True, "Run the teacher once; false runs it in every step.")
+    online: str | None = option(None, "No teacher: students that teach one another.", choices=["mutual", "one"])
+    num_students: int = option(2, "With --online: how many; the first is kept.")
+    trust_remote_code: bool = option(False, "Run code that comes with a named model; read it first.")
+
+
+@dataclass
+class StudentOptions:
+    """Which student."""
+
+    _argument_group_name = "student"
+
+    student_name_or_path: str | None = option(None, "A small model to start from.")
+    student_num_hidden_layers: int | None = option(None, "Otherwise: how many of the teacher's layers; default half.")
+    student_hidden_size: int | None = option(None, "And hidden dimensions: those that matter most on the texts.")
+    student_embedding_size: int | None = option(None, "And dimensions of a factorized embedding (low rank).")
+    baseline: bool = option(False, "Train the same student without a teacher, too.")
+
+
+@dataclass
+class FewLabelsOptions:
+    """How a few labels become many."""
+
+    _argument_group_name = "few labels"
+
+    unlabeled_file: str | None = option(None, "More texts, for the teacher to label.")
+    label_fraction: float | None = option(None, "Keep this share of the training labels; the teacher labels the rest.")
+    augment: list[str] | None = option(None, f"More texts made of the training texts: any of {', '.join(AUGMENTERS)}.")
+    augment_copies: int = option(1, "How many are made of each text, by each of them.")
+    augment_model: str = option("distilbert/distilbert-base-uncased", "Masked language model for word_replacement.")
+    back_translation_models: list[str] = option(
+        ["Helsinki-NLP/opus-mt-en-de", "Helsinki-NLP/opus-mt-de-en"],
+        "Two models: into another language, and back.",
+    )
+
+
+@dataclass
+class SearchOptions:
+    """Which student and settings are best."""
+
+    _argument_group_name = "search"
+
+    search_trials: int = option(0, "Try this many students and settings first (Optuna).")
+    search_storage: str | None = option(None, "File of the search, for processes to share; default in output_dir.")
+    search_trade_off: bool = option(False, "Search for quality and latency at once.")
+    max_parameters: str | None = option(None, "Of a student that is searched, such as 5M.")
+    max_latency_ms: float | None = option(None, "Of a student that is searched; one text.")
+
+
+@dataclass
+class ExportOptions:
+    """What the student is written as."""
+
+    _argument_group_name = "export"
+
+    export: list[str] | None = option(None, "Also write the student as: onnx int8.")
+
+
+GROUPS = (DataOptions, TeacherOptions, StudentOptions, FewLabelsOptions, SearchOptions, ExportOptions)
+
+
+@dataclass
+class Options(DataOptions, TeacherOptions, StudentOptions, FewLabelsOptions, SearchOptions, ExportOptions):
+    """All options of a run; those that do not go together are refused."""
+
+    def __post_init__(self) -> None:
+        check_demo(self)
+        for needed, names in NEEDED.items():
+            idle = not_default(self, names)
+            if idle and not getattr(self, needed):
+                raise ValueError(f"--{idle[0]} does nothing without --{needed}: give both, or neither.")
+        unknown = [name for name in self.augment or () if name not in AUGMENTERS]
+        if unknown:
+            raise ValueError(f"--augment knows {', '.join(AUGMENTERS)}, not {', '.join(unknown)}.")
+        self.check_teachers()
+        Budget(parse_count(self.max_parameters), self.max_latency_ms)
+        check_export(self.export or [])
+        if self.search_trials:
+            check_search()
+
+    def check_teachers(self) -> None:
+        """Refuses what is about several teachers where there is one, or about one where there is none."""
+        if self.num_teachers > 1 and not (self.train_teacher or self.demo):
+            raise ValueError(
+                "--num_teachers fine-tunes several, with --train_teacher; those there are go by their names."
+            )
+        if self.learn_teacher_weights and len(self.teacher_name_or_path) * self.num_teachers == 1:
+            raise ValueError("--learn_teacher_weights weighs several teachers, and there is one.")
+        if not self.online:
+            return
+        if self.search_trials:
+            raise ValueError("--search_trials looks for how to learn from a teacher, and --online has none: take one.")
+        if self.train_teacher and not self.demo:
+            raise ValueError("--train_teacher does nothing with --online, where there is no teacher: give one of them.")
+        if self.student_name_or_path and not_default(self, ["teacher_name_or_path"]):
+            raise ValueError("--teacher_name_or_path does nothing with --online and a --student_name_or_path: drop it.")
+
+    @property
+    def learns_labels(self) -> bool:
+        """Whether the named models are trained on the labels, and need not know them yet."""
+        return self.train_teacher or self.online is not None
+
+    @property
+    def starting_points(self) -> list[str]:
+        """The models that teach; or, without a teacher, the one that all students are made of."""
+        if self.online and self.student_name_or_path:
+            return [self.student_name_or_path]
+        return self.teacher_name_or_path
+
+
+def read_options(
+    words: Sequence[str] | None = None, defaults: Mapping[str, Any] | None = None
+) -> tuple[Options, ClassificationTrainingArguments]:
+    """The options of this run; the demo has defaults of its own.
+
+    Args:
+        words: Those of the command line after the command.
+        defaults: Other defaults than those of the dataclasses.
+    """
+    classes = (*GROUPS, ClassificationTrainingArguments)
+    program = "hfdistill distill"
+    *groups, args = parse_arguments(classes, DESCRIPTION, defaults, _check, CLASSIFICATION_DEMO, words, program)
+    return _together(groups), args
+
+
+def _check(*parsed: Any) -> None:
+    _together(parsed[:-1])
+
+
+def _together(groups: Sequence[Any]) -> Options:
+    return Options(**{name: value for group in groups for name, value in vars(group).items()})
