@@ -20,8 +20,6 @@ on SST-2, where one text was 8.8 times as fast as the teacher in PyTorch (one CP
 
 from dataclasses import dataclass
 
-from transformers.hf_argparser import HfArg
-
 from hfdistill import (
     CLASSIFICATION_DEMO,
     ClassificationTrainingArguments,
@@ -29,11 +27,11 @@ from hfdistill import (
     begin_run,
     check_export,
     classification_data,
-    classification_metrics,
     export_onnx,
     load_classifier,
     load_student,
     load_teachers,
+    option,
     parse_arguments,
     print_main,
     push,
@@ -50,13 +48,13 @@ DEMO = {**CLASSIFICATION_DEMO, "max_steps": 800}
 
 @dataclass
 class Options:
-    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="Fine-tuned classifier(s).")
-    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
-    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
-    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
-    student_name_or_path: str | None = HfArg(default=None, help="The finished student; without it, one is distilled.")
-    formats: list[str] = HfArg(default_factory=lambda: ["onnx", "int8"], help="What to write: onnx (float32), int8.")
-    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
+    teacher_name_or_path: list[str] = option([HUB_TEACHER], "Fine-tuned classifier(s).")
+    train_file: str | None = option(None, "Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = option(None, "Default: a tenth of the training texts.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    student_name_or_path: str | None = option(None, "The finished student; without it, one is distilled.")
+    formats: list[str] = option(["onnx", "int8"], "What to write: onnx (float32), int8.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
     def __post_init__(self):
         self.demo = self.demo or self.train_file is None
@@ -82,14 +80,14 @@ def main() -> None:
     if finished:
         tokenizer, student = load_classifier(options.student_name_or_path)
     else:
-        data = data.with_splits(soft_targets(teachers, data.dataset))
+        data = data.with_splits(soft_targets(teachers, data.dataset, dtype=args.teacher_dtype))
         tokenizer, student = load_student(teachers[0], data, seed=args.seed)
     dataset = data.tokenized(tokenizer)
 
     # ---- Train ----
-    metrics = classification_metrics(problem_type=data.problem_type)
-    splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
-    trainer = DistillationTrainer(student, args, processing_class=tokenizer, compute_metrics=metrics, **splits)
+    rows = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+    common = {"processing_class": tokenizer, "compute_metrics": data.metrics}
+    trainer = DistillationTrainer(student, args, **rows, **common)
     if finished:
         trainer.save_model()
     else:
@@ -97,9 +95,9 @@ def main() -> None:
         train_and_save(trainer, resume)
 
     # ---- Export: every file is run on these texts, and a broken one refused ----
-    rows = data.dataset["test" if "test" in data.dataset else "validation"]
+    measured = data.dataset["test" if "test" in data.dataset else "validation"]
     columns = data.text_columns
-    exported = export_onnx(student, tokenizer, rows, folder, formats=options.formats, text_columns=columns)
+    exported = export_onnx(student, tokenizer, measured, folder, formats=options.formats, text_columns=columns)
     notes = [f"{name} against the student: {one.parity}." for name, one in exported.items()]
 
     # ---- What was lost: the table, the report, the card ----

@@ -19,18 +19,16 @@ Expect little: on the SST-2 sentences the student of ten teachers had 89.0 %, of
 import copy
 from dataclasses import dataclass
 
-from transformers.hf_argparser import HfArg
-
 from hfdistill import (
     CLASSIFICATION_DEMO,
     ClassificationTrainingArguments,
     DistillationTrainer,
     begin_run,
     classification_data,
-    classification_metrics,
     learned_weights,
     load_student,
     load_teachers,
+    option,
     parse_arguments,
     print_main,
     push,
@@ -48,13 +46,13 @@ DEMO_TEACHERS = 3
 
 @dataclass
 class Options:
-    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="Fine-tuned classifiers.")
-    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
-    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
-    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
-    student_num_hidden_layers: int | None = HfArg(default=None, help="Layers to keep of the teacher's; default half.")
-    learn_teacher_weights: bool = HfArg(default=False, help="Weigh each teacher by what it adds on validation labels.")
-    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
+    teacher_name_or_path: list[str] = option([HUB_TEACHER], "Fine-tuned classifiers.")
+    train_file: str | None = option(None, "Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = option(None, "Default: a tenth of the training texts.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    student_num_hidden_layers: int | None = option(None, "Layers to keep of the teacher's; default half.")
+    learn_teacher_weights: bool = option(False, "Weigh each teacher by what it adds on validation labels.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
     def __post_init__(self):
         self.demo = self.demo or self.train_file is None
@@ -75,8 +73,8 @@ def main() -> None:
         train_teachers(teachers, data, args, resume)
 
     # ---- Soft targets: the logits of each teacher for each text; its pass is cached, and made once ----
-    one_teacher = data.with_splits(soft_targets(teachers[:1], data.dataset))
-    data = data.with_splits(soft_targets(teachers, data.dataset))
+    one_teacher = data.with_splits(soft_targets(teachers[:1], data.dataset, dtype=args.teacher_dtype))
+    data = data.with_splits(soft_targets(teachers, data.dataset, dtype=args.teacher_dtype))
     note = None
     if options.learn_teacher_weights:
         rows = data.dataset["validation"]
@@ -91,9 +89,9 @@ def main() -> None:
 
     # ---- Train ----
     def new_trainer(student, args, dataset):
-        metrics = classification_metrics(problem_type=data.problem_type)
-        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
-        return DistillationTrainer(student, args, processing_class=tokenizer, compute_metrics=metrics, **splits)
+        rows = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        common = {"processing_class": tokenizer, "compute_metrics": data.metrics}
+        return DistillationTrainer(student, args, **rows, **common)
 
     print_main("Training the student of all teachers.")
     trainer = new_trainer(student, args, dataset)
@@ -104,7 +102,7 @@ def main() -> None:
     train_and_save(other, resume)
 
     # ---- What was lost: the table, the report, the card ----
-    report_run(trainer, teachers, data, others={"one teacher": other.model}, notes=[note])
+    report_run(trainer, teachers, data, others={"one_teacher": other.model}, notes=[note])
     if args.push_to_hub:
         push(trainer)
 

@@ -18,19 +18,17 @@ against 72.2 (teacher 88.9, three seeds). With all labels there was next to noth
 import copy
 from dataclasses import dataclass
 
-from transformers.hf_argparser import HfArg
-
 from hfdistill import (
     CLASSIFICATION_DEMO,
     ClassificationTrainingArguments,
     DistillationTrainer,
     begin_run,
     classification_data,
-    classification_metrics,
     keep_labels,
     labels_only,
     load_student,
     load_teachers,
+    option,
     parse_arguments,
     print_main,
     push,
@@ -48,13 +46,13 @@ DEMO = {**CLASSIFICATION_DEMO, "max_steps": 800}
 
 @dataclass
 class Options:
-    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="Fine-tuned classifier(s).")
-    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
-    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
-    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
-    student_num_hidden_layers: int | None = HfArg(default=None, help="Layers to keep of the teacher's; default half.")
-    label_fraction: float = HfArg(default=0.1, help="Keep this share of the training labels.")
-    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
+    teacher_name_or_path: list[str] = option([HUB_TEACHER], "Fine-tuned classifier(s).")
+    train_file: str | None = option(None, "Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = option(None, "Default: a tenth of the training texts.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    student_num_hidden_layers: int | None = option(None, "Layers to keep of the teacher's; default half.")
+    label_fraction: float = option(0.1, "Keep this share of the training labels.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
     def __post_init__(self):
         self.demo = self.demo or self.train_file is None
@@ -78,7 +76,7 @@ def main() -> None:
     data = data.with_train(keep_labels(train, options.label_fraction, labels, args.seed))
 
     # ---- Soft targets: the teacher's logits for each text ----
-    data = data.with_splits(soft_targets(teachers, data.dataset))
+    data = data.with_splits(soft_targets(teachers, data.dataset, dtype=args.teacher_dtype))
 
     # ---- Student, and the same student for the baseline ----
     shape = {"num_hidden_layers": options.student_num_hidden_layers}
@@ -90,9 +88,9 @@ def main() -> None:
     note = settle_alpha(args, data.dataset["train"], data.label_column)
 
     def new_trainer(student, args, dataset):
-        metrics = classification_metrics(problem_type=data.problem_type)
-        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
-        return DistillationTrainer(student, args, processing_class=tokenizer, compute_metrics=metrics, **splits)
+        rows = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        common = {"processing_class": tokenizer, "compute_metrics": data.metrics}
+        return DistillationTrainer(student, args, **rows, **common)
 
     print_main("Training the student.")
     trainer = new_trainer(student, args, dataset)

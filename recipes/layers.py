@@ -20,18 +20,16 @@ Expect a gain where the student is narrow and the texts are many: on 67,349 SST-
 import copy
 from dataclasses import dataclass
 
-from transformers.hf_argparser import HfArg
-
 from hfdistill import (
     CLASSIFICATION_DEMO,
     ClassificationTrainingArguments,
     DistillationTrainer,
     begin_run,
     classification_data,
-    classification_metrics,
     live_teachers,
     load_teachers,
     make_student,
+    option,
     parse_arguments,
     print_main,
     push,
@@ -49,13 +47,13 @@ TERMS = [*LOGITS, "minilm:1"]
 
 @dataclass
 class Options:
-    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="Fine-tuned classifier(s).")
-    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
-    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
-    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
-    student_num_hidden_layers: int = HfArg(default=2, help="Layers to keep of the teacher's.")
-    student_hidden_size: int = HfArg(default=128, help="Hidden dimensions to keep.")
-    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
+    teacher_name_or_path: list[str] = option([HUB_TEACHER], "Fine-tuned classifier(s).")
+    train_file: str | None = option(None, "Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = option(None, "Default: a tenth of the training texts.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    student_num_hidden_layers: int = option(2, "Layers to keep of the teacher's.")
+    student_hidden_size: int = option(128, "Hidden dimensions to keep.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
     def __post_init__(self):
         self.demo = self.demo or self.train_file is None
@@ -86,11 +84,9 @@ def main() -> None:
 
     # ---- Train ----
     def new_trainer(student, args):
-        metrics = classification_metrics(problem_type=data.problem_type)
-        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
-        return DistillationTrainer(
-            student, args, teacher=live, processing_class=tokenizer, compute_metrics=metrics, **splits
-        )
+        rows = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        common = {"processing_class": tokenizer, "compute_metrics": data.metrics}
+        return DistillationTrainer(student, args, teacher=live, **rows, **common)
 
     print_main("Training the student.")
     trainer = new_trainer(student, args)

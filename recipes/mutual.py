@@ -19,8 +19,6 @@ together and 83.8 and 83.9 alone (three seeds). It costs as many forward and bac
 import copy
 from dataclasses import dataclass
 
-from transformers.hf_argparser import HfArg
-
 from hfdistill import (
     CLASSIFICATION_DEMO,
     ClassificationTrainingArguments,
@@ -29,11 +27,11 @@ from hfdistill import (
     Peers,
     begin_run,
     classification_data,
-    classification_metrics,
     labels_only,
     load_student,
     load_teachers,
     new_head,
+    option,
     parse_arguments,
     print_main,
     push,
@@ -48,13 +46,13 @@ DEMO = {**CLASSIFICATION_DEMO, "max_steps": 800}
 
 @dataclass
 class Options:
-    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="What students are cut from.")
-    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
-    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
-    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
-    student_num_hidden_layers: int | None = HfArg(default=None, help="Layers to keep of the model's; default half.")
-    num_students: int = HfArg(default=2, help="How many train together; the first is kept in the folder itself.")
-    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
+    teacher_name_or_path: list[str] = option([HUB_TEACHER], "What students are cut from.")
+    train_file: str | None = option(None, "Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = option(None, "Default: a tenth of the training texts.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    student_num_hidden_layers: int | None = option(None, "Layers to keep of the model's; default half.")
+    num_students: int = option(2, "How many train together; the first is kept in the folder itself.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
     def __post_init__(self):
         self.demo = self.demo or self.train_file is None
@@ -79,9 +77,9 @@ def main() -> None:
 
     # ---- Train ----
     def new_trainer(kind, student, args, dataset):
-        metrics = classification_metrics(problem_type=data.problem_type)
-        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
-        return kind(student, args, processing_class=tokenizer, compute_metrics=metrics, **splits)
+        rows = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        common = {"processing_class": tokenizer, "compute_metrics": data.metrics}
+        return kind(student, args, **rows, **common)
 
     print_main("Training the students together.")
     trainer = new_trainer(OnlineTrainer, Peers([student, *others]), args, dataset)

@@ -17,8 +17,6 @@ on the SST-2 sentences gained 1.1 points there, and nothing on the test set (one
 
 from dataclasses import dataclass
 
-from transformers.hf_argparser import HfArg
-
 from hfdistill import (
     CLASSIFICATION_DEMO,
     Budget,
@@ -28,10 +26,10 @@ from hfdistill import (
     begin_run,
     check_search,
     classification_data,
-    classification_metrics,
     default_depth,
     load_student,
     load_teachers,
+    option,
     parse_arguments,
     parse_count,
     print_main,
@@ -50,14 +48,14 @@ DEMO = {**CLASSIFICATION_DEMO, "max_steps": 400, "search_trials": 3}
 
 @dataclass
 class Options:
-    teacher_name_or_path: list[str] = HfArg(default_factory=lambda: [HUB_TEACHER], help="Fine-tuned classifier(s).")
-    train_file: str | None = HfArg(default=None, help="Your texts: csv, tsv, json or parquet; without them, --demo.")
-    validation_file: str | None = HfArg(default=None, help="Default: a tenth of the training texts.")
-    test_file: str | None = HfArg(default=None, help="The figures are measured here, else on validation.")
-    search_trials: int = HfArg(default=20, help="How many students are tried.")
-    max_parameters: str | None = HfArg(default=None, help="The most parameters of a student, such as 5M.")
-    max_latency_ms: float | None = HfArg(default=None, help="The most milliseconds that it takes for one text.")
-    demo: bool = HfArg(default=False, help="A generated corpus and small models; needs no network.")
+    teacher_name_or_path: list[str] = option([HUB_TEACHER], "Fine-tuned classifier(s).")
+    train_file: str | None = option(None, "Your texts: csv, tsv, json or parquet; without them, --demo.")
+    validation_file: str | None = option(None, "Default: a tenth of the training texts.")
+    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    search_trials: int = option(20, "How many students are tried.")
+    max_parameters: str | None = option(None, "The most parameters of a student, such as 5M.")
+    max_latency_ms: float | None = option(None, "The most milliseconds that it takes for one text.")
+    demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
     def __post_init__(self):
         self.demo = self.demo or self.train_file is None
@@ -79,10 +77,10 @@ def main() -> None:
         train_teachers(teachers, data, args, resume)
 
     # ---- Soft targets: the teacher's logits for each text ----
-    data = data.with_splits(soft_targets(teachers, data.dataset))
+    data = data.with_splits(soft_targets(teachers, data.dataset, dtype=args.teacher_dtype))
 
     # ---- Student: of any shape, and of the usual one ----
-    [teacher] = teachers
+    teacher = teachers[0]
     tokenizer, usual = load_student(teacher, data, seed=args.seed, num_hidden_layers=default_depth(teacher.model))
     dataset = data.tokenized(tokenizer)
 
@@ -91,9 +89,9 @@ def main() -> None:
 
     # ---- Train ----
     def new_trainer(student, args):
-        metrics = classification_metrics(problem_type=data.problem_type)
-        splits = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
-        return DistillationTrainer(student, args, processing_class=tokenizer, compute_metrics=metrics, **splits)
+        rows = {"train_dataset": dataset["train"], "eval_dataset": dataset["validation"]}
+        common = {"processing_class": tokenizer, "compute_metrics": data.metrics}
+        return DistillationTrainer(student, args, **rows, **common)
 
     space = search_space(teacher.model)
     print_main(f"Searching over {', '.join(space)}.")

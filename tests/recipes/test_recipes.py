@@ -24,7 +24,7 @@ TINY = ("--max_steps", "2", "--per_device_train_batch_size", "8", "--disable_tqd
 #: What each compares its student with, beside the teacher.
 BESIDE = {
     "few_labels": ("baseline",),
-    "ensemble": ("one teacher",),
+    "ensemble": ("one_teacher",),
     "layers": ("logits",),
     "mutual": ("baseline",),
     "search": ("defaults",),
