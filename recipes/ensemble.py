@@ -41,7 +41,7 @@ from hfdistill import (
 
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
 DEMO = {**CLASSIFICATION_DEMO, "max_steps": 500}
-DEMO_TEACHERS = 3
+DEMO_TEACHERS = 2
 
 
 @dataclass

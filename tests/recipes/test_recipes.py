@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from script_runs import run_script
-from sst2_runs import OWN, assert_complete, home  # noqa: F401 (a fixture)
+from classification_runs import OWN, assert_complete, home  # noqa: F401 (a fixture)
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import hfdistill
