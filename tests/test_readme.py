@@ -59,7 +59,11 @@ def test_its_links_lead_somewhere(document):
     assert targets and not [target for target in targets if not (document.parent / target).exists()]
 
 
-@pytest.mark.parametrize("words", commands("accelerate launch|python recipes"), ids=" ".join)
+class Parsed(Exception):
+    """The options were read; what comes next would begin a run."""
+
+
+@pytest.mark.parametrize("words", commands("(accelerate launch|python) recipes"), ids=" ".join)
 def test_the_options_of_its_commands_are_known(words, tmp_path, monkeypatch):
     """A flag that was renamed is refused only after the newcomer has waited for everything to install."""
     script = next(word for word in words if word.startswith("recipes/"))
@@ -70,11 +74,24 @@ def test_the_options_of_its_commands_are_known(words, tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, Path(script).stem, module)  # where dataclasses look for their annotations
     spec.loader.exec_module(module)
-    (module.parse_options if "benchmarks" in script else module.arguments)()
+    if "benchmarks" in script:
+        module.parse_options()
+        return
+    monkeypatch.setattr(module, "begin_run", stop)
+    with pytest.raises(Parsed):
+        module.main()
 
 
-@pytest.mark.parametrize("words", commands("hfdistill"), ids=" ".join)
+def stop(args):
+    raise Parsed
+
+
+@pytest.mark.parametrize("words", commands(r"hfdistill|accelerate launch -m hfdistill"), ids=" ".join)
 def test_the_options_of_the_command_line_are_known(words):
-    from hfdistill.commands.main import command_parser
+    from hfdistill.commands import distill_options, finished
 
-    assert command_parser().parse_args(words[1:])
+    name, *rest = words[words.index("hfdistill") + 1 :]
+    if name in ("distill", "search"):
+        assert distill_options.read_options(rest)
+    else:
+        assert getattr(finished, f"{name.replace('-', '_')}_parser")().parse_args(rest)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from huggingface_hub import ModelCard
 from texts import TEXTS
 
-from hfdistill.commands.main import main
+from hfdistill.commands.main import COMMANDS, main
 from hfdistill.report import cost, quality
 
 NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
@@ -143,4 +145,28 @@ def test_help_reads_well(command, capsys):
     told = capsys.readouterr().out
     assert ended.value.code == 0 and "None" not in told and "==SUPPRESS==" not in told
     if command is None:
-        assert all(name in told for name in ("compare", "export", "soft-targets", "card"))
+        assert all(f"\n    {name}" in told for name in COMMANDS)
+
+
+def test_the_options_of_distill_stand_in_groups(capsys):
+    """Two hundred in one list are none; the training arguments, which everybody knows, come last."""
+    with pytest.raises(SystemExit):
+        main(["distill", "--help"])
+    groups = [line for line in capsys.readouterr().out.splitlines() if line.endswith(":") and line[0] != " "]
+    assert groups == [
+        "options:",
+        "data:",
+        "teacher:",
+        "student:",
+        "few labels:",
+        "search:",
+        "export:",
+        "training arguments:",
+    ]
+
+
+def test_help_imports_no_torch():
+    """What takes seconds is typed once."""
+    code = "import sys\nfrom hfdistill.commands.main import COMMANDS, main\ntry:\n    main(['--help'])\nfinally:\n"
+    code += "    assert not {'torch', 'transformers', 'datasets', 'accelerate'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from huggingface_hub.utils import httpx
 
-from hfdistill.commands.command_line import parse_arguments, plain_errors, put_away_unfinished, say_if_slow
+from hfdistill.commands.command_line import parse_arguments, plain_errors
+from hfdistill.commands.options import option
+from hfdistill.report.terminal import own_command, put_away_unfinished, say_if_slow
 
 
 @dataclass
@@ -207,3 +209,52 @@ def test_hours_on_processors_are_told_beforehand(capsys):
     assert not capsys.readouterr().out
     say_if_slow(67_349, 109_000_000)
     assert "this takes hours; --demo" in capsys.readouterr().out
+
+
+@dataclass
+class WithDemo:
+    """What a recipe may have."""
+
+    train_file: str | None = option(None, "Texts.")
+    student_name_or_path: str | None = option(None, "A student.")
+    student_hidden_size: int | None = option(None, "Its width.")
+    way: str = option("one", "Which.", choices=["one", "other"])
+    names: list[str] = option(["a"], "Some.")
+    demo: bool = option(False, "Generated.")
+
+
+def test_the_demo_has_defaults_of_its_own(monkeypatch, capsys):
+    """Those of a recipe without such an option are left out; what is typed goes before them."""
+
+    def parse(*words):
+        return parse_arguments([WithDemo], "A recipe.", demo={"way": "other", "baseline": True}, words=words)[0]
+
+    assert parse().way == "one" and parse("--demo").way == "other" and parse("--demo", "--way", "one").way == "one"
+    assert parse().names == ["a"] and parse().names is not parse().names
+    refused = {
+        ("--demo", "--train_file", "x"): "--train_file does nothing with --demo",
+        ("--student_hidden_size", "0"): "--student_hidden_size must be a whole number of at least 1",
+        ("--student_name_or_path", "x", "--student_hidden_size", "8"): "--student_name_or_path has a shape of its own",
+    }
+    for words, sentence in refused.items():
+        with pytest.raises(SystemExit):
+            parse(*words)
+        assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("script", "launched", "command"),
+    [
+        ("recipes/sst2.py", True, "accelerate launch recipes/sst2.py --demo"),
+        ("/home/me/recipes/sst2.py", False, "python recipes/sst2.py --demo"),
+        ("/somewhere/hfdistill/__main__.py", True, "accelerate launch -m hfdistill --demo"),
+        ("/somewhere/bin/hfdistill", False, "hfdistill --demo"),
+    ],
+)
+def test_the_command_is_what_was_run(monkeypatch, script, launched, command):
+    """A card that tells of another is of no use to whoever repeats it, and of a home of too much."""
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    if launched:
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.setattr(sys, "argv", [script, "--demo"])
+    assert " ".join(own_command()) == command

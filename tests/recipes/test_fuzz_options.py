@@ -15,6 +15,10 @@ from pathlib import Path
 import pytest
 from fuzzing import FACTOR, HALVES, NUMBERS, WORDS, damaged, json_value
 
+from hfdistill import ClassificationTrainingArguments
+from hfdistill.commands import distill_options
+from hfdistill.commands.options import RANGES
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 NUMERIC = {int, float, list[int], list[float], int | None, float | None, list[int] | None, list[float] | None}
 #: They turn on what this process cannot turn off, or start another program.
@@ -31,10 +35,17 @@ WORDS_OF_TERMS += [
 ]
 
 
-@pytest.fixture(params=["sst2_options", "translation_options"])
+class Distill:
+    """`hfdistill distill` as a recipe's module of options."""
+
+    Recipe, RecipeTrainingArguments, RANGES = distill_options.Options, ClassificationTrainingArguments, RANGES
+    arguments = staticmethod(distill_options.read_options)
+
+
+@pytest.fixture(params=["distill", "translation_options"])
 def options(request, monkeypatch):
     monkeypatch.syspath_prepend(str(RECIPES))
-    return importlib.import_module(request.param)
+    return Distill if request.param == "distill" else importlib.import_module(request.param)
 
 
 def test_every_number_of_a_recipe_has_a_range(options):
@@ -114,7 +125,7 @@ def test_command_lines_of_all_kinds_are_taken_or_refused(options, tmp_path, monk
 
 
 def assert_one_line(ended, printed, words, seed):
-    *_, line = printed.partition("recipe.py: error: ")
+    _, _, line = printed.partition(": error: ")
     line = line.strip()
     listing = "the terms are" in line
     if ended.code != 2 or not line or ("\n" in line and not listing) or len(line) > 5000 or "Traceback" in printed:

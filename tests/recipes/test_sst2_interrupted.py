@@ -9,8 +9,8 @@ import sys
 import time
 
 import pytest
+from classification_runs import BASICS, OWN, RECIPE, SIZE, assert_complete, home  # noqa: F401  (a fixture)
 from processes import TWO_RANKS
-from sst2_runs import BASICS, OWN, RECIPE, SIZE, assert_complete, home  # noqa: F401  (a fixture)
 
 WORDS = (*BASICS, *OWN, *SIZE)
 

@@ -176,12 +176,13 @@ def translation(house):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["sst2", "translation"])
+@pytest.mark.parametrize("recipe", ["distill", "translation"])
 def test_a_pushed_repository_does_not_tell_where_it_was_made(house, recipe):
     """Every byte of it, of a run whose folders, files and caches all lie in somebody's home."""
-    words = {"sst2": classification, "translation": translation}[recipe](house)
+    words = {"distill": classification, "translation": translation}[recipe](house)
     with running_hub() as hub:
-        command = [sys.executable, RECIPES / f"{recipe}.py", *words, "--output_dir", str(house / "my-student")]
+        program = ["-m", "hfdistill", "distill"] if recipe == "distill" else [RECIPES / f"{recipe}.py"]
+        command = [sys.executable, *program, *words, "--output_dir", str(house / "my-student")]
         command += ["--push_to_hub", "--hub_token", TOKEN, "--hub_strategy", "all_checkpoints", "--baseline"]
         command += ["--hub_always_push", "--save_strategy", "epoch", "--eval_strategy", "epoch"]
         command += ["--load_best_model_at_end", "--num_train_epochs", "1", "--disable_tqdm", "true"]

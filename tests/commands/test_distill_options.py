@@ -1,4 +1,4 @@
-"""How the text-classification recipe is told what to do, and what it refuses."""
+"""The options of `hfdistill distill`: how they are read, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from sst2_runs import (  # noqa: F401  (fixtures)
+from classification_runs import (  # noqa: F401  (fixtures)
     NAMES,
     OWN,
     ROWS,
     SIZE,
     assert_complete,
+    distill,
     home,
-    recipe,
     refusal,
     save_model,
     write_table,
@@ -24,38 +24,38 @@ from sst2_runs import (  # noqa: F401  (fixtures)
 from texts import make_tokenizer
 from transformers import AutoConfig, BertConfig, BertModel
 
-from hfdistill.tasks.classification import demo
+from hfdistill.tasks.classification import demo, sources
 
 # ---- How it is told what to do ----
 
 
 @pytest.mark.parametrize("ending", ["yaml", "json"])
-def test_settings_from_a_file(home, recipe, ending):
+def test_settings_from_a_file(home, distill, ending):
     """YAML reads 5e-3 as a text and "no" as a word; a number and false are meant."""
     settings = {"teacher_name_or_path": "teacher", "train_file": "train.csv", "output_dir": "out"}
     settings |= {"terms": ["labels:0.25", "soft_targets:0.5"], "weight_decay": "1e-3", "baseline": "no", "seed": 5}
     text = yaml.safe_dump(settings) if ending == "yaml" else json.dumps(settings)
     (home / f"settings.{ending}").write_text(text)
-    recipe(f"settings.{ending}", "--seed", "7")
+    distill(f"settings.{ending}", "--seed", "7")
     assert_complete(home / "out")
     card = (home / "out" / "README.md").read_text(encoding="utf-8")
     assert "| labels | 0.25 |" in card and "| soft_targets | 0.5 |" in card
     assert "| weight_decay | 0.001 |" in card and "| seed | 7 |" in card  # the command line has the last word
-    assert f"recipes/sst2.py settings.{ending} --seed 7" in card
+    assert f"-m hfdistill distill settings.{ending} --seed 7" in card
 
 
-def test_terms_from_the_command_line(home, recipe):
+def test_terms_from_the_command_line(home, distill):
     """Weights in another order than the terms would train something else."""
-    recipe(*OWN, "--terms", "labels:0.3", "soft_targets:0.7")
+    distill(*OWN, "--terms", "labels:0.3", "soft_targets:0.7")
     card = (home / "out" / "README.md").read_text(encoding="utf-8")
     assert "| labels | 0.3 |" in card and "| soft_targets | 0.7 |" in card
 
 
-def test_the_demo(home, recipe, monkeypatch):
+def test_the_demo(home, distill, monkeypatch):
     """The demo needs no options, no files and no network; what the user asks for beside it is done all the same."""
     whole = demo.demo_dataset
-    monkeypatch.setattr(demo, "demo_dataset", lambda: whole(num_train=96, num_eval=24))
-    printed = recipe("--demo", "--output_dir", "out", "--max_steps", "2", "--temperature", "9")
+    monkeypatch.setattr(sources, "demo_dataset", lambda: whole(num_train=96, num_eval=24))
+    printed = distill("--demo", "--output_dir", "out", "--max_steps", "2", "--temperature", "9")
     _, results = assert_complete(home / "out", ("teacher", "student", "baseline"))
     assert results["compared_rows"] == 24 and demo.DEMO_NOTICE in printed
     for text in ("README.md", "report/report.md"):
@@ -66,14 +66,14 @@ def test_the_demo(home, recipe, monkeypatch):
 # ---- What it refuses ----
 
 
-def test_a_folder_that_holds_a_run(home, recipe, capfd):
+def test_a_folder_that_holds_a_run(home, distill, capfd):
     """A second run would overwrite the first one's student."""
-    recipe(*OWN)
+    distill(*OWN)
     before = {path: path.stat().st_mtime_ns for path in (home / "out").rglob("*")}
     with pytest.raises(
         SystemExit, match="^error: out already holds a finished run: choose another --output_dir"
     ) as ended:
-        recipe(*OWN)
+        distill(*OWN)
     assert "\n" not in str(ended.value)
     assert {path: path.stat().st_mtime_ns for path in (home / "out").rglob("*")} == before
 
@@ -133,7 +133,10 @@ BAD_OPTIONS = {
     ),
     "no such format": (("--export", "onxx"), "no export format 'onxx'; the formats are onnx, int8"),
     "not a count": (("--search_trials", "1", "--max_parameters", "few"), "'few' should be a number, such as 5M"),
-    "names of classes as of a column": (("--label_names", "bad", "good"), "name the classes with --class_names"),
+    "names of classes as of a column": (
+        ("--label_names", "bad", "good"),
+        "name the classes .*in labels.txt",
+    ),
     "bad weight": (("--terms", "labels:much"), "'labels:much' should read labels:WEIGHT"),
 }
 
@@ -151,7 +154,7 @@ def test_what_cannot_be_measured_is_refused_before_training(home, refusal):
     (home / "unlabeled.csv").write_text(unlabeled)
     assert "unlabeled.csv has rows but no label" in refusal(*OWN, "--test_file", "unlabeled.csv")
     words = ("--train_file", "unlabeled.csv", "--validation_file", "train.csv")
-    assert "--baseline learns from labels" in refusal(*OWN, *words, "--baseline")
+    assert "no row has a label" in refusal(*OWN, *words, "--baseline")
 
 
 def test_a_folder_without_a_tokenizer_is_refused(home, refusal):
@@ -176,14 +179,14 @@ def test_a_hub_that_cannot_be_reached(refusal, monkeypatch, offline):
         assert "the Hugging Face Hub cannot be reached" in line and "--demo" in line and "--train_file" in line
 
 
-def test_a_bug_keeps_its_traceback(recipe, monkeypatch):
+def test_a_bug_keeps_its_traceback(distill, monkeypatch):
     """One line would hide where it is."""
-    monkeypatch.setattr("hfdistill.report.compare", lambda *args, **kwargs: torch.stack([]))
+    monkeypatch.setattr("hfdistill.tasks.classification.report.compare", lambda *args, **kwargs: torch.stack([]))
     with pytest.raises(RuntimeError):
-        recipe(*OWN)
-    monkeypatch.setattr("hfdistill.report.compare", lambda *args, **kwargs: np.concatenate([]))
+        distill(*OWN)
+    monkeypatch.setattr("hfdistill.tasks.classification.report.compare", lambda *args, **kwargs: np.concatenate([]))
     with pytest.raises(ValueError, match="need at least one array"):
-        recipe(*OWN[:-1], "out2")
+        distill(*OWN[:-1], "out2")
 
 
 def test_a_teacher_that_cannot_classify_is_answered_with_one_line(home, refusal):
@@ -198,12 +201,12 @@ def test_a_teacher_that_cannot_classify_is_answered_with_one_line(home, refusal)
     assert "many gives several labels at once (its problem_type is multi_label" in refusal(*own, "many")
 
 
-def test_numbered_classes_are_called_as_a_file_beside_them_says(home, recipe, caplog):
-    """A student that predictions LABEL_0 is of no use to whoever has not seen its training texts."""
+def test_numbered_classes_are_called_as_a_file_beside_them_says(home, distill, caplog):
+    """A student that predicts LABEL_0 is of no use to whoever has not seen its training texts."""
     save_model(home / "teacher", make_tokenizer(), names=["LABEL_0", "LABEL_1"])
     write_table(home / "train.csv", [(text, NAMES.index(label)) for text, label in ROWS])
-    assert "The classes have no names, so the student will answer LABEL_0" in recipe(*OWN, *SIZE, "--max_steps", "1")
+    assert "The classes have no names, so the student will predict LABEL_0" in distill(*OWN, *SIZE, "--max_steps", "1")
     (home / "labels.txt").write_text("\n".join(NAMES) + "\n")
-    printed = recipe(*OWN, *SIZE, "--max_steps", "1", "--output_dir", "named")
+    printed = distill(*OWN, *SIZE, "--max_steps", "1", "--output_dir", "named")
     assert "labels.txt says: bad, good." in caplog.text and "have no names" not in printed
     assert AutoConfig.from_pretrained(home / "named").id2label == {0: "bad", 1: "good"}

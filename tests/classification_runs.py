@@ -1,9 +1,10 @@
-"""What the tests of the text-classification recipe share: its files, a way to run it, what it must leave."""
+"""What the tests of `recipes/sst2.py` and `hfdistill distill` share: files, ways to run them, what they must leave."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from script_runs import last_line, run_script
 from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "sst2.py"
+from hfdistill.commands.main import main
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "recipes" / "sst2.py"
 NAMES = ["bad", "good"]
 ROWS = [(text, NAMES[len(text) % 2]) for text in TEXTS]
 OWN = ("--teacher_name_or_path", "teacher", "--train_file", "train.csv", "--output_dir", "out")
@@ -68,18 +72,36 @@ def recipe(home, monkeypatch, capfd):
 
 
 @pytest.fixture
-def refusal(home, recipe, capfd):
-    """`refusal(*words)`: the one line that it ends with, after it is seen to have left nothing behind."""
+def distill(home, monkeypatch, capfd):
+    """`distill(*words)`: runs `python -m hfdistill distill` in this process; what it printed."""
 
     def run(*words):
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "hfdistill" / "__main__.py"), "distill", *with_basics(words)])
+        capfd.readouterr()
+        main()
+        return capfd.readouterr().out
+
+    return run
+
+
+def refused(run, home, capfd):
+    """`refused(...)(*words)`: the one line that a run ends with, after it is seen to have left nothing behind."""
+
+    def refusal(*words):
         with pytest.raises(SystemExit) as ended:
-            recipe(*words)
+            run(*words)
         line = last_line(ended, capfd)
         assert "\n" not in line or "the terms are" in line  # these are listed
         assert not (home / "out").exists()
         return line
 
-    return run
+    return refusal
+
+
+@pytest.fixture
+def refusal(home, distill, capfd):
+    """`refusal(*words)` of the command."""
+    return refused(distill, home, capfd)
 
 
 def results_of(folder):

@@ -1,4 +1,4 @@
-"""The recipe with several teachers, with none, and with few labels."""
+"""`hfdistill distill` with several teachers, with none, and with few labels."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from sst2_runs import (  # noqa: F401  (fixtures)
+from classification_runs import (  # noqa: F401  (fixtures)
     OWN,
     SIZE,
     assert_complete,
+    distill,
     home,
-    recipe,
     refusal,
     results_of,
     save_model,
     train_loss_names,
 )
+from safetensors.torch import load_file
 from texts import make_tokenizer
 from transformers import AutoModelForSequenceClassification
 
@@ -32,9 +32,9 @@ def second(home):
     return "second"
 
 
-def test_several_teachers_are_one(home, recipe, second):
+def test_several_teachers_are_one(home, distill, second):
     """The report's teacher must be the ensemble that taught, and the student learn from both."""
-    printed = recipe("--teacher_name_or_path", "teacher", second, *FILES, *SIZE)
+    printed = distill("--teacher_name_or_path", "teacher", second, *FILES, *SIZE)
     _, results = assert_complete(home / "out")
     sizes = [
         AutoModelForSequenceClassification.from_pretrained(home / name).num_parameters() for name in ("teacher", second)
@@ -43,24 +43,24 @@ def test_several_teachers_are_one(home, recipe, second):
     assert "The teacher is an ensemble of 2, measured as one model." in printed
     assert "teacher, second" in (home / "out" / "README.md").read_text().replace("`", "")
     alone = load_file(home / "out" / "model.safetensors")
-    recipe("--teacher_name_or_path", "teacher", *FILES[:-1], "single", *SIZE)
+    distill("--teacher_name_or_path", "teacher", *FILES[:-1], "single", *SIZE)
     other = load_file(home / "single" / "model.safetensors")
     assert any(not torch.allclose(alone[name], other[name], atol=1e-5) for name in alone)
 
 
 @pytest.mark.slow
-def test_teachers_of_several_seeds_are_trained(home, recipe):
+def test_teachers_of_several_seeds_are_trained(home, distill):
     """Trained from one seed, ten teachers are one."""
-    recipe(*OWN, "--train_teacher", "--num_teachers", "2", *SIZE)
+    distill(*OWN, "--train_teacher", "--num_teachers", "2", *SIZE)
     first, second = (load_file(home / "out" / f"_teacher_{number}" / "model.safetensors") for number in (1, 2))
     assert not torch.allclose(first["bert.pooler.dense.weight"], second["bert.pooler.dense.weight"], atol=1e-4)
     model = AutoModelForSequenceClassification.from_pretrained(home / "out" / "_teacher_1")
     assert results_of(home / "out")["teacher_parameters"] == 2 * model.num_parameters()
 
 
-def test_of_few_labels_the_rest_is_labeled_by_the_teacher(home, recipe):
+def test_of_few_labels_the_rest_is_labeled_by_the_teacher(home, distill):
     """The baseline learns from the few alone, for as many steps; the card says how many labels there were."""
-    printed = recipe(*OWN, *SIZE, "--label_fraction", "0.2", "--labeled_share", "0.25", "--baseline")
+    printed = distill(*OWN, *SIZE, "--label_fraction", "0.2", "--labeled_share", "0.25", "--baseline")
     assert "25 % of the rows of a batch have a label, so alpha, which is not given, is 0.8: one label weighs" in printed
     card = (home / "out" / "README.md").read_text()
     assert "6 rows with labels, and 21 without, labeled by the teacher alone" in card
@@ -72,22 +72,22 @@ def test_of_few_labels_the_rest_is_labeled_by_the_teacher(home, recipe):
     assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
 
 
-def test_the_default_alpha_goes_by_the_share_of_labels_and_says_so(home, recipe):
+def test_the_default_alpha_goes_by_the_share_of_labels_and_says_so(home, distill):
     """A mean over few labels that weighs half makes a student that hardly hears its teacher."""
     few = (*OWN, *SIZE, "--label_fraction", "0.2", "--max_steps", "1")  # 6 of 27 texts
     sentence = (
         "22 % of the training rows have a label, so alpha, which is not given, is 0.818: one label weighs as much"
     )
-    printed = recipe(*few)
+    printed = distill(*few)
     assert sentence in printed
     card = (home / "out" / "README.md").read_text()
     assert sentence in card and "0.818" in card.partition("## Objective")[2]
-    assert "one label weighs" not in recipe(*few, "--alpha", "0.5", "--output_dir", "half")
+    assert "one label weighs" not in distill(*few, "--alpha", "0.5", "--output_dir", "half")
 
 
-def test_more_text_is_made_and_reported(home, recipe):
+def test_more_text_is_made_and_reported(home, distill):
     """What the teacher says about the made texts is the gain; how often it changes its mind, the reader's to judge."""
-    printed = recipe(*OWN, *SIZE, "--augment", "masking", "n_grams", "--augment_copies", "2")
+    printed = distill(*OWN, *SIZE, "--augment", "masking", "n_grams", "--augment_copies", "2")
     line = next(line for line in printed.splitlines() if "texts were made of" in line)
     made = int(line.split()[0])
     assert "texts were made of 27; the teacher decides" in line and 54 < made <= 108
@@ -96,9 +96,9 @@ def test_more_text_is_made_and_reported(home, recipe):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["mutual", "one"])
-def test_students_without_a_teacher(home, recipe, how):
+def test_students_without_a_teacher(home, distill, how):
     """No teacher is asked; every student is a plain model; the table says whose columns these are."""
-    printed = recipe(*OWN, *SIZE, "--online", how, "--num_students", "3", "--baseline")
+    printed = distill(*OWN, *SIZE, "--online", how, "--num_students", "3", "--baseline")
     assert_complete(home / "out", ("teacher", "student", "baseline"))
     assert "in its column is the second student" in printed
     weights = [load_file(home / "out" / name / "model.safetensors") for name in (".", "peer_2", "peer_3")]
@@ -113,11 +113,11 @@ def test_students_without_a_teacher(home, recipe, how):
 
 
 @pytest.mark.slow
-def test_students_without_a_teacher_start_from_a_pretrained_model(home, recipe):
+def test_students_without_a_teacher_start_from_a_pretrained_model(home, distill):
     """It knows nothing of the labels, and no fine-tuned classifier is looked for on the Hub."""
     save_model(home / "pretrained", make_tokenizer(), names=["LABEL_0", "LABEL_1"])
     words = ("--student_name_or_path", "pretrained", "--train_file", "train.csv", "--output_dir", "out")
-    recipe(*words, "--online", "mutual")
+    distill(*words, "--online", "mutual")
     student, _ = assert_complete(home / "out")
     assert set(student.config.id2label.values()) == {"bad", "good"}
 
