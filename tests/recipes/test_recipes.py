@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from script_runs import run_script
 from classification_runs import OWN, assert_complete, home  # noqa: F401 (a fixture)
+from script_runs import run_script
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import hfdistill
