@@ -10,6 +10,7 @@ from hfdistill.data.hub import load_hub_dataset as load_hub_dataset
 from hfdistill.export.base import check_export as check_export
 from hfdistill.export.base import export_student as export_student
 from hfdistill.export.ctranslate2 import export_ctranslate2 as export_ctranslate2
+from hfdistill.export.onnx import check_export as check_export
 from hfdistill.export.onnx import export_onnx as export_onnx
 from hfdistill.losses.base import Term as Term
 from hfdistill.losses.schedules import Schedule as Schedule
@@ -24,8 +25,10 @@ from hfdistill.report.figures import Comparison as Comparison
 from hfdistill.report.results import write_report as write_report
 from hfdistill.report.terminal import print_main as print_main
 from hfdistill.search.space import Budget as Budget
+from hfdistill.search.space import parse_count as parse_count
 from hfdistill.search.space import search_space as search_space
 from hfdistill.search.study import StudentSearch as StudentSearch
+from hfdistill.search.study import check_search as check_search
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.target_tokens import token_soft_targets as token_soft_targets
