@@ -65,7 +65,7 @@ def outcomes(tmp_path_factory) -> dict[str, tuple[int, str]]:
     return {name: (int(code), text) for name, text, code in found}
 
 
-def _test_there_are_five_walks():
+def test_there_are_five_walks():
     assert [name.rpartition(" ")[2] for name in WALKS] == ["loss", "divergence", "task", "family", "format"]
 
 
