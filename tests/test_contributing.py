@@ -69,8 +69,14 @@ def test_there_are_five_walks():
     assert [name.rpartition(" ")[2] for name in WALKS] == ["loss", "divergence", "task", "family", "format"]
 
 
+#: What a walk builds on and may not be there yet.
+NEEDS = {"Add a loss": "losses/signal.py", "Add an export format": "export/base.py"}
+
+
 @pytest.mark.parametrize("name", WALKS)
 def test_a_walk_arrives(name, outcomes):
+    if not (ROOT / "hfdistill" / NEEDS.get(name, "")).exists():
+        pytest.skip(f"hfdistill/{NEEDS[name]} is not there yet")
     code, printed = outcomes[name]
     assert code == 0, printed
     assert " passed" in printed
