@@ -29,8 +29,9 @@ for name, command in zip(sys.argv[1::2], sys.argv[2::2]):
 
 def take(walk: str, root: Path) -> str:
     """Takes the steps in the tree at `root`; the arguments of the command that shows it works."""
-    for name, kind, body in FILE_OR_BLOCK.findall(walk):
-        path, body = (root / name, body) if name else (path, textwrap.dedent(body) + "\n")
+    path = root
+    for name, kind, block in FILE_OR_BLOCK.findall(walk):
+        path, body = root / name if name else path, textwrap.dedent(block) + "\n"
         if kind == "python":
             assert not path.exists(), f"{path} is there already"
             path.parent.mkdir(parents=True, exist_ok=True)

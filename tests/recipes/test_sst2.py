@@ -302,6 +302,7 @@ def test_launched_by_accelerate(home):
     assert printed.strip().endswith("Student, card and report are in out/.") and "latency, one text" in printed
 
 
+@pytest.mark.slow
 def test_a_refusal_of_a_process(home):
     """Exit code and error stream are what scripts look at."""
     (home / "train.csv").write_text("")
