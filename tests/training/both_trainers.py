@@ -22,7 +22,7 @@ from hfdistill import (
     Seq2SeqDistillationTrainer,
     Seq2SeqDistillationTrainingArguments,
 )
-from hfdistill.training.run_settings import FILE
+from hfdistill.training.checkpoints import SETTINGS_FILE
 
 #: With alpha 0 the objective is the mean cross-entropy that the model itself would compute.
 LABELS_ALONE = {"alpha": 0.0}
@@ -138,5 +138,5 @@ def assert_same_run(stock, ours, near=2e-6, rel=1e-4):
     assert ours.state.best_metric == (stock.state.best_metric and pytest.approx(stock.state.best_metric))
     assert stock.state.total_flos == ours.state.total_flos
     more = files_of(ours.args.output_dir) - files_of(stock.args.output_dir)
-    assert {os.path.basename(path) for path in more} <= {FILE}
+    assert {os.path.basename(path) for path in more} <= {SETTINGS_FILE}
     assert files_of(stock.args.output_dir) <= files_of(ours.args.output_dir)
