@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import importlib
+import itertools
 import os
 import random
 
@@ -29,11 +30,18 @@ def _old_objects_are_left_alone():
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory):
+    """Folders that are not there yet. (`mktemp` looks at all folders there are, of thousands of tests, each time.)"""
+    home = tmp_path_factory.mktemp("hf_home")
+    return (str(home / str(number)) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_world(tmp_path_factory, monkeypatch):
+def _own_world(_homes, monkeypatch):
     """Every test starts from the same seed, and keeps its soft targets out of the user's cache."""
     store = importlib.import_module("hfdistill.soft_targets.store")
-    monkeypatch.setattr(store, "HF_HOME", str(tmp_path_factory.mktemp("hf_home")))
+    monkeypatch.setattr(store, "HF_HOME", next(_homes))
     set_seed(0)
 
 

@@ -141,7 +141,7 @@ def student_maker(options: TranslateOptions, teacher: Translator) -> NewStudent:
             return copy.deepcopy(shrunk)
         set_seed(options.training.seed)
         if student.student_vocab_size:
-            depth = encoder_layers or size_in(config, "layers", "encoder")
+            depth = encoder_layers or size_in(config, "layers", "encoder") or 1
             size = (depth, decoder_layers, width or config.d_model)
             return small_marian(tokenizer, *size, max_length=options.texts.max_length)
         return untrained_like(teacher.model, **layers, hidden_size=width)

@@ -32,6 +32,7 @@ def test_every_objective_runs_once(tokenizer, tiny_bert, text_dataset, tmp_path)
     assert all(f"| {name} | " in done.stdout for name in trained)
 
 
+@pytest.mark.slow
 def test_a_shape_that_is_none_is_named(tmp_path):
     command = [sys.executable, SCRIPT, "--teacher", "none", "--train_file", "none", "--test_file", "none"]
     done = subprocess.run([*command, "--students", "2by128"], capture_output=True, text=True, timeout=100)

@@ -175,6 +175,7 @@ def test_pictures_are_transparent(tmp_path, comparison):
     assert is_transparent_picture(tmp_path / "losses.png") and is_transparent_picture(tmp_path / "tradeoff.png")
 
 
+@pytest.mark.slow
 def test_pyplot_is_left_alone():
     """pyplot picks a backend for the whole process, and a figure it holds is never freed."""
     code = "import sys, hfdistill.report.plots, matplotlib; print('matplotlib.pyplot' in sys.modules)"

@@ -46,6 +46,7 @@ def test_a_process_is_there_until_it_ends(mine, storage):
     assert len(files(storage)) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_gone_at_once(mine, storage):
     """Its number may be another process's by now, in a container that was started anew even this one's."""
     killed = subprocess.Popen([sys.executable, "-c", HOLD, storage], stdout=subprocess.PIPE, text=True)

@@ -29,13 +29,6 @@ ARGUMENTS = {
         for kind, settings in {
             "linear": {},
             "cosine": {},
-            "cosine_with_restarts": {"num_cycles": 2},
-            "polynomial": {"power": 2.0},
-            "constant": {},
-            "constant_with_warmup": {},
-            "inverse_sqrt": {"timescale": 3},
-            "cosine_with_min_lr": {"min_lr": 0.01},
-            "cosine_warmup_with_min_lr": {"min_lr": 0.01},
             "warmup_stable_decay": {"num_decay_steps": 3},
         }.items()
     },
@@ -51,7 +44,7 @@ ARGUMENTS = {
     # An epsilon that noise, as in the gradient of a key's bias, does not get past.
     **{
         f"optim {kind}": {"optim": kind, "learning_rate": 0.01, "adam_epsilon": 1e-2}
-        for kind in ("adamw_torch", "adamw_torch_fused", "rmsprop", "adagrad")
+        for kind in ("adamw_torch", "adagrad")
     },
     "adam_beta1 adam_beta2": {"optim": "adamw_torch", "adam_beta1": 0.5, "adam_beta2": 0.9, "adam_epsilon": 1e-2},
     "optim_args": {"optim": "rmsprop", "optim_args": "momentum=0.5,eps=0.1", "learning_rate": 0.01},
@@ -160,6 +153,12 @@ def test_labels_of_tokens_are_learnt_alike(tmp_path):
     assert_same_run(*train_both(tmp_path, model=tagger, data_collator=collator, eval_strategy="epoch", **kind))
 
 
+def broken():
+    model = make_model(1)
+    model.classifier.bias.data[0] = float("nan")
+    return model
+
+
 @pytest.mark.parametrize("filtered", [True, False])
 def test_losses_that_are_no_numbers_are_logged_alike(tmp_path, filtered):
     arguments = {
@@ -199,6 +198,9 @@ ELSEWHERE = {
     **dict.fromkeys(["hub_always_push", "hub_revision"], "the Hub"),
     **dict.fromkeys(["torch_compile", "torch_compile_backend", "torch_compile_mode"], "compiled models"),
     **dict.fromkeys(["use_liger_kernel", "liger_kernel_config"], "Liger Kernel"),
+    # What transformers does around the training, in code that we do not override.
+    "full_determinism": "seeds",
+    "restore_callback_states_from_checkpoint": "callbacks",
     "average_tokens_across_devices": "the counts are always of all processes",
     "parallelism_config": "refused where it cuts texts",
     # Without an effect on one process of a CPU.

@@ -39,10 +39,6 @@ def test_metrics_get_what_they_ask_for_and_may_return_anything(tmp_path, include
     assert ours["eval_loss"] == pytest.approx(stock["eval_loss"], rel=1e-5)
 
 
-def test_without_metrics_there_is_the_loss(tmp_path):
-    assert_says_as_much(*told_by(both(tmp_path), lambda trainer: trainer.evaluate()))
-
-
 def test_a_metric_of_the_users_goes_before_one_of_ours(tmp_path):
     def metrics(prediction):
         return {"loss": 7.0, "label_loss": 8.0, "agreement": 9.0}
@@ -68,15 +64,6 @@ def test_several_sets_have_names(tmp_path, given):
     stock, ours = told_by(trainers, lambda trainer: trainer.evaluate(sets if given else None))
     assert_says_as_much(stock, ours)
     assert {"eval_one_loss", "eval_two_accuracy"} <= stock.keys()
-
-
-def test_the_best_model_is_told_by_one_of_several_sets(tmp_path):
-    sets = {"one": make_rows(8, seed=5), "two": make_rows(8, seed=6)}
-    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_two_loss", "greater_is_better": False}
-    steps = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
-    stock, ours = train_both(tmp_path, eval_dataset=lambda: sets, **best, **steps, learning_rate=0.5)
-    assert_same_run(stock, ours)
-    assert ours.state.best_global_step == stock.state.best_global_step
 
 
 @pytest.mark.parametrize(
@@ -109,15 +96,6 @@ def test_predictions_are_the_same(tmp_path, arguments):
     for one, other in zip(stock.label_ids, ours.label_ids, strict=True):
         numpy.testing.assert_array_equal(one, other)
     assert figures(stock.metrics).keys() <= ours.metrics.keys()
-
-
-@pytest.mark.parametrize("prefix", ["test", "final"])
-def test_predictions_have_metrics(tmp_path, prefix):
-    rows = make_rows(8, seed=5)
-    trainers = both(tmp_path, compute_metrics=accuracy)
-    stock, ours = told_by(trainers, lambda trainer: trainer.predict(rows, metric_key_prefix=prefix).metrics)
-    assert_says_as_much(stock, ours)
-    assert f"{prefix}_accuracy" in stock
 
 
 def test_rows_without_labels_are_predicted(tmp_path):
@@ -171,11 +149,6 @@ def test_metrics_may_be_computed_batch_by_batch(tmp_path, included):
     assert_says_as_much(stock, ours)
     assert stock["eval_rows"] == 12
     assert trainers[0].compute_metrics.seen == trainers[1].compute_metrics.seen
-
-
-def test_metrics_batch_by_batch_are_refused_alike(tmp_path):
-    with pytest.raises(ValueError, match="compute_result"):
-        both(tmp_path, batch_eval_metrics=True, compute_metrics=accuracy)[1]
 
 
 def test_the_loss_alone_may_be_asked_for(tmp_path):

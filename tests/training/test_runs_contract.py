@@ -1,14 +1,13 @@
 """Runs as a whole: interrupted, repeated, with parts of one's own, searched; as with the stock trainer."""
 
 import json
-import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from both_trainers import assert_same_run, both, figures, train_both, trainer_of
-from tiny import accuracy, distance, make_model, make_rows, make_tokenizer, weights
-from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, get_cosine_schedule_with_warmup, set_seed
+from tiny import accuracy, distance, make_model, make_rows, weights
+from transformers import Trainer, TrainerCallback, get_cosine_schedule_with_warmup, set_seed
 
 from hfdistill import DistillationTrainer
 
@@ -37,24 +36,6 @@ def train_both_from(out, step, **settings):
 
 def logged(trainer):
     return [figures(log) for log in trainer.state.log_history if "train_loss" not in log]
-
-
-def test_the_folder_resumes_by_its_last_checkpoint(tmp_path):
-    settings = {"save_strategy": "steps", "save_steps": 3, "optim": "adamw_torch", "adam_epsilon": 1e-2}
-    whole = train_both(tmp_path, **settings)
-    again = train_both(tmp_path, resume=True, **settings)
-    assert_same_run(*again)
-    for one, other in zip(whole, again, strict=True):
-        assert distance(weights(one.model), weights(other.model)) == 0
-
-
-def test_nothing_to_resume_is_refused_alike(tmp_path):
-    said = []
-    for trainer in both(tmp_path):
-        with pytest.raises(ValueError) as error:
-            trainer.train(resume_from_checkpoint=True)
-        said.append(str(error.value).replace(trainer.args.output_dir, ""))
-    assert "No valid checkpoint" in said[0]
 
 
 def test_what_is_saved_is_loaded_alike(tmp_path):
@@ -127,16 +108,6 @@ def test_a_batch_that_does_not_fit_is_made_smaller(tmp_path):
         assert log["label_loss"] == pytest.approx(log["loss"], rel=1e-5)
 
 
-def test_everything_is_determined_by_the_seed(tmp_path):
-    was = torch.are_deterministic_algorithms_enabled()
-    try:
-        one, two = (train_both(tmp_path / name, full_determinism=True) for name in ("one", "two"))
-        assert_same_run(*one)
-        assert distance(weights(one[1].model), weights(two[1].model)) == 0
-    finally:
-        torch.use_deterministic_algorithms(was)
-
-
 # ---- Parts of one's own ----
 
 
@@ -153,33 +124,6 @@ def train_with_optimizer(ours, out, scheduled):
 @pytest.mark.parametrize("scheduled", [True, False])
 def test_an_optimizer_and_a_schedule_may_be_given(tmp_path, scheduled):
     assert_same_run(*(train_with_optimizer(ours, tmp_path, scheduled) for ours in (False, True)))
-
-
-def test_an_optimizer_may_be_named_by_its_class(tmp_path):
-    optimizer = (torch.optim.Adamax, {"lr": 0.02, "eps": 0.1})
-    stock, ours = train_both(tmp_path, optimizer_cls_and_kwargs=optimizer)
-    assert_same_run(stock, ours)
-    assert type(ours.optimizer.optimizer) is torch.optim.Adamax
-
-
-class Padded(DataCollatorWithPadding):
-    """Pads to eight, and repeats the first row."""
-
-    def __call__(self, features):
-        return super().__call__([features[0], *features])
-
-
-def test_a_collator_of_ones_own_makes_the_batches(tmp_path):
-    collator = Padded(make_tokenizer(), pad_to_multiple_of=8)
-    stock, ours = train_both(tmp_path, data_collator=collator)
-    assert_same_run(stock, ours)
-    assert distance(weights(ours.model), weights(train_both(tmp_path / "plain")[1].model)) > 1e-3
-
-
-def test_the_collator_can_be_sent_to_workers(tmp_path):
-    trainer = trainer_of(True, tmp_path)
-    batch = pickle.loads(pickle.dumps(trainer.data_collator))(make_rows(2).to_list())
-    assert batch.keys() == {"input_ids", "attention_mask", "labels"}
 
 
 def subclass(base):

@@ -224,19 +224,6 @@ def test_rows_are_padded_without_a_collator_of_the_users(tmp_path):
     assert logs_of(trainer, *NAMES)
 
 
-def test_a_collator_that_brings_decoder_inputs_changes_nothing(tmp_path):
-    """`DataCollatorForSeq2Seq(model=...)` makes them itself, as the usual scripts do."""
-    losses = []
-    for brings in (True, False):
-        student, teacher = pair()
-        trainer = make_seq2seq_trainer(tmp_path, student, make_pairs(8), teacher=teacher, max_steps=1)
-        if brings:
-            trainer.data_collator = DataCollatorForSeq2Seq(make_tokenizer(), model=student)
-        trainer.train()
-        losses.append(logs_of(trainer, *NAMES)[0])
-    assert losses[0] == pytest.approx(losses[1])
-
-
 # ---- Evaluation ----
 
 

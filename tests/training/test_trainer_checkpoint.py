@@ -41,6 +41,7 @@ def keys(file):
         return set(tensors.keys())
 
 
+@pytest.mark.slow
 def test_the_saved_student_needs_no_hfdistill(tmp_path, trained):
     """A wrapper or a key too many in the folder, and a pipeline would load random weights for the rest."""
     trainer, _, rows = trained

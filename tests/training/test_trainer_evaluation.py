@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from tiny import (
@@ -135,29 +134,6 @@ def test_agreement_is_of_decisions(tmp_path, kind):
         assert metrics["eval_label_loss"] == pytest.approx(mse, rel=1e-5)
 
 
-def test_each_of_several_evaluation_sets_has_its_own_figures(tmp_path):
-    """Sums left over from one set would leak into the next."""
-    student, rows, _, settings = stored()
-    sets = {"one": make_rows(5, teacher_logits=True, seed=1), "two": make_rows(7, teacher_logits=True, seed=2)}
-    metrics = make_trainer(tmp_path, student, rows, given={"eval_dataset": sets}, **settings).evaluate()
-    for name, dataset in sets.items():
-        expected = naive(student, dataset, torch.tensor(dataset["teacher_logits"]), 0.7, 3.0)
-        found = [metrics[loss.replace("eval_", f"eval_{name}_")] for loss in LOSSES]
-        assert found == pytest.approx(expected, rel=1e-5)
-
-
-def test_predict_returns_the_students_logits_in_order(tmp_path):
-    """Rows must come back in order, with the metrics under the prefix that was asked for."""
-    student, rows, teacher, settings = live(11)
-    given = {"compute_metrics": accuracy}
-    sizes = {"per_device_eval_batch_size": 4}
-    trainer = make_trainer(tmp_path, student, rows, teacher=teacher, given=given, **settings, **sizes)
-    output = trainer.predict(rows, metric_key_prefix="final")
-    np.testing.assert_allclose(output.predictions, logits_of(student, rows).numpy(), atol=1e-5)
-    assert output.label_ids.tolist() == rows["labels"]
-    assert {"final_loss", "final_label_loss", "final_agreement", "final_accuracy"} <= output.metrics.keys()
-
-
 def test_a_prefix_may_be_given_by_its_place(tmp_path):
     """As `Trainer` takes it; half of the figures would stand under another name."""
     student, rows, _, settings = stored()
@@ -165,48 +141,6 @@ def test_a_prefix_may_be_given_by_its_place(tmp_path):
     output = trainer.evaluation_loop(trainer.get_test_dataloader(rows), "", None, None, "final")
     assert {"final_loss", "final_agreement", "final_accuracy"} <= output.metrics.keys()
     assert not [name for name in output.metrics if name.startswith("eval_")]
-
-
-def test_metrics_can_ask_for_the_losses(tmp_path):
-    """`include_for_metrics` as in `Trainer`: each batch's loss for each of its rows; `eval_loss` is still exact."""
-    student, rows, teacher, settings = live(12)
-    seen = []
-    given = {"eval_dataset": rows, "compute_metrics": lambda prediction: seen.append(prediction.losses) or {}}
-    changes = {**settings, "include_for_metrics": ["loss"], "per_device_eval_batch_size": 8}
-    metrics = make_trainer(tmp_path, student, rows, teacher=teacher, given=given, **changes).evaluate()
-    batches = [rows.select(range(8)), rows.select(range(8, 12))]
-    first, last = (naive(student, batch, logits_of(teacher, batch), 0.4, 2.0)[0] for batch in batches)
-    assert seen[0][:8].tolist() == pytest.approx([first] * 8, rel=1e-5)
-    assert seen[0][8:12].tolist() == pytest.approx([last] * 4, rel=1e-5)
-    assert metrics["eval_loss"] == pytest.approx(naive(student, rows, logits_of(teacher, rows), 0.4, 2.0)[0], rel=1e-5)
-
-
-def test_compute_metrics_receives_plain_logits(tmp_path):
-    """Losses or hidden states beside the logits would break every metric written for Trainer."""
-    student, rows, teacher, settings = live()
-    seen = []
-
-    def compute_metrics(prediction):
-        seen.append(prediction)
-        return {}
-
-    given = {"eval_dataset": rows, "compute_metrics": compute_metrics}
-    make_trainer(tmp_path, student, rows, teacher=teacher, given=given, **settings).evaluate()
-    assert isinstance(seen[0].predictions, np.ndarray)
-    assert seen[0].predictions.shape == (16, 3)
-    assert seen[0].label_ids.shape == (16,)
-
-
-def test_prediction_loss_only_still_gives_the_losses(tmp_path):
-    """Without predictions to gather, the figures are the same."""
-    student, rows, _, settings = stored()
-    given = {"eval_dataset": rows, "compute_metrics": accuracy}
-    full = make_trainer(tmp_path, student, rows, given=given, **settings).evaluate()
-    trainer = make_trainer(tmp_path, student, rows, given=given, prediction_loss_only=True, **settings)
-    only = trainer.evaluate()
-    assert [only[name] for name in LOSSES] == [full[name] for name in LOSSES]
-    assert "eval_accuracy" not in only
-    assert trainer.predict(rows).predictions is None
 
 
 def test_evaluation_leaves_training_and_its_logs_alone(tmp_path):

@@ -33,10 +33,12 @@ def peak(tmp_path_factory):
     return {kind: measure(kind) for kind in ("plain", "stored", "live")}
 
 
+@pytest.mark.slow
 def test_stored_soft_targets_keep_no_teacher(peak):
     assert peak["stored"] < peak["plain"] + NOISE_MIB
 
 
+@pytest.mark.slow
 def test_a_live_teacher_is_kept_once(peak):
     """Not twice, as where it is copied or cast beside the original."""
     assert peak["live"] > peak["plain"] + TEACHER_MIB / 2, "nothing was measured"

@@ -153,8 +153,7 @@ def classification_metrics(
     """
     if problem_type not in _DECISIONS:
         raise ValueError(f"Unknown problem_type {problem_type!r}; it must be one of {', '.join(_DECISIONS)}.")
-    for name in names or ():
-        load_metric(name)
+    metrics = {name: load_metric(name) for name in names or METRICS}
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         logits, labels = _logits_and_labels(prediction)
@@ -163,7 +162,8 @@ def classification_metrics(
             raise ValueError(f"Nothing to measure: none of the {len(labels)} evaluation rows has a label.")
         results: dict[str, float] = {}
         for name in names or _default_names(problem_type, logits.shape[-1]):
-            results |= load_metric(name).compute(predictions=predictions, references=references)
+            # Not `compute`, which makes and fingerprints a dataset each time: a bootstrap would take minutes.
+            results |= metrics[name]._compute(predictions, references)
         return results
 
     return compute_metrics
