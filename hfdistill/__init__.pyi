@@ -10,7 +10,6 @@ from hfdistill.data.hub import load_hub_dataset as load_hub_dataset
 from hfdistill.export.base import check_export as check_export
 from hfdistill.export.base import export_student as export_student
 from hfdistill.export.ctranslate2 import export_ctranslate2 as export_ctranslate2
-from hfdistill.export.onnx import check_export as check_export
 from hfdistill.export.onnx import export_onnx as export_onnx
 from hfdistill.losses.base import Term as Term
 from hfdistill.losses.schedules import Schedule as Schedule
