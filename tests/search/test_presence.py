@@ -65,10 +65,10 @@ def test_of_another_machine_the_age_decides(mine, storage, monkeypatch, locks):
         monkeypatch.setattr(presence, "fcntl", None)
     other = storage.with_name("search.log.elsewhere.running")
     other.touch()
-    assert not mine.is_gone("with_output_dir")
+    assert not mine.is_gone("elsewhere")
     mine.sweep()
     os.utime(other, (time.time() - STALE_SECONDS - 60,) * 2)
-    assert mine.is_gone("with_output_dir")
+    assert mine.is_gone("elsewhere")
     mine.sweep()
     assert not other.exists() and len(files(storage)) == 1
 
