@@ -230,12 +230,12 @@ def test_a_killed_run_resumes_to_the_same_answers(tmp_path):
     given = [sys.executable, str(SCRIPT), str(tmp_path / "store")]
     killed = subprocess.Popen([*given, str(tmp_path / "killed"), "--seconds-a-batch", "0.3"])
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "store").glob("part-*"))) < 3 and time.monotonic() < deadline:
+    while len(list((tmp_path / "store").glob("part-*.npz"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "killed").exists()
-    finished = len(list((tmp_path / "store").glob("part-*")))
+    finished = len(list((tmp_path / "store").glob("part-*.npz")))
     subprocess.run([*given, str(tmp_path / "resumed")], check=True)
     resumed = torch.load(tmp_path / "resumed", weights_only=False)
     assert 3 <= finished <= 15 and resumed["asked"] == 40 - 2 * finished
