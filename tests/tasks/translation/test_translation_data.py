@@ -124,8 +124,8 @@ def test_pairs_that_are_cut_are_counted(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "hfdistill"):
         dataset = translation_dataset(path, path, path).tokenized(tokenizer, limit)
     count = sum(length > limit for length in lengths)
-    assert 0 < count < len(PAIRS) and max(map(len, dataset["train"]["input_ids"])) == limit
+    assert 0 < count < len(PAIRS) and max(map(len, dataset["train"]["input_ids"])) <= limit
     for kind in ("training", "test"):
-        assert f"{count} of 10 {kind} pairs ({10 * count}.0 %) are cut to max_length {limit}." in caplog.text
+        assert f"{count} of 10 {kind} pairs ({10 * count:.1f} %) are cut to max_length {limit}." in caplog.text
     with pytest.raises(ValueError, match="max_length 2 cuts every training pair"):
         translation_dataset(path, path).tokenized(tokenizer, 2)
