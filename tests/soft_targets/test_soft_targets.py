@@ -388,7 +388,7 @@ def test_another_kind_of_answer_is_refused_at_once(teacher, head, tokenizer, tok
     """The whole set would be run on before a column of such predictions cannot be made."""
     model = head(teacher.config).eval()
     asked = count_rows(model)
-    with pytest.raises(ValueError, match=rf"logits of shape \(rows, labels\), and a {head.__name__} of 3 labels"):
+    with pytest.raises(ValueError, match=rf"logits of shape \(rows, labels\), and a {head.__name__} of 3 labels gives"):
         soft_targets(model, tokenized, tokenizer, batch_size=4)
     assert asked == [4]
 
