@@ -112,7 +112,10 @@ ON_FILES = {
 }
 
 
-@each_idea
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.stem == "few_labels" else pytest.mark.slow, id=path.stem) for path in IDEAS],
+)
 def test_a_recipe_runs_on_files(path, home, monkeypatch, capfd):  # noqa: F811
     words = [*OWN, "--test_file", "test.tsv", *TINY, *ON_FILES[path.stem]]
     run_script(path, words, monkeypatch, capfd)
