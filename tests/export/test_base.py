@@ -8,7 +8,7 @@ import pytest
 from texts import TEXTS
 
 import hfdistill.export
-from hfdistill.commands.main import command_parser
+from hfdistill.commands.finished import export_parser
 from hfdistill.export.base import FORMATS, check_export, export_student, formats
 from hfdistill.report import Comparison, ModelFigures
 from hfdistill.report.card import CardFacts, model_card
@@ -67,8 +67,8 @@ def new_format(tmp_path, monkeypatch):
 def test_a_new_format_is_one_file(new_format, tiny_bert, tokenizer, text_dataset, tmp_path):
     """The card left out what it did not know by name, and the comparison stopped at an `assert`."""
     assert list(formats("text-classification")) == ["onnx", "int8", "pickle"]
-    words = ["export", "student", "texts.csv", "--formats", "pickle"]
-    assert command_parser().parse_args(words).formats == ["pickle"]
+    words = ["student", "texts.csv", "--formats", "pickle"]
+    assert export_parser().parse_args(words).formats == ["pickle"]
     model = tiny_bert(num_labels=3)
     columns = {"text_columns": ("sentence",)}
     exported = export_student(model, tokenizer, text_dataset, tmp_path / "student", formats=["pickle"], **columns)

@@ -71,7 +71,7 @@ CASES = {**{name: (term, CLASS_LABELS) for name, term in TERMS.items()}, **VARIA
 NOT_DISTANCES = {"soft_targets, ce", "exemplars", "contrastive", "hidden_states, learned map"}
 DISTANCES = [name for name in CASES if not name.startswith("labels") and name not in NOT_DISTANCES]
 #: Each example is compared with the others of its micro-batch.
-RELATIONS = {name for name, term in TERMS.items() if issubclass(term, Relation) or name == "instance_graph"}
+RELATIONS = [name for name, term in TERMS.items() if issubclass(term, Relation) or name == "instance_graph"]
 
 
 def models(sided, sizes):
