@@ -106,16 +106,6 @@ def test_a_validation_file_is_read_beside_the_hubs_training_texts(home, distill,
     assert assert_complete(home / "out")[1]["compared_rows"] == 7
 
 
-def test_a_teacher_of_many_labels_is_refused_for_texts_of_one(home, refusal):
-    """Whole numbers for a loss over many labels at once ended in torch."""
-    save_model(home / "many", make_tokenizer(), problem_type="multi_label_classification")
-    line = refusal("--teacher_name_or_path", "many", *OWN[2:], *SIZE)
-    assert (
-        "many predicts for multi_label_classification (problem_type in its config.json) and the texts are for " in line
-    )
-    assert "single_label_classification" in line and "--train_teacher true" in line
-
-
 @pytest.mark.slow
 def test_a_teacher_that_does_not_repeat_its_number_of_labels(home, distill):
     """BART's classifiers, such as bart-large-mnli, have it in their config alone."""
