@@ -97,6 +97,8 @@ def teacher_language(name: str) -> list[str]:
 def _card_data(name: str) -> dict[str, Any]:
     """The metadata of a model's card; nothing where it has none, or where that cannot be read."""
     folder = Path(name)
+    if folder.exists() and not (folder / "README.md").is_file():
+        return {}
     try:
         return ModelCard.load(folder / "README.md" if folder.exists() else name).data.to_dict()
     except (OSError, ValueError, httpx.HTTPError) as error:

@@ -181,10 +181,10 @@ def test_a_hub_that_cannot_be_reached(refusal, monkeypatch, offline):
 
 def test_a_bug_keeps_its_traceback(distill, monkeypatch):
     """One line would hide where it is."""
-    monkeypatch.setattr("hfdistill.tasks.classification.report.compare", lambda *args, **kwargs: torch.stack([]))
+    monkeypatch.setattr("hfdistill.tasks.classification.run_report.compare", lambda *args, **kwargs: torch.stack([]))
     with pytest.raises(RuntimeError):
         distill(*OWN)
-    monkeypatch.setattr("hfdistill.tasks.classification.report.compare", lambda *args, **kwargs: np.concatenate([]))
+    monkeypatch.setattr("hfdistill.tasks.classification.run_report.compare", lambda *args, **kwargs: np.concatenate([]))
     with pytest.raises(ValueError, match="need at least one array"):
         distill(*OWN[:-1], "out2")
 
@@ -208,5 +208,5 @@ def test_numbered_classes_are_called_as_a_file_beside_them_says(home, distill, c
     assert "The classes have no names, so the student will predict LABEL_0" in distill(*OWN, *SIZE, "--max_steps", "1")
     (home / "labels.txt").write_text("\n".join(NAMES) + "\n")
     printed = distill(*OWN, *SIZE, "--max_steps", "1", "--output_dir", "named")
-    assert "labels.txt says: bad, good." in caplog.text and "have no names" not in printed
+    assert "labels.txt: bad, good." in caplog.text and "have no names" not in printed
     assert AutoConfig.from_pretrained(home / "named").id2label == {0: "bad", 1: "good"}

@@ -8,6 +8,7 @@ from texts import TEXTS
 from tiny import make_model
 from tiny_seq2seq import make_translator
 
+from hfdistill.models import generation
 from hfdistill.report import timing
 from hfdistill.report.timing import Job, Timings, interleaved, one_network, shape_of
 from hfdistill.tasks.translation import report as translation_report
@@ -107,7 +108,8 @@ def translated(monkeypatch):
         asked.append((role, num_beams, len(texts)))
         return translate_batch(model, tokenizer, texts, num_beams, max_length)
 
-    monkeypatch.setattr(translation_report, "translate_batch", noted)
+    for module in (generation, translation_report):
+        monkeypatch.setattr(module, "translate_batch", noted)
 
     def run(num_beams):
         asked.clear()

@@ -104,7 +104,7 @@ def test_scores_are_averaged(predictions):
             Combination(weights=WEIGHTS)(scores, problem_type).logits,
             sum(w * one for w, one in zip(share(WEIGHTS), scores, strict=True)),
         )
-    with pytest.raises(ValueError, match="'confidence' weighs teachers by their doubt"):
+    with pytest.raises(ValueError, match="'confidence' weighs teachers by their entropy"):
         Combination("confidence")(predictions, "regression")
 
 
