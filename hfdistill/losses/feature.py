@@ -1,4 +1,4 @@
-"""Terms on hidden states: what lies between a model's input and its prediction, token by token."""
+"""Terms on hidden states: intermediate representations, token by token."""
 
 from __future__ import annotations
 

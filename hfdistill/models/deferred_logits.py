@@ -116,7 +116,9 @@ class DeferredLogits:
         self._taken += 1
         if not self.probed or self.hidden.dim() != 3:
             return (self.hidden[:, :0],)
-        self._probes = self._scaled(self.hidden[:, :1].detach())
+        # With its graph: DDP takes the parameters that no output depends on for unused.
+        first = self.hidden[:, :1]
+        self._probes = first * self._factors(first.detach())
         return (self._probes,)
 
     @property
@@ -128,8 +130,9 @@ class DeferredLogits:
         given = [bias.flatten() for bias in biases if bias is not None]
         return Projection(self.hidden, head.weight, sum(given[1:], given[0]) if given else None)
 
-    def _scaled(self, hidden: Tensor) -> Tensor:
-        """A token's hidden states, shape `(batch, 1, width)`, times 0, 1, and as much as makes logits large.
+    @torch.no_grad()
+    def _factors(self, hidden: Tensor) -> Tensor:
+        """What to multiply a token's hidden states `(batch, 1, width)` by: 0, 1, and as much as makes logits large.
 
         As large as the dtype of use has: fp16 ends at 65504.
         """
@@ -137,7 +140,7 @@ class DeferredLogits:
         logits = Projection(hidden, projection.weight, projection.bias).logits().float().abs().max()
         largest = torch.stack([logits, hidden.float().abs().max()]).max().clamp_min(1e-3)
         factors = torch.stack([0 * largest, 0 * largest + 1, (self._LARGEST / largest).clamp_min(1)])
-        return hidden * factors.to(hidden.dtype)[:, None]
+        return factors.to(hidden.dtype)[:, None]
 
     def explains(self, logits: Tensor | None) -> bool:
         """Whether the logits of the probes are those of the projection, each to rounding."""

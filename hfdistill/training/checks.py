@@ -176,7 +176,7 @@ def refuse_what_cannot_work(
         raise ValueError("fsdp shards a model over several processes, and here is one: start more, or leave it out.")
     if cut := [name for name in ("cp_size", "sp_size") if _parallelism(args, name) > 1]:
         raise ValueError(
-            f"{' and '.join(cut)} above 1 cuts a text over processes, and a teacher predictions for a whole one: leave "
+            f"{' and '.join(cut)} above 1 cuts a text over processes, and a teacher reads a whole one: leave "
             f"{'them' if len(cut) > 1 else 'it'} at 1 (parallelism_config, or the configuration of accelerate launch)."
         )
     if kwargs.get("compute_loss_func") is not None:
