@@ -74,7 +74,7 @@ def test_few_labels(measure):
     words = ("--fractions", "0.3", "1.0")
     table, figures, _ = measure("few_labels", *words)
     names = {name.rsplit(" ", 1)[0] for name in figures}
-    methods = ("hard", "same texts", "all texts", "practical", "teacher")
+    methods = ("hard", "same texts", "all texts", "half and half", "practical", "teacher")
     assert names == {f"{method} 0.3" for method in methods} | {"hard 1.0", "all texts 1.0", "teacher 1.0"}
     assert "| 30 % | " in table and "| all, hard | " in table
     gains = [100 * (figures[f"all texts 0.3 {seed}"] - figures[f"hard 0.3 {seed}"]) for seed in (0, 1)]

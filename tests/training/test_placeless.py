@@ -26,7 +26,6 @@ from hfdistill.report.card import measured_emissions
 from hfdistill.report.places import without_places
 
 USER = "annsecret"
-RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def everything_in(content):
@@ -176,13 +175,12 @@ def translation(house):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["distill", "translation"])
-def test_a_pushed_repository_does_not_tell_where_it_was_made(house, recipe):
+@pytest.mark.parametrize("command", ["distill", "translate"])
+def test_a_pushed_repository_does_not_tell_where_it_was_made(house, command):
     """Every byte of it, of a run whose folders, files and caches all lie in somebody's home."""
-    words = {"distill": classification, "translation": translation}[recipe](house)
+    words = {"distill": classification, "translate": translation}[command](house)
     with running_hub() as hub:
-        program = ["-m", "hfdistill", "distill"] if recipe == "distill" else [RECIPES / f"{recipe}.py"]
-        command = [sys.executable, *program, *words, "--output_dir", str(house / "my-student")]
+        command = [sys.executable, "-m", "hfdistill", command, *words, "--output_dir", str(house / "my-student")]
         command += ["--push_to_hub", "--hub_token", TOKEN, "--hub_strategy", "all_checkpoints", "--baseline"]
         command += ["--hub_always_push", "--save_strategy", "epoch", "--eval_strategy", "epoch"]
         command += ["--load_best_model_at_end", "--num_train_epochs", "1", "--disable_tqdm", "true"]
