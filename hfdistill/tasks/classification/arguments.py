@@ -37,5 +37,6 @@ class ClassificationTrainingArguments(DistillationTrainingArguments):
         if self.label_names is not None:
             raise ValueError(
                 "--label_names is what `Trainer` calls the columns of labels, and does nothing here: name the classes "
-                "with --class_names, or in labels.txt beside the texts, and the column with --label_column."
+                "in labels.txt beside the texts, or with --class_names of hfdistill distill, and the column with "
+                "--label_column."
             )

@@ -21,6 +21,7 @@ from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.demo import DEMO_NOTICE
 from hfdistill.tasks.classification.models import describe_teachers
 from hfdistill.tasks.classification.report import compare
+from hfdistill.teachers import TEACHER_LOGITS
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.model import ModelTeacher
 from hfdistill.training.trainer import DistillationTrainer
@@ -73,6 +74,8 @@ def report_run(
         baseline=without_teacher,
         others={**(others or {}), **exported},
         text_columns=data.text_columns,
+        # Those of one teacher, run as it is measured here.
+        reuse_soft_targets=TEACHER_LOGITS in rows.column_names and trainer.args.teacher_dtype == "auto",
         split=split,
     )
     histories = {"student": trainer.state.log_history, **({"baseline": baseline.state.log_history} if baseline else {})}

@@ -68,8 +68,8 @@ def classification_data(
     data = text_classification_dataset(train, validation, test_file, class_names=names, **order, **columns)
     if data.problem_type != "regression" and (data.label_names or ("LABEL_0",))[0] == "LABEL_0":
         print_main(
-            "The classes have no names, so the student will predict LABEL_0, LABEL_1, ...: name them with "
-            "--class_names, or one a line in labels.txt beside the texts."
+            "The classes have no names, so the student will predict LABEL_0, LABEL_1, ...: name them one a line in "
+            "labels.txt beside the texts, or with --class_names of hfdistill distill."
         )
     return replace(data, name=train_file or dataset_name)
 
