@@ -94,7 +94,8 @@ class Labels(Term):
 
 def labeled(labels: Tensor) -> Tensor:
     """Which labels there are: not -100, and not NaN, as a hole in a column of scores becomes."""
-    return (labels != IGNORED) & ~labels.isnan()
+    given = labels != IGNORED
+    return given & ~labels.isnan() if labels.is_floating_point() else given
 
 
 def has_token_labels(batch: Batch, problem_type: str | None = None) -> bool:
@@ -106,6 +107,8 @@ def has_token_labels(batch: Batch, problem_type: str | None = None) -> bool:
 
 def _classes(labels: Tensor, ignored: int) -> Tensor:
     """Labels as class indices, `ignored` where there is none; a column with holes comes as floats and NaN."""
+    if ignored == IGNORED and labels.dtype == torch.int64:
+        return labels
     return labels.masked_fill(~labeled(labels), ignored).long()
 
 
@@ -336,19 +339,20 @@ class DecoupledSoftTargets(Term):
         }
 
 
-def _rest(log_p: Tensor, labels: Tensor) -> Tensor:
-    """The log probabilities of the classes other than the label's, shape `(items, classes - 1)`."""
-    others = torch.ones_like(log_p, dtype=torch.bool).scatter(-1, labels[:, None], False)
-    return log_p[others].view(len(log_p), -1)
+def _is_target(log_p: Tensor, labels: Tensor) -> Tensor:
+    return torch.arange(log_p.shape[-1], device=log_p.device) == labels[:, None]
 
 
 def _target_and_rest(log_p: Tensor, labels: Tensor) -> Tensor:
     # log(1 - p_y) summed from the other classes: accurate also where p_y is nearly 1.
-    return torch.stack([log_p.gather(-1, labels[:, None])[:, 0], _rest(log_p, labels).logsumexp(-1)], dim=-1)
+    rest = log_p.masked_fill(_is_target(log_p, labels), -math.inf).logsumexp(-1)
+    return torch.stack([log_p.gather(-1, labels[:, None])[:, 0], rest], dim=-1)
 
 
 def _renormalized_rest(log_p: Tensor, labels: Tensor) -> Tensor:
-    return _rest(log_p, labels).log_softmax(-1)
+    """The log probabilities among the classes other than the label's, which gets 0: it adds nothing to a divergence."""
+    target = _is_target(log_p, labels)
+    return log_p.masked_fill(target, -math.inf).log_softmax(-1).masked_fill(target, 0.0)
 
 
 def _kl_of_parts(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ large as memory allows, since every product reads the projection's weights anew.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,16 @@ from torch.nn import functional as F
 
 from hfdistill.models.intermediate_outputs import check_tokens
 
-#: How many logits of a model there are at once.
+#: How many logits of a model there are at once, on a CPU and on an accelerator.
 CHUNK_LOGITS = 3_500_000
+CHUNK_LOGITS_ACCELERATOR = 16_000_000
 #: Of how many of them the loss is taken at once. Few save memory; an accelerator pays for each with launches.
 LOSS_CHUNK_LOGITS_CPU = 500_000
-LOSS_CHUNK_LOGITS = 1_200_000
+LOSS_CHUNK_LOGITS = 8_000_000
+#: On an accelerator a product of fewer items than these waits for the weights.
+ITEMS_A_PRODUCT = 256
+#: The share of an accelerator's memory that the float32 logits of a chunk may take.
+SHARE_OF_MEMORY = 1 / 64
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,21 @@ class Projection:
 
 
 def chunk_size_of(weight: Tensor) -> int:
-    """How many items are projected at once by this matrix."""
-    return max(1, CHUNK_LOGITS // weight.shape[0])
+    """How many items are projected at once by this matrix.
+
+    By the device's whole memory, not by what is free at the moment: a resumed run adds up the same parts.
+    """
+    classes = weight.shape[0]
+    if weight.device.type == "cpu":
+        return max(1, CHUNK_LOGITS // classes)
+    fit = int(_memory_of(weight.device) * SHARE_OF_MEMORY) // (4 * classes)
+    return max(1, min(fit, max(ITEMS_A_PRODUCT, CHUNK_LOGITS_ACCELERATOR // classes)))
+
+
+@functools.cache
+def _memory_of(device: torch.device) -> int:
+    """An accelerator's bytes; of one that does not tell, as many as most have."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**33
 
 
 def chunks(hidden: Tensor, weight: Tensor) -> Iterator[slice]:

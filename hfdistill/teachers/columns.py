@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from hfdistill.models.inputs import TokenReader, check_token_ids, pad_columns, padded_by, token_inputs
 from hfdistill.models.labels import LabelSpace
+from hfdistill.models.padding import QuickPadding
 from hfdistill.models.wrappers import config_of, token_table_size
 from hfdistill.teachers import PREFIX, SOFT_TARGETS, TEACHER_LABEL, TEACHER_LOGITS, ModelTeacher, Teacher
 
@@ -230,7 +231,7 @@ class SharedCollator:
         teacher: Teacher | None,
         tables: Sequence[tuple[str, int | None]],
     ) -> None:
-        self.collator = collator
+        self.collator = QuickPadding.of(collator)
         self.padding_side = getattr(processing_class, "padding_side", "right")
         shared = teacher.shared_columns if teacher else ()
         # Those of `transformers` fail on what the tokenizer does not know, and others may know it.

@@ -15,16 +15,18 @@ after another, and its gradient takes their place.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hfdistill.losses import IGNORED
 from hfdistill.losses.signal import TeacherSignal
 from hfdistill.losses.sparse_distributions import SparseDistribution
-from hfdistill.models.deferred_logits import Projection, chunks, loss_chunks
+from hfdistill.models.deferred_logits import Projection, chunk_size_of, chunks, loss_chunks
+from hfdistill.training.fused_loss import can_fuse, fused_loss
 from hfdistill.training.objective import Loss, Objective
 
 
@@ -55,24 +57,66 @@ def chunked_loss(
         The same value and gradient as the objective on the whole logits, to rounding. The gradient is made along with
         the value, so it can be taken once.
     """
+    teacher = _in_its_dtype(teacher)
+    if can_fuse(objective, student.weight, teacher):
+        return _in_fused_chunks(objective, student, teacher, labels, counts)
     terms: dict[str, Tensor] = {}
 
     def loss_to_gradient(logits: Tensor, part: slice) -> Tensor:
         """The loss of a part, taken of a few items at a time; its gradient takes the place of the logits."""
         predictions = _predictions(teacher, part)
-        losses = []
-        for few in loss_chunks(logits):
-            with torch.enable_grad():
-                piece = logits[few].detach().requires_grad_(True)
-                loss = objective(Logits(piece), predictions(few), {"labels": labels[part][few]}, counts)
-                (logits[few],) = torch.autograd.grad(loss.total, piece)
-            losses.append(loss.total.detach())
-            for name, value in loss.terms.items():
-                terms[name] = terms.get(name, torch.zeros_like(value)) + value
-        return torch.stack(losses).sum()
+        losses = [
+            _value_and_gradient(objective, logits[few], predictions(few), labels[part][few], counts)
+            for few in loss_chunks(logits)
+        ]
+        return _added(losses, terms)
 
-    total = _ChunkedLoss.apply(student.hidden, student.weight, student.bias, loss_to_gradient)
-    return Loss(total, terms)
+    return Loss(_ChunkedLoss.apply(student.hidden, student.weight, student.bias, loss_to_gradient), terms)
+
+
+def _in_fused_chunks(objective: Objective, student: Projection, teacher: Any, labels: Tensor, counts: Tensor) -> Loss:
+    """As `chunked_loss`, by compiled chunks, all of one size: what fills up the last one does not count."""
+    terms: dict[str, Tensor] = {}
+    items = len(labels)
+    missing = -items % chunk_size_of(student.weight)
+    hidden, labels = F.pad(student.hidden, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=IGNORED)
+    counted = torch.arange(items + missing, device=labels.device) < items
+    if teacher is not None:
+        teacher = replace(teacher, hidden=F.pad(teacher.hidden, (0, 0, 0, missing)))
+
+    def loss_to_gradient(logits: Tensor, part: slice) -> Tensor:
+        with torch.autocast(logits.device.type, enabled=False):
+            predictions = None if teacher is None else teacher.logits(part)
+        return _added([fused_loss(objective, logits, predictions, labels[part], counted[part], counts)], terms)
+
+    return Loss(_ChunkedLoss.apply(hidden, student.weight, student.bias, loss_to_gradient), terms)
+
+
+def _added(losses: list[Loss], terms: dict[str, Tensor]) -> Tensor:
+    """The sum of some losses; those of their terms are added to `terms`."""
+    for loss in losses:
+        for name, value in loss.terms.items():
+            terms[name] = terms[name] + value if name in terms else value
+    return torch.stack([loss.total for loss in losses]).sum()
+
+
+def _value_and_gradient(
+    objective: Objective, logits: Tensor, teacher: TeacherSignal | None, labels: Tensor, counts: Tensor
+) -> Loss:
+    """The loss of some items, whose gradient takes the place of their logits."""
+    with torch.enable_grad():
+        piece = logits.detach().requires_grad_(True)
+        loss = objective(Logits(piece), teacher, {"labels": labels}, counts)
+        (gradient,) = torch.autograd.grad(loss.total, piece)
+    logits.copy_(gradient)
+    return Loss(loss.total.detach(), loss.terms)
+
+
+def _in_its_dtype(teacher: Projection | SparseDistribution | None) -> Projection | SparseDistribution | None:
+    """The teacher's projection as its own forward pass would compute it: in float32 only where nothing else is said."""
+    if not isinstance(teacher, Projection) or teacher.weight.dtype != torch.float32:
+        return teacher
+    return Projection(teacher.hidden, teacher.weight.to(_dtype(teacher.weight)), teacher.bias)
 
 
 def _predictions(
@@ -84,7 +128,7 @@ def _predictions(
     if isinstance(teacher, SparseDistribution):
         stored = teacher.of(part)
         return lambda items: TeacherSignal(sparse=stored.of(items))
-    with torch.autocast(teacher.weight.device.type, enabled=False):  # a teacher predicts in its own dtype
+    with torch.autocast(teacher.weight.device.type, enabled=False):
         logits = teacher.logits(part)
     return lambda items: TeacherSignal(logits=logits[items])
 
@@ -135,6 +179,8 @@ def _add_product(total: Tensor, gradient: Tensor, hidden: Tensor) -> None:
     """`total += gradient.T @ hidden`, without a second tensor of its size where the dtypes allow."""
     if total.dtype == gradient.dtype:
         total.addmm_(gradient.T, hidden)
+    elif total.is_cuda and total.dtype == torch.float32:
+        torch.addmm(total, gradient.T, hidden, out_dtype=torch.float32, out=total)
     else:
         total += gradient.T @ hidden
 

@@ -182,9 +182,9 @@ class Objective(nn.Module):
         """
         active = list(self.named_terms(active_only=True))
         counts = self.counts([batch]) if counts is None else counts
-        per_term = counts.to(student.logits.device).expand(len(active)).clamp_min(1)
+        per_term = counts.to(student.logits.device, torch.float32).clamp_min(1).expand(len(active))
         losses = [
-            _items(name, term, student, teacher, batch).sum() / count.to(torch.float32)
+            _items(name, term, student, teacher, batch).sum() / count
             for (name, term), count in zip(active, per_term, strict=True)
         ]
         total = sum(self.weight(name) * loss for (name, _), loss in zip(active, losses, strict=True))

@@ -50,7 +50,8 @@ class ReportingTrainer(ObjectiveTrainer):
         self._logged_objective = objective
         for name, value in loss.terms.items():
             # Summed on the device: reading it out each step would make the device wait.
-            self._logged[name] = self._logged.get(name, 0.0) + value * scale
+            value = value if scale == 1 else value * scale
+            self._logged[name] = self._logged[name] + value if name in self._logged else value
             self._logged_steps.setdefault(name, set()).add(self.state.global_step)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

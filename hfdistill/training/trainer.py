@@ -164,7 +164,8 @@ class DistillationTrainer(ForwardTrainer):
         scale = 1 if counts is None else self.accelerator.num_processes
         if model.training:
             self._accumulate_logs(objective, loss, scale)
-        return (loss.total * scale, _task_output(student)) if return_outputs else loss.total * scale
+        total = loss.total if scale == 1 else loss.total * scale  # each operation is a launch, forward and backward
+        return (total, _task_output(student)) if return_outputs else total
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """As in `Trainer`; after a step's last micro-batch the ranks agree on what the objective has learned."""

@@ -6,9 +6,12 @@ import pytest
 import torch
 from tiny_seq2seq import FAMILIES, compute_few_at_once, make_seq2seq
 
+import hfdistill.models.deferred_logits as deferred_logits_module
+import hfdistill.training.chunked_loss as chunked_loss_module
 from hfdistill import Objective, TeacherSignal
 from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, Labels, SoftTargets
 from hfdistill.models.deferred_logits import Projection, deferred_logits, projects_alone
+from hfdistill.training import fused_loss
 from hfdistill.training.chunked_loss import Logits, chunked_loss
 
 TOKENS, CLASSES = 23, 37
@@ -65,6 +68,45 @@ def test_value_and_gradient_at_odd_sizes(monkeypatch, divergence, at_once):
         torch.testing.assert_close(ours, theirs)
 
 
+def on_an_accelerator(monkeypatch, rows, compiled=None):
+    """The path of an accelerator, on the CPU: chunks of so many rows."""
+    monkeypatch.setattr(chunked_loss_module, "can_fuse", lambda *given: True)
+    monkeypatch.setattr(fused_loss, "_broken", [])
+    monkeypatch.setattr(deferred_logits_module, "CHUNK_LOGITS", rows * CLASSES)
+    if compiled:
+        monkeypatch.setattr(fused_loss, "_compiled", compiled)
+
+
+def uncompiled():
+    return fused_loss._value_and_gradient
+
+
+def failing():
+    def broken(*given):
+        raise RuntimeError("no C compiler")
+
+    return broken
+
+
+@pytest.mark.parametrize("compiled", [uncompiled, failing, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_chunks_of_one_size_give_the_same(monkeypatch, divergence, compiled):
+    """What an accelerator runs: a compiled objective, its last chunk filled up; where compiling fails as it is."""
+    terms = {"labels": (0.3, Labels(label_smoothing=0.1)), "soft_targets": (0.7, SoftTargets(3.0, divergence))}
+    terms["decoupled"] = (0.2, DecoupledSoftTargets(2.0))
+    objective, counts, found = Objective(terms), torch.tensor([50, 61, 50]), []
+    for rows in (None, 5, 23, 100):
+        if rows:
+            on_an_accelerator(monkeypatch, rows, compiled)
+        student, teacher, labels = problem()
+        loss = chunked_loss(objective, learned(student), teacher, labels, counts)
+        (2.5 * loss.total).backward()
+        found.append([loss.total.detach(), *loss.terms.values(), *gradients(student)])
+    for other in found[1:]:
+        for ours, expected in zip(other, found[0], strict=True):
+            torch.testing.assert_close(ours, expected)
+
+
 def test_no_token_that_counts():
     """A micro-batch without labels must give a loss of 0 that can be stepped on."""
     student, teacher, labels = problem(tokens=0)
@@ -113,8 +155,9 @@ def test_autocast_gives_float32_gradients():
     torch.testing.assert_close(grads[0], grads[1], rtol=0.05, atol=0.005)
 
 
-def test_autocast_leaves_the_teacher_its_own_dtype():
-    """As where logits are not held back: its predictions would be rounded for the student's sake."""
+@pytest.mark.parametrize("own, used", [(torch.float32, torch.bfloat16), (torch.float16, torch.float16)])
+def test_a_teachers_head_is_computed_as_in_its_forward_pass(own, used):
+    """Its body runs under autocast: a head in float32 would be slow and no more exact, one in half precision keeps it."""
     seen = []
 
     class Watched(SoftTargets):
@@ -123,9 +166,10 @@ def test_autocast_leaves_the_teacher_its_own_dtype():
             return super().forward(student, teacher, *args)
 
     student, teacher, labels = problem(torch.float32)
+    teacher = Projection(teacher.hidden, teacher.weight.to(own), teacher.bias)
     with torch.autocast("cpu", torch.bfloat16):
         chunked_loss(Objective({"soft": (1.0, Watched())}), learned(student), teacher, labels, torch.tensor([TOKENS]))
-    assert set(seen) == {torch.float32}
+    assert set(seen) == {used}
 
 
 def test_the_gradient_is_taken_once():
