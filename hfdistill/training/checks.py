@@ -187,14 +187,24 @@ def refuse_what_cannot_work(
             "label_smoothing_factor would be ignored beside objective=...: give it to the term, as in "
             f"Labels(label_smoothing={args.label_smoothing_factor})."
         )
-    if args.labeled_share is not None and not hasattr(kwargs.get("train_dataset"), "__len__"):
-        raise ValueError("labeled_share mixes the rows of a Dataset, and this is a stream, whose order is its own.")
+    _refuse_two_orders(args, kwargs.get("train_dataset"))
     given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
     asked = [member for one in given for member in (one.members if isinstance(one, Teacher) else [one])]
     models = [getattr(one, "model", None) if isinstance(one, Teacher) else one for one in asked]
     inner = [without_adapters(one) for one in (model, *models) if isinstance(one, nn.Module)]
     if isinstance(model, nn.Module) and any(inner[0] is one for one in inner[1:]):
         raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")
+
+
+def _refuse_two_orders(args: DistillationTrainingArguments, train_dataset: Any) -> None:
+    """Refuses more than one say on which rows make a batch, or any on those of a stream."""
+    orders = [name for name in ("labeled_share", "max_tokens_per_batch") if getattr(args, name) is not None]
+    if orders and not hasattr(train_dataset, "__len__"):
+        raise ValueError(f"{orders[0]} mixes the rows of a Dataset, and this is a stream, whose order is its own.")
+    if len(orders) > 1:
+        raise ValueError("labeled_share and max_tokens_per_batch both say which rows make a batch: leave one out.")
+    if args.max_tokens_per_batch is not None and args.auto_find_batch_size:
+        raise ValueError("auto_find_batch_size counts rows, and max_tokens_per_batch tokens: leave one out.")
 
 
 def _parallelism(args: DistillationTrainingArguments, name: str) -> int:

@@ -47,6 +47,7 @@ from hfdistill.training.evaluation import EvaluatingTrainer
 from hfdistill.training.label_columns import LabelCollator, check_labels
 from hfdistill.training.objective import Objective
 from hfdistill.training.signals import SignalSource
+from hfdistill.training.token_budget import TokenBudgetSampler, row_lengths
 
 logger = logging.get_logger(__name__)
 
@@ -138,11 +139,20 @@ class ForwardTrainer(EvaluatingTrainer):
         return super().get_train_dataloader()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        args = self.args
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.labeled_share is None:
-            return super()._get_train_sampler(dataset)
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return labeled_share_sampler(dataset, self.args.labeled_share, seed, lambda: int(self.state.epoch or 0))
+        seed = args.seed if args.data_seed is None else args.data_seed
+
+        def epoch() -> int:
+            return int(self.state.epoch or 0)
+
+        if args.labeled_share is not None:
+            return labeled_share_sampler(dataset, args.labeled_share, seed, epoch)
+        if args.max_tokens_per_batch is not None:
+            lengths = row_lengths(dataset, args.length_column_name)
+            ranks = (args.world_size, args.process_index, args.gradient_accumulation_steps)
+            return TokenBudgetSampler(lengths, args.max_tokens_per_batch, *ranks, seed, epoch)
+        return super()._get_train_sampler(dataset)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """As in `Trainer`; a dataset given here, and not when the trainer was made, gets its teacher columns first."""

@@ -11,7 +11,7 @@ READ_IN = ("5.19.0", "5.23.0")
 OVERRIDDEN: dict[str, tuple[tuple[str, ...], str]] = {
     "_clip_grad_norm": (("model",), "the objective's own parameters are clipped with the student"),
     "_get_grad_norm": (("model", "grad_norm"), "and are part of the norm that is logged"),
-    "_get_train_sampler": (("train_dataset",), "labeled_share"),
+    "_get_train_sampler": (("train_dataset",), "labeled_share, max_tokens_per_batch"),
     "_load_best_model": ((), "several online students"),
     "_load_from_checkpoint": (("resume_from_checkpoint", "model"), "several online students"),
     "_load_optimizer_and_scheduler": (("checkpoint",), "what the objective and the teacher have learned"),

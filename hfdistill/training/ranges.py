@@ -106,6 +106,7 @@ RANGES: dict[str, Range] = {
     "relation_heads": COUNT,
     "teacher_weights": Range(0, 1e6, "(]"),
     "labeled_share": Range(0, 1, "()"),
+    "max_tokens_per_batch": COUNT,
     # Of `TrainingArguments`.
     "learning_rate": Range(0, 1e6),
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), COUNT),

@@ -157,7 +157,7 @@ def test_autocast_gives_float32_gradients():
 
 @pytest.mark.parametrize("own, used", [(torch.float32, torch.bfloat16), (torch.float16, torch.float16)])
 def test_a_teachers_head_is_computed_as_in_its_forward_pass(own, used):
-    """Its body runs under autocast: a head in float32 would be slow and no more exact, one in half precision keeps it."""
+    """Its body runs under autocast: a float32 head would be slow and no more exact; half precision is kept."""
     seen = []
 
     class Watched(SoftTargets):

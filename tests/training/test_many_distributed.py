@@ -35,6 +35,14 @@ def few_labels(out, **layout):
     return make_trainer(out, make_model(1), rows, labeled_share=0.25, **layout)
 
 
+def budgeted(out, **layout):
+    """A step of two ranks is that of one which accumulates twice."""
+    accumulated = {} if layout else {"gradient_accumulation_steps": 2}
+    layout.pop("per_device_train_batch_size", None)
+    rows = make_rows(24, teacher_logits=True)
+    return make_trainer(out, make_model(1), rows, max_tokens_per_batch=30, **accumulated, **layout)
+
+
 def moving(out, **layout):
     student = make_model(1)
     return make_trainer(out, student, make_rows(24), teacher=MovingAverageTeacher(student, 0.8), **layout)
@@ -49,7 +57,7 @@ def heard_once(out, **layout):
     return make_trainer(out, make_model(1), rows, **layout)
 
 
-CASES = {case.__name__: case for case in (live, drawn, stored, few_labels, moving, seeing, heard_once)}
+CASES = {case.__name__: case for case in (live, drawn, stored, few_labels, budgeted, moving, seeing, heard_once)}
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ CHANGED = {
     "teacher_combination": "logits",
     "teacher_weights": [1.0, 3.0],
     "labeled_share": 0.25,
+    "max_tokens_per_batch": 4096,
 }
 
 #: Numbers that each of these cannot be; of the others, what nothing can be.
