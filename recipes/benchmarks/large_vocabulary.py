@@ -1,6 +1,6 @@
 """What a word-level distillation loss costs over a large vocabulary: in chunks, against the whole logits in float32.
 
-All start from the hidden states of 8 sentences of 64 tokens and end with the gradients of the student's hidden states
+All start from the hidden states of 512 target tokens and end with the gradients of the student's hidden states
 and output projection; each runs in a process of its own. Memory is what the loss takes above what stood before it.
 
     python recipes/benchmarks/large_vocabulary.py
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -60,41 +62,62 @@ def main() -> None:
         print(f"{way} / {first}: {ratios}; loss and gradients' norms differ by {gap:.1e} at most")
 
 
-def measure(options: argparse.Namespace) -> dict[str, object]:
+@dataclass
+class Problem:
+    """A loss to compute, from the hidden states of both models to the gradients of the student's side."""
+
+    objective: Objective
+    student: Projection
+    teacher: Projection
+    labels: torch.Tensor
+    counts: torch.Tensor
+
+
+def problem(options: argparse.Namespace) -> Problem:
+    """Random hidden states and projections of these sizes (`classes`, `width`, `tokens`, `device`, `dtype`)."""
     torch.manual_seed(0)
-    device, tokens = torch.device(options.device), options.sentences * options.length
+    device = torch.device(options.device)
 
-    def drawn(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, device=device) / options.width**0.25
+    def sampled(*shape: int) -> torch.Tensor:
+        return (torch.randn(*shape, device=device) / options.width**0.25).to(options.dtype)
 
-    student = Projection(
-        drawn(tokens, options.width).requires_grad_(True), drawn(options.classes, options.width).requires_grad_(True)
+    student, teacher = (
+        Projection(sampled(options.tokens, options.width), sampled(options.classes, options.width)) for _ in range(2)
     )
-    teacher = Projection(drawn(tokens, options.width), drawn(options.classes, options.width))
-    labels = torch.randint(options.classes, (tokens,), device=device)
+    student.hidden.requires_grad_(True)
+    student.weight.requires_grad_(True)
+    labels = torch.randint(options.classes, (options.tokens,), device=device)
     objective = Objective(
         {"labels": (1 - ALPHA, Labels()), "soft_targets": (ALPHA, SoftTargets(temperature=TEMPERATURE))}
     )
-    counts = torch.tensor([tokens, tokens], device=device)
+    return Problem(objective, student, teacher, labels, torch.tensor([options.tokens] * 2, device=device))
+
+
+def ways(given: Problem) -> dict[str, Callable[[], torch.Tensor]]:
+    """The loss, each way."""
 
     def whole() -> torch.Tensor:
-        signal = TeacherSignal(logits=teacher.logits())
-        return objective(Logits(student.logits()), signal, {"labels": labels}, counts).total
+        signal, batch = TeacherSignal(logits=given.teacher.logits()), {"labels": given.labels}
+        return given.objective(Logits(given.student.logits()), signal, batch, given.counts).total
 
-    def parts() -> torch.Tensor:
-        return chunked_loss(objective, student, teacher, labels, counts).total
+    everything = (given.objective, given.student, given.teacher, given.labels, given.counts)
+    return {
+        "whole": whole,
+        "parts": lambda: chunked_loss(*everything).total,
+        "liger": lambda: loss_by_liger(*everything).total,
+    }
 
-    def by_liger() -> torch.Tensor:
-        return loss_by_liger(objective, student, teacher, labels, counts).total
 
-    compute = {"whole": whole, "parts": parts, "liger": by_liger}[options.way]
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    given = problem(options)
+    compute, student = ways(given)[options.way], given.student
 
     def once() -> torch.Tensor:
         loss = compute()
         loss.backward()
         return loss.detach()
 
-    peak = peak_of(once, device)
+    peak = peak_of(once, torch.device(options.device))
     seconds, cpu_seconds = [], []
     for _ in range(options.rounds):
         student.hidden.grad = student.weight.grad = None
@@ -152,14 +175,16 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--classes", type=int, default=58_101, help="words of the vocabulary (OPUS-MT en-de: 58101)")
     parser.add_argument("--width", type=int, default=512, help="width of both models")
-    parser.add_argument("--sentences", type=int, default=8)
-    parser.add_argument("--length", type=int, default=64, help="target tokens of a sentence")
+    parser.add_argument("--tokens", type=int, default=512, help="target tokens of a batch")
+    parser.add_argument("--dtype", default="float32", help="of hidden states and projections")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds; the median is shown")
     parser.add_argument("--repeats", type=int, default=1, help="processes for each way; the medians are shown")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=["whole", "parts"], help="the first one is the base")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.dtype = getattr(torch, options.dtype)
+    return options
 
 
 if __name__ == "__main__":

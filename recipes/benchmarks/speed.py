@@ -1,38 +1,49 @@
-"""What distillation costs here, against plain fine-tuning and against the usual ways to distil.
+"""What distillation costs on this machine, beside plain fine-tuning and the usual ways to distill.
 
-Every job runs in a process of its own, one after the other, on the same rows, and its wall time (models loaded, data
-tokenized) and peak memory are read. Ratios of jobs of one run are what counts: a machine's speed drifts.
+All jobs run in one process, round after round, on the same rows; what counts are ratios of one round, since a
+machine's speed drifts, and their median is shown. The first round warms up.
 
+    python recipes/benchmarks/speed.py                       # random models and rows, sized for the device
     python recipes/benchmarks/speed.py --teacher my/bert --train_file train.tsv --test_file test.tsv
 
 | job | what it does |
 |---|---|
-| fine_tune | `transformers.Trainer` on the labels, rows in random order: plain fine-tuning |
+| plain | `transformers.Trainer` on the labels, one epoch, its defaults |
 | stored | `DistillationTrainer` on stored soft targets, the same batches |
+| live | `DistillationTrainer` with its teacher run in every step, the same batches |
+| hand_written | the usual hand-written trainer: `compute_loss` overridden, the teacher run in every step |
 | predict | `Trainer.predict` by the teacher over the shuffled rows |
 | soft_targets | `soft_targets` by the teacher over the same rows |
-| whole | soft targets made, then `DistillationTrainer` on batches of like length: our whole job |
-| hand_written | the usual hand-written trainer: `compute_loss` overridden, the teacher run in every step |
-| textbrewer | TextBrewer 0.2.1 (`pip install textbrewer==0.2.1`), the same loss and optimizer |
+| whole | our whole job: soft targets made, then epochs on batches by a budget of tokens |
+| peer | as many epochs of the hand-written trainer |
+| textbrewer | as many epochs of TextBrewer 0.2.1, where it is installed |
 """
 
+from __future__ import annotations
+
 import argparse
+import copy
+import importlib.metadata
+import importlib.util
 import json
-import resource
-import subprocess
-import sys
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
+from large_vocabulary import problem, ways
+from tokenizers import Tokenizer, models
 from torch.nn import functional as F
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
     DataCollatorWithPadding,
+    PreTrainedTokenizerFast,
     Trainer,
     TrainingArguments,
     get_linear_schedule_with_warmup,
@@ -42,93 +53,109 @@ from transformers import (
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, make_student, soft_targets
 from hfdistill.tasks.classification.data import text_classification_dataset
 
-TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = 2.0, 0.5, 5e-5, 32
+TEMPERATURE, ALPHA, LEARNING_RATE = 2.0, 0.5, 5e-5
+CUDA = torch.cuda.is_available()
+#: Width, layers of the teacher, layers of the student, rows, batch size.
+SIZES = {"cuda": (768, 12, 6, 6400, 64), "cpu": (384, 6, 3, 512, 32), "quick": (64, 4, 2, 256, 32)}
+#: Ratios of seconds: what it is, above, below, and the most it should be (on a CPU, on an accelerator).
+RATIOS = [
+    ("stored epoch / plain epoch", "stored", "plain", (1.00, 1.02)),
+    ("live epoch / hand-written", "live", "hand_written", (0.95, 1.00)),
+    ("soft_targets / Trainer.predict", "soft_targets", "predict", (1 / 2.2, 1 / 3)),
+    ("our whole job / hand-written", "whole", "peer", (1 / 3, 1 / 2)),
+    ("our whole job / TextBrewer", "whole", "textbrewer", (1 / 3, 1 / 2)),
+    *(
+        (f"loss in chunks / whole logits, {size}", f"chunks {size}", f"logits {size}", (0.8, 1.1))
+        for size in ("58101x512 float32", "58101x512 bfloat16", "256206x1024 float32", "256206x1024 bfloat16")
+    ),
+]
 
 
 class Work:
-    """The rows, the teacher and the student that every job gets: made before its clock starts."""
+    """The rows, the teacher and the student that every job gets a copy of."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         set_seed(options.seed)
-        self.epochs = options.epochs
+        size = SIZES["quick" if options.quick else "cuda" if CUDA else "cpu"]
+        self.width, self.layers, kept, rows, self.batch_size = size
+        self.options, self.folder = options, tempfile.mkdtemp(prefix="speed-")
+        rows = options.rows or rows
+        self.test: Dataset | None = None
+        if options.teacher:
+            self._read(rows)
+        else:
+            self._make_up(rows)
+        self.student = make_student(self.teacher, num_hidden_layers=options.student_num_hidden_layers or kept)
+        self.teacher.to("cuda" if CUDA else "cpu").eval()
+
+    def _make_up(self, rows: int) -> None:
+        words = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1}, unk_token="[UNK]"))
+        self.tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", model_max_length=128
+        )
+        config = BertConfig(
+            hidden_size=self.width,
+            num_hidden_layers=self.options.teacher_num_hidden_layers or self.layers,
+            num_attention_heads=max(1, self.width // 32),
+            intermediate_size=4 * self.width,
+        )
+        self.teacher = BertForSequenceClassification(config)
+        lengths = torch.randint(8, 129, (rows,)).tolist()
+        columns = {"input_ids": [torch.randint(5, 30_000, (length,)).tolist() for length in lengths]}
+        columns |= {"attention_mask": [[1] * length for length in lengths], "labels": [i % 2 for i in range(rows)]}
+        self.train = Dataset.from_dict(columns)
+
+    def _read(self, rows: int) -> None:
+        options = self.options
         self.tokenizer = AutoTokenizer.from_pretrained(options.teacher, trust_remote_code=False)
         self.teacher = AutoModelForSequenceClassification.from_pretrained(
             options.teacher, dtype=torch.float32, trust_remote_code=False
         )
-        self.student = make_student(self.teacher, num_hidden_layers=options.student_num_hidden_layers)
         names = list(self.teacher.config.id2label.values())
         data = text_classification_dataset(options.train_file, options.test_file, options.test_file, label_names=names)
         splits = data.dataset.rename_column(data.label_column, "labels").map(
-            lambda rows: self.tokenizer(*(rows[name] for name in data.text_columns), truncation=True, max_length=128),
+            lambda given: self.tokenizer(*(given[name] for name in data.text_columns), truncation=True, max_length=128),
             batched=True,
             remove_columns=list(data.text_columns),
         )
         train = splits["train"].shuffle(options.seed)
-        self.train: Dataset = train.select(range(min(options.rows or len(train), len(train))))
-        self.test: Dataset = splits["test"]
-        self.folder = tempfile.mkdtemp(prefix="speed-")
+        self.train, self.test = train.select(range(min(rows, len(train)))), splits["test"]
 
     def arguments(self, kind: type[TrainingArguments] = TrainingArguments, **more: object) -> TrainingArguments:
+        """The same for all: AdamW, a linear schedule, in bfloat16 on a GPU."""
+        settings: dict = {"num_train_epochs": 1, "per_device_train_batch_size": self.batch_size, "bf16": CUDA, **more}
         return kind(
             self.folder,
-            num_train_epochs=self.epochs,
-            per_device_train_batch_size=BATCH_SIZE,
-            per_device_eval_batch_size=BATCH_SIZE,
+            per_device_eval_batch_size=128,
             learning_rate=LEARNING_RATE,
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
             logging_steps=1000,
-            **more,
+            **settings,
         )
 
-    def distillation_arguments(self, **more: object) -> TrainingArguments:
+    def distillation(self, **more: object) -> TrainingArguments:
         return self.arguments(DistillationTrainingArguments, temperature=TEMPERATURE, alpha=ALPHA, **more)
 
-    def make_soft_targets(self) -> Dataset:
-        return soft_targets(self.teacher, self.train, self.tokenizer, store=Path(self.folder) / "soft_targets")
+    def new_student(self) -> BertForSequenceClassification:
+        return copy.deepcopy(self.student)
+
+    def soft_targets(self) -> Dataset:
+        return soft_targets(self.teacher, self.train, self.tokenizer, store=tempfile.mkdtemp(dir=self.folder))
+
+    def trainer(self, cls: type[Trainer], args: TrainingArguments, rows: Dataset, **more: object) -> Trainer:
+        return cls(self.new_student(), args, train_dataset=rows, processing_class=self.tokenizer, **more)
 
 
-def fine_tune(work: Work) -> Callable[[], object]:
-    trainer = Trainer(work.student, work.arguments(), train_dataset=work.train, processing_class=work.tokenizer)
-    return trainer.train
-
-
-def stored(work: Work) -> Callable[[], object]:
-    rows = work.make_soft_targets()
-    del work.teacher
-    trainer = DistillationTrainer(
-        work.student, work.distillation_arguments(), train_dataset=rows, processing_class=work.tokenizer
-    )
-    return trainer.train
-
-
-def predict(work: Work) -> Callable[[], object]:
-    trainer = Trainer(work.teacher, work.arguments(), processing_class=work.tokenizer)
-    return lambda: trainer.predict(work.train)
-
-
-def make_soft_targets(work: Work) -> Callable[[], object]:
-    return work.make_soft_targets
-
-
-def whole(work: Work) -> Callable[[], object]:
-    def job() -> None:
-        args = work.distillation_arguments(train_sampling_strategy="group_by_length")
-        rows = work.make_soft_targets()
-        DistillationTrainer(work.student, args, train_dataset=rows, processing_class=work.tokenizer).train()
-
-    return job
-
-
-def hand_written(work: Work) -> Callable[[], object]:
+def hand_written_class(teacher: torch.nn.Module) -> type[Trainer]:
     class HandWrittenTrainer(Trainer):
         """As in the tutorials: correct on one process without accumulation, and running the teacher in every step."""
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             outputs = model(**inputs)
             with torch.no_grad():
-                teacher_logits = work.teacher(**inputs).logits
+                teacher_logits = teacher(**inputs).logits
             soft = F.kl_div(
                 F.log_softmax(outputs.logits / TEMPERATURE, -1),
                 F.softmax(teacher_logits / TEMPERATURE, -1),
@@ -137,133 +164,185 @@ def hand_written(work: Work) -> Callable[[], object]:
             loss = ALPHA * TEMPERATURE**2 * soft + (1 - ALPHA) * F.cross_entropy(outputs.logits, inputs["labels"])
             return (loss, outputs) if return_outputs else loss
 
-    work.teacher.eval()
-    trainer = HandWrittenTrainer(
-        work.student, work.arguments(), train_dataset=work.train, processing_class=work.tokenizer
-    )
-    return trainer.train
+    return HandWrittenTrainer
 
 
-def textbrewer(work: Work) -> Callable[[], object]:
+def jobs(work: Work) -> dict[str, Callable[[], object]]:
+    """What is timed, by name; each returns a trainer, if it has trained a student."""
+    stored, peer = work.soft_targets(), hand_written_class(work.teacher)
+    epochs = work.options.epochs
+    budget = work.options.max_tokens_per_batch or 128 * work.batch_size
+
+    def train(trainer: Trainer) -> Trainer:
+        trainer.train()
+        return trainer
+
+    def whole() -> Trainer:
+        args = work.distillation(num_train_epochs=epochs, max_tokens_per_batch=budget)
+        return train(work.trainer(DistillationTrainer, args, work.soft_targets()))
+
+    named: dict[str, Callable[[], object]] = {
+        "plain": lambda: train(work.trainer(Trainer, work.arguments(), work.train)),
+        "stored": lambda: train(work.trainer(DistillationTrainer, work.distillation(), stored)),
+        "live": lambda: train(work.trainer(DistillationTrainer, work.distillation(), work.train, teacher=work.teacher)),
+        "hand_written": lambda: train(work.trainer(peer, work.arguments(), work.train)),
+        "predict": lambda: Trainer(work.teacher, work.arguments(bf16=False), processing_class=work.tokenizer).predict(
+            work.train
+        ),
+        "soft_targets": work.soft_targets,
+        "whole": whole,
+        "peer": lambda: train(work.trainer(peer, work.arguments(num_train_epochs=epochs), work.train)),
+    }
+    if importlib.util.find_spec("textbrewer"):
+        named["textbrewer"] = lambda: textbrewer(work)
+    return named
+
+
+def textbrewer(work: Work) -> None:
     from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
 
     def adaptor(batch, outputs):
         return {"logits": outputs.logits, "losses": outputs.loss}
 
-    collate = DataCollatorWithPadding(work.tokenizer)
+    student, collate = work.new_student().to(work.teacher.device), DataCollatorWithPadding(work.tokenizer)
     loader = torch.utils.data.DataLoader(
-        work.train, BATCH_SIZE, shuffle=True, collate_fn=lambda rows: dict(collate(rows))
+        work.train, work.batch_size, shuffle=True, collate_fn=lambda rows: dict(collate(rows))
     )
-    steps = len(loader) * work.epochs
-    optimizer = torch.optim.AdamW(work.student.parameters(), lr=LEARNING_RATE)
     distiller = GeneralDistiller(
         train_config=TrainingConfig(output_dir=work.folder, log_dir=None, ckpt_steps=10**9, device=work.teacher.device),
         # Its loss has no factor T²: this weight makes it the same loss.
         distill_config=DistillationConfig(
             temperature=TEMPERATURE, kd_loss_weight=ALPHA * TEMPERATURE**2, hard_label_weight=1 - ALPHA
         ),
-        model_T=work.teacher.eval(),
-        model_S=work.student,
+        model_T=work.teacher,
+        model_S=student,
         adaptor_T=adaptor,
         adaptor_S=adaptor,
     )
+    steps = {"num_warmup_steps": 0, "num_training_steps": len(loader) * work.options.epochs}
+    with distiller:
+        distiller.train(
+            torch.optim.AdamW(student.parameters(), lr=LEARNING_RATE),
+            loader,
+            num_epochs=work.options.epochs,
+            scheduler_class=get_linear_schedule_with_warmup,
+            scheduler_args=steps,
+            max_grad_norm=1.0,
+        )
 
-    def job() -> None:
-        with distiller:
-            distiller.train(
-                optimizer,
-                loader,
-                num_epochs=work.epochs,
-                scheduler_class=get_linear_schedule_with_warmup,
-                scheduler_args={"num_warmup_steps": 0, "num_training_steps": steps},
-                max_grad_norm=1.0,
+
+def loss_jobs(quick: bool) -> dict[str, Callable[[], object]]:
+    """The loss over a large vocabulary, of 1,024 tokens on a GPU and 256 on a CPU: whole logits, and in chunks."""
+    sizes = [(58_101, 512), (256_206, 1024)] if CUDA else [(58_101, 512)]
+    named: dict[str, Callable[[], object]] = {}
+    for classes, width in [(5_000, 64)] if quick else sizes:
+        for dtype in (torch.float32, torch.bfloat16):
+            given = argparse.Namespace(
+                classes=classes,
+                width=width,
+                tokens=1024 if CUDA else 256,
+                device="cuda" if CUDA else "cpu",
+                dtype=dtype,
             )
+            size = f"{classes}x{width} {str(dtype).removeprefix('torch.')}"
+            for name, way in (("logits", "whole"), ("chunks", "parts")):
+                named[f"{name} {size}"] = lambda given=given, way=way: ways(problem(given))[way]().backward()
+    return named
 
-    return job
+
+def timed(job: Callable[[], object]) -> tuple[float, float, object]:
+    """Seconds, and the peak of a GPU's memory above what was held before, in MiB."""
+    held = 0
+    if CUDA:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+    began = time.perf_counter()
+    result = job()
+    if CUDA:
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - began
+    return seconds, (torch.cuda.max_memory_allocated() - held) / 2**20 if CUDA else 0.0, result
 
 
-JOBS = {
-    "fine_tune": fine_tune,
-    "stored": stored,
-    "predict": predict,
-    "soft_targets": make_soft_targets,
-    "whole": whole,
-    "hand_written": hand_written,
-    "textbrewer": textbrewer,
-}
-RATIOS = [
-    ("an epoch on stored soft targets / a plain epoch", "stored", "fine_tune"),
-    ("making the soft targets / Trainer.predict", "soft_targets", "predict"),
-    ("hand-written trainer / our whole job", "hand_written", "whole"),
-    ("TextBrewer / our whole job", "textbrewer", "whole"),
-]
+def accuracy(work: Work, trainer: object) -> float | None:
+    if work.test is None or not isinstance(trainer, Trainer):
+        return None
+    plain = Trainer(trainer.model, work.arguments(), processing_class=work.tokenizer).predict(work.test)
+    return float((plain.predictions.argmax(-1) == plain.label_ids).mean())
 
 
 def main() -> None:
     options = parse_options()
-    if options.job:
-        print(json.dumps(run_job(options)))
-        return
-    figures: dict[str, list[dict[str, float]]] = {}
-    for _ in range(options.repeats):
-        for name in options.jobs:
-            figures.setdefault(name, []).append(in_own_process(name))
-            print(f"{name:>14}: {figures[name][-1]}", flush=True)
-    print_table(figures)
-
-
-def run_job(options: argparse.Namespace) -> dict[str, float]:
+    disable_progress_bars()
     work = Work(options)
-    job = JOBS[options.job](work)
-    began = time.perf_counter()
-    job()
-    seconds = time.perf_counter() - began
-    # The process's peak: kibibytes on Linux.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    figures = {"seconds": round(seconds, 2), "peak_mib": round(peak)}
-    if options.job not in ("predict", "soft_targets"):
-        figures["test_accuracy"] = round(accuracy(work), 4)
-    return figures
+    chosen = {**jobs(work), **loss_jobs(options.quick)}
+    chosen = {name: job for name, job in chosen.items() if not options.jobs or name.split()[0] in options.jobs}
+    runs: dict[str, list[dict]] = {name: [] for name in chosen}
+    for number in range(options.rounds + 1):
+        for name, job in chosen.items():
+            seconds, mebibytes, result = timed(job)
+            if number:
+                runs[name].append({"seconds": seconds, "mib": mebibytes, "accuracy": accuracy(work, result)})
+            print(f"round {number} {name:>28}: {seconds:8.3f} s", flush=True)
+    report = {"device": device_name(), "versions": versions(), "options": vars(options), "runs": runs}
+    report["ratios"] = ratios(runs)
+    print_tables(report)
+    if options.output:
+        Path(options.output).write_text(json.dumps(report, indent=1), encoding="utf-8")
+    if options.quick and (slow := [one for one in report["ratios"] if one["ratio"] > 2 * one["mark"] + 0.5]):
+        raise SystemExit(f"much slower than it should be: {slow}")
 
 
-def accuracy(work: Work) -> float:
-    output = Trainer(work.student, work.arguments(), processing_class=work.tokenizer).predict(work.test)
-    return float((output.predictions.argmax(-1) == output.label_ids).mean())
+def device_name() -> str:
+    return torch.cuda.get_device_name() if CUDA else f"CPU, {torch.get_num_threads()} threads"
 
 
-def in_own_process(job: str) -> dict[str, float]:
-    command = [sys.executable, __file__, *sys.argv[1:], "--job", job]
-    finished = subprocess.run(command, capture_output=True, text=True)
-    if finished.returncode:
-        sys.exit(f"{job} failed:\n{finished.stderr[-3000:]}")
-    return json.loads(finished.stdout.strip().splitlines()[-1])
+def versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "datasets", "accelerate")}
 
 
-def print_table(figures: dict[str, list[dict[str, float]]]) -> None:
-    print("\n| job | seconds (median) | peak MiB | test accuracy |\n|---|---:|---:|---:|")
-    for name, runs in figures.items():
-        middle = {key: sorted(run[key] for run in runs)[len(runs) // 2] for key in runs[0]}
-        print(f"| {name} | {middle['seconds']} | {middle['peak_mib']} | {middle.get('test_accuracy', '')} |")
-    print("\n| ratio of seconds | median |\n|---|---:|")
-    for title, above, below in RATIOS:
-        if above in figures and below in figures:
-            pairs = zip(figures[above], figures[below], strict=True)
-            ratios = sorted(first["seconds"] / second["seconds"] for first, second in pairs)
-            print(f"| {title} | {ratios[len(ratios) // 2]:.2f} |")
+def ratios(runs: dict[str, list[dict]]) -> list[dict]:
+    found = []
+    for title, above, below, marks in RATIOS:
+        if runs.get(above) and runs.get(below):
+            pairs = zip(runs[above], runs[below], strict=True)
+            each = [first["seconds"] / second["seconds"] for first, second in pairs]
+            mebibytes = [runs[name][-1]["mib"] for name in (above, below)]
+            memory = mebibytes[0] / mebibytes[1] if mebibytes[1] else None
+            found.append({"title": title, "ratio": statistics.median(each), "mark": marks[CUDA], "memory": memory})
+    return found
+
+
+def print_tables(report: dict) -> None:
+    print(f"\n{report['device']}, {report['versions']}\n\n| job | seconds (median) | peak MiB | accuracy |")
+    print("|---|---:|---:|---:|")
+    for name, runs in report["runs"].items():
+        middle = statistics.median(run["seconds"] for run in runs)
+        correct = runs[-1]["accuracy"]
+        print(f"| {name} | {middle:.3f} | {runs[-1]['mib']:.0f} | {'' if correct is None else f'{correct:.4f}'} |")
+    print("\n| ratio | median | at most | of the memory |\n|---|---:|---:|---:|")
+    for one in report["ratios"]:
+        memory = "" if one["memory"] is None else f"{one['memory']:.2f}"
+        print(f"| {one['title']} | {one['ratio']:.3f} | {one['mark']:.2f} | {memory} |")
 
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--teacher", required=True, help="fine-tuned classifier, Hub name or folder")
-    parser.add_argument("--train_file", required=True, help="labeled texts: csv, tsv, json or parquet")
-    parser.add_argument("--test_file", required=True, help="labeled texts to measure accuracy on")
-    parser.add_argument("--student_num_hidden_layers", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=0, help="use only so many training rows (0: all)")
-    parser.add_argument("--repeats", type=int, default=1, help="rounds of all jobs; the medians are shown")
-    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=list(JOBS), help="which jobs to run")
+    parser.add_argument("--teacher", help="fine-tuned classifier, Hub name or folder (default: random weights)")
+    parser.add_argument("--train_file", help="labeled texts: csv, tsv, json or parquet")
+    parser.add_argument("--test_file", help="labeled texts to measure accuracy on")
+    parser.add_argument("--teacher_num_hidden_layers", type=int, help="of the random teacher")
+    parser.add_argument("--student_num_hidden_layers", type=int)
+    parser.add_argument("--epochs", type=int, default=3, help="of the whole jobs")
+    parser.add_argument("--max_tokens_per_batch", type=int, help="of our whole job (default: 128 x the batch size)")
+    parser.add_argument("--rows", type=int, help="use only so many training rows")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of all jobs after the first; medians are shown")
+    parser.add_argument("--jobs", nargs="+", help="which jobs to run (default: all)")
+    parser.add_argument("--quick", action="store_true", help="tiny models: fails where something is much too slow")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--job", choices=JOBS, help=argparse.SUPPRESS)
+    parser.add_argument("--output", help="a JSON file of all figures")
     return parser.parse_args()
 
 
