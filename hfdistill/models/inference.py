@@ -173,6 +173,9 @@ class Pass:
                 if waiting:
                     yield _fetched(*waiting)
                 waiting = some, _sent(output)
+                if waiting[1][1] is None:  # it is here already
+                    yield _fetched(*waiting)
+                    waiting = None
         if waiting:
             yield _fetched(*waiting)
 

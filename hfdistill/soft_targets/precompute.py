@@ -146,7 +146,7 @@ class SoftTargetMaker:
         arrow, keys, lengths, cut = tokens.select_columns([*names, "cut"]).with_format("arrow"), [], [], 0
         for start in range(0, len(tokens), ROWS_A_LOOK):
             table: Any = arrow[start : start + ROWS_A_LOOK]
-            columns = {name: read_column(table[name]) for name in names}
+            columns: dict[str, Any] = {name: read_column(table[name]) for name in names}
             keys.append(row_keys(columns))
             lengths.append(columns[names[0]].lengths)
             cut += pc.sum(table["cut"]).as_py()
@@ -229,7 +229,7 @@ class SoftTargetMaker:
         """Refuses token ids that the teacher has no embedding for, by their row in the dataset."""
         ids, table = columns["input_ids"], self.teacher.table_size
         if table is not None and len(ids.values) and not (0 <= ids.values.min() and ids.values.max() < table):
-            check_token_ids(ids.tolist(), table, "teacher", some)
+            check_token_ids(ids.tolist(), table, "teacher", some.tolist())
 
     def row_description(self, tokens: Dataset, row: int) -> str:
         """How an error shows a row."""

@@ -228,7 +228,7 @@ def _row_bytes(column: Ragged | list[Any]) -> Iterable[bytes | memoryview]:
         return map(_value_bytes, column)
     values = column.values.astype(np.int64, copy=False) if column.values.dtype.kind in "bui" else column.values
     ends = np.cumsum(column.lengths * (values.nbytes // max(1, len(values)))).tolist()
-    content = memoryview(np.ascontiguousarray(values).reshape(-1)).cast("B") if values.size else memoryview(b"")
+    content = memoryview(values.tobytes())
     parts = (content[start:end] for start, end in zip([0, *ends], ends, strict=False))
     if values.dtype.kind != "f":
         return parts
