@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,12 +13,24 @@ import numpy as np
 import torch
 from accelerate.utils import send_to_device
 from datasets import Dataset
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
-from hfdistill.models.inputs import TokenReader, check_token_ids, max_positions, pad_rows, token_inputs
+from hfdistill.models.inputs import TokenReader, check_token_ids, max_positions, pad_batch, pad_rows, token_inputs
 from hfdistill.models.intermediate_outputs import check_tokens
-from hfdistill.models.wrappers import device_of, token_table_size
+from hfdistill.models.ragged import ragged_of
+from hfdistill.models.wrappers import config_of, device_of, token_table_size
+
+logger = logging.get_logger(__name__)
+
+#: Tokens that a core computes at once in its caches: BERTs of 2 x 128 and of 6 x 384 were fastest at 1,024 to 4,096.
+CPU_TOKENS = 2048
+#: Tokens that keep an accelerator busy: 1,024 rows of 128, or 8,192 of 16.
+ACCELERATOR_TOKENS = 2**17
+#: Batches that are read while one is computed.
+BATCHES_AHEAD = 3
 
 
 class Runnable(Protocol):
@@ -77,22 +92,36 @@ def predict_logits(
     model: Classifier,
     processing_class: PreTrainedTokenizerBase,
     rows: Sequence[dict[str, list[int]]],
-    batch_size: int = 64,
+    batch_size: int | None = None,
     description: str = "Predicting",
 ) -> np.ndarray:
-    """The logits of every row in their order, shape `(rows, classes)`, float32; the model is left in eval mode."""
-    order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]), reverse=True)
+    """The logits of every row in their order, shape `(rows, classes)`, float32; the model is left in eval mode.
+
+    Args:
+        model: The model.
+        processing_class: Its tokenizer.
+        rows: What it reads of each row.
+        batch_size: The most rows of a batch; left out, as many as the device computes well at once.
+        description: What the progress bar says.
+    """
     table = token_table_size(model) if isinstance(model, torch.nn.Module) else None
     check_token_ids([row["input_ids"] for row in rows], table, "model", range(len(rows)))
-    predictions: dict[int, np.ndarray] = {}
+    lengths = np.array([len(row["input_ids"]) for row in rows])
+    device = device_of(model)
+
+    def read(chosen: np.ndarray) -> dict[str, Tensor]:
+        some = [rows[row] for row in chosen]
+        return pad_batch(processing_class, {name: ragged_of([row[name] for row in some]) for name in some[0]})
+
+    one_pass = Pass(read, functools.partial(logits, model), device, token_budget(model, device), batch_size)
+    every: np.ndarray | None = None
     with tqdm(total=len(rows), desc=description, unit=" examples", leave=False) as bar:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            predictions.update(
-                zip(chosen, predict(model, processing_class, [rows[row] for row in chosen]), strict=True)
-            )
+        for chosen, predictions in one_pass(np.argsort(-lengths, kind="stable"), lengths):
+            every = np.empty((len(rows), *predictions.shape[1:]), np.float32) if every is None else every
+            every[chosen] = predictions
             bar.update(len(chosen))
-    return np.stack([predictions[row] for row in range(len(rows))])
+    assert every is not None
+    return every
 
 
 def predict(
@@ -100,6 +129,155 @@ def predict(
 ) -> np.ndarray:
     """The logits of one batch of rows, shape `(rows, classes)`, float32."""
     inputs = send_to_device(pad_rows(processing_class, rows), device_of(model))
+    return logits(model, inputs).float().cpu().numpy()
+
+
+def logits(model: Classifier, inputs: Mapping[str, Tensor]) -> Tensor:
+    """A model's logits for a batch on its device, without a graph."""
     check_tokens(inputs)
     with torch.inference_mode():
-        return model.eval()(**inputs).logits.float().cpu().numpy()
+        return model.eval()(**inputs).logits
+
+
+@dataclass
+class Pass:
+    """A model's outputs for many rows, in batches of like length, as fast as the device computes them.
+
+    A background thread reads and pads the next batches meanwhile, and outputs are fetched one batch late, so that an
+    accelerator never waits for the host. A batch that does not fit the memory is halved, and so is the budget.
+
+    Args:
+        read: Makes a batch of some rows, by their numbers; run in a background thread.
+        forward: The model's output for a batch: a tensor, or a sequence that has been fetched already.
+        device: Where the batch must be.
+        budget: The most tokens of a batch, padding included.
+        batch_size: The most rows of a batch; `None` for no limit.
+    """
+
+    read: Callable[[np.ndarray], dict[str, Any]]
+    forward: Callable[[dict[str, Any]], Any]
+    device: torch.device
+    budget: int
+    batch_size: int | None = None
+
+    def __call__(self, order: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, Any]]:
+        """Batches of rows and their outputs, in CPU memory, tensors as float32 arrays.
+
+        Args:
+            order: The rows to run, the longest first.
+            lengths: How many tokens each row has, by its number.
+        """
+        waiting: tuple[np.ndarray, Any] | None = None
+        for rows, inputs in _ahead(self._ready, self._batches(order, lengths)):
+            for some, output in self._outputs(rows, inputs, lengths):
+                if waiting:
+                    yield _fetched(*waiting)
+                waiting = some, _sent(output)
+                if waiting[1][1] is None:  # it is here already
+                    yield _fetched(*waiting)
+                    waiting = None
+        if waiting:
+            yield _fetched(*waiting)
+
+    def _batches(self, order: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+        start = 0
+        while start < len(order):
+            fitting = max(1, self.budget // max(1, int(lengths[order[start]])))
+            rows = order[start : start + min(fitting, self.batch_size or fitting)]
+            yield rows
+            start += len(rows)
+
+    def _ready(self, rows: np.ndarray) -> dict[str, Any]:
+        inputs = self.read(rows)
+        if self.device.type != "cuda":
+            return inputs
+        return {name: one.pin_memory() if isinstance(one, Tensor) else one for name, one in inputs.items()}
+
+    def _outputs(self, rows: np.ndarray, inputs: Any, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, Any]]:
+        tokens = len(rows) * int(lengths[rows[0]])
+        # One that is beyond the budget was read before that fell.
+        output = self._output(inputs, len(rows) == 1) if tokens <= self.budget or len(rows) == 1 else None
+        if output is not None:
+            yield rows, output
+            return
+        if tokens <= self.budget:
+            self._halve(tokens)
+        half = len(rows) // 2
+        for some in (rows[:half], rows[half:]):
+            yield from self._outputs(some, self._ready(some), lengths)
+
+    def _output(self, inputs: Any, alone: bool) -> Any:
+        """The model's output; `None` where the memory does not hold it, unless a single row is too much for it."""
+        try:
+            return self.forward(send_to_device(inputs, self.device, non_blocking=True))
+        except torch.OutOfMemoryError:
+            if alone:
+                raise
+            return None
+
+    def _halve(self, tokens: int) -> None:
+        self.budget = max(1, tokens // 2)
+        logger.warning_once(
+            "The memory does not hold %d tokens at once: the pass goes on with half as many, and half of that again "
+            "where it must.",
+            tokens,
+        )
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).empty_cache()
+
+
+def token_budget(model: Any, device: torch.device) -> int:
+    """How many tokens of a batch, padding included, a device computes well at once.
+
+    On a processor as many as its caches hold. On an accelerator as many as keep it busy, and as half of the memory that
+    is free holds, by a generous guess of what a layer needs.
+    """
+    if device.type == "cpu":
+        return min(CPU_TOKENS * torch.get_num_threads(), ACCELERATOR_TOKENS)
+    config: Any = config_of(model)
+    hidden = getattr(config, "hidden_size", None) or 1024
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    heads = getattr(config, "num_attention_heads", None) or 16
+    # Activations of a layer, and the attention of all heads to 512 tokens, some of them twice.
+    bytes_a_token = 4 * (12 * hidden + 4 * inner + 3 * 512 * heads)
+    return max(CPU_TOKENS, min(_free_bytes(device) // 2 // bytes_a_token, ACCELERATOR_TOKENS))
+
+
+def _free_bytes(device: torch.device) -> int:
+    backend: Any = getattr(torch, device.type)
+    if not hasattr(backend, "mem_get_info"):
+        return 2**32
+    held = backend.memory_reserved(device) - backend.memory_allocated(device)
+    return backend.mem_get_info(device)[0] + held
+
+
+def _ahead(read: Callable[[np.ndarray], Any], items: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, Any]]:
+    """Items and what is read of them, some items ahead in a background thread."""
+    waiting: deque[tuple[np.ndarray, Future[Any]]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            for item in items:
+                waiting.append((item, thread.submit(read, item)))
+                if len(waiting) > BATCHES_AHEAD:
+                    rows, batch = waiting.popleft()
+                    yield rows, batch.result()
+            for rows, batch in waiting:
+                yield rows, batch.result()
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+def _sent(output: Any) -> Any:
+    """An output on its way to the CPU, and what says that it has arrived."""
+    if not isinstance(output, Tensor) or output.device.type == "cpu":
+        return output, None
+    if output.device.type != "cuda":
+        return output.float().cpu(), None
+    return output.float().to("cpu", non_blocking=True), torch.cuda.current_stream(output.device).record_event()
+
+
+def _fetched(rows: np.ndarray, sent: tuple[Any, Any]) -> tuple[np.ndarray, Any]:
+    output, arrival = sent
+    if arrival is not None:
+        arrival.synchronize()
+    return rows, output.float().numpy() if isinstance(output, Tensor) else output

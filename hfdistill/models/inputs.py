@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from hfdistill.models.ragged import Ragged
 from hfdistill.models.wrappers import config_of, forward_parameters, unwrapped
 
 #: What the `pad` of every tokenizer knows.
@@ -124,6 +125,56 @@ def pad_rows(
     return batch | pad_columns(others, rows, batch["input_ids"].shape[1], side)
 
 
+def pad_batch(
+    processing_class: PreTrainedTokenizerBase, columns: Mapping[str, Ragged | list[Any]], side: str | None = None
+) -> dict[str, Tensor]:
+    """As `pad_rows`, of a batch that is read by columns: at once, where the tokenizer pads as most do.
+
+    Args:
+        processing_class: The tokenizer.
+        columns: What a model reads of each row, `input_ids` among it.
+        side: `right` or `left`; the tokenizer's own where left out.
+
+    Raises:
+        ValueError: for a column that cannot be padded.
+    """
+    side, ids = side or processing_class.padding_side, columns["input_ids"]
+    paddings = _paddings(processing_class)
+    if paddings is None or not all(isinstance(column, Ragged) for column in columns.values()):
+        return pad_rows(processing_class, _rows_of(columns), padding_side=side)
+    assert isinstance(ids, Ragged)
+    width = int(ids.lengths.max())
+    flat: dict[str, Any] = dict(columns)
+    if "attention_mask" in processing_class.model_input_names and "attention_mask" not in flat:
+        flat["attention_mask"] = Ragged(np.ones(len(ids.values), np.int64), ids.lengths)
+    batch = {}
+    for name, column in flat.items():
+        of_tokens = not name.startswith("decoder_") and np.array_equal(column.lengths, ids.lengths)
+        if not of_tokens and (column.lengths != column.lengths[0]).any():
+            raise _unpaddable(name)
+        padded = column.padded(width if of_tokens else int(column.lengths[0]), paddings.get(name, 0), side)
+        batch[name] = torch.from_numpy(padded)
+    return batch
+
+
+def _paddings(processing_class: PreTrainedTokenizerBase) -> dict[str, int] | None:
+    """What a tokenizer fills columns up with, other than zeros; `None` of one that pads in its own way, or not."""
+    kind, usual = type(processing_class), PreTrainedTokenizerBase
+    usually = kind.pad is usual.pad and kind._pad is usual._pad and processing_class.model_input_names[0] == "input_ids"
+    if not usually or processing_class.pad_token_id is None:
+        return None
+    return {
+        "input_ids": processing_class.pad_token_id,
+        "token_type_ids": processing_class.pad_token_type_id,
+        "special_tokens_mask": 1,
+    }
+
+
+def _rows_of(columns: Mapping[str, Ragged | list[Any]]) -> list[dict[str, Any]]:
+    lists = [column.tolist() if isinstance(column, Ragged) else column for column in columns.values()]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*lists, strict=True)]
+
+
 def padded_by(processing_class: Any) -> frozenset[str]:
     """The columns that a tokenizer's `pad` makes one length."""
     return frozenset({*TOKEN_COLUMNS, *getattr(processing_class, "model_input_names", ())})
@@ -162,11 +213,15 @@ def _padded_column(name: str, rows: Sequence[Mapping[str, Any]], width: int, pad
             return torch.from_numpy(padded)
         return torch.from_numpy(np.asarray(values))
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"the column {name}, which the model reads, cannot be padded to a batch: it needs one number for each of a "
-            "row's input_ids, or as many numbers in every row; bring it so, pad it in a data_collator of your own, or "
-            "remove the column."
-        ) from error
+        raise _unpaddable(name) from error
+
+
+def _unpaddable(name: str) -> ValueError:
+    return ValueError(
+        f"the column {name}, which the model reads, cannot be padded to a batch: it needs one number for each of a "
+        "row's input_ids, or as many numbers in every row; bring it so, pad it in a data_collator of your own, or "
+        "remove the column."
+    )
 
 
 def check_token_ids(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
 from transformers import PreTrainedTokenizerBase
 
@@ -42,7 +43,7 @@ def soft_targets(
     *,
     text_columns: Sequence[str] | None = None,
     label_names: Sequence[str] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     dtype: str | None = None,
     store: str | os.PathLike[str] | None = None,
 ) -> AnyDataset:
@@ -71,7 +72,8 @@ def soft_targets(
             rows must have `input_ids` that were made with the teacher's vocabulary. Of several, those without.
         label_names: The student's labels in their order; the teacher's are put into it by name. Default: the names
             of the dataset's `ClassLabel` column `label` or `labels`, otherwise the (first) teacher's own order.
-        batch_size: Rows a process gives the teacher at once.
+        batch_size: The most rows a process gives the teacher at once. Default: as many as its device computes well,
+            by their tokens and the memory that is free.
         dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
         store: The folder to keep the logits in; of several teachers, each in a folder of its own within it. Default:
             one in the Hugging Face cache, named by what they depend on.
@@ -139,8 +141,7 @@ def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: S
     features = _features(len(logits), logits[0].shape[1], names)
     dataset = dataset.remove_columns(_earlier(dataset))
     for column, values in _columns(logits, features).items():
-        rows: list[Any] = [list(row) if values.ndim > 2 else row for row in values]
-        dataset = dataset.add_column(column, rows, feature=features[column])
+        dataset = dataset.add_column(column, _in_arrow(values), feature=features[column])
     return dataset
 
 
@@ -172,6 +173,14 @@ def _columns(logits: Sequence[np.ndarray], features: Features) -> dict[str, np.n
     several = np.stack(logits, axis=1)
     columns = {TEACHER_LOGITS: logits[0], ENSEMBLE_LOGITS: several, TEACHER_LABEL: several.mean(1).argmax(1)}
     return {name: values for name, values in columns.items() if name in features}
+
+
+def _in_arrow(values: np.ndarray) -> Any:
+    """An array of rows as an Arrow array of lists of one length, without a Python object for each."""
+    flat = pa.array(values.reshape(-1))
+    for length in values.shape[:0:-1]:
+        flat = pa.FixedSizeListArray.from_arrays(flat, length)
+    return flat
 
 
 def _earlier(dataset: Any) -> list[str]:

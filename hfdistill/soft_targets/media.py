@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Audio, Dataset, Image, concatenate_datasets
 from transformers import PreTrainedModel
 
 from hfdistill.models.fingerprints import describe_model, hash_of
-from hfdistill.soft_targets.precompute import SoftTargetMaker
+from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
 from hfdistill.soft_targets.store import KEY_BYTES
 from hfdistill.teachers import MediaTeacher
+
+#: Pictures or sounds of a batch where the user names no batch_size.
+MEDIA_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,11 @@ class MediaTargetMaker(SoftTargetMaker):
     def key_columns(self, tokens: Dataset) -> list[str]:
         return ["content"]
 
-    def logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
-        inputs = self.teacher.model_inputs(tokens.select(rows)[self.teacher.media_column][:])
-        with torch.inference_mode():
-            prediction = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()})
-        return prediction.logits.float().cpu().numpy()
+    def token_budget(self, model: PreTrainedModel) -> int:
+        return MEDIA_AT_ONCE * KEY_BYTES  # a row is as long as its fingerprint
+
+    def inputs(self, rows: KnownRows, some: np.ndarray) -> dict[str, Any]:
+        return self.teacher.model_inputs(rows.tokens.select(some)[self.teacher.media_column][:])
 
     def row_description(self, tokens: Dataset, row: int) -> str:
         return self.teacher.media_column

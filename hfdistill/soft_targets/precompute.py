@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
@@ -17,23 +20,52 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.models.fingerprints import describe_teacher
-from hfdistill.models.inference import predict
-from hfdistill.models.inputs import check_token_ids
-from hfdistill.models.wrappers import config_of, placed
-from hfdistill.soft_targets.store import SoftTargetStore, default_folder, row_key
+from hfdistill.models.inference import Pass, logits, token_budget
+from hfdistill.models.inputs import check_token_ids, pad_batch
+from hfdistill.models.ragged import read_column
+from hfdistill.models.wrappers import config_of, device_of, placed
+from hfdistill.soft_targets.store import SoftTargetStore, default_folder, row_keys
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.columns import check_source_columns, warn_of_cut_rows
 from hfdistill.teachers.model import without_logits
 
 #: How often finished rows are written down: what a killed run has to do again.
 SECONDS_A_PART = 20.0
+#: Rows whose keys are computed at once.
+ROWS_A_LOOK = 10_000
+
+
+@dataclass(frozen=True)
+class KnownRows:
+    """What the teacher reads of rows.
+
+    Args:
+        tokens: The columns.
+        keys: The key of each row.
+        lengths: How many tokens each row has.
+        cut: How many rows are longer than the teacher can read.
+    """
+
+    tokens: Dataset
+    keys: np.ndarray
+    lengths: np.ndarray
+    cut: int
+
+    def columns(self, some: np.ndarray) -> dict[str, Any]:
+        """What is read of some rows, by columns."""
+        table: Any = self._arrow[some]
+        return {name: read_column(table[name]) for name in table.column_names}
+
+    @functools.cached_property
+    def _arrow(self) -> Dataset:
+        return self.tokens.remove_columns("cut").with_format("arrow")
 
 
 class SoftTargetMaker:
     """A teacher on this process's device, and the store of its predictions.
 
-    Another kind of prediction than logits is a subclass with another `store_class` or `predictions`; of something else
-    than token ids, one with another `reader`, `manifest`, `read`, `read_window`, `key_columns` or `logits`.
+    Another kind of prediction than logits is a subclass with another `store_class` and `forward`; of something else
+    than token ids, one with another `reader`, `manifest`, `read`, `read_window`, `key_columns` or `inputs`.
     """
 
     description = "Soft targets"
@@ -41,7 +73,7 @@ class SoftTargetMaker:
     store_class = SoftTargetStore
 
     def __init__(
-        self, teacher: ModelTeacher, batch_size: int, store: str | os.PathLike[str] | None, alone: bool = True
+        self, teacher: ModelTeacher, batch_size: int | None, store: str | os.PathLike[str] | None, alone: bool = True
     ) -> None:
         self.teacher = teacher
         self.batch_size = batch_size
@@ -79,110 +111,132 @@ class SoftTargetMaker:
         return Dataset.from_dict(self.reader(rows))
 
     def key_columns(self, tokens: Dataset) -> list[str]:
-        """Which columns of what is read tell rows apart."""
+        """Which columns of what is read tell rows apart; the first has a row's length."""
         return [name for name in tokens.column_names if name != "cut"]
 
-    def of_dataset(self, dataset: Dataset) -> np.ndarray:
+    def of_dataset(self, dataset: Dataset) -> Any:
         """The predictions for every row, as `(rows, classes)` logits; all processes share the work."""
         if not len(dataset):
             raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")
         with self.state.main_process_first():
             tokens = self.read(dataset)
             self.store.load()
-        warn_of_cut_rows(sum(tokens["cut"]), len(tokens), self.teacher.max_length)
-        keys, missing = self._keys(tokens)
+        rows = self._known(tokens)
+        warn_of_cut_rows(rows.cut, len(tokens), self.teacher.max_length)
+        missing = self._missing(rows)
         # Every process must have seen the same store before one of them adds to it.
         self.state.wait_for_everyone()
-        self._run(tokens, keys, [row for row in missing if self._is_of_this_process(keys[row])], len(missing))
+        # By the row's key, not its place: processes that saw different stores still leave no row to nobody.
+        process = rows.keys[missing].view(">u8")[1::2] % self.state.num_processes
+        self._run(rows, missing[process == self.state.process_index], len(missing))
         self.state.wait_for_everyone()
         self.store.load()
-        return self.store.rows(keys)
+        return self.store.rows(rows.keys)
 
-    def _is_of_this_process(self, key: bytes) -> bool:
-        # By the row's key, not its place: processes that saw different stores still leave no row to nobody.
-        return int.from_bytes(key, "big") % self.state.num_processes == self.state.process_index
-
-    def of_window(self, rows: Mapping[str, Sequence[Any]]) -> np.ndarray:
+    def of_window(self, rows: Mapping[str, Sequence[Any]]) -> Any:
         """The logits of some streamed rows, computed by this process alone."""
         check_source_columns(self.teacher, list(rows))
-        tokens = self.read_window(rows)
-        keys, missing = self._keys(tokens)
-        self._run(tokens, keys, missing)
-        return self.store.rows(keys)
+        known = self._known(self.read_window(rows))
+        self._run(known, self._missing(known))
+        return self.store.rows(known.keys)
 
-    def _keys(self, tokens: Dataset) -> tuple[list[bytes], list[int]]:
-        """Each row's key, and the rows to run: the first of each text that is not in the store, the longest first."""
+    def _known(self, tokens: Dataset) -> KnownRows:
+        """The rows with their keys and lengths."""
         names = self.key_columns(tokens)
-        keys, lengths = [], []
-        for batch in tokens.select_columns(names).iter(batch_size=1000):
-            for values in zip(*(batch[name] for name in names), strict=True):
-                keys.append(row_key(dict(zip(names, values, strict=True))))
-                lengths.append(len(values[0]))
-        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self.store}
-        # The longest first: what is too large for the memory fails at once, and the time left is never understated.
-        return keys, sorted(first.values(), key=lambda row: (-lengths[row], row))
+        arrow, keys, lengths, cut = tokens.select_columns([*names, "cut"]).with_format("arrow"), [], [], 0
+        for start in range(0, len(tokens), ROWS_A_LOOK):
+            table: Any = arrow[start : start + ROWS_A_LOOK]
+            columns: dict[str, Any] = {name: read_column(table[name]) for name in names}
+            keys.append(row_keys(columns))
+            lengths.append(columns[names[0]].lengths)
+            cut += pc.sum(table["cut"]).as_py()
+        return KnownRows(tokens, np.concatenate(keys), np.concatenate(lengths), cut)
 
-    def _run(self, tokens: Dataset, keys: list[bytes], chosen: list[int], total: int | None = None) -> None:
+    def _missing(self, rows: KnownRows) -> np.ndarray:
+        """The rows to run: the first of each text that is not in the store, the longest first."""
+        _, first = np.unique(rows.keys, return_index=True)
+        first = np.sort(first[self.store.places(rows.keys[first]) < 0])
+        # The longest first: what is too large for the memory fails at once, and the time left is never understated.
+        return first[np.argsort(-rows.lengths[first], kind="stable")]
+
+    def _run(self, rows: KnownRows, chosen: np.ndarray, total: int | None = None) -> None:
         """Runs the teacher on the chosen rows and keeps its outputs; `total` of all processes shows the progress."""
-        model = placed(self.teacher.model, self.state.device).eval()
+        model: Any = placed(self.teacher.model, self.state.device).eval()
+        one_pass = Pass(
+            functools.partial(self.inputs, rows),
+            functools.partial(self.forward, model),
+            device_of(model),
+            self.token_budget(model),
+            self.batch_size,
+        )
         hidden = total is None or not self.state.is_main_process
-        unsaved: dict[bytes, Any] = {}
+        unsaved: list[tuple[np.ndarray, Any]] = []
         saved_at = time.monotonic()
         with tqdm(total=total, desc=self.description, unit=f" {self.unit}", disable=hidden) as bar:
-            for start in range(0, len(chosen), self.batch_size):
-                rows = chosen[start : start + self.batch_size]
-                predictions = self.predictions(model, tokens, rows)
-                unsaved.update(zip((keys[row] for row in rows), predictions, strict=True))
-                bar.update(min(len(rows) * self.state.num_processes, (total or 0) - bar.n))
+            for some, predictions in one_pass(chosen, rows.lengths):
+                self.check(rows, some, predictions)
+                unsaved.append((rows.keys[some], predictions))
+                bar.update(min(len(some) * self.state.num_processes, (total or 0) - bar.n))
                 if time.monotonic() - saved_at > SECONDS_A_PART:
                     self._save(unsaved)
                     saved_at = time.monotonic()
             self._save(unsaved)
 
-    def predictions(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> Sequence[Any] | np.ndarray:
-        """The teacher's predictions for some rows, in their order.
+    def token_budget(self, model: PreTrainedModel) -> int:
+        """The most tokens of a batch, padding included."""
+        return token_budget(model, device_of(model))
+
+    def inputs(self, rows: KnownRows, some: np.ndarray) -> dict[str, Any]:
+        """A batch of some rows, in CPU memory; made in a background thread."""
+        columns = rows.columns(some)
+        self.check_token_ids(columns, some)
+        return dict(pad_batch(self.tokenizer, columns))
+
+    def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> Any:
+        """The teacher's logits for a batch, `(rows, classes)`.
 
         Raises:
-            ValueError: when it predicts something else than finite logits of one decision a row.
+            ValueError: when it predicts something else than logits of one decision a row.
         """
         try:
-            logits = self.logits(model, tokens, rows)
+            predictions = logits(model, inputs)
         except AttributeError as error:
             if error.name != "logits":
                 raise
             raise without_logits(model) from None
         config: Any = config_of(model)
-        labels = config.num_labels
-        if logits.shape != (len(rows), labels):
+        count, labels = len(next(iter(inputs.values()))), config.num_labels
+        if tuple(predictions.shape) != (count, labels):
             raise ValueError(
                 "soft_targets keeps one prediction for a row, logits of shape (rows, labels), and a "
-                f"{type(model).__name__} of {labels} labels gives {logits.shape} for {len(rows)} rows: take a "
+                f"{type(model).__name__} of {labels} labels gives {tuple(predictions.shape)} for {count} rows: take a "
                 "sequence classifier."
             )
-        broken = ~np.isfinite(logits).all(axis=-1)
+        return predictions
+
+    def check(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> None:
+        """Refuses predictions that are not finite, naming the row."""
+        broken = ~np.isfinite(predictions).all(axis=-1)
         if broken.any():
             row = int(broken.argmax())
             raise ValueError(
-                f"the teacher's logits for row {rows[row]} ({self.row_description(tokens, rows[row])}) are not finite: "
-                f"{logits[row].tolist()[:8]}; look at it and at the teacher's weights, or run it with dtype='float32'."
+                f"the teacher's logits for row {some[row]} ({self.row_description(rows.tokens, int(some[row]))}) are "
+                f"not finite: {predictions[row].tolist()[:8]}; look at it and at the teacher's weights, or run it with "
+                "dtype='float32'."
             )
-        return logits
 
-    def logits(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
-        """Its logits for some rows, `(rows, classes)`."""
-        columns = tokens.select(rows).remove_columns("cut").to_list()
-        self.check_token_ids(columns, rows)
-        return predict(model, self.tokenizer, columns)
-
-    def check_token_ids(self, columns: Sequence[Mapping[str, Any]], rows: Sequence[int]) -> None:
+    def check_token_ids(self, columns: Mapping[str, Any], some: np.ndarray) -> None:
         """Refuses token ids that the teacher has no embedding for, by their row in the dataset."""
-        check_token_ids([row["input_ids"] for row in columns], self.teacher.table_size, "teacher", rows)
+        ids, table = columns["input_ids"], self.teacher.table_size
+        if table is not None and len(ids.values) and not (0 <= ids.values.min() and ids.values.max() < table):
+            check_token_ids(ids.tolist(), table, "teacher", some.tolist())
 
     def row_description(self, tokens: Dataset, row: int) -> str:
         """How an error shows a row."""
         return repr(self.tokenizer.decode(tokens[row]["input_ids"], skip_special_tokens=True)[:80])
 
-    def _save(self, unsaved: dict[bytes, Any]) -> None:
+    def _save(self, unsaved: list[tuple[np.ndarray, Any]]) -> None:
         if unsaved:
-            self.store.add(list(unsaved), list(unsaved.values()))
+            keys, predictions = zip(*unsaved, strict=True)
+            self.store.add(np.concatenate(keys), self.store.joined(predictions))
             unsaved.clear()

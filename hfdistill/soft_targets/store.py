@@ -26,10 +26,14 @@ from huggingface_hub.constants import HF_HOME
 from transformers.utils import logging
 
 from hfdistill.models.fingerprints import hash_of
+from hfdistill.models.ragged import Ragged, ragged_of
 
 logger = logging.get_logger(__name__)
 
 KEY_BYTES = 16
+#: A key in an array. (What numpy leaves out of `bytes`, zeros at the end, it leaves out of both that it compares.)
+KEY = np.dtype(f"S{KEY_BYTES}")
+Keys = np.ndarray | Sequence[bytes]
 _MANIFEST = "manifest.json"
 #: How a file is called while it is written: so that what a killed run leaves behind is not taken for a part.
 _UNFINISHED = re.compile(r"(manifest\.json|part-[0-9a-f]{32}\.npz)\.[0-9a-f]{32}")
@@ -44,7 +48,7 @@ class StaleSoftTargets(ValueError):
 class SoftTargetStore:
     """Logits by row key, in memory and in a folder.
 
-    Another kind of prediction is a subclass with another `to_arrays`, `from_arrays` and `rows`.
+    Another kind of prediction is a subclass with another `to_arrays`, `from_arrays`, `joined` and `taken`.
 
     Args:
         folder: Where to keep them; made when it is not there.
@@ -59,7 +63,9 @@ class SoftTargetStore:
 
     def __init__(self, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
-        self._predictions: dict[bytes, Any] = {}
+        self._parts: list[tuple[np.ndarray, Any]] = []
+        self._order = self._heads = np.empty(0, np.int64)
+        self._sorted = np.empty(0, KEY)
         self._read: set[str] = set()
         self._check(dict(manifest))
         self._sweep()
@@ -97,74 +103,139 @@ class SoftTargetStore:
         """Reads the parts that are new since the last look, of whichever process wrote them."""
         for path in sorted(self.folder.glob("part-*.npz")):
             if path.name not in self._read:
-                self._predictions.update(self._read_part(path))
+                self._keep(*self._read_part(path))
                 self._read.add(path.name)
 
-    def to_arrays(self, predictions: Sequence[Any]) -> dict[str, np.ndarray]:
+    def to_arrays(self, predictions: Any) -> dict[str, np.ndarray]:
         """The predictions for some rows as a part keeps them."""
-        return {"logits": np.stack(predictions)}
+        return {"logits": np.asarray(predictions)}
 
-    def from_arrays(self, part: Mapping[str, np.ndarray]) -> Iterable[Any]:
+    def from_arrays(self, part: Mapping[str, np.ndarray]) -> Any:
         """The predictions that a part keeps, in their order."""
         return part["logits"]
 
-    def add(self, keys: Sequence[bytes], predictions: Sequence[Any]) -> None:
+    def joined(self, predictions: Sequence[Any]) -> Any:
+        """Predictions of several batches or parts, one after the other."""
+        return np.concatenate(predictions)
+
+    def taken(self, predictions: Any, places: np.ndarray) -> Any:
+        """Some of them."""
+        return predictions[places]
+
+    def add(self, keys: Keys, predictions: Any) -> None:
         """Keeps the predictions for these keys as one part."""
         path = self.folder / f"part-{uuid.uuid4().hex}.npz"
-        content = io.BytesIO()
-        arrays: dict[str, Any] = {"keys": np.frombuffer(b"".join(keys), dtype=np.uint8), **self.to_arrays(predictions)}
+        content, keys = io.BytesIO(), as_keys(keys)
+        arrays: dict[str, Any] = {"keys": keys.view(np.uint8), **self.to_arrays(predictions)}
         np.savez(content, **arrays)
         _write_whole(path, content.getvalue())
-        self._predictions.update(zip(keys, predictions, strict=True))
+        self._keep(keys, predictions)
         self._read.add(path.name)
 
-    def _read_part(self, path: Path) -> dict[bytes, Any]:
+    def _read_part(self, path: Path) -> tuple[np.ndarray, Any]:
         content = path.read_bytes()
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 if (name := archive.testzip()) is not None:  # read in part, an array's checksum would not be looked at
                     raise zipfile.BadZipFile(f"the checksum of {name} is another")
             with np.load(io.BytesIO(content)) as part:
-                return dict(zip(_split(part["keys"].tobytes()), self.from_arrays(part), strict=True))
+                keys, predictions = part["keys"].view(KEY), self.from_arrays(part)
+            if len(keys) != len(predictions):
+                raise zipfile.BadZipFile(f"it has {len(keys)} keys and {len(predictions)} predictions")
         except Exception as error:  # noqa: BLE001 (a damaged archive may end in any: of compression, of a password, ...)
             logger.warning("%s is damaged (%s): delete it. The teacher is run on its rows again.", path, error)
-            return {}
+            return np.empty(0, KEY), None
+        return keys, predictions
+
+    def _keep(self, keys: np.ndarray, predictions: Any) -> None:
+        if len(keys):
+            self._parts.append((keys, predictions))
+
+    def _compacted(self) -> Any:
+        """The predictions of all parts as one, and the keys in order; made when they are looked at."""
+        if len(self._parts) > 1 or len(self._order) < len(self._parts[0][0]):
+            keys, predictions = zip(*self._parts, strict=True)
+            self._parts = [(np.concatenate(keys), self.joined(predictions))]
+            self._order = np.argsort(self._parts[0][0], kind="stable")
+            self._sorted = self._parts[0][0][self._order]
+            self._heads = _heads(self._sorted)
+        return self._parts[0][1]
+
+    def places(self, keys: Keys) -> np.ndarray:
+        """Where the predictions of these keys stand among all; -1 where there are none."""
+        keys = as_keys(keys)
+        if not self._parts:
+            return np.full(len(keys), -1)
+        self._compacted()
+        heads, last = _heads(keys), len(self._sorted) - 1
+        found = np.searchsorted(self._heads, heads).clip(max=last)
+        # Numbers are found twice as fast as strings; where two keys begin alike, the whole of them is looked for.
+        alike = (self._heads[found] == heads) & (self._sorted[found] != keys)
+        found[alike] = np.searchsorted(self._sorted, keys[alike]).clip(max=last)
+        return np.where(self._sorted[found] == keys, self._order[found], -1)
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._predictions
+        return bool(self.places([key])[0] >= 0)
 
-    def rows(self, keys: Iterable[bytes]) -> np.ndarray:
+    def rows(self, keys: Keys) -> Any:
         """The logits of these keys, shape `(rows, classes)`, float32.
 
         Raises:
             KeyError: when one is missing.
         """
-        return np.stack(self.found(keys))
-
-    def found(self, keys: Iterable[bytes]) -> list[Any]:
-        """The predictions for these keys.
-
-        Raises:
-            KeyError: when one is missing.
-        """
-        try:
-            return [self._predictions[key] for key in keys]
-        except KeyError:
+        places = self.places(keys)
+        if (places < 0).any():
             raise KeyError(
                 f"{self.folder} lacks {self.what} that another process should have written: with several machines, "
                 "name a folder that all of them share with store=..."
-            ) from None
+            )
+        return self.taken(self._compacted(), places)
+
+
+def as_keys(keys: Keys) -> np.ndarray:
+    """Row keys as one array."""
+    return keys if isinstance(keys, np.ndarray) else np.frombuffer(b"".join(keys), KEY)
+
+
+def _heads(keys: np.ndarray) -> np.ndarray:
+    """The first half of each key as a number, in the keys' own order."""
+    return keys.view(">u8")[::2].astype(np.uint64)
 
 
 def row_key(row: Mapping[str, Sequence[int]]) -> bytes:
     """The key of one row: a hash of what the teacher reads of it, padding aside."""
-    digest = hashlib.blake2b(digest_size=KEY_BYTES)
-    for name in sorted(row):
-        digest.update(name.encode() + b"\0" + _row_bytes(row[name]))
-    return digest.digest()
+    return row_keys({name: ragged_of([values]) for name, values in row.items()}).tobytes()
 
 
-def _row_bytes(value: Any) -> bytes:
+def row_keys(columns: Mapping[str, Ragged | list[Any]]) -> np.ndarray:
+    """The keys of rows that are read by columns."""
+    named = sorted(columns.items())
+    rows = zip(*(_row_bytes(column) for _, column in named), strict=True)
+    heads = [name.encode() + b"\0" for name, _ in named]
+    keys = bytearray()
+    for values in rows:
+        digest = hashlib.blake2b(digest_size=KEY_BYTES)
+        for head, value in zip(heads, values, strict=True):
+            digest.update(head)
+            digest.update(value)
+        keys += digest.digest()
+    return np.frombuffer(bytes(keys), KEY)
+
+
+def _row_bytes(column: Ragged | list[Any]) -> Iterable[bytes | memoryview]:
+    """What of each row is hashed: integers as int64; other kinds have their name before them."""
+    if not isinstance(column, Ragged):
+        return map(_value_bytes, column)
+    values = column.values.astype(np.int64, copy=False) if column.values.dtype.kind in "bui" else column.values
+    ends = np.cumsum(column.lengths * (values.nbytes // max(1, len(values)))).tolist()
+    content = memoryview(values.tobytes())
+    parts = (content[start:end] for start, end in zip([0, *ends], ends, strict=False))
+    if values.dtype.kind != "f":
+        return parts
+    return (str(values.dtype).encode() + part if len(part) else part for part in parts)
+
+
+def _value_bytes(value: Any) -> bytes:
     array = np.asarray(value)
     if array.dtype.kind in "bui" or not array.size:
         return array.astype(np.int64).tobytes()
@@ -234,7 +305,3 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:  # its writer is done with it
         return 0.0
-
-
-def _split(keys: bytes) -> Iterable[bytes]:
-    return (keys[start : start + KEY_BYTES] for start in range(0, len(keys), KEY_BYTES))

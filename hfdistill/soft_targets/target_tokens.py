@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
-from accelerate.utils import send_to_device
 from datasets import Dataset, DatasetDict, Value
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,11 +20,11 @@ from hfdistill.losses import IGNORED
 from hfdistill.losses.divergences import log_probabilities
 from hfdistill.losses.sparse_distributions import METHODS, Entries
 from hfdistill.models.deferred_logits import chunked_logits
-from hfdistill.models.inputs import TokenReader, max_positions, pad_rows
+from hfdistill.models.inputs import TokenReader, max_positions, pad_batch
 from hfdistill.models.vocabularies import same_tokens, vocabulary_key
 from hfdistill.soft_targets.packing import TargetFormat, pack_entries, pack_row
-from hfdistill.soft_targets.precompute import SoftTargetMaker
-from hfdistill.soft_targets.store import SoftTargetStore, row_key
+from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
+from hfdistill.soft_targets.store import KEY_BYTES, SoftTargetStore
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher, decoder_inputs
 
@@ -38,7 +39,7 @@ def token_soft_targets(
     k: int = 50,
     method: str = "sampled",
     temperature: float = 2.0,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     dtype: str | None = None,
     store: str | os.PathLike[str] | None = None,
 ) -> AnyDataset:
@@ -65,7 +66,8 @@ def token_soft_targets(
         k: Entries, or samples, a token.
         method: `sampled` or `top_k`.
         temperature: That of the training to come.
-        batch_size: Rows a process gives the teacher at once.
+        batch_size: The most rows a process gives the teacher at once. Default: as many as its device computes well,
+            by their tokens and the memory that is free.
         dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.
         store: The folder to keep the predictions in. Default: one in the Hugging Face cache, named by what they depend
             on.
@@ -112,7 +114,7 @@ def _over_splits(maker: TokenTargetMaker, dataset: Any) -> Any:
     rows = dataset.with_format(None)["labels"]
     _check_labels(rows, max_positions(maker.teacher.model.get_decoder()))
     entries = maker.of_dataset(dataset)
-    carried = [pack_row(maker.made, labels, packed) for labels, packed in zip(rows, entries, strict=True)]
+    carried = [pack_row(maker.made, labels, packed) for labels, packed in zip(rows, entries.to_pylist(), strict=True)]
     dataset = dataset.remove_columns([column for column in SOFT_TARGETS if column in dataset.column_names])
     return dataset.add_column(TEACHER_TOKENS, carried, feature=Value("large_binary"))
 
@@ -162,21 +164,26 @@ def _without_padding(labels: Sequence[int]) -> Sequence[int]:
 
 
 class _TokenTargetStore(SoftTargetStore):
-    """Predictions of unequal length, as bytes."""
+    """Predictions of unequal length, as an Arrow array of bytes."""
 
     what = "token soft targets"
 
-    def to_arrays(self, predictions: Sequence[bytes]) -> dict[str, np.ndarray]:
-        lengths = np.array([len(prediction) for prediction in predictions])
-        return {"answers": np.frombuffer(b"".join(predictions), np.uint8), "lengths": lengths}
+    def to_arrays(self, predictions: pa.Array) -> dict[str, np.ndarray]:
+        lengths = pc.binary_length(predictions).to_numpy()
+        return {"answers": np.frombuffer(b"".join(predictions.to_pylist()), np.uint8), "lengths": lengths}
 
-    def from_arrays(self, part: Mapping[str, np.ndarray]) -> Iterable[bytes]:
-        predictions, ends = part["answers"].tobytes(), part["lengths"].cumsum()
-        return [predictions[start:end] for start, end in zip(ends - part["lengths"], ends, strict=True)]
+    def from_arrays(self, part: Mapping[str, np.ndarray]) -> pa.Array:
+        offsets = np.append(0, part["lengths"].cumsum()).astype(np.int64)
+        if offsets[-1] != len(part["answers"]) or (np.diff(offsets) < 0).any():
+            raise ValueError("its lengths are not those of its predictions")
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(part["answers"])]
+        return pa.Array.from_buffers(pa.large_binary(), len(part["lengths"]), buffers)
 
-    def rows(self, keys: Iterable[bytes]) -> np.ndarray:
-        """The predictions for these keys, as an array of bytes objects."""
-        return np.array([*self.found(keys), None], dtype=object)[:-1]
+    def joined(self, predictions: Sequence[pa.Array]) -> pa.Array:
+        return pa.concat_arrays(predictions)
+
+    def taken(self, predictions: pa.Array, places: np.ndarray) -> pa.Array:
+        return predictions.take(pa.array(places))
 
 
 class TokenTargetMaker(SoftTargetMaker):
@@ -190,7 +197,7 @@ class TokenTargetMaker(SoftTargetMaker):
         teacher: Seq2SeqTeacher,
         tokenizer: PreTrainedTokenizerBase,
         settings: tuple[str, int, float],
-        batch_size: int,
+        batch_size: int | None,
         store: str | os.PathLike[str] | None,
     ) -> None:
         assert teacher.processing_class is not None
@@ -218,14 +225,20 @@ class TokenTargetMaker(SoftTargetMaker):
         made = {**self.made._asdict(), "vocabulary": self.made.vocabulary.hex()}
         return {**super().manifest(), **made}
 
-    def predictions(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> list[bytes]:
-        columns = tokens.select(rows).remove_columns("cut").to_list()
-        self.check_token_ids(columns, rows)
-        offsets = torch.cat([_offsets(row) for row in columns])
-        labels = _padded([row.pop("labels") for row in columns]).to(model.device)
+    def inputs(self, rows: KnownRows, some: np.ndarray) -> dict[str, Any]:
+        columns = rows.columns(some)
+        self.check_token_ids(columns, some)
+        labels = columns.pop("labels")
         # Padding on the left would shift the texts' positions, each by what else is in the batch.
-        padded = pad_rows(self.tokenizer, columns, padding_side="right")
-        inputs: dict[str, Any] = send_to_device(padded, model.device)
+        batch = pad_batch(self.tokenizer, columns, "right")
+        batch["labels"] = torch.from_numpy(labels.padded(int(labels.lengths.max()), IGNORED))
+        offsets = (_offsets(key, count) for key, count in zip(rows.keys[some], _counts(batch["labels"]), strict=True))
+        return {**batch, "rows": some, "offsets": torch.cat(list(offsets))}
+
+    def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> pa.Array:
+        """The packed entries of each row's target tokens."""
+        inputs = dict(inputs)
+        rows, offsets, labels = inputs.pop("rows"), inputs.pop("offsets"), inputs.pop("labels")
         inputs |= {"decoder_input_ids": decoder_inputs(model, labels), "use_cache": False}
         wanted = labels != IGNORED
         parts, done = [], 0
@@ -234,7 +247,10 @@ class TokenTargetMaker(SoftTargetMaker):
             parts.append(self._keep(logits, offsets[done : done + len(logits)]))
             done += len(logits)
         each = Entries.joined(parts).split(wanted.sum(1).tolist())
-        return [pack_entries(self.made, entries) for entries in each]
+        return pa.array([pack_entries(self.made, entries) for entries in each], pa.large_binary())
+
+    def check(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> None:
+        """Each chunk of logits has been looked at."""
 
     def _keep(self, logits: Tensor, offsets: Tensor) -> Entries:
         """A part of each distribution, over the tokens that have a name, in the order of the rows' ids."""
@@ -253,12 +269,11 @@ class TokenTargetMaker(SoftTargetMaker):
             )
 
 
-def _offsets(row: Mapping[str, Sequence[int]]) -> Tensor:
+def _counts(labels: Tensor) -> list[int]:
+    return (labels != IGNORED).sum(1).tolist()
+
+
+def _offsets(key: bytes, count: int) -> Tensor:
     """A random number in [0, 1) for each target token, that follows from what the teacher reads."""
-    numbers = np.random.default_rng(int.from_bytes(row_key(row), "big"))
-    return torch.from_numpy(numbers.random(sum(label != IGNORED for label in row["labels"])))
-
-
-def _padded(labels: Sequence[Sequence[int]]) -> Tensor:
-    longest = max(map(len, labels))
-    return torch.tensor([[*row, *[IGNORED] * (longest - len(row))] for row in labels])
+    numbers = np.random.default_rng(int.from_bytes(key.ljust(KEY_BYTES, b"\0"), "big"))
+    return torch.from_numpy(numbers.random(count))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from datasets import Dataset, List, Value
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.soft_targets.precompute import SoftTargetMaker
+from hfdistill.models.inputs import pad_batch
+from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
@@ -193,10 +195,17 @@ class _TranslationMaker(SoftTargetMaker):
         settings.pop("transformers_version", None)
         return {**super().manifest(), "generation": json.dumps(settings, sort_keys=True, default=str)}
 
-    def predictions(self, model: PreTrainedModel, tokens: Dataset, rows: list[int]) -> np.ndarray:
-        columns = tokens.select(rows).remove_columns("cut").to_list()
+    def token_budget(self, model: PreTrainedModel) -> int:
+        return sys.maxsize  # what counts in generation is the number of rows
+
+    def inputs(self, rows: KnownRows, some: np.ndarray) -> dict[str, Any]:
         # Padding on the left would shift the texts' positions, each by what else is in the batch.
-        inputs = self.tokenizer.pad(columns, padding_side="right", return_tensors="pt").to(model.device)
+        return pad_batch(self.tokenizer, rows.columns(some), "right")
+
+    def check(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> None:
+        """Any text is one."""
+
+    def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> np.ndarray:
         translator: Any = model
         with torch.inference_mode():
             # Not as a config: where that says `None`, `generate` takes the teacher's own setting.

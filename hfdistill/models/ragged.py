@@ -1,0 +1,82 @@
+"""Columns of rows of unequal lengths as flat arrays: read and padded without a Python object for each number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """The numbers of some rows.
+
+    Args:
+        values: Those of all rows, one row after the other, shape `(entries, ...)`.
+        lengths: How many entries each row has.
+    """
+
+    values: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Where each row ends in `values`."""
+        return np.cumsum(self.lengths)
+
+    def tolist(self) -> list[list[Any]]:
+        """The rows as Python lists."""
+        flat, ends = self.values.tolist(), self.ends.tolist()
+        return [flat[end - length : end] for end, length in zip(ends, self.lengths.tolist(), strict=True)]
+
+    def padded(self, width: int, padding: float = 0, side: str = "right") -> np.ndarray:
+        """One row below the other, shape `(rows, width, ...)`, filled up with `padding` at one side."""
+        places = np.arange(width) if side == "right" else np.arange(width)[::-1]
+        batch = np.full((len(self.lengths), width, *self.values.shape[1:]), padding, self.values.dtype)
+        batch[places < self.lengths[:, None]] = self.values
+        return batch
+
+
+def read_column(column: pa.ChunkedArray | pa.Array) -> Ragged | list[Any]:
+    """A column as flat numbers (integers as int64, others as float64); other things as Python objects."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    numbers, lengths = _flat(column)
+    if numbers is None:
+        return column.to_pylist()
+    return Ragged(numbers, lengths)
+
+
+def ragged_of(rows: Sequence[Any]) -> Ragged | list[Any]:
+    """The same of rows that are Python lists or arrays."""
+    try:
+        return read_column(pa.array(rows))
+    except (pa.ArrowException, TypeError, ValueError):
+        return list(rows)
+
+
+def _flat(column: pa.Array) -> tuple[np.ndarray | None, np.ndarray]:
+    """All numbers of lists, of lists of as many numbers, ..., and each row's length; `None` for other things."""
+    if not _is_list(column.type) or column.null_count:
+        return None, np.empty(0)
+    lengths, shape, values = pc.list_value_length(column).to_numpy(zero_copy_only=False), [], column.flatten()
+    while _is_list(values.type) and not values.null_count:
+        inner = pc.list_value_length(values).to_numpy(zero_copy_only=False)
+        shape.append(int(inner[0]) if len(inner) else 0)
+        if (inner != shape[-1]).any():
+            return None, lengths
+        values = values.flatten()
+    kind = values.type
+    if values.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        return (np.empty(0, np.int64) if pa.types.is_null(kind) and not len(values) else None), lengths
+    numbers = values.to_numpy(zero_copy_only=False)
+    numbers = numbers.astype({"i": np.int64, "u": np.int64, "f": np.float64}.get(numbers.dtype.kind, bool), copy=False)
+    return numbers.reshape(-1, *shape), lengths.astype(np.int64)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
