@@ -49,8 +49,8 @@ def hash_of_tensors(tensors: Mapping[str, Any], quick: bool = False) -> str:
 
 def _bytes_of(tensor: Tensor) -> Any:
     if tensor.is_quantized:  # its integers alone say nothing without their scale
-        return bytes(_bytes_of(tensor.int_repr())) + bytes(_bytes_of(tensor.dequantize()))
-    return memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        return _bytes_of(tensor.int_repr()).tobytes() + _bytes_of(tensor.dequantize()).tobytes()
+    return tensor.contiguous().flatten().view(torch.uint8).numpy()
 
 
 def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
