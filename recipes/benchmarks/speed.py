@@ -14,6 +14,7 @@ machine's speed drifts, and their median is shown. The first round warms up.
 | hand_written | the usual hand-written trainer: `compute_loss` overridden, the teacher run in every step |
 | predict | `Trainer.predict` by the teacher over the shuffled rows |
 | soft_targets | `soft_targets` by the teacher over the same rows |
+| predict_half, soft_targets_half | both with a teacher in bfloat16, on a GPU |
 | whole | our whole job: soft targets made, then epochs on batches by a budget of tokens |
 | peer | as many epochs of the hand-written trainer |
 | textbrewer | as many epochs of TextBrewer 0.2.1, where it is installed |
@@ -62,6 +63,7 @@ RATIOS = [
     ("stored epoch / plain epoch", "stored", "plain", (1.00, 1.02)),
     ("live epoch / hand-written", "live", "hand_written", (0.95, 1.00)),
     ("soft_targets / Trainer.predict", "soft_targets", "predict", (1 / 2.2, 1 / 3)),
+    ("the same in bfloat16", "soft_targets_half", "predict_half", (1 / 2.2, 1 / 3)),
     ("our whole job / hand-written", "whole", "peer", (1 / 3, 1 / 2)),
     ("our whole job / TextBrewer", "whole", "textbrewer", (1 / 3, 1 / 2)),
     *(
@@ -96,7 +98,7 @@ class Work:
         config = BertConfig(
             hidden_size=self.width,
             num_hidden_layers=self.options.teacher_num_hidden_layers or self.layers,
-            num_attention_heads=max(1, self.width // 32),
+            num_attention_heads=max(1, self.width // (64 if CUDA else 32)),
             intermediate_size=4 * self.width,
         )
         self.teacher = BertForSequenceClassification(config)
@@ -141,8 +143,12 @@ class Work:
     def new_student(self) -> BertForSequenceClassification:
         return copy.deepcopy(self.student)
 
-    def soft_targets(self) -> Dataset:
-        return soft_targets(self.teacher, self.train, self.tokenizer, store=tempfile.mkdtemp(dir=self.folder))
+    def predict(self, teacher: torch.nn.Module) -> object:
+        return Trainer(teacher, self.arguments(bf16=False), processing_class=self.tokenizer).predict(self.train)
+
+    def soft_targets(self, teacher: torch.nn.Module | None = None) -> Dataset:
+        store = tempfile.mkdtemp(dir=self.folder)
+        return soft_targets(teacher or self.teacher, self.train, self.tokenizer, store=store)
 
     def trainer(self, cls: type[Trainer], args: TrainingArguments, rows: Dataset, **more: object) -> Trainer:
         return cls(self.new_student(), args, train_dataset=rows, processing_class=self.tokenizer, **more)
@@ -186,13 +192,14 @@ def jobs(work: Work) -> dict[str, Callable[[], object]]:
         "stored": lambda: train(work.trainer(DistillationTrainer, work.distillation(), stored)),
         "live": lambda: train(work.trainer(DistillationTrainer, work.distillation(), work.train, teacher=work.teacher)),
         "hand_written": lambda: train(work.trainer(peer, work.arguments(), work.train)),
-        "predict": lambda: Trainer(work.teacher, work.arguments(bf16=False), processing_class=work.tokenizer).predict(
-            work.train
-        ),
+        "predict": lambda: work.predict(work.teacher),
         "soft_targets": work.soft_targets,
         "whole": whole,
         "peer": lambda: train(work.trainer(peer, work.arguments(num_train_epochs=epochs), work.train)),
     }
+    if CUDA:
+        half = copy.deepcopy(work.teacher).bfloat16()
+        named |= {"predict_half": lambda: work.predict(half), "soft_targets_half": lambda: work.soft_targets(half)}
     if importlib.util.find_spec("textbrewer"):
         named["textbrewer"] = lambda: textbrewer(work)
     return named
