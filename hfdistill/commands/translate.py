@@ -25,7 +25,7 @@ from hfdistill.commands.translate_options import NEW_TEACHER, TranslateOptions, 
 from hfdistill.export.ctranslate2 import check_ctranslate2
 from hfdistill.models.families import size_in
 from hfdistill.report.terminal import print_main
-from hfdistill.soft_targets.target_tokens import token_soft_targets
+from hfdistill.soft_targets.token_soft_targets import token_soft_targets
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.translation.data import TranslationData
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian, untrained_like

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from hfdistill.report.attempts import Attempts
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.findings import findings, speed_sentence
 from hfdistill.report.markdown import escaped

@@ -11,7 +11,7 @@ from typing_extensions import Self
 from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, PROJECTION_INITS, TERMS
 from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.losses.schedules import SHAPES, Schedule
-from hfdistill.report.places import without_places
+from hfdistill.report.local_paths import without_places
 from hfdistill.teachers import COMBINATIONS, Combination
 from hfdistill.training.objective import Objective, Weight, parse_terms, term_words
 from hfdistill.training.ranges import RANGES, check_numbers

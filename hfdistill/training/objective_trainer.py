@@ -22,14 +22,14 @@ from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.checkpoints import begin_checkpoint, has_checkpoints, is_whole, last_checkpoint, settings_of
 from hfdistill.training.objective import Objective
 from hfdistill.training.objective_state import add_to_optimizer, load_objective, save_objective
-from hfdistill.training.placeless import PlacelessTrainer
+from hfdistill.training.path_cleaning import PathCleaningTrainer
 from hfdistill.training.run_settings import differences, run_settings
 from hfdistill.training.stages import Stages, parse_stages, staged_scheduler
 
 logger = logging.get_logger(__name__)
 
 
-class ObjectiveTrainer(PlacelessTrainer):
+class ObjectiveTrainer(PathCleaningTrainer):
     """A `transformers.Trainer` that knows what its student is trained on, and trains the objective's own parameters.
 
     Projections and learned layer maps are in the optimizer, clipped with the student, and in each checkpoint; they are

@@ -8,7 +8,7 @@ import pytest
 from texts import TEXTS
 
 import hfdistill.export
-from hfdistill.commands.finished import export_parser
+from hfdistill.commands.compare_export_card import export_parser
 from hfdistill.export.base import FORMATS, check_export, export_student, formats
 from hfdistill.report import Comparison, ModelFigures
 from hfdistill.report.card import CardFacts, model_card

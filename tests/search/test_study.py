@@ -29,7 +29,7 @@ from hfdistill.search import (  # noqa: E402
     search_space,
 )
 from hfdistill.search import study as study_module  # noqa: E402
-from hfdistill.search.presence import Presence  # noqa: E402
+from hfdistill.search.liveness import Presence  # noqa: E402
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search_students.py"
 FLOAT = optuna.distributions.FloatDistribution

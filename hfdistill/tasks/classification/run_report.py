@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hfdistill.export.onnx import export_onnx
 from hfdistill.models.labels import NO_LABEL
 from hfdistill.online.trainer import OnlineTrainer
-from hfdistill.report.attempts import Attempts
 from hfdistill.report.card import CardFacts, measured_emissions, teacher_language, teacher_license
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.results import write_report
 from hfdistill.report.terminal import own_command, print_main

@@ -14,9 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from hfdistill.models.families import size_in
 from hfdistill.models.generation import BATCH, translate, translate_batch
 from hfdistill.models.inference import Translator
-from hfdistill.report.attempts import Attempts
 from hfdistill.report.comparison import check_models, compare_models
 from hfdistill.report.cost import latencies_ms, throughput
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison, ModelFigures, quartile_figures, size_rows
 from hfdistill.report.markdown import escaped, markdown_table
 from hfdistill.report.tables import figure_row, spread_row

@@ -9,8 +9,8 @@ from typing import Any
 
 from hfdistill.export.ctranslate2 import export_ctranslate2
 from hfdistill.export.ctranslate2_model import CTranslate2Model
-from hfdistill.report.attempts import Attempts
 from hfdistill.report.card import CardFacts, teacher_language, teacher_license
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.results import write_report
 from hfdistill.report.terminal import own_command, print_main

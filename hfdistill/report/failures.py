@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from hfdistill.report.local_paths import places_out_of
 from hfdistill.report.markdown import escaped, one_line
-from hfdistill.report.places import places_out_of
 
 logger = logging.getLogger(__name__)
 
