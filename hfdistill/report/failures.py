@@ -11,7 +11,7 @@ from hfdistill.report.markdown import escaped, one_line
 
 logger = logging.getLogger(__name__)
 
-TargetFormat = TypeVar("TargetFormat")
+Result = TypeVar("Result")
 
 
 class Attempts:
@@ -21,7 +21,7 @@ class Attempts:
         #: A sentence in Markdown on each thing that failed.
         self.notes: list[str] = []
 
-    def __call__(self, what: str, make: Callable[[], TargetFormat]) -> TargetFormat | None:
+    def __call__(self, what: str, make: Callable[[], Result]) -> Result | None:
         """What is made; `None` and a warning where that fails.
 
         Args:
