@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from accelerate import PartialState
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.commands.command_line import plain_errors
 from hfdistill.commands.main import COMMANDS
@@ -16,6 +17,7 @@ from hfdistill.export.base import ExportError, check_export, formats
 from hfdistill.export.onnx import export_onnx
 from hfdistill.models.labels import name_classes, names_of
 from hfdistill.models.loading import load_classifier
+from hfdistill.models.wrappers import placed
 from hfdistill.report import Comparison
 from hfdistill.report.card import CardFacts, model_card, teacher_license
 from hfdistill.report.results import write_report
@@ -167,8 +169,8 @@ def _card(options: argparse.Namespace) -> None:
 
 def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, PreTrainedModel]:
     """The comparison, and the student that was compared."""
-    tokenizer, student = load_classifier(options.student, options.trust_remote_code)
-    teacher_tokenizer, teacher = load_classifier(options.teacher, options.trust_remote_code)
+    tokenizer, student = _measured(options.student, options)
+    teacher_tokenizer, teacher = _measured(options.teacher, options)
     class_names = read_class_names(options.class_names, options.file)
     for model in (student, teacher):
         name_classes(model.config, class_names)
@@ -188,10 +190,16 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
         processing_class=tokenizer,
         teacher_processing_class=teacher_tokenizer,
         compute_metrics=classification_metrics(problem_type=data.problem_type),
-        baseline=load_classifier(baseline, options.trust_remote_code)[1] if baseline else None,
+        baseline=_measured(baseline, options)[1] if baseline else None,
         text_columns=data.text_columns,
     )
     return comparison, student
+
+
+def _measured(name: str, options: argparse.Namespace) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """A tokenizer, and its classifier on the accelerator, where there is one: there its speed is measured."""
+    tokenizer, model = load_classifier(name, options.trust_remote_code)
+    return tokenizer, placed(model, PartialState().device)
 
 
 def _rows(data: TextClassificationData) -> Dataset:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hfdistill.report.cost import THROUGHPUT_BATCH
 from hfdistill.report.markdown import markdown_table
 from hfdistill.report.quality import Calibration, PairedTest, Slice
 from hfdistill.report.tables import figure_row, spread_row, text_table
+from hfdistill.report.timing import THROUGHPUT_BATCH
 
 TRAINED_ROLES = ("teacher", "student", "baseline")
 

@@ -21,7 +21,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_utils import SaveStrategy
 
 from hfdistill.models.inference import token_rows
-from hfdistill.report.cost import MeasuredModel, latencies_ms, size_of
+from hfdistill.report.cost import MeasuredModel, size_of
+from hfdistill.report.timing import latencies_ms
 from hfdistill.search.liveness import STALE_SECONDS, Presence
 from hfdistill.search.space import SHAPE, Budget
 from hfdistill.search.trade_off import Candidate, pareto_front, save_search

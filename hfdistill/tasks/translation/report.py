@@ -15,11 +15,11 @@ from hfdistill.models.families import size_in
 from hfdistill.models.generation import BATCH, translate, translate_batch
 from hfdistill.models.inference import Translator
 from hfdistill.report.comparison import check_models, compare_models
-from hfdistill.report.cost import latencies_ms, throughput
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison, ModelFigures, quartile_figures, size_rows
 from hfdistill.report.markdown import escaped, markdown_table
 from hfdistill.report.tables import figure_row, spread_row
+from hfdistill.report.timing import latencies_ms, throughput
 from hfdistill.tasks.translation.metrics import corpus_scores, signatures
 
 #: Fewer than for classifiers: a translation takes a forward pass for each of its tokens.
