@@ -13,8 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hfdistill.commands.command_line import plain_errors
 from hfdistill.commands.main import COMMANDS
 from hfdistill.data.class_names import read_class_names
-from hfdistill.export.base import ExportError, check_export, formats
-from hfdistill.export.onnx import export_onnx
+from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.labels import name_classes, names_of
 from hfdistill.models.loading import load_classifier
 from hfdistill.models.wrappers import placed
@@ -71,7 +70,7 @@ def compare_parser() -> argparse.ArgumentParser:
 def export_parser() -> argparse.ArgumentParser:
     """The options of `hfdistill export`."""
     parser = _parser("export")
-    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}; a folder gets the files in onnx/")
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}; a folder gets the files")
     parser.add_argument("file", metavar="FILE", help="texts to check the export on, with labels or without")
     known = list(formats("text-classification"))
     parser.add_argument("--formats", nargs="+", choices=known, default=known, help="default: %(default)s")
@@ -134,7 +133,7 @@ def _export(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
     broken = None
     try:
-        exported = export_onnx(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
+        exported = export_student(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
     except ExportError as error:
         exported, broken = error.exported, error
     for name, one in exported.items():

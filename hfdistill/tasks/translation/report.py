@@ -110,7 +110,7 @@ def compare_translations(
     is greedy search, and measured as that alone.
 
     Args:
-        models: By role: `teacher`, `student`, and where there are such, `baseline` and the student as `ctranslate2`.
+        models: By role: `teacher`, `student`, and where there are such, `baseline` and the exports of the student.
         tokenizers: Each model's tokenizer by role.
         dataset: The pairs.
         source: The column of the source texts.
