@@ -108,6 +108,11 @@ class Comparison:
         """How many times faster than the teacher the student is on one text."""
         return self.models["teacher"].latency_ms / self.models["student"].latency_ms
 
+    @property
+    def main_metric(self) -> str:
+        """The metric that stands for all, which is the first one; empty where there is none."""
+        return next(iter(self.models["student"].metrics), "")
+
     def results(self) -> dict[str, float]:
         """The figures as one flat dictionary, for `all_results.json`."""
         flat = {f"{role}_{name}": value for role, model in self.models.items() for name, value in _flat(model).items()}

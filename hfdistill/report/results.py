@@ -72,7 +72,7 @@ def _save_pictures(
     attempt: Attempts,
 ) -> dict[str, str]:
     """Saves the pictures that there is something to show in; their captions by file name."""
-    metric = next(iter(comparison.models["student"].metrics), "")
+    metric = comparison.main_metric
     # With its caption, whether there is anything to draw, and how.
     pictures: dict[str, tuple[str, object, Callable[[Path], None]]] = {
         "tradeoff.png": (f"{metric} against latency and size", metric, partial(plot_tradeoff, comparison, metric)),

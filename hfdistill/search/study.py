@@ -22,6 +22,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from hfdistill.models.inference import token_rows
 from hfdistill.report.cost import MeasuredModel, size_of
+from hfdistill.report.quality import MAIN_METRICS, SINGLE
 from hfdistill.report.timing import latencies_ms
 from hfdistill.search.liveness import STALE_SECONDS, Presence
 from hfdistill.search.space import SHAPE, Budget
@@ -88,7 +89,7 @@ class StudentSearch:
         args: DistillationTrainingArguments,
         storage: str | os.PathLike[str],
         *,
-        metric: str = "accuracy",
+        metric: str = MAIN_METRICS[SINGLE],
         budget: Budget | None = None,
         trade_off: bool = False,
         defaults: Mapping[str, Any] | None = None,

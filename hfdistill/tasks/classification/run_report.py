@@ -80,7 +80,8 @@ def report_run(
     )
     histories = {"student": trainer.state.log_history, **({"baseline": baseline.state.log_history} if baseline else {})}
     checked = [f"{name} against the student: {one.parity}." for name, one in exported.items()]
-    own = [*attempt.notes, *checked, found, _untrained(histories["student"]), DEMO_NOTICE if data.demo else ""]
+    untrained = _untrained(histories["student"], comparison.main_metric)
+    own = [*attempt.notes, *checked, found, untrained, DEMO_NOTICE if data.demo else ""]
     told = [note for note in [*notes, *own] if note]
     write_report(folder, comparison, histories, notes=told)
     trainer.card_facts = _card_facts(trainer, student, teachers, data, comparison, told)
@@ -109,13 +110,12 @@ def _measured(
     return model, ensemble, tokenizer, f"The teacher is an ensemble of {len(teachers)}, measured as one model."
 
 
-def _untrained(history: Sequence[Mapping[str, float]]) -> str:
+def _untrained(history: Sequence[Mapping[str, float]], metric: str) -> str:
     """What the student kept of its teacher before it was trained."""
     first = next((entry for entry in history if entry["step"] == 0), {})
-    name = next((name for name in ("accuracy", "pearson") if f"eval_{name}" in first), None)
-    if name is None:
+    if f"eval_{metric}" not in first:
         return ""
-    return f"Before any training the student had {name} {first[f'eval_{name}']:.4f} on the validation texts."
+    return f"Before any training the student had {metric} {first[f'eval_{metric}']:.4f} on the validation texts."
 
 
 def _card_facts(

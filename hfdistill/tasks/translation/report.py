@@ -20,7 +20,7 @@ from hfdistill.report.figures import Comparison, ModelFigures, quartile_figures,
 from hfdistill.report.markdown import escaped, markdown_table
 from hfdistill.report.tables import figure_row, spread_row
 from hfdistill.report.timing import latencies_ms, throughput
-from hfdistill.tasks.translation.metrics import corpus_scores, signatures
+from hfdistill.tasks.translation.metrics import TRANSLATION_METRICS, corpus_scores, signatures
 
 #: Fewer than for classifiers: a translation takes a forward pass for each of its tokens.
 LATENCY_ROUNDS = {"rounds": 4, "each": 5, "warm_up": 1}
@@ -70,8 +70,8 @@ class TranslationComparison(Comparison):
         beam = f"beam {self.num_beams}"
         searches = [("", beam), ("greedy_", "greedy")][self.num_beams == 1 :]  # a beam of 1 is greedy
         rows = [
-            [f"{label}, {search}", *(f"{model.metrics[prefix + name]:.1f}" for model in models)]
-            for name, label in (("bleu", "BLEU"), ("chrf", "chrF"))
+            [f"{metric.label}, {search}", *(f"{model.metrics[prefix + name]:.1f}" for model in models)]
+            for name, metric in TRANSLATION_METRICS.items()
             for prefix, search in searches
         ]
         *parameters, megabytes = size_rows(models)
