@@ -30,7 +30,7 @@ from hfdistill.search.study import StudentSearch as StudentSearch
 from hfdistill.search.study import check_search as check_search
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
-from hfdistill.soft_targets.target_tokens import token_soft_targets as token_soft_targets
+from hfdistill.soft_targets.token_soft_targets import token_soft_targets as token_soft_targets
 from hfdistill.students.factory import make_student as make_student
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments as ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import text_classification_dataset as text_classification_dataset

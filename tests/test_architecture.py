@@ -1,4 +1,4 @@
-"""The rooms and their floors: who may import whom, and how long a function may be. CONTRIBUTING.md has the picture."""
+"""The packages and their layers: who may import whom, and how long a function may be. CONTRIBUTING.md has them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).parents[1]
-#: Each room may import from itself and from those before it; `hfdistill` itself and `__main__` stand on top.
-FLOORS = (
+#: Each package may import from itself and from those before it; `hfdistill` itself and `__main__` stand on top.
+LAYERS = (
     *("models", "students", "losses", "teachers", "data", "soft_targets", "report"),
     *("export", "training", "online", "search", "tasks", "commands"),
 )
@@ -56,18 +56,18 @@ def within(name: str) -> str:
     return name.removeprefix("hfdistill").removeprefix(".")
 
 
-def floor(module: str) -> int:
-    room = module.partition(".")[0]
-    return FLOORS.index(room) if room in FLOORS else len(FLOORS)
+def layer(module: str) -> int:
+    package = module.partition(".")[0]
+    return LAYERS.index(package) if package in LAYERS else len(LAYERS)
 
 
 def test_no_import_goes_up():
-    """A room that knows those above it cannot be read, tested or changed without them."""
-    assert {pair for pair in imports() if floor(pair[1]) > floor(pair[0])} == set()
+    """A package that knows those above it cannot be read, tested or changed without them."""
+    assert {pair for pair in imports() if layer(pair[1]) > layer(pair[0])} == set()
 
 
 def test_no_modules_import_one_another():
-    """In a circle nothing comes first, within a room too."""
+    """In a circle nothing comes first, within a package too."""
     left = imports()
     # Whoever imports nobody, or is imported by nobody, is in no circle; what is left when all these are gone is one.
     while ends := {one for one, _ in left} ^ {other for _, other in left}:
@@ -75,9 +75,9 @@ def test_no_modules_import_one_another():
     assert left == set()
 
 
-def test_every_module_is_in_a_room():
+def test_every_module_is_in_a_package():
     """A module that lies flat in the package is in nobody's picture of it."""
-    assert {name for name in modules() if "." not in name} == {"", "__main__", *FLOORS}
+    assert {name for name in modules() if "." not in name} == {"", "__main__", *LAYERS}
 
 
 @cache

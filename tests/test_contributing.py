@@ -70,9 +70,6 @@ def test_there_are_five_walks():
     assert [name.rpartition(" ")[2] for name in WALKS] == ["loss", "divergence", "task", "family", "format"]
 
 
-#: What a walk builds on and may not be there yet.
-
-
 @pytest.mark.parametrize("name", WALKS)
 def test_a_walk_arrives(name, outcomes):
     code, printed = outcomes[name]
@@ -81,7 +78,7 @@ def test_a_walk_arrives(name, outcomes):
 
 
 def test_every_module_has_its_line():
-    """A table of rooms that leaves a file out, or names one that is gone, sends its reader to the wrong door."""
+    """A table that leaves a file out, or names one that is gone, sends its reader to the wrong place."""
     cells = re.findall(r"^\| ([^|]*\.py`[^|]*) \|", TEXT, re.M)
     named = {Path(name).name for cell in cells for name in re.findall(r"`([^`]+\.py)`", cell)} - {"__init__.py"}
     there = {path.name for path in (ROOT / "hfdistill").rglob("*.py")} - {"__init__.py", "__main__.py"}

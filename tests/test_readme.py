@@ -88,7 +88,7 @@ def stop(args):
 
 @pytest.mark.parametrize("words", commands(r"hfdistill|accelerate launch -m hfdistill"), ids=" ".join)
 def test_the_options_of_the_command_line_are_known(words):
-    from hfdistill.commands import distill_options, finished, translate_options
+    from hfdistill.commands import compare_export_card, distill_options, translate_options
 
     name, *rest = words[words.index("hfdistill") + 1 :]
     if name in ("distill", "search"):
@@ -96,4 +96,4 @@ def test_the_options_of_the_command_line_are_known(words):
     elif name == "translate":
         assert translate_options.read_options(rest)
     else:
-        assert getattr(finished, f"{name.replace('-', '_')}_parser")().parse_args(rest)
+        assert getattr(compare_export_card, f"{name.replace('-', '_')}_parser")().parse_args(rest)

@@ -9,9 +9,14 @@ from datasets import Dataset
 from texts import TEXTS
 from tiny import make_args, make_tokenizer
 from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
     BartConfig,
     BartForConditionalGeneration,
+    BertConfig,
     DataCollatorForSeq2Seq,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
     M2M100Config,
     M2M100ForConditionalGeneration,
     MarianConfig,
@@ -72,6 +77,53 @@ FAMILIES = {
     ),
 }
 
+#: Without chance, in whatever words a family has for it.
+_CERTAIN = dict.fromkeys(
+    (
+        *("dropout", "attention_dropout", "activation_dropout", "dropout_rate", "classifier_dropout_rate"),
+        *("encoder_layerdrop", "decoder_layerdrop", "router_jitter_noise", "moe_token_dropout"),
+    ),
+    0.0,
+)
+_WIDE_BART = {
+    "d_model": 16,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+    "max_position_embeddings": 64,
+    "init_std": 0.4,
+    "decoder_start_token_id": END,
+}
+_T5_SIZES = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": PAD}
+_GEMMA_SIZES = {
+    **{"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2},
+    **{"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 16, "final_logit_softcapping": 3.0},
+}
+_EXPERTS = {"num_experts": 2, "expert_capacity": 999}
+#: Families that take their training step alone, beside `FAMILIES`, whose five run in every test: a new one goes here.
+#: What distinguishes each config; what its decoder's layers are called is in `make_other_family`.
+OTHER_FAMILIES = {
+    "blenderbot": _WIDE_BART,
+    "blenderbot-small": _WIDE_BART,
+    "mvp": _WIDE_BART,
+    "pegasus": _WIDE_BART,
+    "pegasus_x": {**_WIDE_BART, "block_size": 8, "num_global_tokens": 4},
+    "led": {
+        **{name: value for name, value in _WIDE_BART.items() if name != "max_position_embeddings"},
+        **{"max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 64, "attention_window": [8, 8]},
+    },
+    "nllb-moe": {**_WIDE_BART, **_EXPERTS, "encoder_sparse_step": 2, "decoder_sparse_step": 2},
+    "fsmt": {**_WIDE_BART, "langs": ["en", "de"], "src_vocab_size": VOCABULARY, "tgt_vocab_size": VOCABULARY},
+    "mt5": _T5_SIZES,
+    "umt5": _T5_SIZES,
+    "longt5": {**_T5_SIZES, "local_radius": 8},
+    "switch_transformers": {**_T5_SIZES, **_EXPERTS, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1},
+    "t5gemma": {},
+    "encoder-decoder": {},
+}
+
 
 def make_seq2seq(family="marian", seed=0, **changes):
     """A model of random weights, spread wide enough that its predictions differ from token to token."""
@@ -88,6 +140,52 @@ def make_seq2seq(family="marian", seed=0, **changes):
         model.final_logits_bias.normal_(0, 0.3)
     model.generation_config.update(max_length=12)
     return model
+
+
+def make_other_family(family, seed, layers=2):
+    """A model of random weights, spread wide enough that its predictions differ from token to token."""
+    torch.manual_seed(seed)
+    if family == "encoder-decoder":
+        sides = [
+            BertConfig(
+                **{**_TOKENS, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24},
+                **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_hidden_layers": number},
+            )
+            for number in (2, layers)
+        ]
+        config = EncoderDecoderConfig.from_encoder_decoder_configs(*sides)
+        config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = START, PAD, END
+        model = EncoderDecoderModel(config)
+    else:
+        settings = {
+            **_CERTAIN,
+            **_TOKENS,
+            "decoder_layers": layers,
+            "num_decoder_layers": layers,
+            **OTHER_FAMILIES[family],
+        }
+        if family == "t5gemma":
+            kinds = ["sliding_attention", "full_attention"]
+            settings["encoder"] = {**_GEMMA_SIZES, **_TOKENS, "layer_types": kinds}
+            settings["decoder"] = {
+                **_GEMMA_SIZES,
+                **_TOKENS,
+                "num_hidden_layers": layers,
+                "layer_types": kinds[-layers:],
+            }
+        model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(family, **settings))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.2 * torch.randn(weight.shape))
+        if hasattr(model, "final_logits_bias"):
+            model.final_logits_bias.normal_(0, 0.3)
+    return model.eval()
+
+
+def start_of(family, model, labels):
+    if family == "fsmt":  # the last token of a text wraps around
+        return labels[-1]
+    return START if family in ("encoder-decoder", "t5gemma") else model.config.decoder_start_token_id
 
 
 def unlike_pair(family="marian", **changes):

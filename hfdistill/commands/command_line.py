@@ -20,7 +20,7 @@ from huggingface_hub.utils import httpx
 from transformers import HfArgumentParser
 
 from hfdistill.commands.options import check_demo, check_options
-from hfdistill.data.messages import cut, shortened
+from hfdistill.data.shortening import cut, shortened
 from hfdistill.models.hub import HubUnreachableError
 from hfdistill.report.terminal import LEFT_BEHIND
 

@@ -30,6 +30,7 @@ from hfdistill.data.augmentation.rows import augment, augmentation_report
 from hfdistill.data.few_labels import keep_labels, settle_alpha
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
+from hfdistill.report.quality import MAIN_METRICS
 from hfdistill.report.terminal import print_main
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.soft_targets import soft_targets
@@ -208,7 +209,7 @@ class Run:
     def search(self) -> tuple[Mapping[str, Any], DistillationTrainingArguments, str]:
         """The shape and the training arguments of the student that does best on the validation texts, and a note."""
         options, args, teacher = self.options, self.args, self.teachers[0].model
-        metric = "pearson" if self.data.problem_type == "regression" else "accuracy"
+        metric = MAIN_METRICS[self.data.problem_type]
         given = {"num_hidden_layers": options.student_num_hidden_layers, "hidden_size": options.student_hidden_size}
         whole = options.demo or options.student_name_or_path is not None
         space = search_space(teacher, fixed=SHAPE if whole else [name for name, value in given.items() if value])

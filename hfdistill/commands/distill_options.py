@@ -9,7 +9,7 @@ from typing import Any
 from hfdistill.commands.command_line import parse_arguments
 from hfdistill.commands.options import check_demo, not_default, option
 from hfdistill.data.augmentation.augmenters import AUGMENTERS
-from hfdistill.export.base import check_export
+from hfdistill.export.base import check_export, formats
 from hfdistill.search import Budget, check_search, parse_count
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import MAX_LENGTH
@@ -117,7 +117,9 @@ class ExportOptions:
 
     _argument_group_name = "export"
 
-    export: list[str] | None = option(None, "Also write the student as: onnx int8.")
+    export: list[str] | None = option(
+        None, f"Also write the student as any of: {', '.join(formats('text-classification'))}."
+    )
 
 
 GROUPS = (DataOptions, TeacherOptions, StudentOptions, FewLabelsOptions, SearchOptions, ExportOptions)

@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+#: The module of the commands that train nothing.
+_TOOLS = "compare_export_card"
 #: By name: the module, its function, and what it does. A module is imported when its command is run.
 COMMANDS = {
     "distill": ("distill", "main", "Distill a text classifier: teacher, student, baseline, report, card, exports."),
@@ -16,10 +18,10 @@ COMMANDS = {
         "main",
         "Distill a translation model, likewise.",
     ),
-    "compare": ("finished", "compare_main", "Measure teacher and student on the same texts, and print the table."),
-    "export": ("finished", "export_main", "Write a model for ONNX Runtime and transformers.js, and check it."),
-    "soft-targets": ("finished", "soft_targets_main", "Run a teacher on texts once, and keep its predictions."),
-    "card": ("finished", "card_main", "Compare a student with its teacher, and write the student's model card."),
+    "compare": (_TOOLS, "compare_main", "Measure teacher and student on the same texts, and print the table."),
+    "export": (_TOOLS, "export_main", "Write a model for ONNX Runtime and transformers.js, and check it."),
+    "soft-targets": (_TOOLS, "soft_targets_main", "Run a teacher on texts once, and keep its predictions."),
+    "card": (_TOOLS, "card_main", "Compare a student with its teacher, and write the student's model card."),
 }
 
 

@@ -6,7 +6,7 @@
 4. shrink: the student starts from some of the teacher's layers; otherwise it starts untrained.
 5. word: at each target token the student also learns the teacher's distribution.
 6. With --baseline, train the same student on reference translations alone, on the same budget.
-7. With --export ctranslate2, write the student for CTranslate2 with int8 weights, too.
+7. With --export, such as for CTranslate2, write the student for another engine, too.
 8. Compare them; write the student, its card and its report.
 """
 
@@ -22,10 +22,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from hfdistill.commands.command_line import run_command
 from hfdistill.commands.translate_options import NEW_TEACHER, TranslateOptions, read_options
-from hfdistill.export.ctranslate2 import check_ctranslate2
+from hfdistill.export.base import check_export
 from hfdistill.models.families import size_in
 from hfdistill.report.terminal import print_main
-from hfdistill.soft_targets.target_tokens import token_soft_targets
+from hfdistill.soft_targets.token_soft_targets import token_soft_targets
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.translation.data import TranslationData
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian, untrained_like
@@ -87,8 +87,8 @@ def distill_translator(options: TranslateOptions) -> None:
         train_and_save(baseline, resume)
 
     search = {"num_beams": options.method.num_beams, "max_length": max_length}
-    export = options.outcome.export
-    report_translation_run(trainer, teacher, data, baseline=baseline, export=export, translations=found, **search)
+    formats = options.outcome.export or ()
+    report_translation_run(trainer, teacher, data, baseline=baseline, formats=formats, translations=found, **search)
     if args.push_to_hub:
         push(trainer)
 
@@ -121,8 +121,8 @@ def check_feasible(options: TranslateOptions, teacher: Translator) -> None:
     """Refuses a run that could not be finished, before hours of work."""
     own_words = options.student.student_vocab_size
     student = None if own_words else student_maker(options, teacher)(teacher.tokenizer)
-    if options.outcome.export:
-        check_ctranslate2("marian" if student is None else student.config.model_type)
+    model_type = "marian" if student is None else student.config.model_type
+    check_export(options.outcome.export or [], "translation", model_type)
 
 
 def student_maker(options: TranslateOptions, teacher: Translator) -> NewStudent:

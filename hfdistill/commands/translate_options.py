@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hfdistill.commands.command_line import parse_arguments
 from hfdistill.commands.options import option
+from hfdistill.export.base import check_export, formats
 from hfdistill.losses import SPARSE_DIVERGENCES
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
 from hfdistill.tasks.translation.demo import DEMO, TRANSLATION_DEMO
@@ -111,7 +112,7 @@ class OutcomeOptions:
     _argument_group_name = "outcome"
 
     baseline: bool = option(False, "Train the same student without a teacher, too.")
-    export: str | None = option(None, "Also write the student for CTranslate2, in int8.", choices=["ctranslate2"])
+    export: list[str] | None = option(None, f"Also write the student as any of: {', '.join(formats('translation'))}.")
 
 
 class TranslateOptions(NamedTuple):
@@ -165,6 +166,7 @@ def check_options(*groups: object) -> None:
     check_candidates(options)
     check_student(options)
     check_word_level(options)
+    check_export(options.outcome.export or [], "translation")
 
 
 def check_teacher(options: TranslateOptions) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from hfdistill.data.messages import shortened
+from hfdistill.data.shortening import shortened
 from hfdistill.data.tables import Table
 from hfdistill.models.labels import NO_CLASS, NO_LABEL, some_names
 

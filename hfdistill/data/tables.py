@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset
 
-from hfdistill.data.messages import cut, shortened
+from hfdistill.data.shortening import cut, shortened
 
 #: How deep lists and objects of a JSON value may lie in one another: Arrow takes little more.
 MOST_NESTED = 50

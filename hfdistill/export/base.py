@@ -1,7 +1,7 @@
 """An export format: what it writes, how that is loaded, and how it is checked against the model it was made of.
 
-A format is a file in this folder: a subclass of `Format` (of `ClassifierFormat` for classifiers), and `register` of
-each of its instances. The command, the card and the comparison take whatever formats there are.
+A format is a file in this folder: a subclass of `ClassifierFormat` or `TranslatorFormat`, and `register` of each of its
+instances. The commands, the card and the comparison take whatever formats of their task there are.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Any, ClassVar
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import hfdistill.export
+from hfdistill.models.wrappers import config_of
+from hfdistill.report.failures import Attempts
 
 #: Every format by its name; see `formats`, which loads them.
 FORMATS: dict[str, Format] = {}
@@ -55,6 +57,16 @@ class Format(ABC):
     def __init__(self, name: str, path: str) -> None:
         self.name = name
         self.path = path
+
+    def check_model(self, model_type: str) -> None:  # noqa: B027  (most formats take all)
+        """Refuses a kind of model that it cannot write, before anything expensive is begun.
+
+        Args:
+            model_type: As in the config of the model, such as `marian`.
+
+        Raises:
+            ValueError: naming the kinds that it can.
+        """
 
     @abstractmethod
     def prepare(
@@ -105,11 +117,16 @@ def formats(task: str) -> dict[str, Format]:
     return {name: one for name, one in FORMATS.items() if one.task == task}
 
 
-def check_export(names: Sequence[str], task: str = "text-classification") -> None:
+def check_export(names: Sequence[str], task: str = "text-classification", model_type: str | None = None) -> None:
     """Refuses what cannot be exported, before anything expensive is begun.
 
+    Args:
+        names: The formats.
+        task: What they are to do.
+        model_type: The kind of model, as in its config, where it is known yet.
+
     Raises:
-        ValueError: for an unknown format.
+        ValueError: for an unknown format, or a kind of model that it cannot write.
         ImportError: when a package is missing, saying what to install.
     """
     known = formats(task)
@@ -120,6 +137,8 @@ def check_export(names: Sequence[str], task: str = "text-classification") -> Non
         missing = [package for package in one.packages if importlib.util.find_spec(package) is None]
         if missing:
             raise ImportError(f"the export needs {', '.join(missing)}: pip install 'hfdistill[{one.extra}]'.")
+        if model_type is not None:
+            one.check_model(model_type)
 
 
 def export_student(
@@ -152,7 +171,7 @@ def export_student(
         ImportError: when a package is missing, saying what to install.
         ValueError: for an unknown format, or a model that cannot be exported.
     """
-    check_export(formats, task)
+    check_export(formats, task, getattr(config_of(model), "model_type", None))
     sources: dict[Any, Any] = {}  # by the function that prepares them: formats of one kind share a source
     exported: dict[str, Any] = {}
     faults = []
@@ -165,6 +184,15 @@ def export_student(
     if faults:
         raise ExportError(" ".join(faults), exported)
     return exported
+
+
+def attempt_export(attempt: Attempts, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """As `export_student`, at the end of a run: what fails is noted, and the formats that are not broken are there."""
+    try:
+        return export_student(*args, **kwargs)
+    except Exception as error:  # the student is worth its report all the same
+        attempt.failed("the export", error)
+        return getattr(error, "exported", {})
 
 
 def _write(one: Format, source: Any, path: Path, exported: dict[str, Any]) -> str:

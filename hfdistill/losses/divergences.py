@@ -16,6 +16,9 @@ from torch.nn import functional as F
 
 Divergence = Callable[[Tensor, Tensor, float], Tensor]
 
+#: What terms, training arguments and precomputed soft targets take where no temperature is given.
+TEMPERATURE = 2.0
+
 
 def at_least_float32(logits: Tensor) -> Tensor:
     """Half precision becomes float32, in which a softmax over large logits is safe; float64 stays."""

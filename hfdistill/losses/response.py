@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hfdistill.losses.base import Batch, StudentOutput, Term
-from hfdistill.losses.divergences import DIVERGENCES, Divergence, at_least_float32, jensen_shannon, log_probabilities
+from hfdistill.losses.divergences import (
+    DIVERGENCES,
+    TEMPERATURE,
+    Divergence,
+    at_least_float32,
+    jensen_shannon,
+    log_probabilities,
+)
 from hfdistill.losses.schedules import Schedule
 from hfdistill.losses.signal import TeacherSignal
 
@@ -169,7 +176,7 @@ class SoftTargets(Term):
 
     def __init__(
         self,
-        temperature: float | Schedule = 2.0,
+        temperature: float | Schedule = TEMPERATURE,
         divergence: str = "forward_kl",
         beta: float = 0.5,
         standardize_logits: bool = False,
@@ -301,7 +308,7 @@ class DecoupledSoftTargets(Term):
     settings = {"temperature": "temperature"}
 
     def __init__(
-        self, temperature: float | Schedule = 2.0, target_weight: float = 1.0, non_target_weight: float = 8.0
+        self, temperature: float | Schedule = TEMPERATURE, target_weight: float = 1.0, non_target_weight: float = 8.0
     ) -> None:
         super().__init__()
         self.temperature = temperature

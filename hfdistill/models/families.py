@@ -1,6 +1,6 @@
 """How `transformers` models name their sizes, their stacks of layers, and the attention's projections.
 
-A model family that names one of them otherwise is a name more in one of these tables.
+A model family that names one of them otherwise is a name more in `NAMES`.
 """
 
 from __future__ import annotations
@@ -13,45 +13,40 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-#: How the modules that make queries, keys and values are called in one family or another.
-_SEPARATE = {
-    "queries": ("query", "query_proj", "q_proj", "q_lin", "q", "q_head"),
-    "keys": ("key", "key_proj", "k_proj", "k_lin", "k", "k_head"),
-    "values": ("value", "value_proj", "v_proj", "v_lin", "v", "v_head"),
-}
-#: Modules that make all three, one after the other.
-_IN_THIRDS = ("Wqkv", "c_attn", "qkv_proj", "qkv")
-#: Modules that make all three, one after the other within each head.
-IN_THIRDS_OF_HEADS = ("in_proj", "query_key_value")
-
-#: What an encoder-decoder calls the attention that looks at the other side.
-_CROSS = ("encoder_attn", "EncDecAttention", "cross_attn", "crossattention")
-#: Families whose queries, keys and values are `(tokens, batch, width)`, by side.
-_TOKENS_FIRST = {"longformer": ("",), "led": ("encoder",), "fsmt": ("encoder", "decoder")}
-#: Families that pad a text within, on the right, to whole windows or blocks.
-_WINDOWS, _BLOCKS = ("longformer", "led"), ("big_bird", "bigbird_pegasus")
-
-PROJECTIONS = tuple(_SEPARATE)
-#: The two stacks of layers of an encoder-decoder.
-SIDES = ("encoder", "decoder")
-
-#: How configs name a size of a model of one stack: its layers, attention heads, hidden dimensions and the neurons
-#: between the two linear maps of a layer.
-_SIZES = {
+#: What one family or another calls things. A size in a config: its layers, attention heads, hidden dimensions and the
+#: neurons between the two linear maps of a layer; of a side of an encoder-decoder the names with `{side}` and those
+#: behind `side` come first (BART's family, ProphetNet's, T5's). A module: what makes queries, keys and values, each for
+#: itself, or all three in thirds, one after the other or so within each head; and the attention to the other side.
+NAMES: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers",),
     "heads": ("num_attention_heads",),
     "width": ("hidden_size",),
     "neurons": ("intermediate_size", "hidden_dim"),
+    "side layers": ("{side}_layers", "num_{side}_layers"),
+    "side heads": ("{side}_attention_heads", "num_{side}_attention_heads", "num_heads"),
+    "side width": ("d_model",),
+    "side neurons": ("{side}_ffn_dim", "d_ff"),
+    "encoder layers": ("num_layers",),
+    "queries": ("query", "query_proj", "q_proj", "q_lin", "q", "q_head"),
+    "keys": ("key", "key_proj", "k_proj", "k_lin", "k", "k_head"),
+    "values": ("value", "value_proj", "v_proj", "v_lin", "v", "v_head"),
+    "thirds": ("Wqkv", "c_attn", "qkv_proj", "qkv"),
+    "thirds of heads": ("in_proj", "query_key_value"),
+    "cross-attention": ("encoder_attn", "EncDecAttention", "cross_attn", "crossattention"),
 }
-#: Likewise of a side of an encoder-decoder, before those: BART's family, ProphetNet's, T5's.
-_SIDE_SIZES = {
-    "layers": ("{side}_layers", "num_{side}_layers"),
-    "heads": ("{side}_attention_heads", "num_{side}_attention_heads", "num_heads"),
-    "width": ("d_model",),
-    "neurons": ("{side}_ffn_dim", "d_ff"),
+#: What families do otherwise, by the config's `model_type`: `windows` or `blocks`, to which they pad a text within, on
+#: the right; and the sides (`""` for a model of one stack) whose queries, keys and values are `(tokens, batch, width)`.
+PECULIARITIES: dict[str, tuple[str, ...]] = {
+    "longformer": ("windows", ""),
+    "led": ("windows", "encoder"),
+    "fsmt": ("encoder", "decoder"),
+    "big_bird": ("blocks",),
+    "bigbird_pegasus": ("blocks",),
 }
-#: T5 names its decoder's layers as others do, and its encoder's so.
-_OF_ENCODER = {"layers": ("num_layers",)}
+
+PROJECTIONS = ("queries", "keys", "values")
+#: The two stacks of layers of an encoder-decoder.
+SIDES = ("encoder", "decoder")
 
 
 @dataclass(frozen=True)
@@ -78,9 +73,8 @@ def size_field(config: PreTrainedConfig, size: str, side: str = "") -> str | Non
         side: Of an encoder-decoder, `encoder` or `decoder`.
     """
     own = side_config(config, side)
-    of_side = _SIDE_SIZES[size] if side else ()
-    of_encoder = _OF_ENCODER.get(size, ()) if side == "encoder" else ()
-    names = [*(name.format(side=side) for name in of_side), *of_encoder, *_SIZES[size]]
+    rows = [f"side {size}", f"{side} {size}", size] if side else [size]
+    names = [name.format(side=side) for row in rows for name in NAMES.get(row, ())]
     return next((name for name in names if isinstance(getattr(own, name, None), int)), None)
 
 
@@ -128,7 +122,7 @@ def no_layer_stack(model: PreTrainedModel, side: str = "") -> ValueError:
     if side:
         return ValueError(
             f"{type(model).__name__} does not keep the layers of its {side} in one list, so there is nothing to choose "
-            "from; Marian, T5, BART, mBART and M2M100 do."
+            "from: make its student from a config of fewer layers instead."
         )
     return ValueError(
         f"{type(model).__name__} does not keep its layers in one list with an entry per layer, so there is "
@@ -151,7 +145,7 @@ def attention_projections(model: PreTrainedModel, side: str = "") -> list[dict[s
     heads = size_in(model.config, "heads", side) or 0
     layers = model.get_submodule(stack).named_children()
     found = [_layer_projections(type(model).__name__, f"{stack}.{name}", layer, heads) for name, layer in layers]
-    if side not in _TOKENS_FIRST.get(model.config.model_type, ()):
+    if side not in PECULIARITIES.get(model.config.model_type, ()):
         return found
     return [{kind: replace(one, part=_batch_first(one.part)) for kind, one in layer.items()} for layer in found]
 
@@ -171,11 +165,12 @@ def unpadded(model: PreTrainedModel, tensor: Tensor, tokens: int, kind: str) -> 
         tokens: How many tokens it was given.
         kind: Which of these.
     """
-    if model.config.model_type not in (*_WINDOWS, *_BLOCKS):
+    padding = {"windows", "blocks"} & {*PECULIARITIES.get(model.config.model_type, ())}
+    if not padding:
         return tensor
     if kind != "attentions":
         return tensor[:, :tokens]
-    if model.config.model_type in _WINDOWS:
+    if padding == {"windows"}:
         raise ValueError(
             f"{type(model).__name__} gives the attention within a window around each token, not between all: take a "
             "term that does not need attentions."
@@ -187,19 +182,20 @@ def _layer_projections(model: str, prefix: str, layer: nn.Module, heads: int) ->
     linear = {
         name: module
         for name, module in layer.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and not any(part in name for part in _CROSS)
+        if isinstance(module, (nn.Linear, Conv1D)) and not any(part in name for part in NAMES["cross-attention"])
     }
 
-    def named(names: tuple[str, ...]) -> list[tuple[str, nn.Module]]:
+    def named(row: str) -> list[tuple[str, nn.Module]]:
+        names = NAMES[row]
         return [(f"{prefix}.{name}", module) for name, module in linear.items() if name.rpartition(".")[2] in names]
 
-    separate = {kind: named(names) for kind, names in _SEPARATE.items()}
+    separate = {kind: named(kind) for kind in PROJECTIONS}
     if all(len(found) == 1 for found in separate.values()):
         return {kind: Projection(found[0][1], found[0][0], _whole) for kind, found in separate.items()}
-    for names, third in ((_IN_THIRDS, _third), (IN_THIRDS_OF_HEADS, _third_of_heads)):
-        if len(found := named(names)) == 1:
+    for row, third in (("thirds", _third), ("thirds of heads", _third_of_heads)):
+        if len(found := named(row)) == 1:
             name, module = found[0]
-            return {kind: Projection(module, name, third(number, heads)) for number, kind in enumerate(_SEPARATE)}
+            return {kind: Projection(module, name, third(number, heads)) for number, kind in enumerate(PROJECTIONS)}
     raise ValueError(
         f"{model} does not show where layer {prefix} makes its queries, keys and values (it has {', '.join(linear)}): "
         "use a term on hidden_states, or a model with modules named query, key and value."

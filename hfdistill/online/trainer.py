@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hfdistill.models.checked_tensors import load_into, save_checked
+from hfdistill.models.checksums import load_into, save_checked
 from hfdistill.models.labels import LabelSpace
 from hfdistill.online.students import OnlineOutput, OnlineStudents
 from hfdistill.report.card import CardFacts

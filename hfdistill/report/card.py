@@ -21,8 +21,8 @@ from transformers.utils import logging
 
 from hfdistill.report.figures import Comparison
 from hfdistill.report.findings import speed_sentence
+from hfdistill.report.local_paths import without_places
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
-from hfdistill.report.places import without_places
 from hfdistill.report.saved_form import SavedForm, loading_code
 
 logger = logging.get_logger(__name__)

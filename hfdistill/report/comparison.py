@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from torch import nn
 
 from hfdistill.models.wrappers import config_of, device_of
-from hfdistill.report.attempts import Attempts
-from hfdistill.report.cost import Workload, device_name, size_beside
+from hfdistill.report.cost import size_beside
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison, ModelFigures
-from hfdistill.report.timing import Timings, one_network, speed_figures
+from hfdistill.report.timing import Timings, Workload, device_name, one_network, speed_figures
 
 AComparison = TypeVar("AComparison", bound=Comparison)
 

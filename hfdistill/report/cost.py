@@ -1,13 +1,12 @@
-"""What a model costs: parameters, bytes, floating-point operations, time and memory."""
+"""What a model costs beside its time (`timing.py`): parameters, bytes, floating-point operations and memory."""
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,13 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hfdistill.models.inference import Classifier, predict
 from hfdistill.models.wrappers import device_of, unwrapped, weight_tensors
-from hfdistill.report.timing import Job, Timings, interleaved, shape_of
-
-LATENCY_TURNS = 6
-LATENCY_ROWS = 10
-WARM_UP_ROWS = 3
-THROUGHPUT_BATCH = 32
-THROUGHPUT_ROUNDS = 7
+from hfdistill.report.timing import THROUGHPUT_BATCH
 
 Rows = Sequence[dict[str, list[int]]]
 
@@ -42,21 +35,6 @@ class Size:
     parameters: int
     embedding_parameters: int
     megabytes: float
-
-
-class Workload(Protocol):
-    """A model, and its predictions that are timed."""
-
-    @property
-    def model(self) -> Any:
-        """The model."""
-
-    @property
-    def inputs(self) -> object:
-        """What its time depends on beside the model: models of one shape with equal inputs are timed as one."""
-
-    def predict(self, number: int, count: int) -> object:
-        """Predicts the `number`-th `count` examples, until the device has finished."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +55,7 @@ class MeasuredModel:
         return [self.rows[index % len(self.rows)] for index in range(number * count, (number + 1) * count)]
 
     def predict(self, number: int, count: int) -> None:
-        """Predictions that batch, padding and the way to the device and back included: it has finished then."""
+        """Predictions, with batch, padding and the way to the device and back."""
         predict(self.model, self.processing_class, self.batch(number, count))
 
 
@@ -147,37 +125,6 @@ def _bytes_of(tensor: Tensor) -> int:
     return own
 
 
-def latencies_ms(models: Mapping[str, Workload], **rounds: int) -> dict[str, Timings]:
-    """Milliseconds for one example, the same ones for all models, as `interleaved` measures them.
-
-    Args:
-        models: By role.
-        **rounds: As `interleaved` takes them, where not the usual ones are meant.
-    """
-    usual = {"rounds": LATENCY_TURNS, "each": LATENCY_ROWS, "warm_up": WARM_UP_ROWS}
-    times = interleaved(_jobs(models, 1), **{**usual, **rounds})
-    return {role: one.map(lambda seconds: 1000 * seconds) for role, one in times.items()}
-
-
-def throughput(
-    models: Mapping[str, Workload], batch_size: int = THROUGHPUT_BATCH, rounds: int | None = None
-) -> dict[str, Timings]:
-    """Examples a second in batches of examples as they come, likewise."""
-    times = interleaved(_jobs(models, batch_size), rounds=rounds or THROUGHPUT_ROUNDS)
-    return {role: one.map(lambda seconds: batch_size / seconds) for role, one in times.items()}
-
-
-def _jobs(models: Mapping[str, Workload], count: int) -> dict[str, Job]:
-    """Batches of `count` examples; models of one shape that read the same are one job."""
-    inputs: list[object] = []
-    jobs = {}
-    for role, one in models.items():
-        if one.inputs not in inputs:
-            inputs.append(one.inputs)
-        jobs[role] = Job(shape_of(one.model, inputs.index(one.inputs)), partial(one.predict, count=count))
-    return jobs
-
-
 def megaflops(measured: MeasuredModel) -> float | None:
     """Floating-point operations for one row of median length, in 10⁶; of matrix products, which is nearly all.
 
@@ -244,11 +191,3 @@ def _storage_of(tensor: Tensor) -> torch.UntypedStorage:
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def device_name(device: torch.device) -> str:
-    """What speed was measured on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"

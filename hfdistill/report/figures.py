@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hfdistill.report.cost import THROUGHPUT_BATCH
 from hfdistill.report.markdown import markdown_table
 from hfdistill.report.quality import Calibration, PairedTest, Slice
 from hfdistill.report.tables import figure_row, spread_row, text_table
+from hfdistill.report.timing import THROUGHPUT_BATCH
 
 TRAINED_ROLES = ("teacher", "student", "baseline")
 
@@ -107,6 +107,11 @@ class Comparison:
     def speedup(self) -> float:
         """How many times faster than the teacher the student is on one text."""
         return self.models["teacher"].latency_ms / self.models["student"].latency_ms
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that stands for all, which is the first one; empty where there is none."""
+        return next(iter(self.models["student"].metrics), "")
 
     def results(self) -> dict[str, float]:
         """The figures as one flat dictionary, for `all_results.json`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from hfdistill.report.attempts import Attempts
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison, Disagreement
 from hfdistill.report.markdown import escaped, markdown_table
 from hfdistill.report.quality import Slice

@@ -14,6 +14,8 @@ from scipy.stats import binomtest
 from transformers import EvalPrediction
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+#: The metric that stands for all others: the first of a report, its plot, and what a search looks for.
+MAIN_METRICS = {SINGLE: "accuracy", MULTI: "accuracy", REGRESSION: "pearson"}
 IGNORED = -100
 #: How often the rows are resampled; 200 times place the end of a 95 % interval to about a tenth of its width.
 BOOTSTRAP_DRAWS = 200

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from hfdistill.report.attempts import Attempts
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.findings import findings, speed_sentence
 from hfdistill.report.markdown import escaped
@@ -72,7 +72,7 @@ def _save_pictures(
     attempt: Attempts,
 ) -> dict[str, str]:
     """Saves the pictures that there is something to show in; their captions by file name."""
-    metric = next(iter(comparison.models["student"].metrics), "")
+    metric = comparison.main_metric
     # With its caption, whether there is anything to draw, and how.
     pictures: dict[str, tuple[str, object, Callable[[Path], None]]] = {
         "tradeoff.png": (f"{metric} against latency and size", metric, partial(plot_tradeoff, comparison, metric)),

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from hfdistill.report.local_paths import without_places
 from hfdistill.report.markdown import code, code_block
-from hfdistill.report.places import without_places
 
 PLAIN_SENTENCE = "It is a plain transformers model and loads without any other package."
 

@@ -6,12 +6,20 @@ import json
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import nn
 
-from hfdistill.models.wrappers import weight_tensors
+from hfdistill.models.wrappers import device_of, weight_tensors
+
+LATENCY_TURNS = 6
+LATENCY_ROWS = 10
+WARM_UP_ROWS = 3
+THROUGHPUT_BATCH = 32
+THROUGHPUT_ROUNDS = 7
 
 #: Entries of a config that no computation depends on.
 UNTIMED = {"architectures", "id2label", "label2id", "problem_type", "transformers_version"}
@@ -61,6 +69,59 @@ class Timings:
         return Timings(tuple(one / another for one, another in zip(self.values, other.values, strict=True)))
 
 
+class Workload(Protocol):
+    """A model, and its predictions that are timed."""
+
+    @property
+    def model(self) -> Any:
+        """The model."""
+
+    @property
+    def inputs(self) -> object:
+        """What its time depends on beside the model: models of one shape with equal inputs are timed as one."""
+
+    def predict(self, number: int, count: int) -> object:
+        """Predicts the `number`-th `count` examples; that the device finishes is waited for outside."""
+
+
+def latencies_ms(models: Mapping[str, Workload], **rounds: int) -> dict[str, Timings]:
+    """Milliseconds for one example, the same ones for all models, as `interleaved` measures them.
+
+    Args:
+        models: By role.
+        **rounds: As `interleaved` takes them, where not the usual ones are meant.
+    """
+    usual = {"rounds": LATENCY_TURNS, "each": LATENCY_ROWS, "warm_up": WARM_UP_ROWS}
+    times = interleaved(_jobs(models, 1), **{**usual, **rounds})
+    return {role: one.map(lambda seconds: 1000 * seconds) for role, one in times.items()}
+
+
+def throughput(
+    models: Mapping[str, Workload], batch_size: int = THROUGHPUT_BATCH, rounds: int | None = None
+) -> dict[str, Timings]:
+    """Examples a second in batches of examples as they come, likewise."""
+    times = interleaved(_jobs(models, batch_size), rounds=rounds or THROUGHPUT_ROUNDS)
+    return {role: one.map(lambda seconds: batch_size / seconds) for role, one in times.items()}
+
+
+def _jobs(models: Mapping[str, Workload], count: int) -> dict[str, Job]:
+    """Batches of `count` examples; models of one shape that read the same are one job."""
+    inputs: list[object] = []
+    jobs = {}
+    for role, one in models.items():
+        if one.inputs not in inputs:
+            inputs.append(one.inputs)
+        jobs[role] = Job(shape_of(one.model, inputs.index(one.inputs)), partial(_predict, one, count))
+    return jobs
+
+
+def _predict(one: Workload, count: int, number: int) -> None:
+    one.predict(number, count)
+    device = device_of(one.model)
+    if device.type != "cpu":  # an accelerator is given its work, and does it later
+        torch.accelerator.synchronize(device)
+
+
 def interleaved(jobs: Mapping[str, Job], *, rounds: int, each: int = 1, warm_up: int = 0) -> dict[str, Timings]:
     """The seconds of each piece of every job's work, the same pieces for all.
 
@@ -103,6 +164,14 @@ def shape_of(model: Any, *about: Hashable) -> Hashable:
     attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
     device = next((str(parameter.device) for parameter in model.parameters()), "")
     return (repr(model), weights, *settings, str(attention), device, *about)
+
+
+def device_name(device: torch.device) -> str:
+    """What speed was measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def one_network(timings: Mapping[str, Timings]) -> list[list[str]]:

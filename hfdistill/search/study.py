@@ -21,8 +21,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_utils import SaveStrategy
 
 from hfdistill.models.inference import token_rows
-from hfdistill.report.cost import MeasuredModel, latencies_ms, size_of
-from hfdistill.search.presence import STALE_SECONDS, Presence
+from hfdistill.report.cost import MeasuredModel, size_of
+from hfdistill.report.quality import MAIN_METRICS, SINGLE
+from hfdistill.report.timing import latencies_ms
+from hfdistill.search.liveness import STALE_SECONDS, Presence
 from hfdistill.search.space import SHAPE, Budget
 from hfdistill.search.trade_off import Candidate, pareto_front, save_search
 from hfdistill.training.arguments import DistillationTrainingArguments
@@ -87,7 +89,7 @@ class StudentSearch:
         args: DistillationTrainingArguments,
         storage: str | os.PathLike[str],
         *,
-        metric: str = "accuracy",
+        metric: str = MAIN_METRICS[SINGLE],
         budget: Budget | None = None,
         trade_off: bool = False,
         defaults: Mapping[str, Any] | None = None,

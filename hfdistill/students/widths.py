@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hfdistill.models.families import IN_THIRDS_OF_HEADS, attention_projections, layer_stack, size_field
+from hfdistill.models.families import NAMES, attention_projections, layer_stack, size_field
 from hfdistill.models.intermediate_outputs import forward
 
 
@@ -173,7 +173,7 @@ class _Axes:
         inside = [name for name in self._linear(number) if name.startswith(self._attention_part(number))]
         others = set(inside) - self.projections[number]
         outputs = [name for name in others if not name.rpartition(".")[2].startswith("pos_")]
-        by_head = any(name.rpartition(".")[2] in IN_THIRDS_OF_HEADS for name in self.projections[number])
+        by_head = any(name.rpartition(".")[2] in NAMES["thirds of heads"] for name in self.projections[number])
         if len(outputs) != 1 or by_head:
             raise _unknown(self.model, self._attention_part(number) + "*")
         return outputs[0]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from hfdistill.models.checked_tensors import load_into, save_checked
+from hfdistill.models.checksums import load_into, save_checked
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.teachers.model import ModelTeacher
 

@@ -9,9 +9,10 @@ from transformers import Seq2SeqTrainingArguments, TrainingArguments
 from typing_extensions import Self
 
 from hfdistill.losses import DIVERGENCES, HIDDEN_STATE_LOSSES, PROJECTION_INITS, TERMS
+from hfdistill.losses.divergences import TEMPERATURE
 from hfdistill.losses.layer_maps import parse_layer_map
 from hfdistill.losses.schedules import SHAPES, Schedule
-from hfdistill.report.places import without_places
+from hfdistill.report.local_paths import without_places
 from hfdistill.teachers import COMBINATIONS, Combination
 from hfdistill.training.objective import Objective, Weight, parse_terms, term_words
 from hfdistill.training.ranges import RANGES, check_numbers
@@ -85,7 +86,7 @@ class DistillationTrainingArguments(TrainingArguments):
     """
 
     # The soft targets
-    temperature: float = field(default=2.0, metadata=_help("Temperature T of the softmax, 0.001 to 1000."))
+    temperature: float = field(default=TEMPERATURE, metadata=_help("Temperature T of the softmax, 0.001 to 1000."))
     temperature_end: float | None = field(default=None, metadata=_help("Temperature at the last step."))
     temperature_schedule: str = field(
         default="constant", metadata=_help("How temperature goes to temperature_end.", list(SHAPES))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, default_compute_objective
 
 from hfdistill.losses import Batch, StudentOutput, has_token_labels, labeled
 from hfdistill.training.objective import Objective, row_sums
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from hfdistill.losses.signal import TeacherSignal
+
+
+def own_metrics(objective: Objective) -> list[str]:
+    """The names of what a trainer's evaluation has beside `loss` and the task's metrics, in the order of its sums."""
+    return [*objective.log_names, "agreement"]
 
 
 class EvaluationSums:
@@ -49,7 +54,7 @@ class EvaluationSums:
         self._teacher_ran &= teacher is not None and self.objective.outputs <= teacher.available
 
     def means(self) -> dict[str, float]:
-        """Each term's mean by log name, `agreement`, and `loss`; what had nothing to count is left out."""
+        """The means by the names of `own_metrics`, and `loss`; what had nothing to count is left out."""
         return self._means(torch.stack(self._batches).cpu().double().sum(0)) if self._batches else {}
 
     def loss_of_last_batch(self) -> float:
@@ -58,8 +63,7 @@ class EvaluationSums:
 
     def _means(self, sums_and_counts: Tensor) -> dict[str, float]:
         sums, counts = sums_and_counts.chunk(2)
-        names = [*self.objective.log_names, "agreement"]
-        totals = zip(names, sums.tolist(), counts.tolist(), strict=True)
+        totals = zip(own_metrics(self.objective), sums.tolist(), counts.tolist(), strict=True)
         means = {name: total / count for name, total, count in totals if count > 0}
         loss = self._loss(means)
         return means if loss is None else {"loss": loss, **means}
@@ -164,3 +168,42 @@ class EvaluatingTrainer(ReportingTrainer):
     def _take_means(self) -> dict[str, float]:
         evaluation, self._evaluation = self._evaluation, None
         return evaluation.means() if evaluation else {}
+
+    def hyperparameter_search(
+        self, hp_space: Any = None, compute_objective: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As in `Trainer`, but that the default objective leaves out the losses of terms and the agreement.
+
+        It is the sum of the task's own metrics. Without `compute_metrics` it is the loss, for as long as all trials
+        have the same one.
+
+        Raises:
+            ValueError: when only losses could be compared and two trials are trained on different ones.
+        """
+        if compute_objective is None:
+            compute_objective = _TaskObjective(self)
+        return super().hyperparameter_search(hp_space, compute_objective, *args, **kwargs)
+
+
+class _TaskObjective:
+    """What a search is after where the user does not say: the task's metrics, or the loss."""
+
+    def __init__(self, trainer: EvaluatingTrainer) -> None:
+        self.trainer = trainer
+        self._settings: object = None
+
+    def __call__(self, metrics: dict[str, float]) -> float:
+        own = {f"eval_{name}" for name in own_metrics(self.trainer.current_objective)}
+        metrics = {name: value for name, value in metrics.items() if name not in own}
+        if self.trainer.compute_metrics is None:
+            self._check_one_loss()
+        return default_compute_objective(metrics)
+
+    def _check_one_loss(self) -> None:
+        settings = self.trainer.args.objective_settings
+        if self._settings not in (None, settings):
+            raise ValueError(
+                "the losses of two trials with another temperature, divergence or weights cannot be compared: pass "
+                "compute_metrics to the trainer, or compute_objective to the search."
+            )
+        self._settings = settings

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hfdistill.models.checked_tensors import load_into, save_checked
+from hfdistill.models.checksums import load_into, save_checked
 
 #: The file of a checkpoint that holds what the objective has learned.
 OBJECTIVE_FILE = "objective.safetensors"

@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
 from transformers import PreTrainedConfig
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, default_compute_objective
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
 from hfdistill.data.few_labels import settle_alpha
@@ -22,14 +22,14 @@ from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.checkpoints import begin_checkpoint, has_checkpoints, is_whole, last_checkpoint, settings_of
 from hfdistill.training.objective import Objective
 from hfdistill.training.objective_state import add_to_optimizer, load_objective, save_objective
-from hfdistill.training.placeless import PlacelessTrainer
+from hfdistill.training.path_cleaning import PathCleaningTrainer
 from hfdistill.training.run_settings import differences, run_settings
 from hfdistill.training.stages import Stages, parse_stages, staged_scheduler
 
 logger = logging.get_logger(__name__)
 
 
-class ObjectiveTrainer(PlacelessTrainer):
+class ObjectiveTrainer(PathCleaningTrainer):
     """A `transformers.Trainer` that knows what its student is trained on, and trains the objective's own parameters.
 
     Projections and learned layer maps are in the optimizer, clipped with the student, and in each checkpoint; they are
@@ -196,21 +196,6 @@ class ObjectiveTrainer(PlacelessTrainer):
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
-    def hyperparameter_search(
-        self, hp_space: Any = None, compute_objective: Any = None, *args: Any, **kwargs: Any
-    ) -> Any:
-        """As in `Trainer`, but that the default objective leaves out the losses of terms and the agreement.
-
-        It is the sum of the task's own metrics. Without `compute_metrics` it is the loss, for as long as all trials
-        have the same one.
-
-        Raises:
-            ValueError: when only losses could be compared and two trials are trained on different ones.
-        """
-        if compute_objective is None:
-            compute_objective = _TaskObjective(self)
-        return super().hyperparameter_search(hp_space, compute_objective, *args, **kwargs)
-
     @property
     def _members(self) -> tuple[Teacher, ...]:
         """The teachers of a run: several in an ensemble, each of which may change and have a state."""
@@ -242,27 +227,3 @@ class ObjectiveTrainer(PlacelessTrainer):
             for teacher in self._members:
                 teacher.load_state(Path(checkpoint))
         super()._load_optimizer_and_scheduler(checkpoint)
-
-
-class _TaskObjective:
-    """What a search is after where the user does not say: the task's metrics, or the loss."""
-
-    def __init__(self, trainer: ObjectiveTrainer) -> None:
-        self.trainer = trainer
-        self._settings: object = None
-
-    def __call__(self, metrics: dict[str, float]) -> float:
-        own = {f"eval_{name}" for name in (*self.trainer.current_objective.log_names, "agreement")}
-        metrics = {name: value for name, value in metrics.items() if name not in own}
-        if self.trainer.compute_metrics is None:
-            self._check_one_loss()
-        return default_compute_objective(metrics)
-
-    def _check_one_loss(self) -> None:
-        settings = self.trainer.args.objective_settings
-        if self._settings not in (None, settings):
-            raise ValueError(
-                "the losses of two trials with another temperature, divergence or weights cannot be compared: pass "
-                "compute_metrics to the trainer, or compute_objective to the search."
-            )
-        self._settings = settings

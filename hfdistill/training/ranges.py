@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
-from hfdistill.data.messages import shortened
+from hfdistill.data.shortening import shortened
 
 #: Where a whole number without an end of its own ends: beyond it, other libraries overflow.
 LARGEST = 2**31 - 1

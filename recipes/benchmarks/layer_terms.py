@@ -39,7 +39,8 @@ from hfdistill.data.augmentation.augmenters import load_augmenter
 from hfdistill.data.augmentation.rows import augment
 from hfdistill.data.few_labels import labeled_rows
 from hfdistill.models.inference import token_rows
-from hfdistill.report.cost import MeasuredModel, latencies_ms
+from hfdistill.report.cost import MeasuredModel
+from hfdistill.report.timing import latencies_ms
 from hfdistill.students import choose_layers
 from hfdistill.tasks.classification.data import text_classification_dataset
 from hfdistill.tasks.classification.metrics import classification_metrics

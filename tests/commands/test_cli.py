@@ -8,12 +8,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from huggingface_hub import ModelCard
 from texts import TEXTS
 
 from hfdistill.commands.main import COMMANDS, main
-from hfdistill.report import cost, quality
+from hfdistill.report import quality, timing
 
 NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 
@@ -22,8 +23,8 @@ NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 def home(tmp_path, monkeypatch, tiny_bert, tokenizer):
     """A folder with a teacher, a student and a file, in which the user stands."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
-    monkeypatch.setattr(cost, "THROUGHPUT_ROUNDS", 1)
+    monkeypatch.setattr(timing, "LATENCY_TURNS", 1)
+    monkeypatch.setattr(timing, "THROUGHPUT_ROUNDS", 1)
     monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     for folder, settings in (("teacher", {"seed": 1}), ("student", {"seed": 2, "num_hidden_layers": 1})):
         for part in (tiny_bert(num_labels=2, **NAMES, **settings), tokenizer):
@@ -43,6 +44,14 @@ def test_compare_prints_the_table_and_writes_the_report(home, capsys):
     assert f"{results['student_accuracy']:.4f}" in printed and "baseline" in printed.splitlines()[0]
     assert (home / "report_of" / "report" / "report.md").stat().st_size > 0
     assert not (home / "report_of" / "report" / "losses.png").exists(), "a picture of nothing"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_compare_measures_on_the_gpu(home):
+    """The models were loaded onto the CPU, and its speed was told as theirs."""
+    main(["compare", "teacher", "student", "test.tsv", "--output_dir", "report_of"])
+    report = (home / "report_of" / "report" / "report.md").read_text(encoding="utf-8")
+    assert torch.cuda.get_device_name() in report and "thread" not in report
 
 
 @pytest.mark.parametrize("way", ["labels.txt", "--class_names", "parquet"])

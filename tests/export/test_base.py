@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 
 import pytest
+from datasets import Dataset
 from texts import TEXTS
+from tiny_seq2seq import make_translator
 
 import hfdistill.export
-from hfdistill.commands.finished import export_parser
-from hfdistill.export.base import FORMATS, check_export, export_student, formats
-from hfdistill.report import Comparison, ModelFigures
+from hfdistill.commands.compare_export_card import export_parser
+from hfdistill.commands.translate_options import read_options
+from hfdistill.export.base import FORMATS, attempt_export, check_export, export_student, formats
+from hfdistill.report import Attempts, Comparison, ModelFigures
 from hfdistill.report.card import CardFacts, model_card
 from hfdistill.tasks.classification.report import compare
+from hfdistill.tasks.translation.report import compare_translations
 
 NEW_FORMAT = '''
 import copy
@@ -53,15 +57,61 @@ register(PickleFormat("pickle", "pickle/model.pt", tolerance=1e-3))
 '''
 
 
+NEW_TRANSLATOR_FORMAT = """
+import copy
+from pathlib import Path
+import torch
+from hfdistill.export.base import register
+from hfdistill.export.translator import TranslatorFormat
+
+
+class Loaded:
+    engine = "TorchScript"
+    device = torch.device("cpu")
+    parity = None
+
+    def __init__(self, path, config):
+        self.path, self.config, self.model = path, config, torch.load(path, weights_only=False)
+        self.generate = self.model.generate
+
+    megabytes = property(lambda self: self.path.stat().st_size / 1e6)
+
+    def eval(self):
+        return self
+
+    def log_probs(self, input_ids, attention_mask, tokens):
+        start = torch.full_like(tokens[:, :1], self.config.decoder_start_token_id)
+        shifted = torch.cat([start, tokens[:, :-1]], dim=1)
+        logits = self.model(input_ids, attention_mask=attention_mask, decoder_input_ids=shifted).logits
+        scores = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+        ends = (tokens == self.config.eos_token_id).cumsum(-1) == 0
+        return [row[kept].tolist() for row, kept in zip(scores, ends)]
+
+
+class PickledTranslatorFormat(TranslatorFormat):
+    def export(self, source, path):
+        torch.save(copy.deepcopy(source.model), path)
+
+    def load(self, path, source):
+        return Loaded(path, source.model.config)
+
+
+register(PickledTranslatorFormat("pickled_translator", "pickle/model.pt"))
+"""
+
+
 @pytest.fixture
 def new_format(tmp_path, monkeypatch):
-    """A file more in the folder of the formats."""
+    """Two files more in the folder of the formats."""
     (tmp_path / "formats").mkdir()
-    (tmp_path / "formats" / "pickled.py").write_text(NEW_FORMAT)
+    for name, text in (("pickled", NEW_FORMAT), ("pickled_translators", NEW_TRANSLATOR_FORMAT)):
+        (tmp_path / "formats" / f"{name}.py").write_text(text)
     monkeypatch.setattr(hfdistill.export, "__path__", [*hfdistill.export.__path__, str(tmp_path / "formats")])
     yield
-    FORMATS.pop("pickle", None)
-    sys.modules.pop("hfdistill.export.pickled", None)
+    for name in ("pickle", "pickled_translator"):
+        FORMATS.pop(name, None)
+    for name in ("pickled", "pickled_translators"):
+        sys.modules.pop(f"hfdistill.export.{name}", None)
 
 
 def test_a_new_format_is_one_file(new_format, tiny_bert, tokenizer, text_dataset, tmp_path):
@@ -81,6 +131,32 @@ def test_a_new_format_is_one_file(new_format, tiny_bert, tokenizer, text_dataset
     assert "In pickle the student runs in TorchScript." in card.text
 
 
+def test_a_new_format_of_translators_is_one_file_too(new_format, tmp_path, monkeypatch):
+    """`hfdistill translate` knew one format by its name, in its options and in its report."""
+    pytest.importorskip("sacrebleu", reason="the extra `translation` is not installed")
+    monkeypatch.chdir(tmp_path)
+    model, tokenizer = make_translator()
+    assert read_options(["--demo", "--export", "pickled_translator"]).outcome.export == ["pickled_translator"]
+    how = {"formats": ["pickled_translator"], "task": "translation", "num_beams": 2, "max_length": 12}
+    exported = attempt_export(attempt := Attempts(), model, tokenizer, TEXTS[:6], tmp_path / "student", **how)
+    assert attempt.notes == [] and (tmp_path / "student/pickle/model.pt").exists()
+    parity = exported["pickled_translator"].parity
+    assert parity["beam"].identical == 1 and parity["greedy"].nats < 1e-4
+    assert str(parity).startswith("greedy 100.0 % of 6 translations") and "; beam 100.0 %" in str(parity)
+    models = {"teacher": model, "student": model, **exported}
+    rows = Dataset.from_dict({"en": TEXTS[:6], "de": TEXTS[:6]})
+    search = {"source": "en", "target": "de", "max_length": 12}
+    results = compare_translations(models, dict.fromkeys(models, tokenizer), rows, **search).results()
+    assert results["pickled_translator_bleu"] == results["student_bleu"]
+
+
+def test_a_model_that_a_format_cannot_write_is_refused_before_anything(tmp_path):
+    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
+    with pytest.raises(ValueError, match="type 'led' cannot be converted"):
+        check_export(["ctranslate2"], "translation", "led")
+    check_export(["ctranslate2"], "translation", "marian")
+
+
 def test_the_card_names_every_engine():
     models = {name: ModelFigures({"bleu": 1.0}, 1, 1, 1.0, 1.0, 1.0) for name in ("teacher", "student")}
     engines = {"onnx": "ONNX Runtime", "int8": "ONNX Runtime", "ctranslate2": "CTranslate2"}
@@ -93,6 +169,6 @@ def test_the_card_names_every_engine():
 
 
 def test_formats_are_those_of_the_task():
-    assert list(formats("translation")) == ["ctranslate2"]
+    assert "ctranslate2" in formats("translation") and "onnx" not in formats("translation")
     with pytest.raises(ValueError, match="no export format 'onnx'; the formats are ctranslate2"):
         check_export(["onnx"], "translation")

@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from hfdistill.export import base
 from hfdistill.export import ctranslate2 as ctranslate2_export
-from hfdistill.export.ctranslate2 import check_ctranslate2, export_ctranslate2
+from hfdistill.export.base import check_export
+from hfdistill.export.ctranslate2 import export_ctranslate2
 from hfdistill.models.generation import translate
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian
 from hfdistill.tasks.translation.report import compare_translations
@@ -185,12 +186,12 @@ def test_other_translations_are_refused(tmp_path, monkeypatch, trained):
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'hfdistill\[ctranslate2\]'"):
-        check_ctranslate2("marian")
+        check_export(["ctranslate2"], "translation", "marian")
 
 
 def test_another_architecture_is_refused():
     with pytest.raises(ValueError, match="type 'led' cannot be converted.*marian, bart"):
-        check_ctranslate2("led")
+        check_export(["ctranslate2"], "translation", "led")
 
 
 def test_an_activation_that_it_lacks_is_told_in_a_sentence(tmp_path):

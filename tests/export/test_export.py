@@ -32,7 +32,7 @@ from hfdistill.export.classifier import Parity, measure_parity
 from hfdistill.export.onnx import export_onnx
 from hfdistill.export.onnx_model import OnnxModel
 from hfdistill.models.inference import predict_logits, token_rows
-from hfdistill.report import cost, quality
+from hfdistill.report import quality, timing
 from hfdistill.tasks.classification import report
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
@@ -250,7 +250,7 @@ def test_unknown_formats_and_missing_packages_are_told_first(monkeypatch):
 
 def test_the_exported_student_is_a_column_of_the_comparison(shared, monkeypatch):
     """Its size is its file's, its predictions its own: those that it was checked by, as the rows are the same."""
-    monkeypatch.setattr(cost, "LATENCY_TURNS", 1)
+    monkeypatch.setattr(timing, "LATENCY_TURNS", 1)
     monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     metrics = classification_metrics(["accuracy"])
     dataset = Dataset.from_dict({"sentence": TEXTS, "label": [len(text) % 3 for text in TEXTS]})

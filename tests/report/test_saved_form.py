@@ -78,7 +78,7 @@ def test_a_merged_adapter_is_a_plain_model(adapter):
 
 def test_the_command_sees_an_adapter_too(tmp_path, adapter, monkeypatch):
     for name in ("LATENCY_TURNS", "THROUGHPUT_ROUNDS"):
-        monkeypatch.setattr(f"hfdistill.report.cost.{name}", 1)
+        monkeypatch.setattr(f"hfdistill.report.timing.{name}", 1)
     make_model(2, num_labels=3).save_pretrained("teacher")
     make_tokenizer().save_pretrained("teacher")
     peft = pytest.importorskip("peft")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from datasets import Dataset
 from texts import TEXTS
 from tiny import make_model
@@ -10,7 +11,7 @@ from tiny_seq2seq import make_translator
 
 from hfdistill.models import generation
 from hfdistill.report import timing
-from hfdistill.report.timing import Job, Timings, interleaved, one_network, shape_of
+from hfdistill.report.timing import Job, Timings, interleaved, latencies_ms, one_network, shape_of
 from hfdistill.tasks.translation import report as translation_report
 from hfdistill.tasks.translation.report import compare_translations
 
@@ -88,6 +89,34 @@ def test_timings_by_hand():
     assert timings.median == 3 and timings.quartiles == (2, 4) and timings.p95 == pytest.approx(4.8)
     assert timings.map(lambda seconds: 60 / seconds).values[1] == 30
     assert timings.over(Timings((2.0,) * 5)).values == (0.5, 1.0, 1.5, 2.0, 2.5)
+
+
+class Products:
+    """Work that a GPU is given and nobody reads: its calls return at once."""
+
+    inputs = ()
+
+    def __init__(self):
+        self.model = torch.nn.Linear(8192, 8192, bias=False, device="cuda")
+        self.rows = torch.randn(8192, 8192, device="cuda")
+
+    def predict(self, number, count):
+        with torch.no_grad():
+            return self.model(self.rows)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_is_waited_for():
+    """What was timed would be how fast it is given its work."""
+    work = Products()
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    for _ in range(3):
+        work.predict(0, 1)
+    began.record()
+    work.predict(0, 1)
+    ended.record()
+    torch.cuda.synchronize()
+    assert latencies_ms({"student": work})["student"].median > 0.8 * began.elapsed_time(ended) > 1
 
 
 # ---- Translators ----

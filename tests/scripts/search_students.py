@@ -9,11 +9,11 @@ from optuna.distributions import FloatDistribution
 from tiny import make_args, make_model, make_rows, make_tokenizer
 
 from hfdistill import DistillationTrainer, make_student
-from hfdistill.report import cost
+from hfdistill.report import timing
 from hfdistill.search import StudentSearch
 
 folder, storage, trials = sys.argv[1:]
-cost.LATENCY_TURNS = 1
+timing.LATENCY_TURNS = 1
 teacher, rows = make_model(1), make_rows(16, teacher_logits=True)
 begun = 0
 

@@ -29,7 +29,7 @@ from hfdistill.search import (  # noqa: E402
     search_space,
 )
 from hfdistill.search import study as study_module  # noqa: E402
-from hfdistill.search.presence import Presence  # noqa: E402
+from hfdistill.search.liveness import Presence  # noqa: E402
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search_students.py"
 FLOAT = optuna.distributions.FloatDistribution
@@ -37,7 +37,7 @@ FLOAT = optuna.distributions.FloatDistribution
 
 @pytest.fixture(autouse=True)
 def _short_measurements(monkeypatch):
-    monkeypatch.setattr("hfdistill.report.cost.LATENCY_TURNS", 1)
+    monkeypatch.setattr("hfdistill.report.timing.LATENCY_TURNS", 1)
 
 
 @pytest.fixture
@@ -349,7 +349,7 @@ def test_an_interrupted_trial_is_given_up_at_once(searching, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         search.run(2)
     assert states(search) == ["FAIL"]
-    monkeypatch.setattr("hfdistill.report.cost.LATENCY_TURNS", 1)
+    monkeypatch.setattr("hfdistill.report.timing.LATENCY_TURNS", 1)
     search.run(2)
     assert states(search) == ["FAIL", "COMPLETE", "COMPLETE"] and search.study.trials[1].params["temperature"] == 2.0
 

@@ -7,97 +7,16 @@ import copy
 import pytest
 import torch
 from tiny import IN_ORDER, logs_of
-from tiny_seq2seq import END, PAD, START, VOCABULARY, compute_few_at_once, make_pairs, make_seq2seq_trainer
-from transformers import (
-    AutoConfig,
-    AutoModelForSeq2SeqLM,
-    BertConfig,
-    EncoderDecoderConfig,
-    EncoderDecoderModel,
+from tiny_seq2seq import (
+    OTHER_FAMILIES,
+    compute_few_at_once,
+    make_other_family,
+    make_pairs,
+    make_seq2seq_trainer,
+    start_of,
 )
 
 ALPHA, TEMPERATURE = 0.4, 2.0
-TOKENS = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": START}
-#: Without chance, in whatever words a family has for it.
-CERTAIN = dict.fromkeys(
-    (
-        *("dropout", "attention_dropout", "activation_dropout", "dropout_rate", "classifier_dropout_rate"),
-        *("encoder_layerdrop", "decoder_layerdrop", "router_jitter_noise", "moe_token_dropout"),
-    ),
-    0.0,
-)
-BART = {
-    "d_model": 16,
-    "encoder_layers": 2,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 24,
-    "decoder_ffn_dim": 24,
-    "max_position_embeddings": 64,
-    "init_std": 0.4,
-    "decoder_start_token_id": END,
-}
-T5 = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": PAD}
-GEMMA = {
-    **{"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2},
-    **{"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 16, "final_logit_softcapping": 3.0},
-}
-EXPERTS = {"num_experts": 2, "expert_capacity": 999}
-#: What distinguishes each family's config; what its decoder's layers are called is in `make`.
-FAMILIES = {
-    "blenderbot": BART,
-    "blenderbot-small": BART,
-    "mvp": BART,
-    "pegasus": BART,
-    "pegasus_x": {**BART, "block_size": 8, "num_global_tokens": 4},
-    "led": {
-        **{name: value for name, value in BART.items() if name != "max_position_embeddings"},
-        **{"max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 64, "attention_window": [8, 8]},
-    },
-    "nllb-moe": {**BART, **EXPERTS, "encoder_sparse_step": 2, "decoder_sparse_step": 2},
-    "fsmt": {**BART, "langs": ["en", "de"], "src_vocab_size": VOCABULARY, "tgt_vocab_size": VOCABULARY},
-    "mt5": T5,
-    "umt5": T5,
-    "longt5": {**T5, "local_radius": 8},
-    "switch_transformers": {**T5, **EXPERTS, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1},
-    "t5gemma": {},
-    "encoder-decoder": {},
-}
-
-
-def make(family, seed, layers=2):
-    """A model of random weights, spread wide enough that its predictions differ from token to token."""
-    torch.manual_seed(seed)
-    if family == "encoder-decoder":
-        sides = [
-            BertConfig(
-                **{**TOKENS, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24},
-                **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_hidden_layers": number},
-            )
-            for number in (2, layers)
-        ]
-        config = EncoderDecoderConfig.from_encoder_decoder_configs(*sides)
-        config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = START, PAD, END
-        model = EncoderDecoderModel(config)
-    else:
-        settings = {**CERTAIN, **TOKENS, "decoder_layers": layers, "num_decoder_layers": layers, **FAMILIES[family]}
-        if family == "t5gemma":
-            kinds = ["sliding_attention", "full_attention"]
-            settings["encoder"] = {**GEMMA, **TOKENS, "layer_types": kinds}
-            settings["decoder"] = {**GEMMA, **TOKENS, "num_hidden_layers": layers, "layer_types": kinds[-layers:]}
-        model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(family, **settings))
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.2 * torch.randn(weight.shape))
-        if hasattr(model, "final_logits_bias"):
-            model.final_logits_bias.normal_(0, 0.3)
-    return model.eval()
-
-
-def start_of(family, model, labels):
-    if family == "fsmt":  # the last token of a text wraps around
-        return labels[-1]
-    return START if family in ("encoder-decoder", "t5gemma") else model.config.decoder_start_token_id
 
 
 def logits_of(family, model, row):
@@ -125,11 +44,11 @@ def naive_gradient(family, student, teacher, rows):
     return loss.item(), gradient
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", OTHER_FAMILIES)
 def test_a_step_is_that_of_a_naive_reference(tmp_path, monkeypatch, family):
     """A cap on the logits, a bias, a head that is none, a shift that rewrites the labels: loss and gradient tell."""
     compute_few_at_once(monkeypatch)
-    student, teacher, rows = make(family, 1, layers=1), make(family, 2), make_pairs(8)
+    student, teacher, rows = make_other_family(family, 1, layers=1), make_other_family(family, 2), make_pairs(8)
     expected, gradient = naive_gradient(family, student.train(), teacher, rows)
     trained = copy.deepcopy(student)
     trainer = make_seq2seq_trainer(
@@ -154,7 +73,7 @@ def test_terms_on_layers_know_both_sides_of_a_family(tmp_path, family):
     """T5Gemma has a config for each side, LED pads within and, as FSMT, makes queries of `(tokens, batch, width)`."""
     runs = []
     for layout in ({}, {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}):
-        student, teacher = make(family, 1, layers=1), make(family, 2)
+        student, teacher = make_other_family(family, 1, layers=1), make_other_family(family, 2)
         terms = [
             f"{side}_{term}" for side in ("encoder", "decoder") for term in ("hidden_states", "embeddings", "minilm")
         ]

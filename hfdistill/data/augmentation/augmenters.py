@@ -20,12 +20,28 @@ from hfdistill.models.hub import hub_errors
 from hfdistill.models.inputs import max_positions
 from hfdistill.models.loading import load_tokenizer
 
-#: What `load_augmenter` knows.
-AUGMENTERS = ("masking", "n_grams", "word_replacement", "back_translation")
+
+@dataclass(frozen=True)
+class Given:
+    """What augmenters may be made of, as `load_augmenter` takes it."""
+
+    mask_token: str | None
+    masked_model: str
+    translators: Sequence[str]
+    device: Any
 
 
 class Augmenter(ABC):
     """Makes another text of each text. Words are what stands between spaces."""
+
+    @classmethod
+    def load(cls, given: Given) -> Augmenter:
+        """The augmenter with its defaults, and the models that it needs.
+
+        Raises:
+            ValueError: when something that it needs is not given.
+        """
+        return cls()
 
     @abstractmethod
     def __call__(self, texts: Sequence[str], rngs: Sequence[random.Random]) -> list[str]:
@@ -45,6 +61,12 @@ class Masking(Augmenter):
 
     mask_token: str
     probability: float = 0.1
+
+    @classmethod
+    def load(cls, given: Given) -> Masking:
+        if given.mask_token is None:
+            raise ValueError("masking needs a teacher whose tokenizer has a mask token; take n_grams.")
+        return cls(given.mask_token)
 
     def __call__(self, texts: Sequence[str], rngs: Sequence[random.Random]) -> list[str]:
         return [self._masked(text.split(), rng) for text, rng in zip(texts, rngs, strict=True)]
@@ -111,6 +133,10 @@ class WordReplacement(Augmenter):
         self.batch_size = batch_size
         self._max_length = max_positions(model, processing_class)
         self._words = _whole_words(processing_class)
+
+    @classmethod
+    def load(cls, given: Given) -> WordReplacement:
+        return cls(*_loaded(AutoModelForMaskedLM, given.masked_model, given.device))
 
     def __call__(self, texts: Sequence[str], rngs: Sequence[random.Random]) -> list[str]:
         words = [text.split() for text in texts]
@@ -182,6 +208,13 @@ class BackTranslation(Augmenter):
         self.temperature = temperature
         self.max_new_tokens = max_new_tokens
 
+    @classmethod
+    def load(cls, given: Given) -> BackTranslation:
+        if len(given.translators) != 2:
+            raise ValueError(f"back_translation needs two models, there and back, got {len(given.translators)}.")
+        there, back = (_loaded(AutoModelForSeq2SeqLM, one, given.device) for one in given.translators)
+        return cls(there, back)
+
     def __call__(self, texts: Sequence[str], rngs: Sequence[random.Random]) -> list[str]:
         foreign = self._translate(self.there, texts, do_sample=False)
         # One by one, for the samples of a batch depend on what else is in it.
@@ -207,6 +240,15 @@ class BackTranslation(Augmenter):
         return list(tokenizer.batch_decode(generated, skip_special_tokens=True))
 
 
+#: By the name that `--augment` takes.
+AUGMENTERS: dict[str, type[Augmenter]] = {
+    "masking": Masking,
+    "n_grams": NGrams,
+    "word_replacement": WordReplacement,
+    "back_translation": BackTranslation,
+}
+
+
 def load_augmenter(
     name: str, mask_token: str | None, masked_model: str, translators: Sequence[str], device: Any = "cpu"
 ) -> Augmenter:
@@ -222,20 +264,9 @@ def load_augmenter(
     Raises:
         ValueError: for an unknown name, a teacher without a mask token, or not two translators.
     """
-    if name == "n_grams":
-        return NGrams()
-    if name == "masking":
-        if mask_token is None:
-            raise ValueError("masking needs a teacher whose tokenizer has a mask token; take n_grams.")
-        return Masking(mask_token)
-    if name == "word_replacement":
-        return WordReplacement(*_loaded(AutoModelForMaskedLM, masked_model, device))
-    if name != "back_translation":
+    if name not in AUGMENTERS:
         raise ValueError(f"the augmentation {name!r} is unknown; choose from {', '.join(AUGMENTERS)}.")
-    if len(translators) != 2:
-        raise ValueError(f"back_translation needs two models, there and back, got {len(translators)}.")
-    there, back = (_loaded(AutoModelForSeq2SeqLM, one, device) for one in translators)
-    return BackTranslation(there, back)
+    return AUGMENTERS[name].load(Given(mask_token, masked_model, translators, device))
 
 
 def _loaded(kind: Any, name: str, device: str | torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

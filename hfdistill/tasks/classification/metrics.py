@@ -18,6 +18,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from transformers import EvalPrediction
 
 from hfdistill.models.labels import NO_CLASS, NO_LABEL
+from hfdistill.report.quality import MAIN_METRICS
 
 
 class _LabelMetric(evaluate.Metric):
@@ -169,12 +170,12 @@ def classification_metrics(
     return compute_metrics
 
 
-def _default_names(problem_type: str, num_labels: int) -> tuple[str, ...]:
-    if problem_type == "regression":
-        return ("pearson", "spearmanr")
-    if problem_type == "multi_label_classification":
-        return ("accuracy", "f1_micro", "f1_macro")
-    return ("accuracy", "f1", "matthews_correlation") if num_labels == 2 else ("accuracy", "f1_macro")
+def _default_names(problem_type: str, num_labels: int) -> list[str]:
+    if problem_type == "single_label_classification":
+        usual = ["accuracy", "f1", "matthews_correlation"] if num_labels == 2 else ["accuracy", "f1_macro"]
+    else:
+        usual = ["pearson", "spearmanr"] if problem_type == "regression" else ["accuracy", "f1_micro", "f1_macro"]
+    return list(dict.fromkeys([MAIN_METRICS[problem_type], *usual]))
 
 
 def _logits_and_labels(prediction: EvalPrediction) -> tuple[np.ndarray, np.ndarray]:

@@ -17,11 +17,12 @@ from hfdistill.models.inputs import max_positions, token_inputs
 from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, LabelSpace, names_of
 from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.models.wrappers import config_of, unwrapped
-from hfdistill.report.attempts import Attempts
 from hfdistill.report.comparison import check_models, compare_models
-from hfdistill.report.cost import MeasuredModel, Rows, latencies_ms, megaflops, peak_megabytes, throughput
+from hfdistill.report.cost import MeasuredModel, Rows, megaflops, peak_megabytes
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison, ModelFigures
 from hfdistill.report.quality import REGRESSION, SINGLE
+from hfdistill.report.timing import latencies_ms, throughput
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.predictions import Predictions
 from hfdistill.teachers.base import TEACHER_LABEL, TEACHER_LOGITS

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.export.onnx import export_onnx
+from hfdistill.export.base import attempt_export
 from hfdistill.models.labels import NO_LABEL
 from hfdistill.online.trainer import OnlineTrainer
-from hfdistill.report.attempts import Attempts
 from hfdistill.report.card import CardFacts, measured_emissions, teacher_language, teacher_license
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.results import write_report
 from hfdistill.report.terminal import own_command, print_main
@@ -49,7 +48,7 @@ def report_run(
         data: The texts.
         baseline: The trainer of the same student without a teacher.
         others: More trained models that read as the student does, by name.
-        formats: What the student is exported as: `onnx`, `int8`.
+        formats: What the student is exported as, such as `onnx` and `int8`.
         notes: Sentences for the report and the card; `None` is left out.
 
     Returns:
@@ -63,7 +62,8 @@ def report_run(
     split = "test" if "test" in data.dataset else "validation"
     rows = data.dataset[split].rename_column(data.label_column, "labels")
     attempt, folder = Attempts(), Path(str(trainer.args.output_dir))
-    exported = _exported(student, tokenizer, rows, folder, formats, data.text_columns, attempt) if formats else {}
+    how = {"formats": formats, "text_columns": data.text_columns}
+    exported = attempt_export(attempt, student, tokenizer, rows, folder, **how) if formats else {}
     comparison = compare(
         teacher,
         student,
@@ -80,7 +80,8 @@ def report_run(
     )
     histories = {"student": trainer.state.log_history, **({"baseline": baseline.state.log_history} if baseline else {})}
     checked = [f"{name} against the student: {one.parity}." for name, one in exported.items()]
-    own = [*attempt.notes, *checked, found, _untrained(histories["student"]), DEMO_NOTICE if data.demo else ""]
+    untrained = _untrained(histories["student"], comparison.main_metric)
+    own = [*attempt.notes, *checked, found, untrained, DEMO_NOTICE if data.demo else ""]
     told = [note for note in [*notes, *own] if note]
     write_report(folder, comparison, histories, notes=told)
     trainer.card_facts = _card_facts(trainer, student, teachers, data, comparison, told)
@@ -109,30 +110,12 @@ def _measured(
     return model, ensemble, tokenizer, f"The teacher is an ensemble of {len(teachers)}, measured as one model."
 
 
-def _exported(
-    student: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Dataset,
-    folder: Path,
-    formats: Sequence[str],
-    text_columns: Sequence[str],
-    attempt: Attempts,
-) -> Mapping[str, Any]:
-    """The exports by format; what failed is noted."""
-    try:
-        return export_onnx(student, tokenizer, rows, folder, formats=formats, text_columns=text_columns)
-    except Exception as error:  # the student is worth its report all the same
-        attempt.failed("the export", error)
-        return getattr(error, "exported", {})
-
-
-def _untrained(history: Sequence[Mapping[str, float]]) -> str:
+def _untrained(history: Sequence[Mapping[str, float]], metric: str) -> str:
     """What the student kept of its teacher before it was trained."""
     first = next((entry for entry in history if entry["step"] == 0), {})
-    name = next((name for name in ("accuracy", "pearson") if f"eval_{name}" in first), None)
-    if name is None:
+    if f"eval_{metric}" not in first:
         return ""
-    return f"Before any training the student had {name} {first[f'eval_{name}']:.4f} on the validation texts."
+    return f"Before any training the student had {metric} {first[f'eval_{metric}']:.4f} on the validation texts."
 
 
 def _card_facts(

@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from hfdistill.data.messages import cut, shortened
+from hfdistill.data.shortening import cut, shortened
 from hfdistill.data.splits import split_validation, warn_of_leaks
 from hfdistill.data.tables import Table, open_table
 

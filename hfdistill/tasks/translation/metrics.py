@@ -35,6 +35,8 @@ class _CorpusMetric(evaluate.Metric):
     """A metric of translations and of one reference, or several, for each."""
 
     key = ""
+    #: What a table calls it.
+    label = ""
     description = ""
 
     def _info(self) -> evaluate.MetricInfo:
@@ -58,6 +60,7 @@ class Bleu(_CorpusMetric):
     """Corpus BLEU from 0 to 100, as sacreBLEU computes it, with the signature to cite it by (Post 2018)."""
 
     key = "bleu"
+    label = "BLEU"
     description = "Corpus BLEU, 0 to 100, through sacreBLEU."
 
     def _scorer(self) -> Any:
@@ -68,12 +71,14 @@ class Chrf(_CorpusMetric):
     """chrF2 from 0 to 100: character n-grams, so that a wrong ending costs less than a wrong word (Popović 2015)."""
 
     key = "chrf"
+    label = "chrF"
     description = "chrF2, 0 to 100, through sacreBLEU."
 
     def _scorer(self) -> Any:
         return _sacrebleu().CHRF()
 
 
+#: By name; the first is the main metric, see `Comparison.main_metric`.
 TRANSLATION_METRICS: dict[str, type[_CorpusMetric]] = {metric.key: metric for metric in (Bleu, Chrf)}
 
 
@@ -88,8 +93,11 @@ def corpus_scores(translations: Sequence[str], references: Sequence[str]) -> dic
 
 def signatures() -> dict[str, str]:
     """What sacreBLEU calls these settings, to be cited along with a score."""
-    results = [metric(keep_in_memory=True).compute(predictions=["a"], references=["a"]) for metric in (Bleu, Chrf)]
-    return {metric.key: result[f"{metric.key}_signature"] for metric, result in zip((Bleu, Chrf), results, strict=True)}
+    metrics = {name: metric(keep_in_memory=True) for name, metric in TRANSLATION_METRICS.items()}
+    return {
+        name: metric.compute(predictions=["a"], references=["a"])[f"{name}_signature"]
+        for name, metric in metrics.items()
+    }
 
 
 def sentence_bleu(translation: str, reference: str) -> float:

@@ -14,13 +14,13 @@ from transformers import PreTrainedTokenizerBase
 from hfdistill.models.families import size_in
 from hfdistill.models.generation import BATCH, translate, translate_batch
 from hfdistill.models.inference import Translator
-from hfdistill.report.attempts import Attempts
 from hfdistill.report.comparison import check_models, compare_models
-from hfdistill.report.cost import latencies_ms, throughput
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison, ModelFigures, quartile_figures, size_rows
 from hfdistill.report.markdown import escaped, markdown_table
 from hfdistill.report.tables import figure_row, spread_row
-from hfdistill.tasks.translation.metrics import corpus_scores, signatures
+from hfdistill.report.timing import latencies_ms, throughput
+from hfdistill.tasks.translation.metrics import TRANSLATION_METRICS, corpus_scores, signatures
 
 #: Fewer than for classifiers: a translation takes a forward pass for each of its tokens.
 LATENCY_ROUNDS = {"rounds": 4, "each": 5, "warm_up": 1}
@@ -70,8 +70,8 @@ class TranslationComparison(Comparison):
         beam = f"beam {self.num_beams}"
         searches = [("", beam), ("greedy_", "greedy")][self.num_beams == 1 :]  # a beam of 1 is greedy
         rows = [
-            [f"{label}, {search}", *(f"{model.metrics[prefix + name]:.1f}" for model in models)]
-            for name, label in (("bleu", "BLEU"), ("chrf", "chrF"))
+            [f"{metric.label}, {search}", *(f"{model.metrics[prefix + name]:.1f}" for model in models)]
+            for name, metric in TRANSLATION_METRICS.items()
             for prefix, search in searches
         ]
         *parameters, megabytes = size_rows(models)
@@ -110,7 +110,7 @@ def compare_translations(
     is greedy search, and measured as that alone.
 
     Args:
-        models: By role: `teacher`, `student`, and where there are such, `baseline` and the student as `ctranslate2`.
+        models: By role: `teacher`, `student`, and where there are such, `baseline` and the exports of the student.
         tokenizers: Each model's tokenizer by role.
         dataset: The pairs.
         source: The column of the source texts.

@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hfdistill.export.ctranslate2 import export_ctranslate2
-from hfdistill.export.ctranslate2_model import CTranslate2Model
-from hfdistill.report.attempts import Attempts
+from hfdistill.export.base import attempt_export
 from hfdistill.report.card import CardFacts, teacher_language, teacher_license
+from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.results import write_report
 from hfdistill.report.terminal import own_command, print_main
@@ -30,7 +29,7 @@ def report_translation_run(
     data: TranslationData,
     *,
     baseline: Seq2SeqDistillationTrainer | None = None,
-    export: str | None = None,
+    formats: Sequence[str] = (),
     num_beams: int = 5,
     max_length: int = 128,
     translations: object = None,
@@ -45,7 +44,7 @@ def report_translation_run(
         teacher: Whom it learned from.
         data: The texts; monolingual ones count as learned from.
         baseline: The trainer of the same student without a teacher.
-        export: `ctranslate2` also writes the student for CTranslate2, in int8.
+        formats: What the student is exported as, such as `ctranslate2`.
         num_beams: Width of the beam search.
         max_length: The most tokens of a text on either side.
         translations: What `transfer_set` reports, where the student learned from the teacher's translations.
@@ -62,11 +61,11 @@ def report_translation_run(
     rows, search = data.dataset[data.measured_split], {"num_beams": num_beams, "max_length": max_length}
     learned = [f"The student learned from the teacher's translations: {translations}"] if translations else []
     notes, attempt = [*([DEMO_NOTICE] if data.demo else []), *learned], Attempts()
-    if export:
-        make = partial(_exported, trainer.model, tokenizer, rows[data.source][:CHECKED_TEXTS], folder, search)
-        if made := attempt("the export for CTranslate2", make):  # the student is worth its report all the same
-            models["ctranslate2"], note = made
-            notes.append(note)
+    how: dict[str, Any] = {"formats": formats, "task": "translation", **search}
+    texts = rows[data.source][:CHECKED_TEXTS]
+    exported = attempt_export(attempt, trainer.model, tokenizer, texts, folder, **how) if formats else {}
+    models |= exported
+    notes += [f"{name} against the student: {one.parity}." for name, one in exported.items()]
     comparison = compare_translations(
         models,
         {role: teacher.tokenizer if role == "teacher" else tokenizer for role in models},
@@ -86,14 +85,6 @@ def report_translation_run(
     if data.demo:
         print_main(DEMO_NOTICE)
     return comparison
-
-
-def _exported(
-    student: Any, tokenizer: Any, texts: Sequence[str], folder: Path, search: dict[str, int]
-) -> tuple[CTranslate2Model, str]:
-    """The student for CTranslate2, and what became of its translations."""
-    model, parity = export_ctranslate2(student, tokenizer, texts, folder, **search)
-    return model, f"CTranslate2 in int8 against the student: greedy {parity['greedy']}; beam {parity['beam']}."
 
 
 def _card_facts(

@@ -7,10 +7,10 @@ from typing import Any
 
 from transformers import Trainer, TrainerState
 
-from hfdistill.report.places import clear_emissions, clear_names, clear_state
+from hfdistill.report.local_paths import clear_emissions, clear_names, clear_state
 
 
-class PlacelessTrainer(Trainer):
+class PathCleaningTrainer(Trainer):
     """A `transformers.Trainer` that writes no path of this machine into what it saves and pushes.
 
     Its pickled arguments are the arguments' own affair (`DistillationTrainingArguments.__getstate__`).

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from hfdistill.report.local_paths import places_out_of
 from hfdistill.report.markdown import escaped, one_line
-from hfdistill.report.places import places_out_of
 
 logger = logging.getLogger(__name__)
 
-TargetFormat = TypeVar("TargetFormat")
+Result = TypeVar("Result")
 
 
 class Attempts:
@@ -21,7 +21,7 @@ class Attempts:
         #: A sentence in Markdown on each thing that failed.
         self.notes: list[str] = []
 
-    def __call__(self, what: str, make: Callable[[], TargetFormat]) -> TargetFormat | None:
+    def __call__(self, what: str, make: Callable[[], Result]) -> Result | None:
         """What is made; `None` and a warning where that fails.
 
         Args:

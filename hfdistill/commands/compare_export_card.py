@@ -6,16 +6,17 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from accelerate import PartialState
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.commands.command_line import plain_errors
 from hfdistill.commands.main import COMMANDS
 from hfdistill.data.class_names import read_class_names
-from hfdistill.export.base import ExportError, check_export, formats
-from hfdistill.export.onnx import export_onnx
+from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.labels import name_classes, names_of
 from hfdistill.models.loading import load_classifier
+from hfdistill.models.wrappers import placed
 from hfdistill.report import Comparison
 from hfdistill.report.card import CardFacts, model_card, teacher_license
 from hfdistill.report.results import write_report
@@ -69,7 +70,7 @@ def compare_parser() -> argparse.ArgumentParser:
 def export_parser() -> argparse.ArgumentParser:
     """The options of `hfdistill export`."""
     parser = _parser("export")
-    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}; a folder gets the files in onnx/")
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}; a folder gets the files")
     parser.add_argument("file", metavar="FILE", help="texts to check the export on, with labels or without")
     known = list(formats("text-classification"))
     parser.add_argument("--formats", nargs="+", choices=known, default=known, help="default: %(default)s")
@@ -132,7 +133,7 @@ def _export(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
     broken = None
     try:
-        exported = export_onnx(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
+        exported = export_student(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
     except ExportError as error:
         exported, broken = error.exported, error
     for name, one in exported.items():
@@ -167,8 +168,8 @@ def _card(options: argparse.Namespace) -> None:
 
 def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, PreTrainedModel]:
     """The comparison, and the student that was compared."""
-    tokenizer, student = load_classifier(options.student, options.trust_remote_code)
-    teacher_tokenizer, teacher = load_classifier(options.teacher, options.trust_remote_code)
+    tokenizer, student = _measured(options.student, options)
+    teacher_tokenizer, teacher = _measured(options.teacher, options)
     class_names = read_class_names(options.class_names, options.file)
     for model in (student, teacher):
         name_classes(model.config, class_names)
@@ -188,10 +189,16 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
         processing_class=tokenizer,
         teacher_processing_class=teacher_tokenizer,
         compute_metrics=classification_metrics(problem_type=data.problem_type),
-        baseline=load_classifier(baseline, options.trust_remote_code)[1] if baseline else None,
+        baseline=_measured(baseline, options)[1] if baseline else None,
         text_columns=data.text_columns,
     )
     return comparison, student
+
+
+def _measured(name: str, options: argparse.Namespace) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """A tokenizer, and its classifier on the accelerator, where there is one: there its speed is measured."""
+    tokenizer, model = load_classifier(name, options.trust_remote_code)
+    return tokenizer, placed(model, PartialState().device)
 
 
 def _rows(data: TextClassificationData) -> Dataset:

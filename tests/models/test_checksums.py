@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hfdistill.models.checked_tensors import load_checked, load_into, save_checked
+from hfdistill.models.checksums import load_checked, load_into, save_checked
 
 TENSORS = {
     "weight": torch.arange(6.0).view(2, 3).T,

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.data.rows import as_dataset
 from hfdistill.losses import IGNORED
-from hfdistill.losses.divergences import log_probabilities
+from hfdistill.losses.divergences import TEMPERATURE, log_probabilities
 from hfdistill.losses.sparse_distributions import METHODS, Entries
 from hfdistill.models.deferred_logits import chunked_logits
 from hfdistill.models.inputs import TokenReader, max_positions, pad_batch
@@ -38,7 +38,7 @@ def token_soft_targets(
     *,
     k: int = 50,
     method: str = "sampled",
-    temperature: float = 2.0,
+    temperature: float = TEMPERATURE,
     batch_size: int | None = None,
     dtype: str | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -65,7 +65,7 @@ def token_soft_targets(
             padding of its output to a round size, is no token and gets no probability.
         k: Entries, or samples, a token.
         method: `sampled` or `top_k`.
-        temperature: That of the training to come.
+        temperature: That of the training to come; the default is that of `Seq2SeqDistillationTrainingArguments`.
         batch_size: The most rows a process gives the teacher at once. Default: as many as its device computes well,
             by their tokens and the memory that is free.
         dtype: The dtype to run the teacher in, such as `bfloat16`; default its own.

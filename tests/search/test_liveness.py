@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from hfdistill.search import presence
-from hfdistill.search.presence import STALE_SECONDS, Presence
+from hfdistill.search import liveness
+from hfdistill.search.liveness import STALE_SECONDS, Presence
 
 HOLD = """
 import sys, time
-from hfdistill.search.presence import Presence
+from hfdistill.search.liveness import Presence
 with Presence(sys.argv[1]) as mine:
     print(mine.name, flush=True)
     time.sleep(60)
@@ -63,7 +63,7 @@ def test_a_killed_process_is_gone_at_once(mine, storage):
 def test_of_another_machine_the_age_decides(mine, storage, monkeypatch, locks):
     """Its locks may not be seen here: without looking at the time every process there would seem to be gone."""
     if not locks:
-        monkeypatch.setattr(presence, "fcntl", None)
+        monkeypatch.setattr(liveness, "fcntl", None)
     other = storage.with_name("search.log.elsewhere.running")
     other.touch()
     assert not mine.is_gone("elsewhere")
@@ -75,7 +75,7 @@ def test_of_another_machine_the_age_decides(mine, storage, monkeypatch, locks):
 
 
 def test_it_says_so_again_and_again(storage, monkeypatch):
-    monkeypatch.setattr(presence, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.01)
     with Presence(storage):
         [path] = storage.parent.iterdir()
         os.utime(path, (0, 0))

@@ -10,7 +10,7 @@ from transformers import Seq2SeqTrainer, Trainer
 
 import hfdistill
 from hfdistill import DistillationTrainer, OnlineTrainer, Seq2SeqDistillationTrainer
-from hfdistill.training.overrides import ATTRIBUTES, CALLED, OVERRIDDEN, READ_IN
+from hfdistill.training.private_overrides import ATTRIBUTES, CALLED, OVERRIDDEN, READ_IN
 
 SOURCES = [path.read_text(encoding="utf-8") for path in Path(hfdistill.__file__).parent.rglob("*.py")]
 EXPECTED = {**{name: parameters for name, (parameters, _) in OVERRIDDEN.items()}, **CALLED}

@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 
 from hfdistill import DistillationTrainingArguments
 from hfdistill.report.card import measured_emissions
-from hfdistill.report.places import without_places
+from hfdistill.report.local_paths import without_places
 
 USER = "annsecret"
 
