@@ -40,7 +40,7 @@ from hfdistill import (
 )
 
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
-DEMO = {**CLASSIFICATION_DEMO, "max_steps": 500}
+DEMO = {**CLASSIFICATION_DEMO, "num_train_epochs": 2}
 DEMO_TEACHERS = 2
 
 

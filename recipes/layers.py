@@ -40,7 +40,7 @@ from hfdistill import (
 )
 
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
-DEMO = {**CLASSIFICATION_DEMO, "max_steps": 500, "student_hidden_size": 32}
+DEMO = {**CLASSIFICATION_DEMO, "num_train_epochs": 2, "student_hidden_size": 32}
 LOGITS = ["labels:0.3", "soft_targets:0.7"]
 TERMS = [*LOGITS, "minilm:1"]
 

@@ -38,7 +38,7 @@ def main() -> None:
         measure(small)  # what code takes once it has run is no cost of the loss
         print(json.dumps(measure(options)))
         return
-    # Round after round, so that what else the machine does meets all ways alike.
+    # Round after round, so that other load of the machine affects all ways alike.
     figures: dict[str, list[dict]] = {way: [] for way in options.ways}
     for _ in range(options.repeats):
         for way, runs in figures.items():
@@ -64,13 +64,13 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     torch.manual_seed(0)
     device, tokens = torch.device(options.device), options.sentences * options.length
 
-    def drawn(*shape: int) -> torch.Tensor:
+    def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, device=device) / options.width**0.25
 
     student = Projection(
-        drawn(tokens, options.width).requires_grad_(True), drawn(options.classes, options.width).requires_grad_(True)
+        random(tokens, options.width).requires_grad_(True), random(options.classes, options.width).requires_grad_(True)
     )
-    teacher = Projection(drawn(tokens, options.width), drawn(options.classes, options.width))
+    teacher = Projection(random(tokens, options.width), random(options.classes, options.width))
     labels = torch.randint(options.classes, (tokens,), device=device)
     objective = Objective(
         {"labels": (1 - ALPHA, Labels()), "soft_targets": (ALPHA, SoftTargets(temperature=TEMPERATURE))}
@@ -150,7 +150,7 @@ def in_own_process(way: str) -> dict[str, object]:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--classes", type=int, default=58_101, help="words of the vocabulary (OPUS-MT en-de: 58101)")
+    parser.add_argument("--classes", type=int, default=58_101, help="tokens of the vocabulary (OPUS-MT en-de: 58101)")
     parser.add_argument("--width", type=int, default=512, help="width of both models")
     parser.add_argument("--sentences", type=int, default=8)
     parser.add_argument("--length", type=int, default=64, help="target tokens of a sentence")
