@@ -62,7 +62,7 @@ class Combination:
         if self.weights is not None and len(self.weights) != teachers:
             raise ValueError(f"teacher_weights has {len(self.weights)} entries and there are {teachers} teachers.")
 
-    def sampled(self, step: int | None, teachers: int) -> int | None:
+    def drawn(self, step: int | None, teachers: int) -> int | None:
         """Which teacher is used in a step; `None` when all are."""
         if self.method != "sample" or step is None:
             return None
@@ -77,9 +77,9 @@ class Combination:
             step: The optimizer step, `None` outside of training.
         """
         self.check_number(len(predictions))
-        sampled = self.sampled(step, len(predictions))
-        if sampled is not None:
-            return TeacherSignal(logits=predictions[sampled])
+        drawn = self.drawn(step, len(predictions))
+        if drawn is not None:
+            return TeacherSignal(logits=predictions[drawn])
         weights = (
             predictions.new_ones(len(predictions))
             if self.weights is None

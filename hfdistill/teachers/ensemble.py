@@ -82,9 +82,9 @@ class EnsembleTeacher(Teacher):
             )
         combination = self.combination or context.combination or Combination()
         combination.check_number(len(self._members))
-        sampled = combination.sampled(context.step, len(self._members))
-        if sampled is not None:
-            return self._members[sampled](batch, context=context)
+        drawn = combination.drawn(context.step, len(self._members))
+        if drawn is not None:
+            return self._members[drawn](batch, context=context)
         problem_type = self.problem_type or getattr(self._student_config, "problem_type", None)
         return combination(torch.stack([_logits(member, batch, context) for member in self._members]), problem_type)
 
