@@ -13,7 +13,8 @@
         --validation_file validation.csv --test_file test.csv --learn_teacher_weights
 
 Expect little: on the SST-2 sentences the student of ten teachers had 89.0 %, of one 88.7 and of the labels 88.8
-(three seeds, p = 0.07). What learned weights add was not measured. The demo takes 130 seconds of one core.
+(three seeds, p = 0.07). What learned weights add was not measured. The demo takes 129 seconds of one core;
+there two teachers are no better than one, 81 % and 84 (teachers 88).
 """
 
 import copy

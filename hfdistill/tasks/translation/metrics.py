@@ -35,12 +35,11 @@ class _CorpusMetric(evaluate.Metric):
     """A metric of translations and of one reference, or several, for each."""
 
     key = ""
-    description = ""
 
     def _info(self) -> evaluate.MetricInfo:
         one, several = Value("string"), ListOf(Value("string"))
         features = [Features({"predictions": Value("string"), "references": kind}) for kind in (one, several)]
-        return evaluate.MetricInfo(description=self.description, citation="", features=features)
+        return evaluate.MetricInfo(description=str(self.__doc__), citation="", features=features)
 
     def _scorer(self) -> Any:
         raise NotImplementedError
@@ -58,7 +57,6 @@ class Bleu(_CorpusMetric):
     """Corpus BLEU from 0 to 100, as sacreBLEU computes it, with the signature to cite it by (Post 2018)."""
 
     key = "bleu"
-    description = "Corpus BLEU, 0 to 100, through sacreBLEU."
 
     def _scorer(self) -> Any:
         return _sacrebleu().BLEU()
@@ -68,7 +66,6 @@ class Chrf(_CorpusMetric):
     """chrF2 from 0 to 100: character n-grams, so that a wrong ending costs less than a wrong word (Popović 2015)."""
 
     key = "chrf"
-    description = "chrF2, 0 to 100, through sacreBLEU."
 
     def _scorer(self) -> Any:
         return _sacrebleu().CHRF()
