@@ -43,7 +43,7 @@ from hfdistill import (
 )
 
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
-DEMO = {**CLASSIFICATION_DEMO, "max_steps": 700}
+DEMO = {**CLASSIFICATION_DEMO, "num_train_epochs": 2}
 
 
 @dataclass

@@ -13,7 +13,8 @@
         --validation_file validation.csv --test_file test.csv --learn_teacher_weights
 
 Expect little: on the SST-2 sentences the student of ten teachers had 89.0 %, of one 88.7 and of the labels 88.8
-(three seeds, p = 0.07). What learned weights add was not measured.
+(three seeds, p = 0.07). What learned weights add was not measured. The demo takes 129 seconds of one core;
+there two teachers are no better than one, 81 % and 84 (teachers 88).
 """
 
 import copy
@@ -40,7 +41,7 @@ from hfdistill import (
 )
 
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
-DEMO = {**CLASSIFICATION_DEMO, "max_steps": 500}
+DEMO = {**CLASSIFICATION_DEMO, "num_train_epochs": 2}
 DEMO_TEACHERS = 2
 
 

@@ -12,7 +12,8 @@
         --validation_file validation.csv --test_file test.csv --label_fraction 0.03
 
 Expect the student to stay near its teacher where the baseline does not: on SST-2 with 3 % of the labels it had 83.9 %
-against 72.2 (teacher 88.9, three seeds). With all labels there was next to nothing to gain.
+against 72.2 (teacher 88.9, three seeds). With all labels there was next to nothing to gain. The demo takes 82 seconds
+of one core, and its table has 77 % beside 58 (teacher 88).
 """
 
 import copy
@@ -41,7 +42,7 @@ from hfdistill import (
 )
 
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
-DEMO = {**CLASSIFICATION_DEMO, "max_steps": 700}
+DEMO = {**CLASSIFICATION_DEMO, "num_train_epochs": 2}
 
 
 @dataclass

@@ -12,7 +12,8 @@
         --validation_file validation.csv --test_file test.csv --search_trials 20 --max_parameters 20M
 
 Needs `pip install 'hfdistill[search]'`. Expect the validation texts to promise more than the test texts keep: 20 trials
-on the SST-2 sentences gained 1.1 points there, and nothing on the test set (one seed).
+on the SST-2 sentences gained 1.1 points there, and nothing on the test set (one seed). The demo tries two students in
+85 seconds of one core: 79 % for the best and 79 for the usual settings (teacher 88).
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ from hfdistill import (
 )
 
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
-DEMO = {**CLASSIFICATION_DEMO, "max_steps": 400, "search_trials": 2}
+DEMO = {**CLASSIFICATION_DEMO, "num_train_epochs": 1, "search_trials": 2}
 
 
 @dataclass
@@ -107,7 +108,7 @@ def main() -> None:
 
     # ---- What was lost: the table, the report, the card ----
     search.save_plots(f"{folder}/report")
-    note = f"The best of {options.search_trials} students, {best.score:.4f} on the validation texts, has {best.values}."
+    note = f"The best of {options.search_trials} students, {best.score:.4f} on validation, has {best.settings}."
     report_run(trainer, teachers, data, others={"defaults": defaults.model}, notes=[note])
     if args.push_to_hub:
         push(trainer)

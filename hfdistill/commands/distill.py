@@ -227,7 +227,7 @@ class Run:
         )
         print_main(f"Searching over {', '.join(space)}.")
         best = students.run(options.search_trials)
-        print_main(f"The best of {options.search_trials} on the validation texts: {best.score:.4f} with {best.values}")
+        print_main(f"The best of {options.search_trials} on the validation texts: {best.score:.4f}, {best.settings}")
         students.save_plots(f"{self.folder}/report")
         note = (
             f"Settings and shape are those of the best of {options.search_trials} students in a search by {metric} on "

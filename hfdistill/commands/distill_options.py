@@ -41,10 +41,7 @@ class DataOptions:
     text_column: str | None = option(None, "Column of the text.")
     text_pair_column: str | None = option(None, "Column of the second text of a pair.")
     label_column: str | None = option(None, "Column of the label.")
-    class_names: list[str] | None = option(
-        None,
-        "Names of the numbered classes, or a file of them (default: labels.txt beside the texts).",
-    )
+    class_names: list[str] | None = option(None, "Names of numbered classes, or a file of them; default labels.txt.")
     max_length: int = option(MAX_LENGTH, "Tokens a text is cut to for the student.")
     demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
@@ -55,10 +52,7 @@ class TeacherOptions:
 
     _argument_group_name = "teacher"
 
-    teacher_name_or_path: list[str] = option(
-        [HUB_TEACHER],
-        "Fine-tuned classifier, Hub or folder; of several, the predictions are averaged.",
-    )
+    teacher_name_or_path: list[str] = option([HUB_TEACHER], "Fine-tuned classifier, Hub or folder; several: averaged.")
     train_teacher: bool = option(False, "Fine-tune the named model on the labels first.")
     num_teachers: int = option(1, "With --train_teacher: fine-tune this many, by seeds.")
     learn_teacher_weights: bool = option(False, "Weigh several teachers by what each adds on the validation labels.")
@@ -93,8 +87,7 @@ class FewLabelsOptions:
     augment_copies: int = option(1, "How many are made of each text, by each of them.")
     augment_model: str = option("distilbert/distilbert-base-uncased", "Masked language model for word_replacement.")
     back_translation_models: list[str] = option(
-        ["Helsinki-NLP/opus-mt-en-de", "Helsinki-NLP/opus-mt-de-en"],
-        "Two models: into another language, and back.",
+        ["Helsinki-NLP/opus-mt-en-de", "Helsinki-NLP/opus-mt-de-en"], "Two models: into another language, and back."
     )
 
 

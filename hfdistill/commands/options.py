@@ -37,17 +37,17 @@ NAMED = (
 
 
 def option(default: Any, help: str, choices: Sequence[str] | None = None) -> Any:
-    """A field of a dataclass of options, with what `--help` tells of it.
+    """A field of a dataclass of options, with its text in `--help`.
 
     Args:
         default: Its default; a list is copied for each instance.
         help: A sentence.
         choices: The values that it may have, if not any.
     """
-    told = {"help": help} if choices is None else {"help": help, "choices": list(choices)}
+    metadata = {"help": help} if choices is None else {"help": help, "choices": list(choices)}
     if isinstance(default, list):
-        return field(default_factory=lambda: copy.copy(default), metadata=told)
-    return field(default=default, metadata=told)
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def check_options(options: Any) -> None:

@@ -9,7 +9,7 @@ from hfdistill.commands.options import option
 from hfdistill.export.base import check_export, formats
 from hfdistill.losses import SPARSE_DIVERGENCES
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
-from hfdistill.tasks.translation.demo import DEMO, TRANSLATION_DEMO
+from hfdistill.tasks.translation.demo import STUDENT_TRAINING, TRANSLATION_DEMO
 from hfdistill.tasks.translation.models import HUB_TEACHER
 
 DESCRIPTION = "Distill a translation model: a trained teacher goes in, a small fast student and a report come out."
@@ -53,18 +53,12 @@ class TeacherOptions:
 
     _argument_group_name = "teacher"
 
-    teacher_name_or_path: str | None = option(
-        None, f"Translator, Hub or folder; default {HUB_TEACHER}, or a new Marian to train."
-    )
+    teacher_name_or_path: str | None = option(None, f"Translator; default {HUB_TEACHER}, or a new Marian to train.")
     source_tag: str | None = option(None, "A teacher of many languages: its tag, eng_Latn.")
     target_tag: str | None = option(None, "Likewise, such as deu_Latn.")
     train_teacher: bool = option(False, "Train the teacher on the texts first.")
-    teacher_size: list[int] | None = option(
-        None, "Encoder layers, decoder layers and width of a new Marian; default 3 3 256."
-    )
-    teacher_dropout: float | None = option(
-        None, "Share of a new Marian's activations that training drops; default 0.1."
-    )
+    teacher_size: list[int] | None = option(None, "Encoder layers, decoder layers, width of a new Marian; 3 3 256.")
+    teacher_dropout: float | None = option(None, "Dropout of a new Marian; default 0.1.")
     vocab_size: int | None = option(None, "Entries of a new Marian's joint vocabulary; default 8000.")
     trust_remote_code: bool = option(False, "Run code that comes with a named model; read it first.")
 
@@ -75,9 +69,7 @@ class MethodOptions:
 
     _argument_group_name = "methods"
 
-    methods: list[str] = option(
-        list(METHODS), "How the student learns from the teacher: any of word, sequence, shrink.", choices=METHODS
-    )
+    methods: list[str] = option(list(METHODS), "How the student learns: any of them.", choices=METHODS)
     soft_targets: str | None = option(
         None,
         "word: precompute the teacher's distributions, as samples or as the likeliest tokens.",
@@ -94,15 +86,11 @@ class StudentOptions:
 
     _argument_group_name = "student"
 
-    student_name_or_path: str | None = option(
-        None, "A pretrained student, Hub or folder, in place of one that is made here."
-    )
+    student_name_or_path: str | None = option(None, "A pretrained student, in place of one that is made here.")
     student_num_encoder_layers: int | None = option(None, "Default: as many as the teacher.")
     student_num_decoder_layers: int | None = option(None, "Default: a third of the teacher's.")
     student_hidden_size: int | None = option(None, "Width of the student, where it does not shrink the teacher.")
-    student_vocab_size: int | None = option(
-        None, "A joint vocabulary of the student's own; goes with --methods sequence alone."
-    )
+    student_vocab_size: int | None = option(None, "A vocabulary of the student's own; with --methods sequence alone.")
 
 
 @dataclass
@@ -131,14 +119,7 @@ class TranslateOptions(NamedTuple):
         return (self.teacher.train_teacher or self.texts.demo) and self.teacher.teacher_name_or_path is None
 
 
-GROUPS = (
-    TextOptions,
-    TeacherOptions,
-    MethodOptions,
-    StudentOptions,
-    OutcomeOptions,
-    TranslationTrainingArguments,
-)
+GROUPS = (TextOptions, TeacherOptions, MethodOptions, StudentOptions, OutcomeOptions, TranslationTrainingArguments)
 
 
 def read_options(words: Sequence[str] | None = None) -> TranslateOptions:
@@ -148,7 +129,7 @@ def read_options(words: Sequence[str] | None = None) -> TranslateOptions:
     options = TranslateOptions(*parsed)
     texts, _, method, student, _, training = options
     if texts.demo and "shrink" not in method.methods and student.student_hidden_size is None:
-        student.student_hidden_size = DEMO.student_hidden_size
+        student.student_hidden_size = TRANSLATION_DEMO["student_hidden_size"]
     # A teacher's own limit, of which the student has a copy, may be four times as long.
     training.generation_max_length = training.generation_max_length or texts.max_length
     return options
@@ -230,7 +211,7 @@ def check_student(options: TranslateOptions) -> None:
 def check_word_level(options: TranslateOptions) -> None:
     """Refuses training arguments that would do nothing, or that precomputed distributions cannot serve."""
     args, word = options.training, "word" in options.method.methods
-    usual = TranslationTrainingArguments(**DEMO.student_training if options.texts.demo else {})
+    usual = TranslationTrainingArguments(**STUDENT_TRAINING if options.texts.demo else {})
     idle = [name for name in WORD_LEVEL if getattr(args, name) != getattr(usual, name)]
     if idle and not word:
         raise ValueError(f"--{idle[0]} is about learning word by word: it does nothing without --methods word.")

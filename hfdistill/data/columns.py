@@ -20,7 +20,7 @@ logger = logging.get_logger(__name__)
 UNLABELED = NO_LABEL
 #: A column of more labels may be one of ids or times, and is looked at as such.
 MOST_CLASSES = 1000
-# Column names that say by themselves that two texts belong together.
+# Column names of two texts that belong together.
 TEXT_PAIRS: tuple[tuple[str, ...], ...] = (
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),

@@ -85,7 +85,7 @@ def labeled_rows(dataset: Dataset, label_column: str = "labels", length: int | N
 def share_of_labels(
     dataset: Any, label_column: str | None = None, missing: Sequence[int] | None = None
 ) -> float | None:
-    """The share of rows that have a label, of many labels at once any; `None` where only their batches would tell.
+    """The share of rows that have a label, of many labels at once any; `None` where only their batches would show.
 
     Args:
         dataset: The rows; of anything but a `Dataset`, and of what a transform makes, it is not known.
@@ -101,12 +101,9 @@ def share_of_labels(
 
 
 def settle_alpha(
-    args: WeighedByAlpha,
-    dataset: Any,
-    label_column: str | None = None,
-    missing: Sequence[int] | None = None,
+    args: WeighedByAlpha, dataset: Any, label_column: str | None = None, missing: Sequence[int] | None = None
 ) -> str | None:
-    """Where `args.alpha` is not given: lets a label weigh as much as the soft targets of one row; says so if not 0.5.
+    """Where `args.alpha` is not given: lets a label weigh as much as the soft targets of one row; a note if not 0.5.
 
     Args:
         args: Their `alpha` is set.

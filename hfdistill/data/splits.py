@@ -29,7 +29,7 @@ def split_validation(
             f"train has {len(labeled)} different labeled texts, too few to set some aside; give a validation file."
         )
     count = min(max(1, round(share * len(labeled))), len(labeled) - 1)
-    chosen = set(sorted(labeled, key=lambda key: _digest(f"{seed}\t{key}"))[:count])
+    chosen = set(sorted(labeled, key=lambda key: hashlib.sha256(f"{seed}\t{key}".encode()).digest())[:count])
     held_out = [index for index, key in enumerate(keys) if key in chosen]
     kept = [index for index, key in enumerate(keys) if key not in chosen]
     logger.info("No validation file: %d of %d training rows are set aside for validation.", len(held_out), len(train))
@@ -59,7 +59,3 @@ def warn_of_leaks(splits: DatasetDict, text_columns: Sequence[str], what: str = 
 
 def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> list[str]:
     return ["\t".join(texts) for texts in zip(*(dataset[name][:] for name in text_columns), strict=True)]
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()

@@ -27,24 +27,15 @@ from hfdistill.losses.response import (
     labeled,
 )
 
-_RESPONSE: tuple[type[Term], ...] = (Labels, SoftTargets, DecoupledSoftTargets)
-_FEATURES: tuple[type[Term], ...] = (HiddenStates, Embeddings, Patient, AttentionScores, Attentions, MiniLM, MiniLMv1)
-_RELATIONS: tuple[type[Term], ...] = (RelationalDistance, RelationalAngle, SimilarityPreserving, ProbabilisticTransfer)
-_GRAPHS_AND_EXEMPLARS: tuple[type[Term], ...] = (InstanceGraph, Exemplars, Contrastive)
-_ENCODER_SIDE: tuple[type[Term], ...] = (EncoderHiddenStates, EncoderEmbeddings, EncoderMiniLM)
-_DECODER_SIDE: tuple[type[Term], ...] = (DecoderHiddenStates, DecoderEmbeddings, DecoderMiniLM)
-
-TERMS: dict[str, type[Term]] = {
-    term.name: term
-    for term in (
-        *_RESPONSE,
-        *_FEATURES,
-        *_RELATIONS,
-        *_GRAPHS_AND_EXEMPLARS,
-        *_ENCODER_SIDE,
-        *_DECODER_SIDE,
-    )
-}
+_TERMS: tuple[type[Term], ...] = (
+    *(Labels, SoftTargets, DecoupledSoftTargets),
+    *(HiddenStates, Embeddings, Patient, AttentionScores, Attentions, MiniLM, MiniLMv1),
+    *(RelationalDistance, RelationalAngle, SimilarityPreserving, ProbabilisticTransfer),
+    *(InstanceGraph, Exemplars, Contrastive),
+    *(EncoderHiddenStates, EncoderEmbeddings, EncoderMiniLM),
+    *(DecoderHiddenStates, DecoderEmbeddings, DecoderMiniLM),
+)
+TERMS = {term.name: term for term in _TERMS}
 
 __all__ = [
     "COUNTED_ROWS",

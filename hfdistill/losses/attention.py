@@ -1,4 +1,4 @@
-"""Terms on attention: who looks at whom, from queries, keys and values, whatever the attention implementation.
+"""Terms on attention: which token attends to which, from queries, keys and values, under every implementation.
 
 The scores here are those of content alone, `q · k / √d`. In models that add positions to them later on (rotary as in
 ModernBERT, relative as in DeBERTa) the part of the positions is left out, on both sides.
@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from hfdistill.losses.base import Batch, StudentOutput, Term, attended, attended_together, check_same_tokens
-from hfdistill.losses.divergences import at_least_float32
+from hfdistill.losses.divergences import at_least_float32, kl
 from hfdistill.losses.layer_maps import make_layer_map
 from hfdistill.losses.signal import TeacherSignal
 
@@ -54,7 +53,7 @@ def relation_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         Shape `(batch, tokens)`.
     """
     log_q, log_p = (x.masked_fill(~mask[:, None, None], _NEVER).log_softmax(-1) for x in (student, teacher))
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1).mean(1)
+    return kl(log_p, log_q).mean(1)
 
 
 def same_heads(name: str, student: Any, teacher: Any) -> int:
@@ -131,8 +130,8 @@ class AttentionScores(Term):
 class Attentions(AttentionScores):
     """The teacher's attention as a distribution to follow: `mean over layers and heads of KL(A_t ‖ A_s)`.
 
-    A is the softmax of a row of scores; an item is an attended token and what it looks at, in texts of two tokens or
-    more. As `AttentionScores` otherwise.
+    A is the softmax of a row of scores; an item is an attended token and what it attends to, in texts of two tokens
+    or more. As `AttentionScores` otherwise.
 
     Returns: One loss for each token, shape `(batch, tokens)`.
 

@@ -22,7 +22,7 @@ COUNTED_ROWS = "counted_rows"
 
 
 class StudentOutput(Protocol):
-    """What a `transformers` model returns: `logits` of shape `(batch, ..., classes)`, and what a term asked for."""
+    """What a `transformers` model returns: `logits` of shape `(batch, ..., classes)`, and the terms' `outputs`."""
 
     logits: Tensor
 
@@ -98,8 +98,8 @@ class Term(nn.Module):
     def statistics(self, student: StudentOutput, teacher: TeacherSignal | None, valid: Tensor) -> Tensor:
         """What `start` has to know of a batch, as sums over its valid items.
 
-        Asked of every batch of the first step, before it, when `starts_from_data`. The sums of all its micro-batches
-        and ranks are added up: the start, as the gradient, does not depend on how the step is cut.
+        Computed for every batch of the first step, before it, when `starts_from_data`. The sums of all its
+        micro-batches and ranks are added up: the start, as the gradient, does not depend on how the step is cut.
         """
         raise NotImplementedError
 
@@ -122,7 +122,7 @@ class Term(nn.Module):
     def valid(self, batch: Batch) -> Tensor:
         """Which items count, as a bool tensor; its shape is that of `forward`'s result. Default: every example.
 
-        One that cannot teach, whatever the student predictions, must not count: its loss of 0 would look learned.
+        One that cannot teach, whatever the student predicts, must not count: its loss of 0 would look learned.
         """
         example = next(value for value in batch.values() if isinstance(value, Tensor))
         return torch.ones(example.shape[0], dtype=torch.bool, device=example.device)

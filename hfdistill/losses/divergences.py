@@ -36,7 +36,7 @@ def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     return F.log_softmax(at_least_float32(logits) / temperature, dim=-1)
 
 
-def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """`KL(p || q) = Σ p (log p − log q)` over the last dimension."""
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
 
@@ -54,7 +54,7 @@ def forward_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: floa
         tensor([0.1308])
     """
     log_q, log_p = log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
-    return temperature**2 * _kl(log_p, log_q)
+    return temperature**2 * kl(log_p, log_q)
 
 
 def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -98,7 +98,7 @@ def jensen_shannon(
     log_q, log_p = log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
     log_beta = torch.log(torch.tensor([beta, 1 - beta], dtype=log_p.dtype, device=log_p.device))
     log_m = torch.logaddexp(log_p + log_beta[0], log_q + log_beta[1])
-    return temperature**2 * (beta * _kl(log_p, log_m) + (1 - beta) * _kl(log_q, log_m))
+    return temperature**2 * (beta * kl(log_p, log_m) + (1 - beta) * kl(log_q, log_m))
 
 
 def cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:

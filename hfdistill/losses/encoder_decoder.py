@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,6 +35,7 @@ class EncoderDecoderTerm(Term):
             cls.side = side
             cls.name = f"{side}_{cls.name}"
             cls.outputs = frozenset(f"{side}_{output}" for output in cls.outputs)
+            cls.__doc__ = f"{cls.__doc__}\n\n{_details(cls, cls.__mro__[2])}"
 
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         stacks: list[Any] = [SimpleNamespace(config=self._stack(model)) for model in (student, teacher)]
@@ -77,111 +79,40 @@ class EncoderDecoderTerm(Term):
         return {"input_ids": batch["labels"], "attention_mask": batch["labels"] != IGNORED}
 
 
+def _details(sided: type[EncoderDecoderTerm], whole: type[Term]) -> str:
+    """The docstring of a term on one side after its first line: what differs from the term on a whole model."""
+    items = {"encoder": "a source token", "decoder": "a target token with a label"}[sided.side]
+    references = str(inspect.getdoc(whole)).partition("References:")[2].partition("\n\n")[0]
+    return (
+        f"An item is {items}. Arguments are those of `{whole.__name__}`.\n\n"
+        f"Returns: One loss for each token of the {sided.side}, shape `(batch, tokens)`.\n\n"
+        f"References:{references}\n\n"
+        f"Relations: `{whole.__name__}` on a model of one stack of layers.\n\n"
+        f"Example:\n    >>> {sided.__name__}().name\n    {sided.name!r}\n"
+    )
+
+
 class EncoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="encoder"):
-    """As hidden_states, of the encoder's layers: `mean over layers of d(W h_s, h_t)`.
-
-    An item is a source token. Its arguments are those of `HiddenStates`.
-
-    Returns: One loss for each token of the encoder, shape `(batch, tokens)`.
-
-    References: TinyBERT, Jiao et al. 2020, equation 8, https://huggingface.co/papers/1909.10351.
-
-    Relations: `HiddenStates` on a model of one stack of layers.
-
-    Example:
-        >>> EncoderHiddenStates().config()
-        {'layer_map': 'uniform', 'distance': 'mse'}
-    """
+    """As hidden_states, of the encoder's layers: `mean over layers of d(W h_s, h_t)`."""
 
 
 class DecoderHiddenStates(EncoderDecoderTerm, HiddenStates, side="decoder"):
-    """As hidden_states, of the decoder's layers: `mean over layers of d(W h_s, h_t)`.
-
-    An item is a target token with a label. `decoder_layer_map` maps the layers. Its arguments are those of
-    `HiddenStates`.
-
-    Returns: One loss for each token of the decoder, shape `(batch, tokens)`.
-
-    References: TinyBERT, Jiao et al. 2020, equation 8, https://huggingface.co/papers/1909.10351.
-
-    Relations: `HiddenStates` on a model of one stack of layers.
-
-    Example:
-        >>> DecoderHiddenStates().config()
-        {'layer_map': 'uniform', 'distance': 'mse'}
-    """
+    """As hidden_states, of the decoder's layers (`decoder_layer_map`): `mean over layers of d(W h_s, h_t)`."""
 
     settings = {**HiddenStates.settings, "layer_map": "decoder_layer_map"}
 
 
 class EncoderEmbeddings(EncoderDecoderTerm, Embeddings, side="encoder"):
-    """As embeddings, of the encoder's layers: `d(W e_s, e_t)`.
-
-    An item is a source token. Its arguments are those of `Embeddings`.
-
-    Returns: One loss for each token of the encoder, shape `(batch, tokens)`.
-
-    References: TinyBERT, Jiao et al. 2020, equation 9, https://huggingface.co/papers/1909.10351.
-
-    Relations: `Embeddings` on a model of one stack of layers.
-
-    Example:
-        >>> EncoderEmbeddings().config()
-        {'distance': 'mse'}
-    """
+    """As embeddings, of the encoder: `d(W e_s, e_t)`."""
 
 
 class DecoderEmbeddings(EncoderDecoderTerm, Embeddings, side="decoder"):
-    """As embeddings, of the decoder's layers: `d(W e_s, e_t)`.
-
-    An item is a target token with a label. Its arguments are those of `Embeddings`.
-
-    Returns: One loss for each token of the decoder, shape `(batch, tokens)`.
-
-    References: TinyBERT, Jiao et al. 2020, equation 9, https://huggingface.co/papers/1909.10351.
-
-    Relations: `Embeddings` on a model of one stack of layers.
-
-    Example:
-        >>> DecoderEmbeddings().config()
-        {'distance': 'mse'}
-    """
+    """As embeddings, of the decoder: `d(W e_s, e_t)`."""
 
 
 class EncoderMiniLM(EncoderDecoderTerm, MiniLM, side="encoder"):
-    """As minilm, of the encoder's last layer.
-
-    `Σ KL(softmax(x_t x_tᵀ / √d) ‖ softmax(x_s x_sᵀ / √d))` of queries, keys and values.
-
-    An item is a source token. Its arguments are those of `MiniLM`.
-
-    Returns: One loss for each token of the encoder, shape `(batch, tokens)`.
-
-    References: MiniLMv2, Wang et al. 2021, section 3, https://huggingface.co/papers/2012.15828.
-
-    Relations: `MiniLM` on a model of one stack of layers.
-
-    Example:
-        >>> EncoderMiniLM().config()
-        {}
-    """
+    """As minilm, of the encoder's last layer: `Σ KL` of queries, keys and values."""
 
 
 class DecoderMiniLM(EncoderDecoderTerm, MiniLM, side="decoder"):
-    """As minilm, of the decoder's last layer.
-
-    `Σ KL(softmax(x_t x_tᵀ / √d) ‖ softmax(x_s x_sᵀ / √d))` of queries, keys and values.
-
-    An item is a target token with a label. Of the decoder only its self-attention is compared. Its arguments are those
-    of `MiniLM`.
-
-    Returns: One loss for each token of the decoder, shape `(batch, tokens)`.
-
-    References: MiniLMv2, Wang et al. 2021, section 3, https://huggingface.co/papers/2012.15828.
-
-    Relations: `MiniLM` on a model of one stack of layers.
-
-    Example:
-        >>> DecoderMiniLM().config()
-        {}
-    """
+    """As minilm, of the self-attention of the decoder's last layer: `Σ KL` of queries, keys and values."""

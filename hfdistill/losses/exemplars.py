@@ -1,4 +1,4 @@
-"""Terms that place an example among exemplars: a queue of examples that the teacher has seen lately.
+"""Terms that compare an example with exemplars: a memory bank of the teacher's vectors of the last rows.
 
 The queue holds the teacher's vectors of the last rows, over all ranks, and moves on only when an optimizer step is
 done: all micro-batches of a step are placed among the same exemplars, so that here too the gradient does not depend
@@ -87,7 +87,7 @@ class _Placed(Term):
         self._seen = []
 
     def among_exemplars(self, query: Tensor, own: Tensor, exemplars: Tensor, temperature: float) -> Tensor:
-        """Log probabilities of a query's likeness to its own exemplar, first, and to each of the queue.
+        """Log probabilities of a query's own exemplar, first, and of each in the queue, by their similarity to it.
 
         Args:
             query: Vectors of length 1, `(examples, width)`.
@@ -103,13 +103,13 @@ class _Placed(Term):
 
 
 class Exemplars(_Placed):
-    """How alike an example is to each of the teacher's exemplars (SEED): `−Σ p_t log p_s`.
+    """How similar an example is to each of the teacher's exemplars (SEED): `−Σ p_t log p_s`.
 
-    `p = softmax(cos(z, d) / τ)` over the exemplars d, the last rows' and the example's own, all as the teacher sees
-    them; the student's z is projected to the teacher's width where they differ. CompRess (Koohpayegani et al. 2020)
+    `p = softmax(cos(z, d) / τ)` over the exemplars d, the last rows' and the example's own, all vectors of the
+    teacher; the student's z is projected to the teacher's width where they differ. CompRess (Koohpayegani et al. 2020)
     does the same with anchors of the student's own. An item is an example, by its first token's last hidden state.
 
-    No gain from it has been measured here.
+    Its gain was not measured here.
 
     Args:
         queue_size: How many exemplars are kept.
@@ -120,7 +120,7 @@ class Exemplars(_Placed):
 
     References: SEED, Fang et al. 2021, section 3, https://huggingface.co/papers/2101.04731.
 
-    Relations: `Contrastive` tells an example's own exemplar from the others, where this follows the teacher's likeness.
+    Relations: `Contrastive` separates an example's own exemplar from the others.
 
     Example:
         >>> Exemplars(queue_size=64).config()
@@ -160,10 +160,9 @@ class Contrastive(_Placed):
 
     `−log( exp(cos(g_s, g_t) / τ) / Σ over own and queue of exp(cos(g_s, g_t') / τ) )`, where g are linear embeddings
     of both models' vectors, learned with the student. This is the InfoNCE form of the objective; the paper's own
-    tells one pair from N negatives at a time. An item is an example, by its first token's last hidden
-    state.
+    separates one pair from N negatives at a time. An item is an example, by its first token's last hidden state.
 
-    No gain from it has been measured here.
+    Its gain was not measured here.
 
     Args:
         queue_size: How many negatives are kept. An example that comes again while it is still in the queue is taken

@@ -32,7 +32,7 @@ class InstanceGraph(Relation):
     Edges and movements are divided by their mean over the micro-batch, so that widths may differ. x is the first
     token's hidden state.
 
-    No gain from it has been measured here.
+    Its gain was not measured here.
 
     Args:
         layer_map: Which teacher layer is matched with each student layer: `uniform`, `last`, `first`, or a list.

@@ -85,7 +85,7 @@ class RelationalDistance(Relation):
     `ψ(x_i, x_j) = ‖x_i − x_j‖ / μ`, where μ is the mean over the pairs of the micro-batch; the Huber loss is squared
     below 1. An item is an example: the mean over its partners.
 
-    With `rkd_angle` it gained +1.02 ± 1.05 points of accuracy on SST-2, two seeds.
+    With `rkd_angle`, weighted 25 to 50, it gained +1.02 ± 1.05 points of accuracy on SST-2, two seeds: no sure gain.
 
     Returns: One loss for each example, shape `(batch,)`.
 
@@ -110,10 +110,12 @@ class RelationalDistance(Relation):
 
 
 class RelationalAngle(Relation):
-    """The angle at which an example sees two others (RKD-A): `huber(cos ∠_t, cos ∠_s)`.
+    """The angle between the directions from an example to two others (RKD-A): `huber(cos ∠_t, cos ∠_s)`.
 
     `cos ∠(x_i, x_j, x_k) = ⟨e_ij, e_kj⟩` with `e_ij = (x_i − x_j) / ‖x_i − x_j‖`. An item is the example x_j in
     the corner: the mean over the pairs of its partners. Memory grows with the examples' cube.
+
+    Measured together with `rkd_distance` only: +1.02 ± 1.05 points of accuracy on SST-2, two seeds, no sure gain.
 
     Returns: One loss for each example, shape `(batch,)`.
 
@@ -146,7 +148,7 @@ def _angles(vectors: Tensor) -> Tensor:
 
 
 class SimilarityPreserving(Relation):
-    """Similar activations for the examples that the teacher holds similar: `mean over j of (G_t[i, j] − G_s[i, j])²`.
+    """Similar activations where the teacher's are similar: `mean over j of (G_t[i, j] − G_s[i, j])²`.
 
     G is `X Xᵀ` with each row normalized. An item is an example, its row; itself included, as in the paper.
 
@@ -178,11 +180,11 @@ class SimilarityPreserving(Relation):
 
 
 class ProbabilisticTransfer(Relation):
-    """How likely an example would choose each other one for a neighbor (PKT): `KL(p_t(·|i) ‖ p_s(·|i))`.
+    """Each example's distribution over its neighbors (PKT): `KL(p_t(·|i) ‖ p_s(·|i))`.
 
     `p(j|i)` is proportional to `(cos(x_i, x_j) + 1) / 2`, over the partners of example i, which is the item.
 
-    No gain from it has been measured here.
+    Its gain was not measured here.
 
     Returns: One loss for each example, shape `(batch,)`.
 

@@ -17,6 +17,7 @@ from hfdistill.losses.divergences import (
     Divergence,
     at_least_float32,
     jensen_shannon,
+    kl,
     log_probabilities,
 )
 from hfdistill.losses.schedules import Schedule
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 
-#: The divergences that are a sum over the teacher's likely tokens, so that a part of its distribution tells them.
+#: The divergences that are a sum over the teacher's likely tokens, so that a part of its distribution suffices.
 SPARSE_DIVERGENCES = ("forward_kl", "ce")
 
 
@@ -125,7 +126,7 @@ def _nothing(logits: Tensor) -> Tensor:
 
 
 def infer_problem_type(num_outputs: int, labels: Tensor) -> str:
-    """What transformers takes labels to mean for a model that does not say."""
+    """What transformers takes labels to mean where `config.problem_type` is not set."""
     if num_outputs == 1:
         return "regression"
     return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
@@ -196,7 +197,7 @@ class SoftTargets(Term):
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         if teacher is not None and teacher.sparse is not None and self.divergence in SPARSE_DIVERGENCES:
-            return self._from_a_part(student.logits, teacher.sparse)
+            return self._from_sparse(student.logits, teacher.sparse)
         temperature, divergence = self.scheduled(self.temperature), self._divergence()
         on_logits = self.standardize_logits or self.divergence == "mse"
         student_logits, teacher_logits = _logit_pair(student, teacher, 1.0 if on_logits else temperature)
@@ -209,16 +210,16 @@ class SoftTargets(Term):
             return divergence(student_logits, teacher_logits, temperature)
         return divergence(_yes_no(student_logits), _yes_no(teacher_logits), temperature).mean(-1)
 
-    def _from_a_part(self, logits: Tensor, part: SparseDistribution) -> Tensor:
-        """As by the divergence, of the part of the teacher's distribution that was kept."""
-        temperature, said = self.temperature, part.temperature
+    def _from_sparse(self, logits: Tensor, part: SparseDistribution) -> Tensor:
+        """The divergence from the stored part of the teacher's distribution."""
+        temperature, stored = self.temperature, part.temperature
         if (
             self.standardize_logits
             or isinstance(temperature, Schedule)
-            or not math.isclose(temperature, said, rel_tol=1e-6)
+            or not math.isclose(temperature, stored, rel_tol=1e-6)
         ):
             raise ValueError(
-                f"the stored token soft targets are of temperature {said:g} and say nothing of another, and here "
+                f"the stored token soft targets are of temperature {stored:g} and say nothing of another, and here "
                 f"soft_targets has {self.config()}: train at that temperature, or make them with temperature=..."
             )
         losses = part.cross_entropy(log_probabilities(logits, temperature))
@@ -333,8 +334,8 @@ class DecoupledSoftTargets(Term):
         labels = _classes(batch["labels"], 0).flatten()
         log_q = log_probabilities(student_logits.flatten(0, -2), temperature)
         log_p = log_probabilities(teacher_logits.flatten(0, -2), temperature)
-        target = _kl_of_parts(_target_and_rest(log_p, labels), _target_and_rest(log_q, labels))
-        rest = _kl_of_parts(_renormalized_rest(log_p, labels), _renormalized_rest(log_q, labels))
+        target = kl(_target_and_rest(log_p, labels), _target_and_rest(log_q, labels))
+        rest = kl(_renormalized_rest(log_p, labels), _renormalized_rest(log_q, labels))
         losses = temperature**2 * (self.target_weight * target + self.non_target_weight * rest)
         return losses.view(batch["labels"].shape)
 
@@ -360,7 +361,3 @@ def _renormalized_rest(log_p: Tensor, labels: Tensor) -> Tensor:
     """The log probabilities among the classes other than the label's, which gets 0: it adds nothing to a divergence."""
     target = _is_target(log_p, labels)
     return log_p.masked_fill(target, -math.inf).log_softmax(-1).masked_fill(target, 0.0)
-
-
-def _kl_of_parts(log_p: Tensor, log_q: Tensor) -> Tensor:
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)

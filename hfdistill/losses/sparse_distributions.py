@@ -6,12 +6,12 @@ Two ways to choose the part, each with its missing mass accounted for:
   compared with the teacher on these k + 1 outcomes, which is never more than the whole divergence and 0 where both
   agree; how the student spreads its mass within the bucket is not taught, so that the gradient is **biased**. Without
   the bucket, renormalized, it would even teach that all other tokens are impossible.
-* `Sampled`, tokens drawn from the teacher's distribution, each weighted by how often it was drawn. The expected
+* `Sampled`, tokens sampled from the teacher's distribution, each weighted by its number of samples. The expected
   cross-entropy and its gradient are those of the whole distribution: **unbiased**, at the price of noise that falls
   with k and over a batch ("random sampling KD", there too, with the teacher's own distribution as the proposal).
 
-Either holds at the one temperature it was made at: of other temperatures a part of a distribution says nothing exact.
-The flatter the teacher, the more lies outside of any k tokens: at temperature 2 rather take draws.
+Either holds at the one temperature it was made at: a part of a distribution does not determine those at other
+temperatures. The flatter the teacher, the more lies outside of any k tokens: at temperature 2 rather take samples.
 
 References: Anshumann et al. 2025, Sparse Logit Sampling, https://huggingface.co/papers/2503.16870.
 """
@@ -40,7 +40,7 @@ class SparseDistribution:
             and only then parts differ in size.
         negative_entropy: `Σ p log p` of what is compared, shape `(...)`: what the forward KL is more than the
             cross-entropy.
-        temperature: The temperature at which the teacher answered so.
+        temperature: The temperature of these probabilities.
     """
 
     ids: Tensor
@@ -51,7 +51,7 @@ class SparseDistribution:
 
     @classmethod
     def of_batch(cls, columns: Mapping[str, Tensor]) -> SparseDistribution:
-        """Those of a batch's rows, as `seq2seq.packed_targets` lays them out."""
+        """Those of a batch's rows, as `soft_targets.packing` lays them out."""
         temperature = float(columns["temperature"][0])
         tensors = {name: columns.get(name) for name in ("ids", "probabilities", "rest", "negative_entropy")}
         return cls(**tensors, temperature=temperature)  # type: ignore[arg-type]
@@ -142,11 +142,11 @@ class TopK:
 
 
 class Sampled:
-    """k draws from the distribution: the tokens that were drawn, how often, and the exact entropy.
+    """k samples of the distribution: the sampled tokens, how often each was sampled, and the exact entropy.
 
-    The draws are the tokens at k equal steps through the cumulated probabilities, from one random start (systematic
-    sampling). As with independent draws a token of probability p is expected k·p times; but its count is never off by
-    as much as 1, where those of independent draws scatter by `√(k p (1 − p))`.
+    The samples are the tokens at k equal steps through the cumulated probabilities, from one random start (systematic
+    sampling). As with independent samples a token of probability p is expected k·p times; but its count is never off
+    by as much as 1, where those of independent samples scatter by `√(k p (1 − p))`.
     """
 
     def keep(self, log_p: Tensor, k: int, offsets: Tensor) -> Entries:
@@ -162,7 +162,7 @@ class Sampled:
         return Entries(_numpy(sizes), _numpy(ids), _numpy(counts[token, ids]), _numpy(entropy))
 
     def pack(self, weights: np.ndarray, k: int) -> bytes:
-        # A bit for each draw: whether it is the first of its token. Every k draws begin another token of the text.
+        # A bit for each sample: whether it is the first of its token. Every k samples begin another token of the text.
         counts = weights.astype(np.int64)
         first = np.zeros(counts.sum(), np.uint8)
         first[counts.cumsum() - counts] = 1

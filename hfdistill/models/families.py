@@ -79,7 +79,7 @@ def size_field(config: PreTrainedConfig, size: str, side: str = "") -> str | Non
 
 
 def size_in(config: PreTrainedConfig, size: str, side: str = "") -> int | None:
-    """A size that a config tells, see `size_field`; `None` where it does not."""
+    """A size in a config, see `size_field`; `None` where it has none."""
     field = size_field(config, size, side)
     return None if field is None else int(getattr(side_config(config, side), field))
 
@@ -118,7 +118,7 @@ def layer_stack(model: PreTrainedModel, side: str = "") -> str:
 
 
 def no_layer_stack(model: PreTrainedModel, side: str = "") -> ValueError:
-    """The error for a model, or a side of one, whose layers cannot be told apart."""
+    """The error for a model, or a side of one, whose layers cannot be separated."""
     if side:
         return ValueError(
             f"{type(model).__name__} does not keep the layers of its {side} in one list, so there is nothing to choose "

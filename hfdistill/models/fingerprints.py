@@ -1,4 +1,4 @@
-"""What tells models, vocabularies and settings apart: hashes of their content, the same in every process."""
+"""Fingerprints of models, vocabularies and settings: hashes of their content, the same in every process."""
 
 from __future__ import annotations
 
@@ -48,18 +48,14 @@ def hash_of_tensors(tensors: Mapping[str, Any], quick: bool = False) -> str:
 
 
 def _bytes_of(tensor: Tensor) -> Any:
-    if tensor.is_quantized:  # its integers alone say nothing without their scale
+    if tensor.is_quantized:  # its integers mean nothing without their scale
         return _bytes_of(tensor.int_repr()).tobytes() + _bytes_of(tensor.dequantize()).tobytes()
     return tensor.contiguous().flatten().view(torch.uint8).numpy()
 
 
 def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
     """What a model's predictions depend on beside the text: the manifest of a folder of soft targets."""
-    return {
-        **describe_model(model),
-        "tokenizer": hash_of_vocabulary(tokenizer),
-        "max_length": max_length,
-    }
+    return {**describe_model(model), "tokenizer": hash_of_vocabulary(tokenizer), "max_length": max_length}
 
 
 def describe_model(model: PreTrainedModel) -> dict[str, Any]:

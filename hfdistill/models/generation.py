@@ -48,11 +48,7 @@ def translate(
 
 
 def translate_batch(
-    model: Translator,
-    processing_class: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    num_beams: int,
-    max_length: int,
+    model: Translator, processing_class: PreTrainedTokenizerBase, texts: Sequence[str], num_beams: int, max_length: int
 ) -> list[str]:
     """The translations of texts that go through the model together, as in `translate`."""
     inputs = read_sources(model, processing_class, texts, max_length)

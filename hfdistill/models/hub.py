@@ -1,4 +1,4 @@
-"""What to say when the Hub cannot be reached, or refuses a model, a dataset or a push."""
+"""Errors for a Hub that cannot be reached, or refuses a model, a dataset or a push."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _refuse_code(name: str, error: Exception) -> None:
-    """Refuses code that is kept with a model or dataset, about which `transformers` would ask on standard input.
+    """Refuses code that is kept with a model or dataset, about which `transformers` would prompt on standard input.
 
     Raises:
         ValueError: if the error is about that; of other errors than ours, a `RuntimeError` passes as it is.

@@ -58,7 +58,7 @@ class LabelSpace:
         """That of a model, by its own config or the one given; what has a label follows from the name of its class."""
         config = config or getattr(model, "config", None)
         if getattr(config, "id2label", None) is None:
-            return cls(0, item=None)  # it may have labels, and does not say which
+            return cls(0, item=None)  # it may have labels, and does not name them
         names = [base.__name__ for base in type(model).__mro__]
         item = next((item for kind, item in _ITEMS.items() if any(kind in name for name in names)), None)
         return replace(cls.of_config(config), item=item)

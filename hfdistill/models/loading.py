@@ -73,7 +73,7 @@ def load_classifier(
 
 
 def _architectures(name: str, trust_remote_code: bool) -> Sequence[str]:
-    with suppress(OSError, ValueError):  # an adapter has no config; what else is wrong is said when it is loaded
+    with suppress(OSError, ValueError):  # an adapter has no config; other errors come when it is loaded
         return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code).architectures or ()
     return ()
 

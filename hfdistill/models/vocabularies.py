@@ -40,7 +40,7 @@ def check_shared_tokens(
         given_as: How the teacher's tokenizer is given.
 
     Raises:
-        ValueError: when a token has two ids, or nothing tells and the sizes differ.
+        ValueError: when a token has two ids, or no tokenizer is known and the sizes differ.
     """
     rows = _known(tokenizer) or _by_name(student)
     own = given = _known(teacher_tokenizer)

@@ -1,4 +1,4 @@
-"""Students that train together, and who of them learns from whom."""
+"""Students that train together, and what each of them learns from the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hfdistill.teachers import Combination, TeacherSignal
 
 @dataclass
 class OnlineOutput(ModelOutput):
-    """What students that train together answer to a batch.
+    """The outputs of students that train together, for a batch.
 
     Args:
         logits: The first student's, shape `(batch, classes)`.
@@ -49,7 +49,7 @@ class OnlineStudents(nn.Module, ABC):
         super().__init__()
         _check(students)
         self.students = nn.ModuleList(students)
-        # Read once: Accelerate replaces `forward` by one whose signature says nothing.
+        # Read once: Accelerate replaces `forward` by one without a signature.
         self._inputs = [token_inputs(student) for student in students]
         #: What any of them reads of a row.
         self.reads = tuple(dict.fromkeys(name for names in self._inputs for name in names))
@@ -82,11 +82,11 @@ class OnlineStudents(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, **inputs: Tensor | None) -> OnlineOutput:
-        """Every student's answer to the batch."""
+        """Every student's logits for the batch."""
 
     @abstractmethod
     def lessons(self, output: OnlineOutput) -> list[tuple[Tensor, TeacherSignal]]:
-        """Who learns from whom: logits with a gradient, and what they are to resemble, without; the first's first."""
+        """For each learner, the first student first, its logits, with a gradient, and the signal that teaches it."""
 
 
 class Peers(OnlineStudents):
@@ -165,9 +165,9 @@ class Branches(OnlineStudents):
         return [*super().names, "ensemble"]
 
     def forward(self, **inputs: Tensor | None) -> OnlineOutput:
-        with _heard(self._shared) as outputs:
+        with _captured(self._shared) as outputs:
             first = self.predict(0, inputs)
-        with _again(self._shared, outputs):
+        with _replayed(self._shared, outputs):
             others = [self.predict(number, inputs) for number in range(1, len(self.students))]
         predictions = torch.stack([first, *others], dim=1)
         ensemble = (self._gates(outputs[-1], inputs.get("attention_mask"))[..., None] * predictions).sum(1)
@@ -189,8 +189,8 @@ class Branches(OnlineStudents):
 
 
 @contextmanager
-def _heard(modules: Sequence[nn.Module]) -> Iterator[list[Any]]:
-    """Fills a list with what each module puts out, in their order, while the context lasts."""
+def _captured(modules: Sequence[nn.Module]) -> Iterator[list[Any]]:
+    """Fills a list with the output of each module, in their order, while the context lasts."""
     outputs: list[Any] = [None] * len(modules)
 
     def keep(place: int) -> Any:
@@ -208,8 +208,8 @@ def _heard(modules: Sequence[nn.Module]) -> Iterator[list[Any]]:
 
 
 @contextmanager
-def _again(modules: Sequence[nn.Module], outputs: Sequence[Any]) -> Iterator[None]:
-    """Each module puts out what was heard of it before, and computes nothing, while the context lasts."""
+def _replayed(modules: Sequence[nn.Module], outputs: Sequence[Any]) -> Iterator[None]:
+    """Each module returns its captured output, and computes nothing, while the context lasts."""
     for module, output in zip(modules, outputs, strict=True):
         module.forward = lambda *args, _output=output, **kwargs: _output
     try:
@@ -232,7 +232,7 @@ def _shared_modules(student: PreTrainedModel, shared_layers: int) -> list[str]:
 
 
 def new_head(student: PreTrainedModel) -> PreTrainedModel:
-    """The student with the head above its layers drawn anew, so that it differs from others cut from one model."""
+    """The student with a newly initialized head, so that it differs from others cut from one model."""
     body = student.get_submodule(student.base_model_prefix)
     for child in student.children():
         for module in child.modules() if child is not body else ():
@@ -271,6 +271,6 @@ def _refuse_equal(students: Sequence[PreTrainedModel], shared: Sequence[str] = (
         own = ((name, tensor) for name, tensor in first.state_dict().items() if not name.startswith(below))
         if all(name in others and torch.equal(tensor, others[name]) for name, tensor in own):
             raise ValueError(
-                f"students {one} and {other} start from equal weights and have nothing to teach each other: draw a "
-                "head with new_head(student), or start them from different seeds."
+                f"students {one} and {other} start from equal weights and have nothing to teach each other: give "
+                "one a new head, new_head(student), or start them from different seeds."
             )

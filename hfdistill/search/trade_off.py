@@ -36,6 +36,12 @@ class Candidate:
     latency_ms: float
     parameters: int
 
+    @property
+    def settings(self) -> str:
+        """Its values to be read, such as `temperature 1.27, layers last`."""
+        numbers = {name: f"{value:.3g}" for name, value in self.values.items() if isinstance(value, float)}
+        return ", ".join(f"{name} {value}" for name, value in {**self.values, **numbers}.items())
+
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Those that no other beats in score and latency at once, the fastest first; of equals the first."""

@@ -31,10 +31,7 @@ _RULES: dict[str, Callable[[int, int], list[int]]] = {
 
 
 def choose_layers(
-    num_teacher_layers: int,
-    num_student_layers: int | None = None,
-    how: str | Sequence[int] = "uniform",
-    side: str = "",
+    num_teacher_layers: int, num_student_layers: int | None = None, how: str | Sequence[int] = "uniform", side: str = ""
 ) -> list[int]:
     """Choose which teacher layers a student of fewer layers takes.
 
@@ -170,7 +167,7 @@ def _student_config(teacher: PreTrainedModel, chosen: Mapping[str, list[int]]) -
 def _has_one_a_layer(name: str, side: str) -> bool:
     """Whether a config's list of this name has one entry a layer (`layer_types`, LED's `attention_window`).
 
-    Length alone does not tell: `pos_att_type` may be as long by accident.
+    Length alone is not enough: `pos_att_type` may be as long by accident.
     """
     of_windows = name == "attention_window" and side != "decoder"
     return of_windows or ("layer" in name and side in name)

@@ -88,16 +88,13 @@ def set_widths(config: PreTrainedConfig, widths: Widths) -> None:
 
 
 def narrow_weights(
-    teacher: PreTrainedModel,
-    student: PreTrainedModel,
-    layers: Sequence[int],
-    batch: Mapping[str, Tensor] | None = None,
+    teacher: PreTrainedModel, student: PreTrainedModel, layers: Sequence[int], batch: Mapping[str, Tensor] | None = None
 ) -> None:
     """Fills a narrower student with the teacher's weights.
 
     Args:
         teacher: The wide model.
-        student: A model of the same class; its widths say what is kept.
+        student: A model of the same class; its widths determine what is kept.
         layers: For each student layer the teacher layer it is taken from.
         batch: Tokenized text to measure importance on; without it the first dimensions, heads and neurons are kept.
 
@@ -214,9 +211,7 @@ def _measure(model: PreTrainedModel, axes: _Axes, batch: Mapping[str, Tensor]) -
 def _equal(model: PreTrainedModel, widths: Widths) -> _Importance:
     layers = model.config.num_hidden_layers
     return _Importance(
-        torch.ones(widths.hidden),
-        [torch.ones(widths.hidden)] * layers,
-        [torch.ones(widths.intermediate)] * layers,
+        torch.ones(widths.hidden), [torch.ones(widths.hidden)] * layers, [torch.ones(widths.intermediate)] * layers
     )
 
 

@@ -1,9 +1,9 @@
-"""Who a student learns from. A teacher turns a batch into a `TeacherSignal` and knows nothing of who reads it.
+"""Teachers. Each turns a batch into a `TeacherSignal`, and knows nothing of the losses that read it.
 
 `ModelTeacher` runs a model that reads text, `LanguageModelTeacher` one that predicts the next token, `MediaTeacher` one
-that sees or hears, `EnsembleTeacher` several, `MovingAverageTeacher` the student's own past; what was answered earlier
-is read by `StoredTeacher`. Another kind of teacher is another subclass of `Teacher`: its `columns` and `pad` bring it
-what it reads of a row.
+of images or sound, `EnsembleTeacher` several, `MovingAverageTeacher` the average of the student's weights;
+`StoredTeacher` reads precomputed soft targets. Another kind of teacher is another subclass of `Teacher`: its `columns`
+and `pad` bring it what it reads of a row.
 """
 
 from hfdistill.teachers.base import (

@@ -25,7 +25,7 @@ ENSEMBLE_LOGITS = "ensemble_logits"
 TEACHER_TOKENS = "teacher_tokens"
 #: The likeliest label of a stored prediction; the names of this column are the order of the logits.
 TEACHER_LABEL = "teacher_label"
-#: The columns that hold what was answered earlier.
+#: The columns that hold precomputed predictions.
 SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS, TEACHER_TOKENS)
 
 
@@ -63,7 +63,7 @@ class Teacher(ABC):
 
     @property
     def members(self) -> tuple[Teacher, ...]:
-        """Those who are asked: several in an ensemble."""
+        """The teachers that are run: several in an ensemble."""
         return (self,)
 
     @property
@@ -73,7 +73,7 @@ class Teacher(ABC):
 
     @property
     def problem_type(self) -> str | None:
-        """As in `config.problem_type`; `None` when it does not say."""
+        """As in `config.problem_type`; `None` where that is not set."""
         return None
 
     @property

@@ -1,4 +1,4 @@
-"""What a teacher reads beside the student's inputs: dataset columns named `teacher_…`, on their way to a batch."""
+"""The inputs of a teacher beside the student's: dataset columns named `teacher_…`, on their way to a batch."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def stand_in_config(teacher: Teacher | None, *datasets: Any) -> PreTrainedConfig
 
 
 def _number_of_labels(features: Sequence[Mapping[str, Any]]) -> int:
-    """As far as columns tell: of stored logits their width, 1 for labels that are fractions; otherwise 2, for many."""
+    """The width of stored logits, or 1 for labels that are fractions; otherwise 2, which stands for many."""
     for one in features:
         if isinstance(one.get(TEACHER_LOGITS), List) and one[TEACHER_LOGITS].length > 0:
             return int(one[TEACHER_LOGITS].length)
@@ -220,7 +220,7 @@ class SharedCollator:
         processing_class: The student's tokenizer.
         student: The columns that the student reads.
         teacher: The teacher that reads the student's token ids, or `None`.
-        tables: How many token ids each who reads them has embeddings for, by name.
+        tables: How many token ids student and teacher have embeddings for, by name.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class EnsembleTeacher(Teacher):
 
     Args:
         teachers: Two or more teachers, models, names or paths; the members of an ensemble among them join.
-        combination: How their predictions become one; by default what the training arguments say, and without any the
+        combination: How their predictions become one; by default as in the training arguments, and without any the
             mean of their probabilities.
 
     Raises:
@@ -96,10 +96,10 @@ def _logits(member: Teacher, batch: Mapping[str, Any], context: TeacherContext) 
 
 
 def _common_problem_type(members: Sequence[Teacher]) -> str | None:
-    said = {member.problem_type for member in members} - {None}
-    if len(said) > 1:
+    types = {member.problem_type for member in members} - {None}
+    if len(types) > 1:
         raise ValueError(
-            f"the teachers' problem types differ ({', '.join(sorted(map(str, said)))}): all must answer the same kind "
-            "of question; correct config.problem_type, or leave one out."
+            f"the teachers' problem types differ ({', '.join(sorted(map(str, types)))}): all must solve the same kind "
+            "of task; correct config.problem_type, or leave one out."
         )
-    return next(iter(said), None)
+    return next(iter(types), None)

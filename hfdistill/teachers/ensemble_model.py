@@ -27,7 +27,7 @@ class EnsembleModel(PreTrainedModel):
         ValueError: when they solve different tasks.
     """
 
-    # What the members support is their own affair.
+    # Each member has its own attention implementation.
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

@@ -28,6 +28,7 @@ class LanguageModelTeacher(ModelTeacher):
     """
 
     auto_class = AutoModelForCausalLM
+    other_vocabulary = "take one that shares the student's tokenizer, and leave text_columns out."
 
     def __init__(
         self,
@@ -43,8 +44,7 @@ class LanguageModelTeacher(ModelTeacher):
             )
         if text_columns:
             raise ValueError(
-                "a teacher with a vocabulary of its own cannot be run on the student's tokens: take one that "
-                "shares the student's tokenizer, and leave text_columns out."
+                f"a teacher with a vocabulary of its own predicts none of the student's tokens: {self.other_vocabulary}"
             )
         super().__init__(model, processing_class, dtype=dtype)
 

@@ -1,4 +1,4 @@
-"""How much each of several teachers is worth, learned from labels."""
+"""Weights of several teachers, learned from labels."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ def learned_weights(
     `argmin_w Σ_i L(y_i, combination_w(t_1(x_i), ..., t_K(x_i)))` over weights that sum to 1, where `L` is the labels'
     loss at temperature 1. Take rows that no teacher was trained on: on its own training rows the teacher that learned
     them by heart would count for everything.
+
+    What they gain over equal weights was not measured here; averaging ten teachers gained +0.22 ± 0.11 points of
+    accuracy over the labels alone on SST-2, three seeds (p = 0.07).
 
     Args:
         dataset: Labeled rows with the soft targets of several teachers, as from `soft_targets([first, second], rows)`.

@@ -1,4 +1,4 @@
-"""A teacher that sees or hears what its student reads about."""
+"""A teacher of images or sound, whatever its student reads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MediaTeacher(ModelTeacher):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> MediaTeacher:
-        """Not possible: a name does not tell whether pictures or sound are meant, nor where they are."""
+        """Not possible: a name determines neither whether pictures or sound are meant, nor where they are."""
         raise TypeError(
             "load both parts of a MediaTeacher yourself: MediaTeacher(AutoModelForImageClassification.from_pretrained("
             "name), AutoImageProcessor.from_pretrained(name), 'picture'), or likewise for sound."

@@ -17,6 +17,7 @@ from hfdistill.models.hub import hub_errors
 from hfdistill.models.inputs import TokenReader, check_token_ids, max_positions, pad_rows, padded_by, token_inputs
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
+from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.vocabularies import has_vocabulary
 from hfdistill.models.wrappers import (
     config_of,
@@ -281,8 +282,6 @@ def without_logits(model: Any) -> ValueError:
 
 def _unprepared(model: Any) -> Any:
     """The model without the autocast that an earlier accelerator has put around its `forward`."""
-    given = unwrapped(model)
-    if "_original_forward" in vars(given):
-        given.forward = vars(given).pop("_original_forward")
-    given._is_accelerate_prepared = False
-    return given
+    plain = without_autocast(unwrapped(model))
+    plain._is_accelerate_prepared = False
+    return plain

@@ -84,8 +84,7 @@ class Seq2SeqTeacher(ModelTeacher):
             )
         if text_columns:
             raise ValueError(
-                "a teacher with a vocabulary of its own cannot be run on the student's target tokens: let it "
-                "translate the training texts instead (pseudo_translations), and train on its translations."
+                f"a teacher with a vocabulary of its own predicts none of the student's tokens: {self.other_vocabulary}"
             )
         super().__init__(model, processing_class, dtype=dtype)
         self._main_input = model.main_input_name

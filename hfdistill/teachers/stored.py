@@ -1,4 +1,4 @@
-"""A teacher that was asked earlier: the soft targets that the rows carry."""
+"""A teacher whose predictions are precomputed: the soft targets that the rows carry."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from hfdistill.teachers.combination import Combination
 class StoredTeacher(Teacher):
     """Reads the soft targets of a row: one teacher's in `teacher_logits`, or several teachers' in `ensemble_logits`.
 
-    What one teacher said of each target token is in `teacher_tokens`. Several teachers' predictions are kept apart, so
-    that their mean can be taken at whatever temperature is asked for. Which of the predictions is about which label is
-    told by `names`; where they are known the predictions are put into the student's order.
+    One teacher's distributions of target tokens are in `teacher_tokens`. Several teachers' predictions are stored
+    apart, so that their mean can be taken at any temperature. `names` are the labels in the order of the predictions;
+    where they are known the predictions are put into the student's order.
     """
 
     def __init__(self) -> None:

@@ -15,18 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import PartialState
 from datasets import Dataset
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, EvalPrediction, PreTrainedModel, set_seed
 
-from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelTeacher, make_student, soft_targets
+from hfdistill import (
+    ClassificationTrainingArguments,
+    DistillationTrainer,
+    ModelTeacher,
+    make_student,
+    new_head,
+    soft_targets,
+    text_classification_dataset,
+)
 from hfdistill.models.inference import predict_logits, token_rows
-from hfdistill.online import new_head
-from hfdistill.tasks.classification.data import text_classification_dataset
-from hfdistill.tasks.classification.metrics import classification_metrics
 
 
 class Bench:
@@ -34,18 +38,14 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        self.folder = Path(options.output_dir)
+        self.figures = Figures(self.folder)
         self.tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=False)
-        data = text_classification_dataset(options.train_file, options.validation_file, options.test_file)
-        self.head, self.text_columns = data.head, data.text_columns
-        splits = data.dataset.rename_column(data.label_column, "labels")
+        self.data = text_classification_dataset(options.train_file, options.validation_file, options.test_file)
+        self.splits = self.data.tokenized(self.tokenizer)
         if options.rows:
-            splits["train"] = splits["train"].shuffle(0).select(range(min(options.rows, len(splits["train"]))))
-        limit = min(128, self.tokenizer.model_max_length)
-        self.splits = splits.map(
-            lambda rows: self.tokenizer(*(rows[name] for name in self.text_columns), truncation=True, max_length=limit),
-            batched=True,
-        )
-        self.metrics = classification_metrics(problem_type=data.problem_type)
+            train = self.splits["train"]
+            self.splits["train"] = train.shuffle(0).select(range(min(options.rows, len(train))))
 
     @property
     def train_rows(self) -> Dataset:
@@ -54,37 +54,28 @@ class Bench:
     def new_model(self, seed: int, layers: int | None = None, width: int | None = None) -> PreTrainedModel:
         """The pretrained model with a head of this seed; or some of its layers, or of its dimensions."""
         set_seed(seed)
-        given = {**self.head, "dtype": "float32", "ignore_mismatched_sizes": True, "trust_remote_code": False}
+        given = {**self.data.head, "dtype": "float32", "ignore_mismatched_sizes": True, "trust_remote_code": False}
         model = new_head(AutoModelForSequenceClassification.from_pretrained(self.options.model, **given))
         return make_student(model, num_hidden_layers=layers, hidden_size=width) if layers or width else model
 
-    def arguments(self, folder: str, seed: int, **changes: Any) -> DistillationTrainingArguments:
+    def arguments(self, folder: str, seed: int, **changes: Any) -> ClassificationTrainingArguments:
         options = self.options
         settings = {
             "num_train_epochs": options.epochs,
-            "per_device_train_batch_size": 32,
             "per_device_eval_batch_size": 128,
             "learning_rate": options.learning_rate,
-            "warmup_steps": 0.06,
-            "weight_decay": 0.01,
-            "train_sampling_strategy": "group_by_length",
-            "eval_strategy": "epoch",
-            "save_strategy": "epoch",
-            "save_total_limit": 1,
+            "eval_on_start": False,
             "save_only_model": True,
             "load_best_model_at_end": True,
             "metric_for_best_model": "accuracy",
             "teacher_at_eval": False,
             "temperature": options.temperature,
-            "report_to": "none",
             "disable_tqdm": True,
             "bf16": options.bf16,
-            "use_cpu": not torch.accelerator.is_available(),
             "logging_steps": 0.1,
             "seed": seed,
-            "dataloader_pin_memory": torch.accelerator.is_available(),
         }
-        return DistillationTrainingArguments(folder, **{**settings, **changes})
+        return ClassificationTrainingArguments(folder, **{**settings, **changes})
 
     def train(
         self, model: Any, rows: Dataset, seed: int, trainer_class: Callable = DistillationTrainer, **changes: Any
@@ -97,14 +88,18 @@ class Bench:
                 train_dataset=rows,
                 eval_dataset=self.splits["validation"],
                 processing_class=self.tokenizer,
-                compute_metrics=self.metrics,
+                compute_metrics=self.data.metrics,
             )
             trainer.train()
             return trainer.model, trainer.predict(self.splits["test"]).metrics
 
+    def student_accuracy(self, student: Any, rows: Dataset, seed: int, **changes: Any) -> float:
+        """Of a model that is trained on these rows, on the test texts."""
+        return self.train(student, rows, seed, **changes)[1]["test_accuracy"]
+
     def fine_tuned(self, name: str, seed: int, rows: Dataset) -> PreTrainedModel:
         """A teacher that learned the labels of these rows, kept in the output folder."""
-        kept = Path(self.options.output_dir) / "teachers" / name
+        kept = self.folder / "teachers" / name
         if not kept.exists():
             model, _ = self.train(self.new_model(seed), rows, seed, terms=["labels"])
             unfinished = kept.with_suffix(".unfinished")
@@ -117,30 +112,43 @@ class Bench:
         rows = self.splits["test"]
         model = model.to(PartialState().device)
         logits = predict_logits(model, self.tokenizer, token_rows(model, self.tokenizer, rows), batch_size=128)
-        return self.metrics(EvalPrediction(predictions=logits, label_ids=np.asarray(rows["labels"])))["accuracy"]
+        return self.data.metrics(EvalPrediction(predictions=logits, label_ids=np.asarray(rows["labels"])))["accuracy"]
 
-    def answered(self, teachers: Sequence[PreTrainedModel], rows: Dataset) -> Dataset:
+    def with_soft_targets(self, rows: Dataset, teachers: Sequence[PreTrainedModel]) -> Dataset:
         """The rows with the teachers' soft targets; an earlier pass over the same texts is not repeated."""
-        asked = [ModelTeacher(teacher, self.tokenizer) for teacher in teachers]
-        return soft_targets(asked, rows, batch_size=128)
+        return soft_targets([ModelTeacher(teacher, self.tokenizer) for teacher in teachers], rows, batch_size=128)
 
 
 class Figures:
     """Test figures by their names, one JSON line each, so that an interrupted measurement goes on where it stopped."""
 
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "figures.jsonl"
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         self._kept: dict[str, float] = dict(json.loads(line) for line in lines)
 
-    def get(self, name: str, measure: Callable[[], float]) -> float:
+    def get(self, name: str, measure: Callable[..., float], *args: Any) -> float:
+        """The figure of this name: the one on file, or `measure(*args)`."""
         if name not in self._kept:
-            self._kept[name] = measure()
+            self._kept[name] = measure(*args)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([name, self._kept[name]]) + "\n")
             print(f"{name}: {self._kept[name]:.4f}", flush=True)
         return self._kept[name]
+
+
+def publish(folder: Path, lines: Sequence[str]) -> None:
+    """Writes and prints a table."""
+    text = "\n".join([*lines, ""])
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    print(f"\n{text}")
+
+
+def over_seeds(seeds: int, measured: Callable[[int], dict[str, float]]) -> dict[str, list[float]]:
+    """The figures of all seeds by their names."""
+    found = [measured(seed) for seed in range(seeds)]
+    return {name: [figures[name] for figures in found] for name in found[0]}
 
 
 def percent(values: Sequence[float]) -> str:
@@ -173,12 +181,14 @@ def draw(
     figure.savefig(path, dpi=130)
 
 
-def draw_on(axes: Axes, curves: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x_label: str) -> None:
+def draw_on(
+    axes: Axes, curves: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x_label: str, style: str = "o-"
+) -> None:
     """The curves alone."""
     for name, points in curves.items():
         means = [100 * statistics.mean(values) for _, values in points]
         spreads = [100 * statistics.stdev(values) if len(values) > 1 else 0 for _, values in points]
-        axes.errorbar([x for x, _ in points], means, yerr=spreads, marker="o", capsize=3, label=name)
+        axes.errorbar([x for x, _ in points], means, yerr=spreads, fmt=style, capsize=3, label=name)
     axes.set_xlabel(x_label)
     axes.grid(alpha=0.3)
 

@@ -10,39 +10,32 @@ Hinton's table the model distilled from ten keeps 86 % of the ensemble's gain ov
 
 import argparse
 import statistics
-from pathlib import Path
 
-from bench import Bench, Figures, draw, gain, parser, percent
+from bench import Bench, draw, gain, parser, percent, publish
 from transformers import PreTrainedModel
 
-from hfdistill.teachers import EnsembleModel
+from hfdistill import EnsembleModel
 
 
 def main() -> None:
     options = parse_options()
-    folder = Path(options.output_dir)
-    bench, figures = Bench(options), Figures(f"{folder}/figures.jsonl")
-    teachers = [
-        bench.fine_tuned(str(number), 1000 + number, bench.train_rows) for number in range(options.num_teachers)
-    ]
-    singles = [
-        figures.get(f"teacher {number}", lambda one=teacher: test_accuracy(bench, [one]))
-        for number, teacher in enumerate(teachers)
-    ]
+    bench = Bench(options)
+    get, rows = bench.figures.get, bench.train_rows
+    teachers = [bench.fine_tuned(str(number), 1000 + number, rows) for number in range(options.num_teachers)]
+    singles = [get(f"teacher {number}", test_accuracy, bench, [one]) for number, one in enumerate(teachers)]
     sizes = [size for size in (1, 2, 5, 10, 20) if size < len(teachers)] + [len(teachers)]
-    ensembles = {
-        size: figures.get(f"ensemble {size}", lambda size=size: test_accuracy(bench, teachers[:size])) for size in sizes
-    }
+    ensembles = {size: get(f"ensemble {size}", test_accuracy, bench, teachers[:size]) for size in sizes}
     students = {
-        name: [student_accuracy(bench, figures, name, teachers, seed) for seed in range(options.seeds)]
+        name: [
+            get(f"student of {name} {seed}", student_accuracy, bench, name, teachers, seed)
+            for seed in range(options.seeds)
+        ]
         for name in ("labels alone", "one teacher", "the ensemble")
     }
-    text = table(options, singles, ensembles, students)
-    (folder / "table.md").write_text(text, encoding="utf-8")
+    publish(bench.folder, table(options, singles, ensembles, students))
     curves = {"ensemble": [(size, [accuracy]) for size, accuracy in ensembles.items()]}
     curves |= {f"student of {name}": [(sizes[-1], values)] for name, values in students.items()}
-    draw(curves, folder / "ensemble.png", "teachers in the ensemble")
-    print(f"\n{text}")
+    draw(curves, bench.folder / "ensemble.png", "teachers in the ensemble")
 
 
 def test_accuracy(bench: Bench, teachers: list[PreTrainedModel]) -> float:
@@ -50,25 +43,19 @@ def test_accuracy(bench: Bench, teachers: list[PreTrainedModel]) -> float:
     return bench.accuracy(EnsembleModel(teachers) if len(teachers) > 1 else teachers[0])
 
 
-def student_accuracy(bench: Bench, figures: Figures, name: str, teachers: list[PreTrainedModel], seed: int) -> float:
-    def measure() -> float:
-        rows, settings = bench.train_rows, {"terms": ["labels"]}
-        if name != "labels alone":
-            # Each seed's student has another of the teachers for its one.
-            asked = teachers if name == "the ensemble" else [teachers[seed % len(teachers)]]
-            rows, settings = bench.answered(asked, rows), {"alpha": bench.options.alpha}
-        student = bench.new_model(seed, bench.options.student_num_hidden_layers)
-        return bench.train(student, rows, seed, **settings)[1]["test_accuracy"]
-
-    return figures.get(f"student of {name} {seed}", measure)
+def student_accuracy(bench: Bench, name: str, teachers: list[PreTrainedModel], seed: int) -> float:
+    rows, settings = bench.train_rows, {"terms": ["labels"]}
+    if name != "labels alone":
+        # Each seed's student has another of the teachers for its one.
+        own = teachers if name == "the ensemble" else [teachers[seed % len(teachers)]]
+        rows, settings = bench.with_soft_targets(rows, own), {"alpha": bench.options.alpha}
+    student = bench.new_model(seed, bench.options.student_num_hidden_layers)
+    return bench.student_accuracy(student, rows, seed, **settings)
 
 
 def table(
-    options: argparse.Namespace,
-    singles: list[float],
-    ensembles: dict[int, float],
-    students: dict[str, list[float]],
-) -> str:
+    options: argparse.Namespace, singles: list[float], ensembles: dict[int, float], students: dict[str, list[float]]
+) -> list[str]:
     lines = [
         f"Test accuracy in %; teachers of {options.num_teachers} seeds, students of {options.seeds}.",
         "",
@@ -82,9 +69,11 @@ def table(
     if better > 0:
         share = 100 * (statistics.mean(students["the ensemble"]) - alone) / better
         lines += ["", f"The student of the ensemble keeps {share:.0f} % of its gain over that on the labels alone."]
-    over = {other: gain(students["the ensemble"], students[other]) for other in ("labels alone", "one teacher")}
-    lines += ["", *(f"Seed by seed it gains {points} points over that of {other}." for other, points in over.items())]
-    return "\n".join([*lines, ""])
+    lines.append("")
+    for other in ("labels alone", "one teacher"):
+        points = gain(students["the ensemble"], students[other])
+        lines.append(f"Seed by seed it gains {points} points over that of {other}.")
+    return lines
 
 
 def parse_options() -> argparse.Namespace:

@@ -19,13 +19,12 @@ separates hard training on 3 % from hard training on all.
 
 import argparse
 import statistics
-from pathlib import Path
 
-from bench import Bench, Figures, draw, gain, parser, percent
+from bench import Bench, draw, gain, parser, percent, publish
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from hfdistill.data.few_labels import keep_labels, labeled_rows
+from hfdistill import keep_labels, labeled_rows
 
 METHODS = ("hard", "same texts", "all texts", "half and half", "practical")
 
@@ -33,8 +32,8 @@ METHODS = ("hard", "same texts", "all texts", "half and half", "practical")
 class Curve:
     """One seed's teachers and students."""
 
-    def __init__(self, bench: Bench, figures: Figures, seed: int) -> None:
-        self.bench, self.figures, self.seed = bench, figures, seed
+    def __init__(self, bench: Bench, seed: int) -> None:
+        self.bench, self.seed = bench, seed
 
     def teacher(self, fraction: float) -> PreTrainedModel:
         """One that saw this share of the labels; or the one that is given, which saw them all."""
@@ -44,7 +43,7 @@ class Curve:
             )
         seed, name = 100 + self.seed, f"{fraction}-{self.seed}"
         teacher = self.bench.fine_tuned(name, seed, self.filled(self.few(fraction)))
-        self.figures.get(f"teacher {fraction} {self.seed}", lambda: self.bench.accuracy(teacher))
+        self.bench.figures.get(f"teacher {fraction} {self.seed}", self.bench.accuracy, teacher)
         return teacher
 
     def few(self, fraction: float) -> Dataset:
@@ -57,7 +56,7 @@ class Curve:
     def accuracy(self, method: str, fraction: float) -> float:
         if fraction == 1.0 and method != "hard":
             method = "all texts"  # with all labels the three are one
-        return self.figures.get(f"{method} {fraction} {self.seed}", lambda: self.measure(method, fraction))
+        return self.bench.figures.get(f"{method} {fraction} {self.seed}", self.measure, method, fraction)
 
     def measure(self, method: str, fraction: float) -> float:
         rows = self.few(fraction)
@@ -66,37 +65,34 @@ class Curve:
         if method == "half and half":
             settings = {"alpha": 0.5}
         if method != "hard":
-            rows = self.bench.answered([self.teacher(fraction if method == "practical" else 1.0)], rows)
+            rows = self.bench.with_soft_targets(rows, [self.teacher(fraction if method == "practical" else 1.0)])
         if method in ("hard", "same texts"):
             rows = self.filled(rows)
         elif fraction < 1:
             settings["labeled_share"] = options.labeled_share
         student = self.bench.new_model(self.seed, options.student_num_hidden_layers, options.student_hidden_size)
-        return self.bench.train(student, rows, self.seed, **settings)[1]["test_accuracy"]
+        return self.bench.student_accuracy(student, rows, self.seed, **settings)
 
 
 def main() -> None:
     options = parse_options()
-    folder = Path(options.output_dir)
-    bench, figures = Bench(options), Figures(f"{folder}/figures.jsonl")
+    bench = Bench(options)
     accuracies: dict[tuple[str, float], list[float]] = {}
     for seed in range(options.seeds):
-        curve = Curve(bench, figures, seed)
+        curve = Curve(bench, seed)
         for fraction in options.fractions:
             for method in options.methods:
                 accuracies.setdefault((method, fraction), []).append(curve.accuracy(method, fraction))
         accuracies.setdefault(("hard", 1.0), [])[seed:] = [curve.accuracy("hard", 1.0)]
-    text = table(options, accuracies, len(bench.train_rows))
-    (folder / "table.md").write_text(text, encoding="utf-8")
+    publish(bench.folder, table(options, accuracies, len(bench.train_rows)))
     curves = {
         method: [(100 * fraction, accuracies[method, fraction]) for fraction in options.fractions]
         for method in options.methods
     }
-    draw(curves, folder / "curve.png", "labels, % of the training texts", logarithmic=True)
-    print(f"\n{text}")
+    draw(curves, bench.folder / "curve.png", "labels, % of the training texts", logarithmic=True)
 
 
-def table(options: argparse.Namespace, accuracies: dict[tuple[str, float], list[float]], rows: int) -> str:
+def table(options: argparse.Namespace, accuracies: dict[tuple[str, float], list[float]], rows: int) -> list[str]:
     everything = accuracies["hard", 1.0]
     gains = [method for method in options.methods if method != "hard" and "hard" in options.methods]
     lines = [
@@ -114,7 +110,7 @@ def table(options: argparse.Namespace, accuracies: dict[tuple[str, float], list[
         ]
         cells += [gain(accuracies[method, fraction], hard) for method in gains]
         lines.append(f"| {100 * fraction:g} % | {' | '.join(cells)} |")
-    return "\n".join([*lines, f"| all, hard | {percent(everything)} |", ""])
+    return [*lines, f"| all, hard | {percent(everything)} |"]
 
 
 def recovered(values: list[float], hard: list[float], everything: list[float], method: str) -> str:

@@ -40,7 +40,7 @@ def main() -> None:
         measure(small)  # what code takes once it has run is no cost of the loss
         print(json.dumps(measure(options)))
         return
-    # Round after round, so that what else the machine does meets all ways alike.
+    # Round after round, so that other load of the machine affects all ways alike.
     figures: dict[str, list[dict]] = {way: [] for way in options.ways}
     for _ in range(options.repeats):
         for way, runs in figures.items():
@@ -173,7 +173,7 @@ def in_own_process(way: str) -> dict[str, object]:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--classes", type=int, default=58_101, help="words of the vocabulary (OPUS-MT en-de: 58101)")
+    parser.add_argument("--classes", type=int, default=58_101, help="tokens of the vocabulary (OPUS-MT en-de: 58101)")
     parser.add_argument("--width", type=int, default=512, help="width of both models")
     parser.add_argument("--tokens", type=int, default=512, help="target tokens of a batch")
     parser.add_argument("--dtype", default="float32", help="of hidden states and projections")

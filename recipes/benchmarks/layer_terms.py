@@ -34,16 +34,21 @@ from matplotlib.figure import Figure
 from remembered import RememberingTeacher
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 
-from hfdistill import DistillationTrainer, DistillationTrainingArguments, make_student, soft_targets
+from hfdistill import (
+    ClassificationTrainingArguments,
+    DistillationTrainer,
+    augment,
+    classification_metrics,
+    labeled_rows,
+    make_student,
+    soft_targets,
+    text_classification_dataset,
+)
 from hfdistill.data.augmentation.augmenters import load_augmenter
-from hfdistill.data.augmentation.rows import augment
-from hfdistill.data.few_labels import labeled_rows
 from hfdistill.models.inference import token_rows
 from hfdistill.report.cost import MeasuredModel
 from hfdistill.report.timing import latencies_ms
 from hfdistill.students import choose_layers
-from hfdistill.tasks.classification.data import text_classification_dataset
-from hfdistill.tasks.classification.metrics import classification_metrics
 
 LOGITS = ("labels:0.3", "soft_targets:0.7")
 BESIDE_LOGITS = {
@@ -60,7 +65,7 @@ BESIDE_LOGITS = {
 OBJECTIVES = {"labels": ("labels",), "logits": LOGITS}
 OBJECTIVES |= {name: (*LOGITS, *terms) for name, terms in BESIDE_LOGITS.items()}
 NAMES = (*OBJECTIVES, "two_stages")
-#: What needs no more than the teacher's last layer, if any.
+#: Objectives that need no more than the teacher's last layer, if any.
 OF_LAST_LAYER = {"labels", "logits", "minilm", "rkd", "similarity", "exemplars", "contrastive"}
 
 
@@ -77,7 +82,7 @@ def main() -> None:
     dtype = "bfloat16" if options.bf16 else None
 
     @functools.cache
-    def asked(depth: int) -> RememberingTeacher:
+    def remembering(depth: int) -> RememberingTeacher:
         last = teacher.config.num_hidden_layers - 1
         layers = [last] if OF_LAST_LAYER.issuperset(options.objectives) else choose_layers(last + 1, depth)
         return RememberingTeacher(copy.deepcopy(teacher), layers, dtype)
@@ -92,7 +97,7 @@ def main() -> None:
         elif (shape, objective, seed) not in done:
             model = new_student(options, texts, teacher, tokenizer, shape, seed)
             row = {"student": shape, "objective": objective, "seed": seed}
-            row |= run(options, texts, asked(depth), tokenizer, model, objective, seed)
+            row |= run(options, texts, remembering(depth), tokenizer, model, objective, seed)
             done[shape, objective, seed] = row
             with options.output.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -107,7 +112,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--train_file", required=True)
     parser.add_argument("--test_file", required=True)
-    shape = "LAYERSxWIDTH, LAYERSxWIDTHxCOLUMNS for a word table of low rank, and /HEADS for a number of heads"
+    shape = "LAYERSxWIDTH, LAYERSxWIDTHxCOLUMNS for a factorized embedding, and /HEADS for a number of heads"
     parser.add_argument("--students", nargs="+", default=["2x128", "3x384"], metavar="SHAPE", help=shape)
     parser.add_argument("--objectives", nargs="+", default=list(NAMES), choices=NAMES, metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
@@ -115,7 +120,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--learning_rate", type=float, default=5e-4)
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--rows", type=int, help="only so many training rows")
-    parser.add_argument("--augment", nargs="+", default=[], choices=("n_grams", "masking"), help="more texts to answer")
+    parser.add_argument("--augment", nargs="+", default=[], choices=("n_grams", "masking"), help="make more texts")
     parser.add_argument("--augment_copies", type=int, default=1, help="of each text, by each of them")
     parser.add_argument("--bf16", action="store_true", help="in mixed precision; on CPUs with AMX twice as fast")
     parser.add_argument("--random", action="store_true", help="students of random weights in place of the teacher's")
@@ -138,33 +143,28 @@ def read(options: argparse.Namespace, teacher: PreTrainedModel, tokenizer) -> Da
 
 
 def parse_shape(shape: str) -> tuple[int, int, int | None, int | None]:
-    """Layers, width, columns and heads of `2x128`, `2x128x32`, `2x132/12`."""
+    """Layers, width, embedding dimensions and heads of `2x128`, `2x128x32`, `2x132/12`."""
     found = re.fullmatch(r"(\d+)x(\d+)(?:x(\d+))?(?:/(\d+))?", shape)
     if found is None:
         raise SystemExit(f"error: --students {shape}: a shape is LAYERSxWIDTH, LAYERSxWIDTHxCOLUMNS or either /HEADS.")
-    layers, width, columns, heads = (number and int(number) for number in found.groups())
-    return layers, width, columns, heads
+    return tuple(number and int(number) for number in found.groups())
 
 
 def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, model, objective, seed) -> dict:
     half = options.epochs / 2
     stages = [f"hidden_states:1 minilm:1 epochs={half}", f"{' '.join(LOGITS)} epochs={half}"]
-    args = DistillationTrainingArguments(
+    args = ClassificationTrainingArguments(
         str(options.output.parent / "layer_terms_run"),
         terms=list(OBJECTIVES.get(objective, LOGITS)),
         stages=stages if objective == "two_stages" else None,
         num_train_epochs=options.epochs,
         learning_rate=options.learning_rate,
         per_device_train_batch_size=options.batch_size,
-        per_device_eval_batch_size=64,
-        warmup_steps=0.06,
-        weight_decay=0.01,
-        train_sampling_strategy="group_by_length",
+        eval_strategy="no",
+        eval_on_start=False,
         save_strategy="no",
-        report_to="none",
         disable_tqdm=True,
         bf16=options.bf16,
-        use_cpu=not torch.accelerator.is_available(),
         teacher_at_eval=False,
         logging_steps=1000,
         seed=seed,
@@ -187,16 +187,16 @@ def run(options: argparse.Namespace, texts: DatasetDict, teacher, tokenizer, mod
 
 def latency_ms(model: PreTrainedModel, tokenizer, rows: Dataset) -> float:
     """Median milliseconds for one text."""
-    asked = MeasuredModel(model, tokenizer, token_rows(model, tokenizer, rows.select(range(min(60, len(rows))))))
-    return latencies_ms({"student": asked})["student"].median
+    measured = MeasuredModel(model, tokenizer, token_rows(model, tokenizer, rows.select(range(min(60, len(rows))))))
+    return latencies_ms({"student": measured})["student"].median
 
 
 def new_student(options, texts: DatasetDict, teacher: PreTrainedModel, tokenizer, shape, seed) -> PreTrainedModel:
     set_seed(seed)
-    layers, width, columns, heads = parse_shape(shape)
+    layers, width, embedding, heads = parse_shape(shape)
     first = texts["train"].select_columns(["input_ids", "attention_mask"])[:256]
     batch = tokenizer.pad(first, return_tensors="pt")
-    sizes = {"hidden_size": width, "embedding_size": columns, "num_attention_heads": heads}
+    sizes = {"hidden_size": width, "embedding_size": embedding, "num_attention_heads": heads}
     student = make_student(teacher, layers, **sizes, importance_batch=batch)
     return type(student)(student.config) if options.random else student
 

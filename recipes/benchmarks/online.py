@@ -8,32 +8,26 @@ students of a group differ in the seed of their heads.
 """
 
 import argparse
-from pathlib import Path
+import functools
+from collections.abc import Callable
 
-from bench import Bench, Figures, draw, gain, parser, percent
+from bench import Bench, draw, gain, over_seeds, parser, percent, publish
 
-from hfdistill.online import Branches, OnlineTrainer, Peers
+from hfdistill import Branches, OnlineTrainer, Peers
 
 BOTH = {"label_weight": 1.0, "soft_target_weight": 1.0}
 
 
 def main() -> None:
     options = parse_options()
-    folder = Path(options.output_dir)
-    bench, figures = Bench(options), Figures(f"{folder}/figures.jsonl")
-    accuracies: dict[str, list[float]] = {}
-    for seed in range(options.seeds):
-        for name, value in measured(bench, figures, seed).items():
-            accuracies.setdefault(name, []).append(value)
-    text = table(options, accuracies)
-    (folder / "table.md").write_text(text, encoding="utf-8")
-    draw(
-        {name: [(place, values)] for place, (name, values) in enumerate(accuracies.items())}, folder / "online.png", ""
-    )
-    print(f"\n{text}")
+    bench = Bench(options)
+    accuracies = over_seeds(options.seeds, functools.partial(measured, bench))
+    publish(bench.folder, table(options, accuracies))
+    curves = {name: [(place, values)] for place, (name, values) in enumerate(accuracies.items())}
+    draw(curves, bench.folder / "online.png", "")
 
 
-def table(options: argparse.Namespace, accuracies: dict[str, list[float]]) -> str:
+def table(options: argparse.Namespace, accuracies: dict[str, list[float]]) -> list[str]:
     lines = [
         f"Test accuracy in %, {options.seeds} seeds; `ensemble` is the gated one of the branches.",
         "",
@@ -43,36 +37,36 @@ def table(options: argparse.Namespace, accuracies: dict[str, list[float]]) -> st
         how, _, who = name.partition(", ")
         alone = accuracies["alone, peer_1" if who == "ensemble" else f"alone, {who}"]
         lines.append(f"| {name} | {percent(values)} | {'' if how == 'alone' else gain(values, alone)} |")
-    return "\n".join([*lines, ""])
+    return lines
 
 
-def measured(bench: Bench, figures: Figures, seed: int) -> dict[str, float]:
-    layers, number = bench.options.student_num_hidden_layers, bench.options.num_students
+def measured(bench: Bench, seed: int) -> dict[str, float]:
+    number = bench.options.num_students
     seeds = [10 * seed + peer for peer in range(number)]
-    found: dict[str, float] = {}
-    for peer, own in enumerate(seeds, start=1):
-        found[f"alone, peer_{peer}"] = figures.get(
-            f"alone {own}",
-            lambda own=own: bench.train(bench.new_model(own, layers), bench.train_rows, seed, terms=["labels"])[1][
-                "test_accuracy"
-            ],
-        )
+    found = {
+        f"alone, peer_{peer}": bench.figures.get(f"alone {own}", train_alone, bench, own, seed)
+        for peer, own in enumerate(seeds, start=1)
+    }
     for how in ("mutual", "one"):
-        students = [bench.new_model(own, layers) for own in seeds]
+        together = functools.cache(functools.partial(train_together, bench, how, seeds, seed))
         names = [f"peer_{peer}" for peer in range(1, number + 1)] + (["ensemble"] if how == "one" else [])
-        metrics: dict[str, float] = {}
         for name in names:
-
-            def measure(name: str = name, how: str = how, students: list = students, metrics: dict = metrics) -> float:
-                if not metrics:
-                    metrics.update(train_together(bench, how, students, seed))
-                return metrics[f"test_{name}_accuracy"]
-
-            found[f"{how}, {name}"] = figures.get(f"{how} {name} {seed}", measure)
+            figure = bench.figures.get(f"{how} {name} {seed}", figure_of, together, f"test_{name}_accuracy")
+            found[f"{how}, {name}"] = figure
     return found
 
 
-def train_together(bench: Bench, how: str, students: list, seed: int) -> dict[str, float]:
+def figure_of(trained: Callable[[], dict[str, float]], name: str) -> float:
+    return trained()[name]
+
+
+def train_alone(bench: Bench, own: int, seed: int) -> float:
+    student = bench.new_model(own, bench.options.student_num_hidden_layers)
+    return bench.student_accuracy(student, bench.train_rows, seed, terms=["labels"])
+
+
+def train_together(bench: Bench, how: str, seeds: list[int], seed: int) -> dict[str, float]:
+    students = [bench.new_model(own, bench.options.student_num_hidden_layers) for own in seeds]
     together = Peers(students) if how == "mutual" else Branches(students)
     return bench.train(together, bench.train_rows, seed, OnlineTrainer, **BOTH)[1]
 

@@ -21,8 +21,8 @@ class RememberingTeacher(ModelTeacher):
 
     Args:
         model: The teacher, padded on the right.
-        layers: The numbers of the layers, from 0, that are remembered; what is said of the others is NaN, so that no
-            term can learn from them unnoticed. A token takes `8 · layers · width` bytes in bfloat16.
+        layers: The numbers of the layers, from 0, that are remembered; the others are NaN, so that no term can learn
+            from them unnoticed. A token takes `8 · layers · width` bytes in bfloat16.
         dtype: As in `ModelTeacher`.
     """
 
@@ -37,16 +37,16 @@ class RememberingTeacher(ModelTeacher):
         if not outputs:
             return super().__call__(batch, outputs, context)
         if not outputs.issubset(LAYERS):
-            raise ValueError(f"only {', '.join(LAYERS)} are remembered, and the objective asks for {sorted(outputs)}.")
+            raise ValueError(f"only {', '.join(LAYERS)} are remembered, and the objective needs {sorted(outputs)}.")
         lengths = batch["attention_mask"].sum(1).tolist()
         texts = [ids[:length].cpu().numpy().tobytes() for ids, length in zip(batch["input_ids"], lengths, strict=True)]
         if any(text not in self._known for text in texts):
-            self._accumulate_logs(texts, lengths, super().__call__(batch, frozenset(LAYERS), context))
+            self._remember(texts, lengths, super().__call__(batch, frozenset(LAYERS), context))
         logits, layers = zip(*(self._known[text] for text in texts), strict=True)
         device = batch["input_ids"].device
         return self._signal(torch.stack(logits).to(device), pad_sequence(list(layers), batch_first=True).to(device))
 
-    def _accumulate_logs(self, texts: Sequence[bytes], lengths: Sequence[int], signal: TeacherSignal) -> None:
+    def _remember(self, texts: Sequence[bytes], lengths: Sequence[int], signal: TeacherSignal) -> None:
         # Hidden states begin with the embeddings, one before the first layer.
         kept = [getattr(signal, name)[number + (name == "hidden_states")] for name in LAYERS for number in self.layers]
         together = torch.stack(kept, dim=2).to(next(self.model.parameters()).dtype)  # of mixed precision, exactly
@@ -57,11 +57,11 @@ class RememberingTeacher(ModelTeacher):
     def _signal(self, logits: Tensor, together: Tensor) -> TeacherSignal:
         config: Any = self.model.config
         unknown = torch.full_like(together[:, :, 0], torch.nan)
-        said = {}
+        outputs = {}
         for place, name in enumerate(LAYERS):
             before = name == "hidden_states"
-            predictions = [unknown] * (config.num_hidden_layers + before)
+            layers = [unknown] * (config.num_hidden_layers + before)
             for index, number in enumerate(self.layers):
-                predictions[number + before] = together[:, :, place * len(self.layers) + index]
-            said[name] = tuple(predictions)
-        return TeacherSignal(logits=logits, **said)
+                layers[number + before] = together[:, :, place * len(self.layers) + index]
+            outputs[name] = tuple(layers)
+        return TeacherSignal(logits=logits, **outputs)

@@ -1,8 +1,8 @@
 """How far token soft targets are from the teacher's whole distributions: bytes a token, error of loss and gradient.
 
 The student is made of the teacher's layers, half of its decoder's. Its loss against the teacher's whole distributions
-at all target tokens of some rows is compared with that against each kept part, in value and in the gradient of all its
-weights, over batches of several sizes: what is biased stays, what is noise falls with the number of tokens.
+at all target tokens of some rows is compared with that against each stored part, in value and in the gradient of all
+its weights, over batches of several sizes: what is biased stays, what is noise falls with the number of tokens.
 
     python recipes/benchmarks/token_soft_targets.py --teacher my/marian --train_file pairs.jsonl
 """
@@ -20,18 +20,11 @@ from hfdistill import (
     Seq2SeqDistillationTrainingArguments,
     make_student,
     token_soft_targets,
+    translation_dataset,
 )
-from hfdistill.tasks.translation.data import translation_dataset
+from hfdistill.models.families import size_in
 
-KINDS = [
-    ("sampled", 12),
-    ("sampled", 25),
-    ("sampled", 50),
-    ("sampled", 100),
-    ("top_k", 12),
-    ("top_k", 29),
-    ("top_k", 50),
-]
+KINDS = [*(("sampled", k) for k in (12, 25, 50, 100)), *(("top_k", k) for k in (12, 29, 50))]
 
 
 def main() -> None:
@@ -47,8 +40,7 @@ def main() -> None:
         batched=True,
         remove_columns=texts.column_names,
     )
-    config = teacher.config
-    decoder_layers = config.decoder_layers if hasattr(config, "decoder_layers") else config.num_decoder_layers
+    decoder_layers = size_in(teacher.config, "layers", "decoder")
     if decoder_layers < 2:
         raise SystemExit("a student of half of one decoder layer is the teacher itself: name a deeper one.")
     student = make_student(teacher, num_decoder_layers=decoder_layers // 2)
@@ -91,7 +83,7 @@ def losses(student, teacher, rows, tokenizer, size, options) -> Iterator[tuple[f
     student.train()
     for module in student.modules():
         if isinstance(getattr(module, "dropout", None), float):
-            module.dropout = 0.0  # what is compared is the targets, not two draws of the student
+            module.dropout = 0.0  # the targets are compared, not two samples of the student's dropout
     for start in range(0, len(rows), size):
         batch = trainer.data_collator([rows[row] for row in range(start, min(start + size, len(rows)))])
         student.zero_grad()

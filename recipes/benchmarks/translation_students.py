@@ -8,7 +8,7 @@ For each seed the same untrained student is trained, for as many epochs, on
 | word | references | the teacher's, at each target token |
 | sequence | the teacher's | none |
 | both | the teacher's | the teacher's |
-| word, sampled; both, sampled | as above | 50 draws of the teacher's, kept from one pass |
+| word, sampled; both, sampled | as above | 50 cached samples of the teacher distribution for each token |
 | word, top_k; both, top_k | as above | the teacher's likeliest 50 tokens, likewise |
 
 and its BLEU on the test texts is measured, greedy and by beam search; `--methods` names the ones to train. In Kim &
@@ -21,26 +21,26 @@ A teacher is what `recipes/translation.py --train_teacher` leaves in `_teacher/`
 """
 
 import argparse
-import statistics
+import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from bench import Figures, gain, percent
+from bench import Figures, draw_on, gain, over_seeds, percent, publish
 from datasets import Dataset
 from matplotlib.figure import Figure
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, set_seed
 
 from hfdistill import (
     Seq2SeqDistillationTrainer,
-    Seq2SeqDistillationTrainingArguments,
+    TranslationTrainingArguments,
     pseudo_translations,
     token_soft_targets,
     transfer_set,
+    translation_dataset,
+    untrained_like,
 )
 from hfdistill.models.generation import translate
-from hfdistill.tasks.translation.data import translation_dataset
-from hfdistill.tasks.translation.from_scratch import untrained_like
 from hfdistill.tasks.translation.metrics import corpus_scores
 
 KIM_RUSH = ("plain", "word", "sequence", "both")
@@ -78,21 +78,21 @@ class Students:
                 student,
                 args if word else args.for_labels_only(folder),
                 teacher=self.teacher if word and not kept else None,
-                train_dataset=self.answered(self.rows("train", by_teacher=sequence), kept),
-                eval_dataset=self.answered(self.rows("validation"), kept),
+                train_dataset=self.with_soft_targets(self.rows("train", by_teacher=sequence), kept),
+                eval_dataset=self.with_soft_targets(self.rows("validation"), kept),
                 processing_class=self.tokenizer,
             )
             trainer.train()
         return student
 
     def rows(self, split: str, by_teacher: bool = False) -> Dataset:
-        """Texts as token ids, translated by people or by the teacher, who is run once."""
+        """Texts as token ids, with reference translations or with the teacher's, which are made once."""
         data, limit = self.data, self.options.max_length
         texts = data.dataset[split]
         if by_teacher:
             beams = {"num_beams": self.options.num_beams, "max_length": limit}
-            asked = pseudo_translations(self.teacher, texts, self.tokenizer, source_column=data.source, **beams)
-            texts, _ = transfer_set(asked, data.source, data.target)
+            translated = pseudo_translations(self.teacher, texts, self.tokenizer, source_column=data.source, **beams)
+            texts, _ = transfer_set(translated, data.source, data.target)
         settings = {"truncation": True, "max_length": limit}
         return texts.map(
             lambda rows: self.tokenizer(rows[data.source], text_target=rows[data.target], **settings),
@@ -100,28 +100,21 @@ class Students:
             remove_columns=texts.column_names,
         )
 
-    def answered(self, rows: Dataset, kept: str) -> Dataset:
-        """With the teacher's predictions for the target tokens, where they are kept and not asked for in every step."""
+    def with_soft_targets(self, rows: Dataset, kept: str) -> Dataset:
+        """With the teacher's predictions for the target tokens, where they are stored and not made in every step."""
         return token_soft_targets(self.teacher, rows, self.tokenizer, method=kept, temperature=1.0) if kept else rows
 
-    def arguments(self, folder: str, seed: int) -> Seq2SeqDistillationTrainingArguments:
-        options, accelerated = self.options, torch.accelerator.is_available()
-        return Seq2SeqDistillationTrainingArguments(
+    def arguments(self, folder: str, seed: int) -> TranslationTrainingArguments:
+        options = self.options
+        return TranslationTrainingArguments(
             folder,
             num_train_epochs=options.epochs,
             per_device_train_batch_size=options.batch_size,
             learning_rate=options.learning_rate,
-            warmup_steps=0.06,
-            temperature=1.0,
             alpha=options.alpha,
-            train_sampling_strategy="group_by_length",
-            eval_strategy="epoch",
             save_strategy="no",
-            report_to="none",
             disable_tqdm=True,
             bf16=options.bf16,
-            use_cpu=not accelerated,
-            dataloader_pin_memory=accelerated,
             logging_steps=0.1,
             seed=seed,
         )
@@ -130,37 +123,30 @@ class Students:
 def main() -> None:
     options = parse_options()
     folder = Path(options.output_dir)
-    students, figures = Students(options), Figures(f"{folder}/figures.jsonl")
-    teacher = {
-        search: figures.get(f"teacher {search}", lambda search=search: students.bleu(students.teacher, search))
-        for search in SEARCHES
-    }
-    found: dict[str, dict[str, list[float]]] = {search: {} for search in SEARCHES}
-    for seed in range(options.seeds):
-        for method in options.methods:
-            for search, value in measured(students, figures, method, seed).items():
-                found[search].setdefault(method, []).append(value)
-    text = table(options, teacher, found)
-    (folder / "table.md").write_text(text, encoding="utf-8")
+    students, figures = Students(options), Figures(folder)
+    teacher = {search: figures.get(f"teacher {search}", students.bleu, students.teacher, search) for search in SEARCHES}
+    found = over_seeds(options.seeds, functools.partial(measured, students, figures))
+    publish(folder, table(options, teacher, found))
     draw(options.methods, teacher, found, folder / "bleu.png")
-    print(f"\n{text}")
 
 
-def measured(students: Students, figures: Figures, method: str, seed: int) -> dict[str, float]:
-    """One student's BLEU by each search; it is trained where one of them is not on file."""
-    made: list[PreTrainedModel] = []
-
-    def measure(search: str) -> float:
-        if not made:
-            made.append(students.trained(method, seed))
-        return students.bleu(made[0], search)
-
-    return {
-        search: figures.get(f"{method} {search} {seed}", lambda search=search: measure(search)) for search in SEARCHES
-    }
+def measured(students: Students, figures: Figures, seed: int) -> dict[str, float]:
+    """The BLEU of one seed's students by each search; one is trained where either is not on file."""
+    found = {}
+    for method in students.options.methods:
+        student = functools.cache(functools.partial(students.trained, method, seed))
+        for search in SEARCHES:
+            found[f"{method} {search}"] = figures.get(f"{method} {search} {seed}", bleu_of, students, student, search)
+    return found
 
 
-def table(options: argparse.Namespace, teacher: dict[str, float], found: dict[str, dict[str, list[float]]]) -> str:
+def bleu_of(students: Students, student: Callable[[], PreTrainedModel], search: str) -> float:
+    return students.bleu(student(), search)
+
+
+def table(
+    options: argparse.Namespace, teacher: dict[str, float], found: dict[str, dict[str, list[float]]]
+) -> list[str]:
     lines = [
         f"BLEU on the test texts, {options.seeds} seeds, {options.epochs:g} epochs; gains over `plain`, seed by seed.",
         "",
@@ -170,26 +156,22 @@ def table(options: argparse.Namespace, teacher: dict[str, float], found: dict[st
     for method in options.methods:
         cells = []
         for search in SEARCHES:
-            values, plain = found[search][method], found[search].get("plain")
+            values, plain = found[f"{method} {search}"], found.get(f"plain {search}")
             cells += [percent(values), gain(values, plain) if plain and method != "plain" else ""]
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return lines
 
 
-def draw(methods: list[str], teacher: dict[str, float], found: dict[str, dict[str, list[float]]], path: Path) -> None:
+def draw(methods: list[str], teacher: dict[str, float], found: dict[str, list[float]], path: Path) -> None:
     """Each method's mean BLEU with a bar of one standard deviation, and the teacher's as a line."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for shift, search in zip((-0.08, 0.08), SEARCHES, strict=True):
-        values = [found[search][method] for method in methods]
-        means = [100 * statistics.mean(one) for one in values]
-        spreads = [100 * statistics.stdev(one) if len(one) > 1 else 0 for one in values]
-        places = [place + shift for place in range(len(methods))]
-        bars = axes.errorbar(places, means, yerr=spreads, fmt="o", capsize=3, label=search)
-        axes.axhline(100 * teacher[search], color=bars[0].get_color(), linestyle=":", label=f"the teacher, {search}")
+    for index, search in enumerate(SEARCHES):
+        points = [(place + 0.16 * index - 0.08, found[f"{method} {search}"]) for place, method in enumerate(methods)]
+        draw_on(axes, {search: points}, "", style="o")
+        axes.axhline(100 * teacher[search], color=f"C{index}", linestyle=":", label=f"the teacher, {search}")
     axes.set_xticks(range(len(methods)), methods)
     axes.set_ylabel("BLEU on the test texts")
-    axes.grid(axis="y", alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
 

@@ -25,6 +25,7 @@ from texts import make_tokenizer
 from transformers import AutoConfig, BertConfig, BertModel
 
 from hfdistill.tasks.classification import demo, sources
+from hfdistill.tasks.demo import DEMO_NOTICE
 
 # ---- How it is told what to do ----
 
@@ -57,7 +58,7 @@ def test_the_demo(home, distill, monkeypatch):
     monkeypatch.setattr(sources, "demo_dataset", lambda: whole(num_train=96, num_eval=24))
     printed = distill("--demo", "--output_dir", "out", "--max_steps", "2", "--temperature", "9")
     _, results = assert_complete(home / "out", ("teacher", "student", "baseline"))
-    assert results["compared_rows"] == 24 and demo.DEMO_NOTICE in printed
+    assert results["compared_rows"] == 24 and DEMO_NOTICE in printed
     for text in ("README.md", "report/report.md"):
         assert "generated" in (home / "out" / text).read_text(encoding="utf-8")
     assert "temperature = 9" in (home / "out" / "README.md").read_text(encoding="utf-8")

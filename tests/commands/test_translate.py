@@ -20,7 +20,7 @@ from translators import BASICS, OWN, PAIRS, complete, losses_of, translator_home
 
 from hfdistill.commands.main import main
 from hfdistill.commands.translate_options import read_options
-from hfdistill.tasks.translation.demo import DEMO
+from hfdistill.tasks.translation.demo import TRANSLATION_DEMO
 from hfdistill.tasks.translation.report import translate
 
 
@@ -341,7 +341,7 @@ def test_a_validation_file_is_read_beside_the_hubs_training_pairs(home, command,
 
 def test_the_demo_shrinks_its_teacher():
     """Its student's width is for one that starts untrained; with it the third method was refused."""
-    for methods, width in ((["shrink"], None), (["word"], DEMO.student_hidden_size)):
+    for methods, width in ((["shrink"], None), (["word"], TRANSLATION_DEMO["student_hidden_size"])):
         assert read_options(["--demo", "--methods", *methods]).student.student_hidden_size == width
 
 

@@ -6,27 +6,3 @@ teacher predicts for them is a lesson. That is why augmentation helps distillati
 An `Augmenter` makes another text of each text. What it makes depends on the seed, the row's number and the copy's, and
 on nothing else: neither on batches nor on other rows.
 """
-
-from hfdistill.data.augmentation.augmenters import (
-    AUGMENTERS,
-    Augmenter,
-    BackTranslation,
-    Masking,
-    NGrams,
-    WordReplacement,
-    load_augmenter,
-)
-from hfdistill.data.augmentation.rows import AugmentationReport, augment, augmentation_report
-
-__all__ = [
-    "AUGMENTERS",
-    "AugmentationReport",
-    "Augmenter",
-    "BackTranslation",
-    "Masking",
-    "NGrams",
-    "WordReplacement",
-    "augment",
-    "augmentation_report",
-    "load_augmenter",
-]

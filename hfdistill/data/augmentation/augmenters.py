@@ -9,12 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.inputs import max_positions
@@ -186,7 +181,7 @@ def _whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 
 
 class BackTranslation(Augmenter):
-    """Each text translated into another language and back, by sampling: the same said otherwise.
+    """Each text translated into another language and back, by sampling: a paraphrase.
 
     Args:
         there: A sequence-to-sequence model and its tokenizer.
@@ -236,7 +231,7 @@ class BackTranslation(Augmenter):
         generated = model.generate(  # type: ignore[operator]  # any model that generates
             **batch.to(model.device), num_beams=1, max_new_tokens=self.max_new_tokens, **settings
         )
-        generated = getattr(generated, "sequences", generated)  # a config may ask for scores beside them
+        generated = getattr(generated, "sequences", generated)  # with scores beside them, where a config sets that
         return list(tokenizer.batch_decode(generated, skip_special_tokens=True))
 
 

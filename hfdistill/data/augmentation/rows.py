@@ -1,4 +1,4 @@
-"""The rows that augmentation adds to a dataset, and how often the teacher labels them otherwise."""
+"""The rows that augmentation adds to a dataset, and how often the teacher's label of them differs."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class AugmentationReport:
     Args:
         rows: How many rows there were.
         made: How many were added.
-        changed: How many of these the teacher decides otherwise than the row they were made of.
+        changed: How many of these the teacher labels otherwise than the row they were made of.
     """
 
     rows: int
@@ -140,7 +140,7 @@ class AugmentationReport:
 
 
 def augmentation_report(dataset: Dataset) -> AugmentationReport:
-    """What was made, and how often the teacher labels it otherwise, once `soft_targets` has labeled the rows.
+    """What was made, and how often the teacher's label changes, once `soft_targets` has labeled the rows.
 
     Several teachers decide by the mean of their logits.
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
+from hfdistill.tasks.arguments import TaskDefaults
 from hfdistill.training.arguments import DistillationTrainingArguments
 
 
 @dataclass
-class ClassificationTrainingArguments(DistillationTrainingArguments):
+class ClassificationTrainingArguments(TaskDefaults, DistillationTrainingArguments):  # type: ignore[misc]
     """Training arguments with BERT's fine-tuning settings as defaults, texts batched by length, nothing reported."""
 
     _argument_group_name = "training arguments"
@@ -18,19 +17,9 @@ class ClassificationTrainingArguments(DistillationTrainingArguments):
     output_dir: str = "distilled"
     learning_rate: float = 5e-5
     num_train_epochs: float = 3
-    per_device_train_batch_size: int = 32
-    per_device_eval_batch_size: int = 64
-    warmup_steps: float = 0.06
     weight_decay: float = 0.01
-    train_sampling_strategy: str = "group_by_length"
     eval_on_start: bool = True
-    eval_strategy: str = "epoch"
-    save_strategy: str = "epoch"
-    save_total_limit: int = 1
     logging_steps: float = 0.05
-    report_to: str = "none"
-    dataloader_pin_memory: bool = torch.accelerator.is_available()
-    use_cpu: bool = not torch.accelerator.is_available()  # said, or the processes of torchrun do not find each other
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -55,7 +55,7 @@ class TextClassificationData:
 
     @property
     def head(self) -> dict[str, Any]:
-        """What `from_pretrained` is told to give a model a head for this task."""
+        """The arguments with which `from_pretrained` gives a model a head for this task."""
         names = self.label_names or tuple(f"LABEL_{index}" for index in range(self.num_labels))
         label2id = {name: index for index, name in enumerate(names)}
         return {"problem_type": self.problem_type, "id2label": dict(enumerate(names)), "label2id": label2id}
@@ -126,7 +126,7 @@ def text_classification_dataset(
         label_names: The classes in the order of their ids, for instance the values of the teacher's `id2label`.
             Labels that are all among these names are names; whole numbers are ids otherwise. By default `class_names`,
             else the sorted names found in `train`.
-        class_names: What the files' numbers are the numbers of; a `ClassLabel` column says so itself. Where
+        class_names: The names of the classes that the files number; a `ClassLabel` column has its own. Where
             `label_names` are the same in another order, the numbers are changed to theirs.
         problem_type: `single_label_classification` or `regression`. By default a regression when all labels of
             `train` are written with a decimal point and some have a fraction. An empty or missing label is

@@ -24,18 +24,14 @@ from hfdistill.report.quality import MAIN_METRICS
 class _LabelMetric(evaluate.Metric):
     """A metric of predicted and true class ids; for many labels at once, of rows of zeros and ones."""
 
-    description = ""
-
     def _info(self) -> evaluate.MetricInfo:
         one, many = Value("int64"), ListOf(Value("int64"))
         features = [Features({"predictions": kind, "references": kind}) for kind in (one, many)]
-        return evaluate.MetricInfo(description=self.description, citation="", features=features)
+        return evaluate.MetricInfo(description=str(self.__doc__), citation="", features=features)
 
 
 class Accuracy(_LabelMetric):
     """Share of predictions that are right; with many labels at once, of rows that are right throughout."""
-
-    description = "Share of predictions that are right; a row of many labels is right when all of them are."
 
     def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
         return {"accuracy": float(accuracy_score(references, predictions))}
@@ -44,8 +40,6 @@ class Accuracy(_LabelMetric):
 class F1(_LabelMetric):
     """F1 of class 1 against class 0; 0 when class 1 is neither predicted nor present."""
 
-    description = "Harmonic mean of precision and recall of class 1, for two classes."
-
     def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
         if np.ndim(references) != 1 or not set(references) | set(predictions) <= {0, 1}:
             raise ValueError("f1 is for the two classes 0 and 1; use f1_macro or f1_micro for more.")
@@ -53,9 +47,7 @@ class F1(_LabelMetric):
 
 
 class F1Macro(_LabelMetric):
-    """Mean of the F1 of each class (or label); 0 for a class that is never predicted rightly."""
-
-    description = "F1 of each class, averaged over the classes that occur in predictions or references."
+    """Mean of the F1 of each class (or label) that occurs; 0 for a class that is never predicted rightly."""
 
     def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
         return {"f1_macro": float(f1_score(references, predictions, average="macro", zero_division=0))}
@@ -64,16 +56,12 @@ class F1Macro(_LabelMetric):
 class F1Micro(_LabelMetric):
     """F1 over all decisions together; for single-label classification the same number as accuracy."""
 
-    description = "F1 from the true and false positives of all classes (or labels) together."
-
     def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
         return {"f1_micro": float(f1_score(references, predictions, average="micro", zero_division=0))}
 
 
 class MatthewsCorrelation(_LabelMetric):
     """Correlation of predicted and true class, in [-1, 1]; 0 when either side is constant."""
-
-    description = "Matthews correlation coefficient, for two or more classes; 0 when either side is constant."
 
     def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
         return {"matthews_correlation": float(matthews_corrcoef(references, predictions))}
@@ -82,17 +70,13 @@ class MatthewsCorrelation(_LabelMetric):
 class _ScoreMetric(evaluate.Metric):
     """A metric of predicted and true real numbers."""
 
-    description = ""
-
     def _info(self) -> evaluate.MetricInfo:
         features = Features({"predictions": Value("float64"), "references": Value("float64")})
-        return evaluate.MetricInfo(description=self.description, citation="", features=features)
+        return evaluate.MetricInfo(description=str(self.__doc__), citation="", features=features)
 
 
 class Pearson(_ScoreMetric):
     """Linear correlation; NaN (with SciPy's warning) when either side is constant."""
-
-    description = "Pearson's correlation coefficient; NaN when predictions or references are constant."
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
         return {"pearson": _correlation(stats.pearsonr, predictions, references)}
@@ -100,8 +84,6 @@ class Pearson(_ScoreMetric):
 
 class Spearmanr(_ScoreMetric):
     """Rank correlation; NaN (with SciPy's warning) when either side is constant."""
-
-    description = "Spearman's rank correlation coefficient; NaN when predictions or references are constant."
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
         return {"spearmanr": _correlation(stats.spearmanr, predictions, references)}

@@ -14,7 +14,7 @@ from hfdistill.report.terminal import print_main, say_if_slow
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import MAX_LENGTH, TextClassificationData
-from hfdistill.tasks.classification.demo import DEMO, demo_student, demo_teacher, demo_tokenizer
+from hfdistill.tasks.classification.demo import TEACHER_TRAINING, demo_student, demo_teacher, demo_tokenizer
 from hfdistill.tasks.classification.sources import labels_only
 from hfdistill.teachers.model import ModelTeacher
 from hfdistill.training.run import train_and_save
@@ -100,7 +100,7 @@ def train_teachers(
     for number, teacher in enumerate(teachers):
         print_main("Fine-tuning the teacher." if len(teachers) == 1 else f"Fine-tuning teacher {number + 1}.")
         folder = f"{args.output_dir}/_teacher" + (f"_{number + 1}" if len(teachers) > 1 else "")
-        changes = {"seed": args.seed + number, **(DEMO.teacher_training if data.demo else {})}
+        changes = {"seed": args.seed + number, **(TEACHER_TRAINING if data.demo else {})}
         tokenizer: Any = teacher.processing_class
         splits = labels_only(data.tokenized(tokenizer, max_length))
         teacher.model.requires_grad_(True)
@@ -151,8 +151,8 @@ def load_student(
 
     Args:
         teacher: Its labels are the student's.
-        data: Its first texts tell which dimensions matter, where the student is narrower. For the demo's data and
-            without a shape, the student is a small BERT with random weights.
+        data: On its first texts the importance of dimensions is measured, where the student is narrower. For the demo's
+            data and without a shape, the student is a small BERT with random weights.
         name_or_path: A small model to start from, with a new head where its own does not fit.
         seed: Of what is initialized.
         max_length: Tokens that a text is cut to.

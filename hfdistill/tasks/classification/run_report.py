@@ -17,9 +17,9 @@ from hfdistill.report.figures import Comparison
 from hfdistill.report.results import write_report
 from hfdistill.report.terminal import own_command, print_main
 from hfdistill.tasks.classification.data import TextClassificationData
-from hfdistill.tasks.classification.demo import DEMO_NOTICE
 from hfdistill.tasks.classification.models import describe_teachers
 from hfdistill.tasks.classification.report import compare
+from hfdistill.tasks.demo import DEMO_NOTICE
 from hfdistill.teachers import TEACHER_LOGITS
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.model import ModelTeacher
@@ -43,7 +43,7 @@ def report_run(
 
     Args:
         trainer: The student's trainer, of an `OnlineTrainer` the trainer of all students.
-        teachers: Who it learned from; of several, their ensemble is measured. (Of an `OnlineTrainer`, the model that
+        teachers: Its teachers; of several, their ensemble is measured. (Of an `OnlineTrainer`, the model that
             the students were made of: the second student stands in the teacher's column.)
         data: The texts.
         baseline: The trainer of the same student without a teacher.
@@ -82,11 +82,11 @@ def report_run(
     checked = [f"{name} against the student: {one.parity}." for name, one in exported.items()]
     untrained = _untrained(histories["student"], comparison.main_metric)
     own = [*attempt.notes, *checked, found, untrained, DEMO_NOTICE if data.demo else ""]
-    told = [note for note in [*notes, *own] if note]
-    write_report(folder, comparison, histories, notes=told)
-    trainer.card_facts = _card_facts(trainer, student, teachers, data, comparison, told)
+    all_notes = [note for note in [*notes, *own] if note]
+    write_report(folder, comparison, histories, notes=all_notes)
+    trainer.card_facts = _card_facts(trainer, student, teachers, data, comparison, all_notes)
     attempt("the model card", trainer.create_model_card)
-    print_main("\n".join(["", comparison.table(), "", *told, f"Student, card and report are in {folder}/."]))
+    print_main("\n".join(["", comparison.table(), "", *all_notes, f"Student, card and report are in {folder}/."]))
     return comparison
 
 

@@ -206,5 +206,5 @@ def _warn_of_cut_pairs(dataset: DatasetDict, max_length: int) -> None:
         if count and PartialState().is_main_process:
             kind, share = "training" if split == "train" else split, 100 * count / len(rows)
             # Once: teacher, student and baseline read the same texts.
-            told = f"{count:,} of {len(rows):,} {kind} pairs ({share:.1f} %) are cut to max_length {max_length}."
-            logger.warning_once(told)
+            message = f"{count:,} of {len(rows):,} {kind} pairs ({share:.1f} %) are cut to max_length {max_length}."
+            logger.warning_once(message)

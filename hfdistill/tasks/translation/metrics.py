@@ -37,12 +37,11 @@ class _CorpusMetric(evaluate.Metric):
     key = ""
     #: What a table calls it.
     label = ""
-    description = ""
 
     def _info(self) -> evaluate.MetricInfo:
         one, several = Value("string"), ListOf(Value("string"))
         features = [Features({"predictions": Value("string"), "references": kind}) for kind in (one, several)]
-        return evaluate.MetricInfo(description=self.description, citation="", features=features)
+        return evaluate.MetricInfo(description=str(self.__doc__), citation="", features=features)
 
     def _scorer(self) -> Any:
         raise NotImplementedError
@@ -61,7 +60,6 @@ class Bleu(_CorpusMetric):
 
     key = "bleu"
     label = "BLEU"
-    description = "Corpus BLEU, 0 to 100, through sacreBLEU."
 
     def _scorer(self) -> Any:
         return _sacrebleu().BLEU()
@@ -72,7 +70,6 @@ class Chrf(_CorpusMetric):
 
     key = "chrf"
     label = "chrF"
-    description = "chrF2, 0 to 100, through sacreBLEU."
 
     def _scorer(self) -> Any:
         return _sacrebleu().CHRF()

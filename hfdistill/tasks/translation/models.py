@@ -14,7 +14,7 @@ from hfdistill.report.terminal import print_main, say_if_slow
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
 from hfdistill.tasks.translation.data import TranslationData
-from hfdistill.tasks.translation.demo import DEMO
+from hfdistill.tasks.translation.demo import NEW_TEACHER, TEACHER_TRAINING
 from hfdistill.tasks.translation.from_scratch import new_translator, untrained_like
 from hfdistill.tasks.translation.metrics import translation_metrics
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, check_translator, languages_agree, set_languages
@@ -51,7 +51,7 @@ def load_translator(
         trust_remote_code: Whether code that is kept there is run.
 
     Raises:
-        HubUnreachableError: when the Hub is asked and does not respond.
+        HubUnreachableError: when the Hub is needed and cannot be reached.
         OSError: when there is no such model.
         ValueError: when what is there does not translate, of many languages none are chosen, or its translations could
             not end or be as long as `max_length`.
@@ -88,7 +88,7 @@ def load_translation_teacher(
         **loading: More of `load_translator`, such as `source_tag`.
     """
     if name is None and (train or data.demo):
-        sizes = {**(DEMO.new_teacher if data.demo else {}), **(new or {})}
+        sizes = {**(NEW_TEACHER if data.demo else {}), **(new or {})}
         teacher = Translator(*new_translator(data.training_texts, max_length=max_length, **sizes))
     else:
         dtype = "float32" if train else "auto"
@@ -178,5 +178,5 @@ def train_translation_teacher(
         demo: Whether the texts are the demo corpus, for which there are settings of its own.
     """
     print_main("Training the teacher.")
-    alone = args.for_labels_only(f"{args.output_dir}/_teacher", **(DEMO.teacher_training if demo else {}))
+    alone = args.for_labels_only(f"{args.output_dir}/_teacher", **(TEACHER_TRAINING if demo else {}))
     train_and_save(translation_trainer(teacher.model, alone, dataset, teacher.tokenizer), resume)

@@ -65,7 +65,7 @@ def pseudo_translations(
 
     Raises:
         ValueError: when the tokenizer or the column is missing, the column holds no text or a text is empty, more
-            candidates are asked for than the beam has, a setting is unknown or decided by another argument, the
+            candidates are wanted than the beam has, a setting is unknown or decided by another argument, the
             teacher cannot stop, or `max_length` is too short for a translation or longer than the teacher's positions.
         StaleSoftTargets: when `store` holds the translations of another teacher or other settings.
     """
@@ -88,7 +88,8 @@ def pseudo_translations(
     )
     # A plain reader: what a `Seq2SeqTeacher` refuses, a tokenizer of its own, does no harm to whole translations.
     maker = _TranslationMaker(ModelTeacher(translator.model, tokenizer, [source_column]), changes, batch_size, store)
-    candidates = [_candidates(prediction) for prediction in maker.of_dataset(dataset)]
+    predictions = (json.loads(bytes(prediction)) for prediction in maker.of_dataset(dataset))
+    candidates = [[{"text": text, "finished": finished} for text, finished in row] for row in predictions]
     if TRANSLATIONS in dataset.column_names:
         dataset = dataset.remove_columns(TRANSLATIONS)
     return dataset.add_column(
@@ -179,11 +180,7 @@ class _TranslationMaker(SoftTargetMaker):
     store_class = _TranslationStore
 
     def __init__(
-        self,
-        teacher: ModelTeacher,
-        changes: dict[str, Any],
-        batch_size: int,
-        store: str | os.PathLike[str] | None,
+        self, teacher: ModelTeacher, changes: dict[str, Any], batch_size: int, store: str | os.PathLike[str] | None
     ) -> None:
         self.changes = changes
         self.settings: Any = copy.deepcopy(teacher.model.generation_config)
@@ -210,7 +207,7 @@ class _TranslationMaker(SoftTargetMaker):
         with torch.inference_mode():
             # Not as a config: where that says `None`, `generate` takes the teacher's own setting.
             written = translator.generate(**inputs, **self.changes)
-        written = getattr(written, "sequences", written)  # a config may ask for scores beside them
+        written = getattr(written, "sequences", written)  # with scores beside them, where a config sets that
         texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
         each = list(zip(texts, self._finished(written), strict=True))
         count = self.settings.num_return_sequences
@@ -223,7 +220,3 @@ class _TranslationMaker(SoftTargetMaker):
         # The first token is the decoder's start, which is the end-of-text token in some models.
         inner = written[:, 1 : self.settings.max_length - 1]
         return torch.isin(inner, ends).any(1).tolist()
-
-
-def _candidates(prediction: bytes) -> list[dict[str, Any]]:
-    return [{"text": text, "finished": finished} for text, finished in json.loads(bytes(prediction))]

@@ -13,8 +13,8 @@ from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.results import write_report
 from hfdistill.report.terminal import own_command, print_main
+from hfdistill.tasks.demo import DEMO_NOTICE
 from hfdistill.tasks.translation.data import TranslationData
-from hfdistill.tasks.translation.demo import DEMO_NOTICE
 from hfdistill.tasks.translation.models import Translator
 from hfdistill.tasks.translation.report import compare_translations, write_translations
 from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
@@ -41,7 +41,7 @@ def report_translation_run(
 
     Args:
         trainer: The student's trainer.
-        teacher: Whom it learned from.
+        teacher: Its teacher.
         data: The texts; monolingual ones count as learned from.
         baseline: The trainer of the same student without a teacher.
         formats: What the student is exported as, such as `ctranslate2`.
