@@ -38,8 +38,13 @@ def say_if_slow(texts: int, parameters: int) -> None:
 
 
 def own_command() -> list[str]:
-    """The words that run this program again: what launched it, on one machine as many processes, and its options."""
+    """The words that run this program again: what launched it, on one machine as many processes, and its options.
+
+    A notebook has none: what it was started with is a file of its kernel.
+    """
     script, processes = Path(sys.argv[0]), PartialState().num_processes
+    if script.name.endswith("kernel_launcher.py"):  # ipykernel's, and Colab's
+        return []
     if script.name == "__main__.py":
         program = ["-m", script.parent.name]
     else:

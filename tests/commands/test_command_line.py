@@ -249,6 +249,7 @@ def test_the_demo_has_defaults_of_its_own(monkeypatch, capsys):
         ("/home/me/recipes/sst2.py", False, "python recipes/sst2.py --demo"),
         ("/somewhere/hfdistill/__main__.py", True, "accelerate launch -m hfdistill --demo"),
         ("/somewhere/bin/hfdistill", False, "hfdistill --demo"),
+        ("/somewhere/ipykernel_launcher.py", False, ""),
     ],
 )
 def test_the_command_is_what_was_run(monkeypatch, script, launched, command):
