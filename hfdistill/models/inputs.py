@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from hfdistill.models.ragged import Ragged
+from hfdistill.models.ragged import Column, Ragged, list_of, ragged_of
 from hfdistill.models.wrappers import config_of, forward_parameters, unwrapped
 
 #: What the `pad` of every tokenizer knows.
@@ -57,26 +56,46 @@ class TokenReader:
         return {name: encoding[name] for name in self._names(encoding)}, cut
 
     def _shared(self, rows: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], list[bool]]:
-        has_mask = "attention_mask" in rows
-        masks = rows["attention_mask"] if has_mask else [[1] * len(ids) for ids in rows["input_ids"]]
-        columns = {name: list(rows[name]) for name in self._names(rows)}
-        of_tokens = [name for name, values in columns.items() if is_of_tokens(name, values, masks)]
-        if "input_ids" not in of_tokens:
-            raise ValueError("the attention_mask of some row is not as long as its input_ids: tokenize the rows again.")
-        for name in of_tokens:
-            columns[name] = [list(itertools.compress(row, mask)) for row, mask in zip(rows[name], masks, strict=True)]
-        cut = [len(ids) > self.max_length for ids in columns["input_ids"]]
-        # The last token closes a text ([SEP]) for the models that have one: it stays.
-        for name in of_tokens:
-            columns[name] = [
-                row[: self.max_length - 1] + row[-1:] if long else row
-                for row, long in zip(columns[name], cut, strict=True)
-            ]
-        return columns, cut
+        columns, cut = self.shared({name: ragged_of(rows[name]) for name in self.shared_columns(rows)})
+        return {name: list_of(column) for name, column in columns.items()}, cut.tolist()
 
-    def _names(self, rows: Mapping[str, Any]) -> list[str]:
+    def shared_columns(self, names: Iterable[str]) -> list[str]:
+        """Which of a dataset's columns it reads where the rows bring their tokens."""
+        return [*self._names(names), *({"attention_mask"} & set(names))]
+
+    def shared(self, columns: Mapping[str, Column]) -> tuple[dict[str, Column], np.ndarray]:
+        """Columns of tokens without their padding and cut to the length, and whether each row was cut.
+
+        Raises:
+            ValueError: when a mask is not as long as its row.
+        """
+        read = dict(columns)
+        mask, ids = read.pop("attention_mask", None), read["input_ids"]
+        if not isinstance(ids, Ragged) or (mask is not None and not _alike(mask, ids)):
+            raise ValueError("the attention_mask of some row is not as long as its input_ids: tokenize the rows again.")
+        of_tokens = [name for name, one in read.items() if not name.startswith("decoder_") and _alike(one, ids)]
+        if mask is not None and not mask.values.all():
+            ids = _keep(read, of_tokens, mask.values != 0)
+        cut = ids.lengths > self.max_length
+        if cut.any():
+            # The last token closes a text ([SEP]) for the models that have one: it stays.
+            last = ids.places == np.repeat(ids.lengths - 1, ids.lengths)
+            _keep(read, of_tokens, (ids.places < self.max_length - 1) | last)
+        return read, cut
+
+    def _names(self, rows: Iterable[str]) -> list[str]:
         # No attention mask: without padding it is all ones, and the tokenizer's `pad` makes it.
         return [name for name in self.inputs if name != "attention_mask" and name in rows]
+
+
+def _alike(column: Any, ids: Ragged) -> bool:
+    return isinstance(column, Ragged) and np.array_equal(column.lengths, ids.lengths)
+
+
+def _keep(columns: dict[str, Any], names: Sequence[str], wanted: np.ndarray) -> Ragged:
+    """Leaves the wanted tokens in these columns; returns their ids."""
+    columns.update({name: columns[name].kept(wanted) for name in names})
+    return columns["input_ids"]
 
 
 def token_inputs(model: Any) -> tuple[str, ...]:
@@ -126,7 +145,7 @@ def pad_rows(
 
 
 def pad_batch(
-    processing_class: PreTrainedTokenizerBase, columns: Mapping[str, Ragged | list[Any]], side: str | None = None
+    processing_class: PreTrainedTokenizerBase, columns: Mapping[str, Column], side: str | None = None
 ) -> dict[str, Tensor]:
     """As `pad_rows`, of a batch that is read by columns: at once, where the tokenizer pads as most do.
 
@@ -170,8 +189,8 @@ def _paddings(processing_class: PreTrainedTokenizerBase) -> dict[str, int] | Non
     }
 
 
-def _rows_of(columns: Mapping[str, Ragged | list[Any]]) -> list[dict[str, Any]]:
-    lists = [column.tolist() if isinstance(column, Ragged) else column for column in columns.values()]
+def _rows_of(columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+    lists = [list_of(column) for column in columns.values()]
     return [dict(zip(columns, values, strict=True)) for values in zip(*lists, strict=True)]
 
 

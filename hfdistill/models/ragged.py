@@ -28,6 +28,16 @@ class Ragged:
         """Where each row ends in `values`."""
         return np.cumsum(self.lengths)
 
+    @property
+    def places(self) -> np.ndarray:
+        """The place of each entry in its row, from 0."""
+        return np.arange(len(self.values)) - np.repeat(self.ends - self.lengths, self.lengths)
+
+    def kept(self, wanted: np.ndarray) -> Ragged:
+        """The entries that are `wanted`, one boolean each."""
+        before = np.append(0, np.cumsum(wanted))
+        return Ragged(self.values[wanted], before[self.ends] - before[self.ends - self.lengths])
+
     def tolist(self) -> list[list[Any]]:
         """The rows as Python lists."""
         flat, ends = self.values.tolist(), self.ends.tolist()
@@ -41,7 +51,16 @@ class Ragged:
         return batch
 
 
-def read_column(column: pa.ChunkedArray | pa.Array) -> Ragged | list[Any]:
+#: A column in memory: of numbers, or of other things, and then as Python objects.
+Column = Ragged | list[Any]
+
+
+def list_of(column: Column) -> list[Any]:
+    """The rows as Python objects."""
+    return column.tolist() if isinstance(column, Ragged) else column
+
+
+def read_column(column: pa.ChunkedArray | pa.Array) -> Column:
     """A column as flat numbers (integers as int64, others as float64); other things as Python objects."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
@@ -51,10 +70,10 @@ def read_column(column: pa.ChunkedArray | pa.Array) -> Ragged | list[Any]:
     return Ragged(numbers, lengths)
 
 
-def ragged_of(rows: Sequence[Any]) -> Ragged | list[Any]:
+def ragged_of(rows: Sequence[Any]) -> Column:
     """The same of rows that are Python lists or arrays."""
     try:
-        return read_column(pa.array(rows))
+        return read_column(pa.array([one.tolist() if hasattr(one, "tolist") else one for one in rows]))
     except (pa.ArrowException, TypeError, ValueError):
         return list(rows)
 

@@ -26,7 +26,7 @@ from huggingface_hub.constants import HF_HOME
 from transformers.utils import logging
 
 from hfdistill.models.fingerprints import hash_of
-from hfdistill.models.ragged import Ragged, ragged_of
+from hfdistill.models.ragged import Column, Ragged, ragged_of
 
 logger = logging.get_logger(__name__)
 
@@ -207,7 +207,7 @@ def row_key(row: Mapping[str, Sequence[int]]) -> bytes:
     return row_keys({name: ragged_of([values]) for name, values in row.items()}).tobytes()
 
 
-def row_keys(columns: Mapping[str, Ragged | list[Any]]) -> np.ndarray:
+def row_keys(columns: Mapping[str, Column]) -> np.ndarray:
     """The keys of rows that are read by columns."""
     named = sorted(columns.items())
     rows = zip(*(_row_bytes(column) for _, column in named), strict=True)
@@ -222,7 +222,7 @@ def row_keys(columns: Mapping[str, Ragged | list[Any]]) -> np.ndarray:
     return np.frombuffer(bytes(keys), KEY)
 
 
-def _row_bytes(column: Ragged | list[Any]) -> Iterable[bytes | memoryview]:
+def _row_bytes(column: Column) -> Iterable[bytes | memoryview]:
     """What of each row is hashed: integers as int64; other kinds have their name before them."""
     if not isinstance(column, Ragged):
         return map(_value_bytes, column)
