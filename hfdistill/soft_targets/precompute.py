@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,7 +56,7 @@ class SoftTargetMaker:
     """A teacher on this process's device, and the store of its predictions.
 
     Another kind of prediction than logits is a subclass with another `store_class` and `forward`; of something else
-    than token ids, one with another `reader`, `manifest`, `read`, `read_window`, `columns`, `key_columns` or `inputs`.
+    than token ids, one with another `reader`, `manifest`, `read`, `read_window`, `columns` or `inputs`.
     """
 
     description = "Soft targets"
@@ -75,6 +75,26 @@ class SoftTargetMaker:
             own = default_folder(manifest)
             folder = own if store is None else store if alone else Path(store) / own.name
             self.store = self.store_class(folder, manifest)
+        self._check_shared()
+
+    def _check_shared(self) -> None:
+        """Refuses a folder that other processes have not in common with this one, before the teacher is run.
+
+        Raises:
+            ValueError: in every process, naming those that do not see what the first one writes.
+        """
+        if self.state.num_processes == 1:
+            return
+        mark = self.store.new_mark() if self.state.is_main_process else None
+        [mark] = broadcast_object_list([mark])
+        blind = [process for process, sees in enumerate(gather_object([self.store.sees(mark)])) if not sees]
+        if self.state.is_main_process:
+            self.store.remove_mark(mark)
+        if blind:
+            raise ValueError(
+                f"process {', '.join(map(str, blind))} does not see what process 0 writes to {self.store.folder}: with "
+                "several machines, name a folder that all of them share with store=..."
+            )
 
     @property
     def reader(self) -> Callable[[Mapping[str, Sequence[Any]]], dict[str, list[Any]]]:
@@ -115,10 +135,6 @@ class SoftTargetMaker:
         """The same of some streamed rows, which nothing is kept of."""
         return Dataset.from_dict(self.reader(rows))
 
-    def key_columns(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """Which columns of what is read tell rows apart; the first has a row's length."""
-        return dict(columns)
-
     def of_dataset(self, dataset: Dataset) -> Any:
         """The predictions for every row, as `(rows, classes)` logits; all processes share the work."""
         if not len(dataset):
@@ -150,9 +166,8 @@ class SoftTargetMaker:
         arrow, keys, lengths, cut = tokens.with_format("arrow"), [], [], 0
         for start in range(0, len(tokens), ROWS_A_LOOK):
             columns, are_cut = self.columns(arrow[start : start + ROWS_A_LOOK])
-            telling = self.key_columns(columns)
-            keys.append(row_keys(telling))
-            lengths.append(next(iter(telling.values())).lengths)
+            keys.append(row_keys(columns))
+            lengths.append(next(iter(columns.values())).lengths)  # the token ids come first
             cut += int(are_cut.sum())
         return KnownRows(arrow, np.concatenate(keys), np.concatenate(lengths), cut)
 

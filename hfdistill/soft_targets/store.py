@@ -39,6 +39,8 @@ _MANIFEST = "manifest.json"
 _UNFINISHED = re.compile(r"(manifest\.json|part-[0-9a-f]{32}\.npz)\.[0-9a-f]{32}")
 #: After so long nobody writes to a file any more; and one who does all the same writes it again.
 _STALE_SECONDS = 3600.0
+#: How long a process waits for another's file: network file systems remember for some seconds what is missing.
+SECONDS_TO_SEE = 10.0
 
 
 class StaleSoftTargets(ValueError):
@@ -98,6 +100,25 @@ class SoftTargetStore:
         for path in self.folder.iterdir():
             if _UNFINISHED.fullmatch(path.name) and _age(path) > _STALE_SECONDS:
                 path.unlink(missing_ok=True)
+
+    def new_mark(self) -> str:
+        """Writes an empty file for other processes to look for; one that is left behind is swept."""
+        mark = f"{_MANIFEST}.{uuid.uuid4().hex}"
+        (self.folder / mark).touch()
+        return mark
+
+    def sees(self, mark: str) -> bool:
+        """Whether another process's file is there; a shared disk may take a while to show it."""
+        deadline = time.monotonic() + SECONDS_TO_SEE
+        while not (self.folder / mark).exists():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def remove_mark(self, mark: str) -> None:
+        """Removes it."""
+        (self.folder / mark).unlink(missing_ok=True)
 
     def load(self) -> None:
         """Reads the parts that are new since the last look, of whichever process wrote them."""
