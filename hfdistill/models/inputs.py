@@ -71,9 +71,9 @@ class TokenReader:
         """
         read = dict(columns)
         mask, ids = read.pop("attention_mask", None), read["input_ids"]
-        if not isinstance(ids, Ragged) or (mask is not None and not _alike(mask, ids)):
+        if not isinstance(ids, Ragged) or (mask is not None and not _is_of_tokens("attention_mask", mask, ids.lengths)):
             raise ValueError("the attention_mask of some row is not as long as its input_ids: tokenize the rows again.")
-        of_tokens = [name for name, one in read.items() if not name.startswith("decoder_") and _alike(one, ids)]
+        of_tokens = [name for name, one in read.items() if _is_of_tokens(name, one, ids.lengths)]
         if mask is not None and not mask.values.all():
             ids = _keep(read, of_tokens, mask.values != 0)
         cut = ids.lengths > self.max_length
@@ -88,8 +88,10 @@ class TokenReader:
         return [name for name in self.inputs if name != "attention_mask" and name in rows]
 
 
-def _alike(column: Any, ids: Ragged) -> bool:
-    return isinstance(column, Ragged) and np.array_equal(column.lengths, ids.lengths)
+def _is_of_tokens(name: str, column: Any, lengths: np.ndarray) -> bool:
+    """Whether a column has one entry for each of the source's tokens in every row."""
+    # What a decoder reads is of another text, whose length may be the same by accident.
+    return isinstance(column, Ragged) and not name.startswith("decoder_") and np.array_equal(column.lengths, lengths)
 
 
 def _keep(columns: dict[str, Any], names: Sequence[str], wanted: np.ndarray) -> Ragged:
@@ -112,16 +114,6 @@ def taken_inputs(model: Any, names: Sequence[str]) -> tuple[str, ...]:
     """Those of `names` that a model's `forward` takes."""
     taken = forward_parameters(model)
     return tuple(names) if taken is None else tuple(name for name in names if name in taken)
-
-
-def is_of_tokens(name: str, values: Sequence[Any], tokens: Sequence[Sequence[Any]]) -> bool:
-    """Whether a column has one entry for each of the source's tokens in every row."""
-    if name.startswith("decoder_"):  # of another text, whose length may be the same by accident
-        return False
-    return all(
-        isinstance(value, (list, tuple, np.ndarray, Tensor)) and np.ndim(value) and len(value) == len(row)
-        for value, row in zip(values, tokens, strict=True)
-    )
 
 
 def pad_rows(
@@ -159,21 +151,13 @@ def pad_batch(
     """
     side, ids = side or processing_class.padding_side, columns["input_ids"]
     paddings = _paddings(processing_class)
-    if paddings is None or not all(isinstance(column, Ragged) for column in columns.values()):
+    if paddings is None or not isinstance(ids, Ragged):
         return pad_rows(processing_class, _rows_of(columns), padding_side=side)
-    assert isinstance(ids, Ragged)
+    given = dict(columns)
+    if "attention_mask" in processing_class.model_input_names:
+        given.setdefault("attention_mask", Ragged(np.ones(len(ids.values), np.int64), ids.lengths))
     width = int(ids.lengths.max())
-    flat: dict[str, Any] = dict(columns)
-    if "attention_mask" in processing_class.model_input_names and "attention_mask" not in flat:
-        flat["attention_mask"] = Ragged(np.ones(len(ids.values), np.int64), ids.lengths)
-    batch = {}
-    for name, column in flat.items():
-        of_tokens = not name.startswith("decoder_") and np.array_equal(column.lengths, ids.lengths)
-        if not of_tokens and (column.lengths != column.lengths[0]).any():
-            raise _unpaddable(name)
-        padded = column.padded(width if of_tokens else int(column.lengths[0]), paddings.get(name, 0), side)
-        batch[name] = torch.from_numpy(padded)
-    return batch
+    return {name: _padded(name, one, ids.lengths, width, side, paddings.get(name, 0)) for name, one in given.items()}
 
 
 def _paddings(processing_class: PreTrainedTokenizerBase) -> dict[str, int] | None:
@@ -215,32 +199,24 @@ def pad_columns(
     Raises:
         ValueError: for a column of text, or of unequal lengths that are not those of the texts, naming it.
     """
-    return {name: _padded_column(name, rows, width, padding_side) for name in names}
+    lengths = np.array([len(row["input_ids"]) for row in rows])
+    return {name: _padded(name, ragged_of([row[name] for row in rows]), lengths, width, padding_side) for name in names}
 
 
-def _padded_column(name: str, rows: Sequence[Mapping[str, Any]], width: int, padding_side: str) -> Tensor:
-    values = [row[name] for row in rows]
+def _padded(name: str, column: Column, lengths: np.ndarray, width: int, side: str, padding: int = 0) -> Tensor:
+    """A column as one tensor; `lengths` are those of the source's tokens."""
+    if isinstance(column, Ragged) and _is_of_tokens(name, column, lengths):
+        return torch.from_numpy(column.padded(width, padding, side))
+    if isinstance(column, Ragged) and (column.lengths == column.lengths[0]).all():
+        return torch.from_numpy(column.padded(int(column.lengths[0])))
     try:
-        if is_of_tokens(name, values, [row["input_ids"] for row in rows]):
-            # Of an empty text nothing is known but that there is padding.
-            arrays = [np.asarray(value) for value in values]
-            shape = next((array.shape[1:] for array in arrays if len(array)), ())
-            padded = np.zeros((len(rows), width, *shape), np.result_type(*(array for array in arrays if len(array))))
-            for place, array in zip(padded, arrays, strict=True):
-                if len(array):
-                    place[slice(0, len(array)) if padding_side == "right" else slice(-len(array), None)] = array
-            return torch.from_numpy(padded)
-        return torch.from_numpy(np.asarray(values))
+        return torch.from_numpy(np.asarray(list_of(column)))
     except (TypeError, ValueError) as error:
-        raise _unpaddable(name) from error
-
-
-def _unpaddable(name: str) -> ValueError:
-    return ValueError(
-        f"the column {name}, which the model reads, cannot be padded to a batch: it needs one number for each of a "
-        "row's input_ids, or as many numbers in every row; bring it so, pad it in a data_collator of your own, or "
-        "remove the column."
-    )
+        raise ValueError(
+            f"the column {name}, which the model reads, cannot be padded to a batch: it needs one number for each of a "
+            "row's input_ids, or as many numbers in every row; bring it so, pad it in a data_collator of your own, or "
+            "remove the column."
+        ) from error
 
 
 def check_token_ids(

@@ -247,13 +247,13 @@ def _row_bytes(column: Column) -> Iterable[bytes | memoryview]:
     """What of each row is hashed: integers as int64; other kinds have their name before them."""
     if not isinstance(column, Ragged):
         return map(_value_bytes, column)
-    values = column.values.astype(np.int64, copy=False) if column.values.dtype.kind in "bui" else column.values
+    values = column.values.astype(np.float64 if column.values.dtype.kind == "f" else np.int64, copy=False)
     ends = np.cumsum(column.lengths * (values.nbytes // max(1, len(values)))).tolist()
     content = memoryview(values.tobytes())
     parts = (content[start:end] for start, end in zip([0, *ends], ends, strict=False))
     if values.dtype.kind != "f":
         return parts
-    return (str(values.dtype).encode() + part if len(part) else part for part in parts)
+    return (b"float64" + part if len(part) else part for part in parts)
 
 
 def _value_bytes(value: Any) -> bytes:
