@@ -6,7 +6,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -159,6 +159,7 @@ class Pass:
     device: torch.device
     budget: int
     batch_size: int | None = None
+    _halved: bool = field(default=False, init=False)
 
     def __call__(self, order: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, Any]]:
         """Batches of rows and their outputs, in CPU memory, tensors as float32 arrays.
@@ -216,12 +217,12 @@ class Pass:
             return None
 
     def _halve(self, tokens: int) -> None:
-        self.budget = max(1, tokens // 2)
-        logger.warning_once(
-            "The memory does not hold %d tokens at once: the pass goes on with half as many, and half of that again "
-            "where it must.",
-            tokens,
-        )
+        if not self._halved:
+            logger.warning(
+                "the memory does not hold %d tokens at once: the pass goes on with half as many, or as few as fit.",
+                tokens,
+            )
+        self._halved, self.budget = True, max(1, tokens // 2)
         if self.device.type != "cpu":
             getattr(torch, self.device.type).empty_cache()
 

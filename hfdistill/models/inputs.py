@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from hfdistill.models.ragged import Ragged
+from hfdistill.models.ragged import Column, Ragged, list_of, ragged_of
 from hfdistill.models.wrappers import config_of, forward_parameters, unwrapped
 
 #: What the `pad` of every tokenizer knows.
@@ -57,26 +56,48 @@ class TokenReader:
         return {name: encoding[name] for name in self._names(encoding)}, cut
 
     def _shared(self, rows: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], list[bool]]:
-        has_mask = "attention_mask" in rows
-        masks = rows["attention_mask"] if has_mask else [[1] * len(ids) for ids in rows["input_ids"]]
-        columns = {name: list(rows[name]) for name in self._names(rows)}
-        of_tokens = [name for name, values in columns.items() if is_of_tokens(name, values, masks)]
-        if "input_ids" not in of_tokens:
-            raise ValueError("the attention_mask of some row is not as long as its input_ids: tokenize the rows again.")
-        for name in of_tokens:
-            columns[name] = [list(itertools.compress(row, mask)) for row, mask in zip(rows[name], masks, strict=True)]
-        cut = [len(ids) > self.max_length for ids in columns["input_ids"]]
-        # The last token closes a text ([SEP]) for the models that have one: it stays.
-        for name in of_tokens:
-            columns[name] = [
-                row[: self.max_length - 1] + row[-1:] if long else row
-                for row, long in zip(columns[name], cut, strict=True)
-            ]
-        return columns, cut
+        columns, cut = self.shared({name: ragged_of(rows[name]) for name in self.shared_columns(rows)})
+        return {name: list_of(column) for name, column in columns.items()}, cut.tolist()
 
-    def _names(self, rows: Mapping[str, Any]) -> list[str]:
+    def shared_columns(self, names: Iterable[str]) -> list[str]:
+        """Which of a dataset's columns it reads where the rows bring their tokens."""
+        return [*self._names(names), *({"attention_mask"} & set(names))]
+
+    def shared(self, columns: Mapping[str, Column]) -> tuple[dict[str, Column], np.ndarray]:
+        """Columns of tokens without their padding and cut to the length, and whether each row was cut.
+
+        Raises:
+            ValueError: when a mask is not as long as its row.
+        """
+        read = dict(columns)
+        mask, ids = read.pop("attention_mask", None), read["input_ids"]
+        if not isinstance(ids, Ragged) or (mask is not None and not _is_of_tokens("attention_mask", mask, ids.lengths)):
+            raise ValueError("the attention_mask of some row is not as long as its input_ids: tokenize the rows again.")
+        of_tokens = [name for name, one in read.items() if _is_of_tokens(name, one, ids.lengths)]
+        if mask is not None and not mask.values.all():
+            ids = _keep(read, of_tokens, mask.values != 0)
+        cut = ids.lengths > self.max_length
+        if cut.any():
+            # The last token closes a text ([SEP]) for the models that have one: it stays.
+            last = ids.places == np.repeat(ids.lengths - 1, ids.lengths)
+            _keep(read, of_tokens, (ids.places < self.max_length - 1) | last)
+        return read, cut
+
+    def _names(self, rows: Iterable[str]) -> list[str]:
         # No attention mask: without padding it is all ones, and the tokenizer's `pad` makes it.
         return [name for name in self.inputs if name != "attention_mask" and name in rows]
+
+
+def _is_of_tokens(name: str, column: Any, lengths: np.ndarray) -> bool:
+    """Whether a column has one entry for each of the source's tokens in every row."""
+    # What a decoder reads is of another text, whose length may be the same by accident.
+    return isinstance(column, Ragged) and not name.startswith("decoder_") and np.array_equal(column.lengths, lengths)
+
+
+def _keep(columns: dict[str, Any], names: Sequence[str], wanted: np.ndarray) -> Ragged:
+    """Leaves the wanted tokens in these columns; returns their ids."""
+    columns.update({name: columns[name].kept(wanted) for name in names})
+    return columns["input_ids"]
 
 
 def token_inputs(model: Any) -> tuple[str, ...]:
@@ -93,16 +114,6 @@ def taken_inputs(model: Any, names: Sequence[str]) -> tuple[str, ...]:
     """Those of `names` that a model's `forward` takes."""
     taken = forward_parameters(model)
     return tuple(names) if taken is None else tuple(name for name in names if name in taken)
-
-
-def is_of_tokens(name: str, values: Sequence[Any], tokens: Sequence[Sequence[Any]]) -> bool:
-    """Whether a column has one entry for each of the source's tokens in every row."""
-    if name.startswith("decoder_"):  # of another text, whose length may be the same by accident
-        return False
-    return all(
-        isinstance(value, (list, tuple, np.ndarray, Tensor)) and np.ndim(value) and len(value) == len(row)
-        for value, row in zip(values, tokens, strict=True)
-    )
 
 
 def pad_rows(
@@ -126,7 +137,7 @@ def pad_rows(
 
 
 def pad_batch(
-    processing_class: PreTrainedTokenizerBase, columns: Mapping[str, Ragged | list[Any]], side: str | None = None
+    processing_class: PreTrainedTokenizerBase, columns: Mapping[str, Column], side: str | None = None
 ) -> dict[str, Tensor]:
     """As `pad_rows`, of a batch that is read by columns: at once, where the tokenizer pads as most do.
 
@@ -140,21 +151,13 @@ def pad_batch(
     """
     side, ids = side or processing_class.padding_side, columns["input_ids"]
     paddings = _paddings(processing_class)
-    if paddings is None or not all(isinstance(column, Ragged) for column in columns.values()):
+    if paddings is None or not isinstance(ids, Ragged):
         return pad_rows(processing_class, _rows_of(columns), padding_side=side)
-    assert isinstance(ids, Ragged)
+    given = dict(columns)
+    if "attention_mask" in processing_class.model_input_names:
+        given.setdefault("attention_mask", Ragged(np.ones(len(ids.values), np.int64), ids.lengths))
     width = int(ids.lengths.max())
-    flat: dict[str, Any] = dict(columns)
-    if "attention_mask" in processing_class.model_input_names and "attention_mask" not in flat:
-        flat["attention_mask"] = Ragged(np.ones(len(ids.values), np.int64), ids.lengths)
-    batch = {}
-    for name, column in flat.items():
-        of_tokens = not name.startswith("decoder_") and np.array_equal(column.lengths, ids.lengths)
-        if not of_tokens and (column.lengths != column.lengths[0]).any():
-            raise _unpaddable(name)
-        padded = column.padded(width if of_tokens else int(column.lengths[0]), paddings.get(name, 0), side)
-        batch[name] = torch.from_numpy(padded)
-    return batch
+    return {name: _padded(name, one, ids.lengths, width, side, paddings.get(name, 0)) for name, one in given.items()}
 
 
 def _paddings(processing_class: PreTrainedTokenizerBase) -> dict[str, int] | None:
@@ -170,8 +173,8 @@ def _paddings(processing_class: PreTrainedTokenizerBase) -> dict[str, int] | Non
     }
 
 
-def _rows_of(columns: Mapping[str, Ragged | list[Any]]) -> list[dict[str, Any]]:
-    lists = [column.tolist() if isinstance(column, Ragged) else column for column in columns.values()]
+def _rows_of(columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+    lists = [list_of(column) for column in columns.values()]
     return [dict(zip(columns, values, strict=True)) for values in zip(*lists, strict=True)]
 
 
@@ -196,32 +199,24 @@ def pad_columns(
     Raises:
         ValueError: for a column of text, or of unequal lengths that are not those of the texts, naming it.
     """
-    return {name: _padded_column(name, rows, width, padding_side) for name in names}
+    lengths = np.array([len(row["input_ids"]) for row in rows])
+    return {name: _padded(name, ragged_of([row[name] for row in rows]), lengths, width, padding_side) for name in names}
 
 
-def _padded_column(name: str, rows: Sequence[Mapping[str, Any]], width: int, padding_side: str) -> Tensor:
-    values = [row[name] for row in rows]
+def _padded(name: str, column: Column, lengths: np.ndarray, width: int, side: str, padding: int = 0) -> Tensor:
+    """A column as one tensor; `lengths` are those of the source's tokens."""
+    if isinstance(column, Ragged) and _is_of_tokens(name, column, lengths):
+        return torch.from_numpy(column.padded(width, padding, side))
+    if isinstance(column, Ragged) and (column.lengths == column.lengths[0]).all():
+        return torch.from_numpy(column.padded(int(column.lengths[0])))
     try:
-        if is_of_tokens(name, values, [row["input_ids"] for row in rows]):
-            # Of an empty text nothing is known but that there is padding.
-            arrays = [np.asarray(value) for value in values]
-            shape = next((array.shape[1:] for array in arrays if len(array)), ())
-            padded = np.zeros((len(rows), width, *shape), np.result_type(*(array for array in arrays if len(array))))
-            for place, array in zip(padded, arrays, strict=True):
-                if len(array):
-                    place[slice(0, len(array)) if padding_side == "right" else slice(-len(array), None)] = array
-            return torch.from_numpy(padded)
-        return torch.from_numpy(np.asarray(values))
+        return torch.from_numpy(np.asarray(list_of(column)))
     except (TypeError, ValueError) as error:
-        raise _unpaddable(name) from error
-
-
-def _unpaddable(name: str) -> ValueError:
-    return ValueError(
-        f"the column {name}, which the model reads, cannot be padded to a batch: it needs one number for each of a "
-        "row's input_ids, or as many numbers in every row; bring it so, pad it in a data_collator of your own, or "
-        "remove the column."
-    )
+        raise ValueError(
+            f"the column {name}, which the model reads, cannot be padded to a batch: it needs one number for each of a "
+            "row's input_ids, or as many numbers in every row; bring it so, pad it in a data_collator of your own, or "
+            "remove the column."
+        ) from error
 
 
 def check_token_ids(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,16 @@ class Ragged:
         """Where each row ends in `values`."""
         return np.cumsum(self.lengths)
 
+    @property
+    def places(self) -> np.ndarray:
+        """The place of each entry in its row, from 0."""
+        return np.arange(len(self.values)) - np.repeat(self.ends - self.lengths, self.lengths)
+
+    def kept(self, wanted: np.ndarray) -> Ragged:
+        """The entries that are `wanted`, one boolean each."""
+        before = np.append(0, np.cumsum(wanted))
+        return Ragged(self.values[wanted], before[self.ends] - before[self.ends - self.lengths])
+
     def tolist(self) -> list[list[Any]]:
         """The rows as Python lists."""
         flat, ends = self.values.tolist(), self.ends.tolist()
@@ -41,8 +52,17 @@ class Ragged:
         return batch
 
 
-def read_column(column: pa.ChunkedArray | pa.Array) -> Ragged | list[Any]:
-    """A column as flat numbers (integers as int64, others as float64); other things as Python objects."""
+#: A column in memory: of numbers, or of other things, and then as Python objects.
+Column = Ragged | list[Any]
+
+
+def list_of(column: Column) -> list[Any]:
+    """The rows as Python objects."""
+    return column.tolist() if isinstance(column, Ragged) else column
+
+
+def read_column(column: pa.ChunkedArray | pa.Array) -> Column:
+    """A column as flat numbers (integers as int64); other things as Python objects."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     numbers, lengths = _flat(column)
@@ -51,12 +71,20 @@ def read_column(column: pa.ChunkedArray | pa.Array) -> Ragged | list[Any]:
     return Ragged(numbers, lengths)
 
 
-def ragged_of(rows: Sequence[Any]) -> Ragged | list[Any]:
+def ragged_of(rows: Sequence[Any]) -> Column:
     """The same of rows that are Python lists or arrays."""
     try:
+        if all(isinstance(row, (np.ndarray, Tensor)) for row in rows):
+            numbers = _whole(np.concatenate([np.asarray(row) for row in rows if len(row)]))
+            return Ragged(numbers, np.array([len(row) for row in rows]))
         return read_column(pa.array(rows))
     except (pa.ArrowException, TypeError, ValueError):
         return list(rows)
+
+
+def _whole(numbers: np.ndarray) -> np.ndarray:
+    """Integers of any size as int64, others as they are."""
+    return numbers.astype(np.int64, copy=False) if numbers.dtype.kind in "iu" else numbers
 
 
 def _flat(column: pa.Array) -> tuple[np.ndarray | None, np.ndarray]:
@@ -73,8 +101,7 @@ def _flat(column: pa.Array) -> tuple[np.ndarray | None, np.ndarray]:
     kind = values.type
     if values.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return (np.empty(0, np.int64) if pa.types.is_null(kind) and not len(values) else None), lengths
-    numbers = values.to_numpy(zero_copy_only=False)
-    numbers = numbers.astype({"i": np.int64, "u": np.int64, "f": np.float64}.get(numbers.dtype.kind, bool), copy=False)
+    numbers = _whole(values.to_numpy(zero_copy_only=False))
     return numbers.reshape(-1, *shape), lengths.astype(np.int64)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import Audio, Dataset, Image, concatenate_datasets
 from transformers import PreTrainedModel
 
@@ -63,20 +64,20 @@ class MediaTargetMaker(SoftTargetMaker):
         for column, feature in media.features.items():
             if isinstance(feature, (Image, Audio)):
                 files = files.cast_column(column, type(feature)(decode=False))
-        return concatenate_datasets([media, super().read(files)], axis=1)
+        return concatenate_datasets([media, self.mapped(files)], axis=1)
 
     def read_window(self, rows: Mapping[str, Sequence[Any]]) -> Dataset:
         column = self.teacher.media_column
         return self.read(Dataset.from_dict({column: list(rows[column])}))
 
-    def key_columns(self, tokens: Dataset) -> list[str]:
-        return ["content"]
+    def columns(self, table: pa.Table) -> tuple[dict[str, Any], np.ndarray]:
+        return super().columns(table.select(["content", "cut"]))
 
     def token_budget(self, model: PreTrainedModel) -> int:
         return MEDIA_AT_ONCE * KEY_BYTES  # a row is as long as its fingerprint
 
     def inputs(self, rows: KnownRows, some: np.ndarray) -> dict[str, Any]:
-        return self.teacher.model_inputs(rows.tokens.select(some)[self.teacher.media_column][:])
+        return self.teacher.model_inputs(rows.tokens.with_format(None).select(some)[self.teacher.media_column][:])
 
-    def row_description(self, tokens: Dataset, row: int) -> str:
+    def row_description(self, rows: KnownRows, one: np.ndarray) -> str:
         return self.teacher.media_column

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 import torch
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -40,7 +40,7 @@ class KnownRows:
     """What the teacher reads of rows.
 
     Args:
-        tokens: The columns.
+        tokens: The columns, in Arrow.
         keys: The key of each row.
         lengths: How many tokens each row has.
         cut: How many rows are longer than the teacher can read.
@@ -51,21 +51,12 @@ class KnownRows:
     lengths: np.ndarray
     cut: int
 
-    def columns(self, some: np.ndarray) -> dict[str, Any]:
-        """What is read of some rows, by columns."""
-        table: Any = self._arrow[some]
-        return {name: read_column(table[name]) for name in table.column_names}
-
-    @functools.cached_property
-    def _arrow(self) -> Dataset:
-        return self.tokens.remove_columns("cut").with_format("arrow")
-
 
 class SoftTargetMaker:
     """A teacher on this process's device, and the store of its predictions.
 
     Another kind of prediction than logits is a subclass with another `store_class` and `forward`; of something else
-    than token ids, one with another `reader`, `manifest`, `read`, `read_window`, `key_columns` or `inputs`.
+    than token ids, one with another `reader`, `manifest`, `read`, `read_window`, `columns` or `inputs`.
     """
 
     description = "Soft targets"
@@ -84,6 +75,26 @@ class SoftTargetMaker:
             own = default_folder(manifest)
             folder = own if store is None else store if alone else Path(store) / own.name
             self.store = self.store_class(folder, manifest)
+        self._check_shared()
+
+    def _check_shared(self) -> None:
+        """Refuses a folder that other processes have not in common with this one, before the teacher is run.
+
+        Raises:
+            ValueError: in every process, naming those that do not see what the first one writes.
+        """
+        if self.state.num_processes == 1:
+            return
+        mark = self.store.new_mark() if self.state.is_main_process else None
+        [mark] = broadcast_object_list([mark])
+        blind = [process for process, sees in enumerate(gather_object([self.store.sees(mark)])) if not sees]
+        if self.state.is_main_process:
+            self.store.remove_mark(mark)
+        if blind:
+            raise ValueError(
+                f"process {', '.join(map(str, blind))} does not see what process 0 writes to {self.store.folder}: with "
+                "several machines, name a folder that all of them share with store=..."
+            )
 
     @property
     def reader(self) -> Callable[[Mapping[str, Sequence[Any]]], dict[str, list[Any]]]:
@@ -101,18 +112,28 @@ class SoftTargetMaker:
         return describe_teacher(self.teacher.model, self.tokenizer, self.teacher.max_length)
 
     def read(self, dataset: Dataset) -> Dataset:
-        """What the teacher reads of each row, and `cut`: whether the row was longer than that."""
-        return dataset.with_format(None).map(
-            self.reader, batched=True, remove_columns=dataset.column_names, desc="Reading for the teacher"
-        )
+        """What the teacher reads of each row: the rows' own tokens, or those of its tokenizer and `cut`.
+
+        `cut` says whether a row was longer than the teacher can read; the rows' own tokens are cut by `columns`.
+        """
+        plain = dataset.with_format(None)
+        if not self.teacher.text_columns:
+            return plain.select_columns(self.teacher.reader.shared_columns(dataset.column_names))
+        return self.mapped(plain)
+
+    def mapped(self, dataset: Dataset) -> Dataset:
+        """What the reader makes of the rows, in the cache of `datasets`."""
+        names = dataset.column_names
+        return dataset.map(self.reader, batched=True, remove_columns=names, desc="Reading for the teacher")
+
+    def columns(self, table: pa.Table) -> tuple[dict[str, Any], np.ndarray]:
+        """The columns of some rows that were read, and whether each was cut."""
+        columns: dict[str, Any] = {name: read_column(table[name]) for name in table.column_names}
+        return (columns, np.array(columns.pop("cut"))) if "cut" in columns else self.teacher.reader.shared(columns)
 
     def read_window(self, rows: Mapping[str, Sequence[Any]]) -> Dataset:
         """The same of some streamed rows, which nothing is kept of."""
         return Dataset.from_dict(self.reader(rows))
-
-    def key_columns(self, tokens: Dataset) -> list[str]:
-        """Which columns of what is read tell rows apart; the first has a row's length."""
-        return [name for name in tokens.column_names if name != "cut"]
 
     def of_dataset(self, dataset: Dataset) -> Any:
         """The predictions for every row, as `(rows, classes)` logits; all processes share the work."""
@@ -142,15 +163,13 @@ class SoftTargetMaker:
 
     def _known(self, tokens: Dataset) -> KnownRows:
         """The rows with their keys and lengths."""
-        names = self.key_columns(tokens)
-        arrow, keys, lengths, cut = tokens.select_columns([*names, "cut"]).with_format("arrow"), [], [], 0
+        arrow, keys, lengths, cut = tokens.with_format("arrow"), [], [], 0
         for start in range(0, len(tokens), ROWS_A_LOOK):
-            table: Any = arrow[start : start + ROWS_A_LOOK]
-            columns: dict[str, Any] = {name: read_column(table[name]) for name in names}
+            columns, are_cut = self.columns(arrow[start : start + ROWS_A_LOOK])
             keys.append(row_keys(columns))
-            lengths.append(columns[names[0]].lengths)
-            cut += pc.sum(table["cut"]).as_py()
-        return KnownRows(tokens, np.concatenate(keys), np.concatenate(lengths), cut)
+            lengths.append(next(iter(columns.values())).lengths)  # the token ids come first
+            cut += int(are_cut.sum())
+        return KnownRows(arrow, np.concatenate(keys), np.concatenate(lengths), cut)
 
     def _missing(self, rows: KnownRows) -> np.ndarray:
         """The rows to run: the first of each text that is not in the store, the longest first."""
@@ -188,7 +207,7 @@ class SoftTargetMaker:
 
     def inputs(self, rows: KnownRows, some: np.ndarray) -> dict[str, Any]:
         """A batch of some rows, in CPU memory; made in a background thread."""
-        columns = rows.columns(some)
+        columns, _ = self.columns(rows.tokens[some])
         self.check_token_ids(columns, some)
         return dict(pad_batch(self.tokenizer, columns))
 
@@ -220,7 +239,7 @@ class SoftTargetMaker:
         if broken.any():
             row = int(broken.argmax())
             raise ValueError(
-                f"the teacher's logits for row {some[row]} ({self.row_description(rows.tokens, int(some[row]))}) are "
+                f"the teacher's logits for row {some[row]} ({self.row_description(rows, some[row : row + 1])}) are "
                 f"not finite: {predictions[row].tolist()[:8]}; look at it and at the teacher's weights, or run it with "
                 "dtype='float32'."
             )
@@ -231,9 +250,10 @@ class SoftTargetMaker:
         if table is not None and len(ids.values) and not (0 <= ids.values.min() and ids.values.max() < table):
             check_token_ids(ids.tolist(), table, "teacher", some.tolist())
 
-    def row_description(self, tokens: Dataset, row: int) -> str:
+    def row_description(self, rows: KnownRows, one: np.ndarray) -> str:
         """How an error shows a row."""
-        return repr(self.tokenizer.decode(tokens[row]["input_ids"], skip_special_tokens=True)[:80])
+        [ids] = self.columns(rows.tokens[one])[0]["input_ids"].tolist()
+        return repr(self.tokenizer.decode(ids, skip_special_tokens=True)[:80])
 
     def _save(self, unsaved: list[tuple[np.ndarray, Any]]) -> None:
         if unsaved:

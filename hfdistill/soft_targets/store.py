@@ -26,7 +26,7 @@ from huggingface_hub.constants import HF_HOME
 from transformers.utils import logging
 
 from hfdistill.models.fingerprints import hash_of
-from hfdistill.models.ragged import Ragged, ragged_of
+from hfdistill.models.ragged import Column, Ragged, ragged_of
 
 logger = logging.get_logger(__name__)
 
@@ -39,6 +39,8 @@ _MANIFEST = "manifest.json"
 _UNFINISHED = re.compile(r"(manifest\.json|part-[0-9a-f]{32}\.npz)\.[0-9a-f]{32}")
 #: After so long nobody writes to a file any more; and one who does all the same writes it again.
 _STALE_SECONDS = 3600.0
+#: How long a process waits for another's file: network file systems remember for some seconds what is missing.
+SECONDS_TO_SEE = 10.0
 
 
 class StaleSoftTargets(ValueError):
@@ -98,6 +100,25 @@ class SoftTargetStore:
         for path in self.folder.iterdir():
             if _UNFINISHED.fullmatch(path.name) and _age(path) > _STALE_SECONDS:
                 path.unlink(missing_ok=True)
+
+    def new_mark(self) -> str:
+        """Writes an empty file for other processes to look for; one that is left behind is swept."""
+        mark = f"{_MANIFEST}.{uuid.uuid4().hex}"
+        (self.folder / mark).touch()
+        return mark
+
+    def sees(self, mark: str) -> bool:
+        """Whether another process's file is there; a shared disk may take a while to show it."""
+        deadline = time.monotonic() + SECONDS_TO_SEE
+        while not (self.folder / mark).exists():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def remove_mark(self, mark: str) -> None:
+        """Removes it."""
+        (self.folder / mark).unlink(missing_ok=True)
 
     def load(self) -> None:
         """Reads the parts that are new since the last look, of whichever process wrote them."""
@@ -207,7 +228,7 @@ def row_key(row: Mapping[str, Sequence[int]]) -> bytes:
     return row_keys({name: ragged_of([values]) for name, values in row.items()}).tobytes()
 
 
-def row_keys(columns: Mapping[str, Ragged | list[Any]]) -> np.ndarray:
+def row_keys(columns: Mapping[str, Column]) -> np.ndarray:
     """The keys of rows that are read by columns."""
     named = sorted(columns.items())
     rows = zip(*(_row_bytes(column) for _, column in named), strict=True)
@@ -222,17 +243,17 @@ def row_keys(columns: Mapping[str, Ragged | list[Any]]) -> np.ndarray:
     return np.frombuffer(bytes(keys), KEY)
 
 
-def _row_bytes(column: Ragged | list[Any]) -> Iterable[bytes | memoryview]:
+def _row_bytes(column: Column) -> Iterable[bytes | memoryview]:
     """What of each row is hashed: integers as int64; other kinds have their name before them."""
     if not isinstance(column, Ragged):
         return map(_value_bytes, column)
-    values = column.values.astype(np.int64, copy=False) if column.values.dtype.kind in "bui" else column.values
+    values = column.values.astype(np.float64 if column.values.dtype.kind == "f" else np.int64, copy=False)
     ends = np.cumsum(column.lengths * (values.nbytes // max(1, len(values)))).tolist()
     content = memoryview(values.tobytes())
     parts = (content[start:end] for start, end in zip([0, *ends], ends, strict=False))
     if values.dtype.kind != "f":
         return parts
-    return (str(values.dtype).encode() + part if len(part) else part for part in parts)
+    return (b"float64" + part if len(part) else part for part in parts)
 
 
 def _value_bytes(value: Any) -> bytes:

@@ -221,12 +221,15 @@ class TokenTargetMaker(SoftTargetMaker):
         own_ids[self.ids] = self.own_ids
         return PairReader(self.teacher.reader, tuple(own_ids.tolist()))
 
+    def read(self, dataset: Dataset) -> Dataset:
+        return self.mapped(dataset.with_format(None))
+
     def manifest(self) -> dict[str, Any]:
         made = {**self.made._asdict(), "vocabulary": self.made.vocabulary.hex()}
         return {**super().manifest(), **made}
 
     def inputs(self, rows: KnownRows, some: np.ndarray) -> dict[str, Any]:
-        columns = rows.columns(some)
+        columns, _ = self.columns(rows.tokens[some])
         self.check_token_ids(columns, some)
         labels = columns.pop("labels")
         # Padding on the left would shift the texts' positions, each by what else is in the batch.

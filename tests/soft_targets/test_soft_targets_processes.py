@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -70,3 +73,88 @@ def test_two_processes_share_the_work(saved_teacher, teacher, tokenizer, text_da
     assert sum(asked) == 30 and min(asked) > 5  # split by the rows' keys: even on average, not to the row
     np.testing.assert_array_equal(ranks[0]["logits"], ranks[1]["logits"])
     assert_same({"teacher_logits": ranks[0]["logits"]}, plain_logits(teacher, tokenizer, text_dataset["sentence"]))
+
+
+@pytest.mark.slow
+def test_folders_that_are_not_shared_are_refused_at_the_start(saved_teacher, tmp_path):
+    """Each machine would run its share for hours, and then wait for rows that never come."""
+    command = [sys.executable, *TWO_RANKS, SCRIPT, saved_teacher, f"{tmp_path}/store{{rank}}", tmp_path / "out.npz"]
+    done = subprocess.run(list(map(str, command)), env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    told = done.stderr.decode()
+    assert done.returncode and told.count("ValueError: process 1 does not see what process 0 writes to") == 2, told
+    assert not list(tmp_path.glob("store*/part-*")) and not list(tmp_path.glob("store*/manifest.json.*"))
+
+
+@pytest.mark.slow
+def test_killed_25_times_nothing_is_lost(teacher, tokenizer, text_dataset, tmp_path, monkeypatch):
+    """A kill between two files, or while one is written, would lose rows, run others twice, or leave other numbers."""
+    monkeypatch.setattr(sys.modules["hfdistill.soft_targets.precompute"], "SECONDS_A_PART", 0.0)
+    rows = text_dataset.select([row for _ in range(4) for row in range(30)])
+    rows = rows.map(lambda row, place: {"sentence": f"{row['sentence']} {place}"}, with_indices=True)
+    asked = tmp_path / "asked"
+
+    def run():
+        def watch(_, args, inputs):
+            with asked.open("a") as file:
+                file.write("x" * len(inputs["input_ids"]))
+            time.sleep(0.02)
+
+        teacher.register_forward_pre_hook(watch, with_kwargs=True)
+        soft_targets(teacher, rows, tokenizer, **TEXT, batch_size=2, store=tmp_path / "store")
+
+    rng, kills = random.Random(0), 0
+    tokenizer(["the threads of tokenizers do not survive a fork"])
+    while kills < 25:
+        process = multiprocessing.get_context("fork").Process(target=run)
+        process.start()
+        time.sleep(rng.uniform(0.02, 0.3))
+        process.kill()
+        process.join()
+        kills += 1
+    kept = len(list((tmp_path / "store").glob("part-*.npz")))
+    before = len(asked.read_text()) if asked.exists() else 0
+    assert before <= 2 * kept + 2 * kills
+    counted = count_rows(teacher)
+    resumed = soft_targets(teacher, rows, tokenizer, **TEXT, batch_size=2, store=tmp_path / "store")
+    distinct = len(set(map(tuple, tokenizer(rows["sentence"][:])["input_ids"])))
+    assert sum(counted) == distinct - 2 * kept
+    whole = soft_targets(teacher, rows, tokenizer, **TEXT, batch_size=2, store=tmp_path / "whole")
+    np.testing.assert_array_equal(resumed["teacher_logits"][:], whole["teacher_logits"][:])
+
+
+MEMORY = """
+import json, resource, sys, tempfile
+import numpy as np, pyarrow as pa
+from datasets import Dataset, Features, List, Value
+from texts import make_tokenizer
+from transformers import BertConfig, BertForSequenceClassification
+from hfdistill import soft_targets
+
+count = int(sys.argv[1])
+sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16, num_labels=3)
+teacher = BertForSequenceClassification(BertConfig(vocab_size=120, max_position_embeddings=64, **sizes)).eval()
+rng = np.random.default_rng(0)
+def rows(count):
+    ends = np.append(0, rng.integers(8, 13, count).cumsum()).astype(np.int32)
+    ids = pa.ListArray.from_arrays(pa.array(ends), pa.array(rng.integers(5, 120, ends[-1]).astype(np.int32)))
+    return Dataset(pa.table({"input_ids": ids}))
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+with tempfile.TemporaryDirectory() as folder:
+    tokenizer = make_tokenizer()
+    soft_targets(teacher, rows(1000), tokenizer, store=folder + "/warm")
+    many = rows(count)
+    before = peak()
+    made = soft_targets(teacher, many, tokenizer, store=folder + "/store")
+    assert len(made) == count
+print(json.dumps({"grown": peak() - before}))
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_python_objects(tmp_path):
+    """A key and an array as Python objects take 300 bytes a row, and the row in Python lists a kilobyte."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    done = subprocess.run([sys.executable, "-c", MEMORY, "300000"], env=environment, capture_output=True, check=True)
+    grown = json.loads(done.stdout.splitlines()[-1])["grown"]
+    assert grown < 150, f"{grown} MiB for 300,000 rows"

@@ -197,7 +197,7 @@ class _TranslationMaker(SoftTargetMaker):
 
     def inputs(self, rows: KnownRows, some: np.ndarray) -> dict[str, Any]:
         # Padding on the left would shift the texts' positions, each by what else is in the batch.
-        return pad_batch(self.tokenizer, rows.columns(some), "right")
+        return pad_batch(self.tokenizer, self.columns(rows.tokens[some])[0], "right")
 
     def check(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> None:
         """Any text is one."""
