@@ -53,6 +53,23 @@ def _bytes_of(tensor: Tensor) -> Any:
     return tensor.contiguous().flatten().view(torch.uint8).numpy()
 
 
+class WeightsHash(str):
+    """A quick hash of a model's weights, which also knows the one that folders were written with before."""
+
+    model: PreTrainedModel
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> WeightsHash:
+        """The hash of this model as it is now."""
+        found = cls(hash_of_tensors(model.state_dict(), quick=True))
+        found.model = model
+        return found
+
+    def older(self) -> str:
+        """The same by BLAKE2."""
+        return hash_of_tensors(self.model.state_dict())
+
+
 def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
     """What a model's predictions depend on beside the text: the manifest of a folder of soft targets."""
     return {**describe_model(model), "tokenizer": hash_of_vocabulary(tokenizer), "max_length": max_length}
@@ -70,7 +87,7 @@ def describe_model(model: PreTrainedModel) -> dict[str, Any]:
         **active,
         "teacher class": type(without_adapters(model)).__name__,
         "teacher configuration": hash_of(config),
-        "teacher weights": hash_of_tensors(model.state_dict(), quick=True),
+        "teacher weights": WeightsHash.of(model),
         "teacher dtype": str(model.dtype),
     }
 

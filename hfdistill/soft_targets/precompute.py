@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from hfdistill.models.inference import Pass, logits, token_budget
 from hfdistill.models.inputs import check_token_ids, pad_batch
 from hfdistill.models.ragged import read_column
 from hfdistill.models.wrappers import config_of, device_of, placed
-from hfdistill.soft_targets.store import SoftTargetStore, default_folder, row_keys
+from hfdistill.soft_targets.store import SoftTargetStore, own_folder, row_keys
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.columns import check_source_columns, warn_of_cut_rows
 from hfdistill.teachers.model import without_logits
@@ -72,8 +71,7 @@ class SoftTargetMaker:
         self.state = PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
         manifest = self.manifest()
         with self.state.main_process_first():
-            own = default_folder(manifest)
-            folder = own if store is None else store if alone else Path(store) / own.name
+            folder = store if store is not None and alone else own_folder(manifest, store)
             self.store = self.store_class(folder, manifest)
         self._check_shared()
 

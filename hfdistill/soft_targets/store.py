@@ -25,7 +25,7 @@ import numpy as np
 from huggingface_hub.constants import HF_HOME
 from transformers.utils import logging
 
-from hfdistill.models.fingerprints import hash_of
+from hfdistill.models.fingerprints import QUICK, WeightsHash, hash_of
 from hfdistill.models.ragged import Column, Ragged, ragged_of
 
 logger = logging.get_logger(__name__)
@@ -263,12 +263,26 @@ def _value_bytes(value: Any) -> bytes:
     return str(array.dtype).encode() + (array.tobytes() if array.dtype.kind == "f" else repr(value).encode())
 
 
-def default_folder(manifest: Mapping[str, Any]) -> Path:
-    """A folder in the Hugging Face cache, named by its contents' manifest, so that it can never be another's."""
-    return Path(HF_HOME) / "hfdistill" / "soft_targets" / hash_of(manifest)
+def own_folder(manifest: Mapping[str, Any], parent: str | os.PathLike[str] | None = None) -> Path:
+    """A folder named by what its contents depend on, so that it can never be another's; in the cache, or in `parent`.
+
+    One that was written when weights were hashed otherwise is found as well.
+    """
+    place = Path(HF_HOME) / "hfdistill" / "soft_targets" if parent is None else Path(parent)
+    folder = place / hash_of(manifest)
+    if not folder.exists() and place.exists() and any(place.iterdir()):
+        older = place / hash_of(_as_before(manifest))
+        folder = older if older.exists() else folder
+    return folder
+
+
+def _as_before(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.older() if isinstance(value, WeightsHash) else value for name, value in manifest.items()}
 
 
 def _refuse_stale(what: str, folder: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    if not str(kept.get("teacher weights", QUICK)).startswith(QUICK):
+        wanted = _as_before(wanted)
     differing = [
         f"{name} ({kept.get(name)} there, {wanted.get(name)} now)"
         for name in sorted({*kept, *wanted})

@@ -17,7 +17,7 @@ import pytest
 
 from hfdistill import StaleSoftTargets
 from hfdistill.models.fingerprints import describe_teacher
-from hfdistill.soft_targets.store import KEY, KEY_BYTES, SoftTargetStore, default_folder, row_key
+from hfdistill.soft_targets.store import KEY, KEY_BYTES, SoftTargetStore, own_folder, row_key
 
 MANIFEST = {"teacher weights": "1234", "max_length": 64}
 KEYS = [row_key({"input_ids": [number]}) for number in range(5)]
@@ -254,7 +254,7 @@ def test_the_manifest_tells_teachers_and_tokenizers_apart(tiny_bert, tokenizer, 
         (teacher, other_tokenizer, 64),
         (teacher, tokenizer, 32),
     ]
-    assert len({default_folder(describe_teacher(*variant)) for variant in variants}) == len(variants)
+    assert len({own_folder(describe_teacher(*variant)) for variant in variants}) == len(variants)
     again = describe_teacher(tiny_bert(), copy.deepcopy(tokenizer), 64)
     assert again == describe_teacher(teacher, tokenizer, 64)
     assert json.loads(json.dumps(again)) == again

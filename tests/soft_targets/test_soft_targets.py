@@ -24,6 +24,8 @@ from hfdistill import (
     StaleSoftTargets,
     soft_targets,
 )
+from hfdistill.models import fingerprints
+from hfdistill.soft_targets import store as store_module
 
 
 @pytest.fixture
@@ -420,3 +422,23 @@ def test_no_autocast_of_an_earlier_training_stays(teacher, tiny_bert, tokenizer,
     expected = plain_logits(teacher, tokenizer, tokenized["sentence"])
     train(tiny_bert(seed=1), teacher, tokenized, tokenizer, tmp_path, bf16=True, max_steps=1)
     assert_same(soft_targets(teacher, tokenized, tokenizer), expected)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["a folder of the user's", "one named by its contents"])
+def test_what_was_kept_when_weights_were_hashed_otherwise_is_found(
+    teacher, tokenizer, text_dataset, tmp_path, monkeypatch, given
+):
+    """By BLAKE2, before 0.2: a release must not throw hours of a teacher's work away."""
+    monkeypatch.setattr(store_module, "HF_HOME", str(tmp_path))
+    kept = {"store": tmp_path / "kept"} if given else {}
+    with monkeypatch.context() as before:
+        before.setattr(fingerprints.WeightsHash, "of", lambda model: fingerprints.hash_of_tensors(model.state_dict()))
+        expected = soft_targets(teacher, text_dataset, tokenizer, **TEXT, **kept)["teacher_logits"]
+    parts = sorted(tmp_path.rglob("part-*"))
+    found = soft_targets(teacher, text_dataset, tokenizer, **TEXT, **kept)["teacher_logits"]
+    assert list(found) == list(expected) and sorted(tmp_path.rglob("part-*")) == parts
+    with torch.no_grad():
+        teacher.classifier.bias += 1
+    if given:
+        with pytest.raises(StaleSoftTargets, match="teacher weights"):
+            soft_targets(teacher, text_dataset, tokenizer, **TEXT, **kept)
