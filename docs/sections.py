@@ -1,12 +1,11 @@
-"""Has examples of docstrings shown as code, under whichever heading they stand."""
+"""Has the examples of docstrings shown as code."""
 
-from griffe import Docstring, Extension, Object
+from griffe import Extension, Object
 
 
 class Examples(Extension):
-    """The Google style that Griffe reads says `Examples:`, and a single one is an `Example:`."""
+    """In the Google style as Griffe reads it their heading is `Examples:`, of a single one too."""
 
     def on_object(self, *, obj: Object, **_: object) -> None:
         if obj.docstring:
-            value = obj.docstring.value.replace("\nExample:\n", "\nExamples:\n")
-            obj.docstring = Docstring(value, lineno=obj.docstring.lineno, endlineno=obj.docstring.endlineno, parent=obj)
+            obj.docstring.value = obj.docstring.value.replace("\nExample:\n", "\nExamples:\n")
