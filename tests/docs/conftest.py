@@ -16,7 +16,7 @@ def readers_folder(tmp_path_factory):
     """The models and files that the pages name."""
     folder = tmp_path_factory.mktemp("reader")
     for name in ("my/bert", "my/roberta", "student"):
-        save_model(folder / name, make_tokenizer())
+        save_model(folder / name, make_tokenizer(), num_hidden_layers=4, hidden_size=256)
     rows = [(text, ["bad", "good"][len(text) % 2]) for text in TEXTS]
     write_table(folder / "train.csv", rows)
     write_table(folder / "validation.csv", [(f"well {text}", label) for text, label in rows])
