@@ -20,9 +20,10 @@ ELSEWHERE = ("python -m http.server", "accelerate config", "git ", "comet-score 
 BRIEF = ("--max_steps", "1", "--per_device_train_batch_size", "8", "--disable_tqdm", "true")
 RUNS = [told for told in TOLD if words_of(told)[0] == "hfdistill" or words_of(told)[0].startswith("recipes/")]
 MEASURED = [told for told in RUNS if "recipes/benchmarks/" in told]
-DEMOS = [told for told in RUNS if told.endswith(" --demo")]
+#: With `--demo` alone: CI runs them whole.
+WHOLE = [told for told in RUNS if " ".join(words_of(told)) in (ROOT / ".ci" / "run").read_text(encoding="utf-8")]
 #: Each once, whatever it is started with.
-ON_FILES = {" ".join(words_of(told)): told for told in RUNS if told not in (*MEASURED, *DEMOS)}
+ON_FILES = {" ".join(words_of(told)): told for told in RUNS if told not in (*MEASURED, *WHOLE)}
 
 
 def test_no_command_is_of_an_unknown_kind():
@@ -39,11 +40,6 @@ def test_what_is_installed_and_made_is_there():
             assert set(re.findall(r"\.\[([\w,]+)\]", told)) <= set(extras), told
         elif told.startswith("make "):
             assert told.split()[1] in targets
-
-
-@pytest.mark.parametrize("told", DEMOS, ids=str)
-def test_ci_runs_the_demos(told):
-    assert " ".join(words_of(told)) in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
