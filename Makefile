@@ -3,7 +3,7 @@ PYTHON ?= python
 PYTEST = $(PYTHON) -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-slow test-all
+.PHONY: help check format docs test test-slow test-all
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ check:  ## lint, formatting and types; changes nothing
 format:  ## apply formatting and the safe lint fixes
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+docs:  ## build the documentation in site/; any warning is an error
+	$(PYTHON) -m mkdocs build --strict
 
 test:  ## the fast tests
 	$(PYTEST) -m "not slow"

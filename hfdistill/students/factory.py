@@ -49,10 +49,11 @@ def make_student(
             `layers` is a list.
         layers: which teacher layers the student takes: `"uniform"`, `"last"`, `"first"`, or a list of indices
             (see `choose_layers`).
-        num_encoder_layers, num_decoder_layers: for an encoder-decoder, in place of `num_hidden_layers`: the layers of
-            each side, all of the teacher's by default. A decoder runs once for each token it writes and an encoder
-            once for each text, so speed is gained by a shallow decoder.
-        encoder_layers, decoder_layers: likewise, in place of `layers`.
+        num_encoder_layers: for an encoder-decoder, in place of `num_hidden_layers`; all of the teacher's by default.
+        num_decoder_layers: likewise. A decoder runs once for each token it writes and an encoder once for each text,
+            so speed is gained by a shallow decoder.
+        encoder_layers: for an encoder-decoder, in place of `layers`.
+        decoder_layers: likewise.
         hidden_size: the student's hidden dimensions; by default the teacher's.
         intermediate_size: neurons between the two maps of a layer; by default in the teacher's proportion.
         num_attention_heads: by default as many heads as leave them about as wide as the teacher's.

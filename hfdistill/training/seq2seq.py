@@ -44,9 +44,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         args: `Seq2SeqDistillationTrainingArguments`.
         teacher: A model, a name or path, a `Teacher`, or `None` when the rows carry `teacher_tokens` or nothing in the
             objective needs one.
-        objective: As in `DistillationTrainer`.
-        **kwargs: As for `Seq2SeqTrainer`. The rows bring `input_ids` and `labels`; without a `data_collator` they are
-            padded by `DataCollatorForSeq2Seq`.
+        **kwargs: `objective` as for `DistillationTrainer`, the others as for `Seq2SeqTrainer`. The rows bring
+            `input_ids` and `labels`; without a `data_collator` they are padded by `DataCollatorForSeq2Seq`.
 
     Evaluation reports what `DistillationTrainer` reports, of target tokens given the reference before them; with
     `predict_with_generate` the predictions that `compute_metrics` gets are the student's own translations.

@@ -1,0 +1,39 @@
+"""What the pages name: small models and files in place of a reader's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from classification_runs import save_model, write_table
+from texts import TEXTS, make_tokenizer
+from tiny_seq2seq import make_translator
+
+
+@pytest.fixture(scope="module")
+def readers_folder(tmp_path_factory):
+    """The models and files that the pages name."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("my/bert", "my/roberta", "student"):
+        save_model(folder / name, make_tokenizer(), num_hidden_layers=4, hidden_size=256)
+    rows = [(text, ["bad", "good"][len(text) % 2]) for text in TEXTS]
+    write_table(folder / "train.csv", rows)
+    write_table(folder / "validation.csv", [(f"well {text}", label) for text, label in rows])
+    write_table(folder / "test.csv", [(f"really {text}", label) for text, label in rows[:11]])
+    write_table(folder / "more.csv", [(f"once more {text}",) for text in TEXTS], columns=("sentence",))
+    for part in make_translator():
+        part.save_pretrained(folder / "my" / "translator")
+    for name, start in (("pairs", ""), ("validation", "well "), ("test", "really ")):
+        pairs = [{"translation": {"en": start + text, "de": " ".join(reversed(text.split()))}} for text in TEXTS]
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    (folder / "settings.yaml").write_text("train_file: train.csv\nteacher_name_or_path: my/bert\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def reader(readers_folder, tmp_path, monkeypatch):
+    """A copy of them, in which the reader stands."""
+    shutil.copytree(readers_folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
