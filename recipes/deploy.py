@@ -15,7 +15,8 @@ browser, a phone's too: `hfdistill export my/bert test.csv --output_dir teacher`
 http://localhost:8000/recipes/browser/?student=/distilled.
 
 Needs `pip install 'hfdistill[export]'`. Expect int8 to take a quarter of the bytes and keep the accuracy: 99.8 % of it
-on SST-2, where one text was 8.8 times as fast as the teacher in PyTorch (one CPU thread, one student).
+on SST-2, where one text was 8.8 times as fast as the teacher in PyTorch (one CPU thread, one student). The demo takes
+80 seconds of one core: 84 % for the student, its onnx and its int8 alike (teacher 88).
 """
 
 from dataclasses import dataclass

@@ -37,7 +37,7 @@ class RememberingTeacher(ModelTeacher):
         if not outputs:
             return super().__call__(batch, outputs, context)
         if not outputs.issubset(LAYERS):
-            raise ValueError(f"only {', '.join(LAYERS)} are remembered, and the objective needs {sorted(outputs)}.")
+            raise ValueError(f"only {', '.join(LAYERS)} are remembered, and the objective asks for {sorted(outputs)}.")
         lengths = batch["attention_mask"].sum(1).tolist()
         texts = [ids[:length].cpu().numpy().tobytes() for ids, length in zip(batch["input_ids"], lengths, strict=True)]
         if any(text not in self._known for text in texts):
