@@ -18,6 +18,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,7 @@ class SoftTargetStore:
 
     def __init__(self, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
-        self._parts: list[tuple[np.ndarray, Any]] = []
-        self._order = self._heads = np.empty(0, np.int64)
-        self._sorted = np.empty(0, KEY)
+        self._runs: list[_Run] = []
         self._read: set[str] = set()
         self._check(dict(manifest))
         self._sweep()
@@ -169,31 +168,29 @@ class SoftTargetStore:
         return keys, predictions
 
     def _keep(self, keys: np.ndarray, predictions: Any) -> None:
+        """Adds them to those in memory: runs of keys in order, each at least twice as long as the next."""
         if len(keys):
-            self._parts.append((keys, predictions))
+            self._runs.append(self._run(keys, predictions))
+        while len(self._runs) > 1 and len(self._runs[-2].keys) < 2 * len(self._runs[-1].keys):
+            two = self._runs[-2:]
+            self._runs[-2:] = [self._run(np.concatenate([run.keys for run in two]), self._all(two))]
 
-    def _compacted(self) -> Any:
-        """The predictions of all parts as one, and the keys in order; made when they are looked at."""
-        if len(self._parts) > 1 or len(self._order) < len(self._parts[0][0]):
-            keys, predictions = zip(*self._parts, strict=True)
-            self._parts = [(np.concatenate(keys), self.joined(predictions))]
-            self._order = np.argsort(self._parts[0][0], kind="stable")
-            self._sorted = self._parts[0][0][self._order]
-            self._heads = _heads(self._sorted)
-        return self._parts[0][1]
+    def _run(self, keys: np.ndarray, predictions: Any) -> _Run:
+        order = np.argsort(keys, kind="stable")
+        return _Run(keys[order], _heads(keys[order]), self.taken(predictions, order))
+
+    def _all(self, runs: Sequence[_Run]) -> Any:
+        return self.joined([run.predictions for run in runs])
 
     def places(self, keys: Keys) -> np.ndarray:
-        """Where the predictions of these keys stand among all; -1 where there are none."""
+        """Where the predictions of these keys stand among all, run after run; -1 where there are none."""
         keys = as_keys(keys)
-        if not self._parts:
-            return np.full(len(keys), -1)
-        self._compacted()
-        heads, last = _heads(keys), len(self._sorted) - 1
-        found = np.searchsorted(self._heads, heads).clip(max=last)
-        # Numbers are found twice as fast as strings; where two keys begin alike, the whole of them is looked for.
-        alike = (self._heads[found] == heads) & (self._sorted[found] != keys)
-        found[alike] = np.searchsorted(self._sorted, keys[alike]).clip(max=last)
-        return np.where(self._sorted[found] == keys, self._order[found], -1)
+        heads, places, start = _heads(keys), np.full(len(keys), -1), 0
+        for run in self._runs:
+            found = run.find(keys, heads)
+            places = np.where(found < 0, places, start + found)
+            start += len(run.keys)
+        return places
 
     def __contains__(self, key: bytes) -> bool:
         return bool(self.places([key])[0] >= 0)
@@ -210,7 +207,31 @@ class SoftTargetStore:
                 f"{self.folder} lacks {self.what} that another process should have written: with several machines, "
                 "name a folder that all of them share with store=..."
             )
-        return self.taken(self._compacted(), places)
+        ends = np.cumsum([len(run.keys) for run in self._runs])
+        run_of = np.searchsorted(ends, places, side="right")
+        found = [
+            self.taken(run.predictions, places[run_of == number] - (ends[number] - len(run.keys)))
+            for number, run in enumerate(self._runs)
+        ]
+        return self.taken(self.joined(found), np.argsort(np.argsort(run_of, kind="stable"), kind="stable"))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Keys in order, the first half of each as a number, and their predictions."""
+
+    keys: np.ndarray
+    heads: np.ndarray
+    predictions: Any
+
+    def find(self, keys: np.ndarray, heads: np.ndarray) -> np.ndarray:
+        """Where each of other keys stands; -1 where it is missing."""
+        last = len(self.keys) - 1
+        found = np.searchsorted(self.heads, heads).clip(max=last)
+        # Numbers are found twice as fast as strings; where two keys begin alike, the whole of them is looked for.
+        alike = (self.heads[found] == heads) & (self.keys[found] != keys)
+        found[alike] = np.searchsorted(self.keys, keys[alike]).clip(max=last)
+        return np.where(self.keys[found] == keys, found, -1)
 
 
 def as_keys(keys: Keys) -> np.ndarray:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -258,3 +259,16 @@ def test_the_manifest_tells_teachers_and_tokenizers_apart(tiny_bert, tokenizer, 
     again = describe_teacher(tiny_bert(), copy.deepcopy(tokenizer), 64)
     assert again == describe_teacher(teacher, tokenizer, 64)
     assert json.loads(json.dumps(again)) == again
+
+
+def test_many_small_parts_are_found_and_few_runs_are_kept(tmp_path, monkeypatch):
+    """A stream adds a part for each window: sorted anew each time, or each looked through, it would get slower."""
+    monkeypatch.setattr(sys.modules["hfdistill.soft_targets.store"], "_write_whole", lambda path, content: None)
+    store, rng = SoftTargetStore(tmp_path, MANIFEST), np.random.default_rng(0)
+    keys, logits = np.frombuffer(rng.bytes(16 * 500), KEY), np.arange(1000, dtype=np.float32).reshape(500, 2)
+    ends = np.append(0, rng.integers(1, 9, 500).cumsum().clip(max=500))
+    for start, end in zip(ends, ends[1:], strict=False):
+        store.add(keys[start:end], logits[start:end])
+    order = rng.integers(0, 500, 900)
+    np.testing.assert_array_equal(store.rows(keys[order]), logits[order])
+    assert len(store._runs) < 10
