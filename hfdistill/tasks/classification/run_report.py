@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hfdistill.tasks.classification.report import compare
 from hfdistill.teachers import TEACHER_LOGITS
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.model import ModelTeacher
+from hfdistill.training.trackers import log_report
 from hfdistill.training.trainer import DistillationTrainer
 
 
@@ -85,6 +87,7 @@ def report_run(
     write_report(folder, comparison, histories, notes=told)
     trainer.card_facts = _card_facts(trainer, student, teachers, data, comparison, told)
     attempt("the model card", trainer.create_model_card)
+    attempt("the report in the trackers", partial(log_report, trainer, comparison))
     print_main("\n".join(["", comparison.table(), "", *told, f"Student, card and report are in {folder}/."]))
     return comparison
 
