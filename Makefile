@@ -3,7 +3,7 @@ PYTHON ?= python
 PYTEST = $(PYTHON) -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help check format docs test test-slow test-all
+.PHONY: help check format docs test test-slow test-all dist audit licenses release
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,3 +28,20 @@ test-slow:  ## only the long tests: several processes, whole recipes
 
 test-all:  ## every test
 	$(PYTEST)
+
+dist:  ## build wheel and sdist into dist/, and check them
+	rm -rf dist
+	$(PYTHON) -m build
+	$(PYTHON) -m twine check --strict dist/*
+
+audit:  ## known vulnerabilities of the pinned releases; without a network it says so and goes on
+	$(PYTHON) -m pip_audit --requirement constraints.txt --no-deps --disable-pip || \
+		echo "pip-audit found something, or could not reach its database: read what it printed"
+
+licenses:  ## the licenses of all that is installed, as a table
+	$(PYTHON) -m piplicenses --format=markdown --with-urls
+
+release: check dist audit licenses  ## all of a release but the upload: checks, files, an empty environment, the audit
+	HFDISTILL_DIST=dist $(PYTHON) -m pytest -m "slow or not slow" tests/test_package.py
+	@version="$$($(PYTHON) -c 'import hfdistill; print(hfdistill.__version__)')"; \
+	echo "dist/ is ready. Then: git tag -s v$$version && git push origin v$$version && twine upload dist/*"

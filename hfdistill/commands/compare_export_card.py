@@ -16,6 +16,7 @@ from hfdistill.data.class_names import read_class_names
 from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.labels import name_classes, names_of
 from hfdistill.models.loading import load_classifier
+from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.models.wrappers import placed
 from hfdistill.report import Comparison
 from hfdistill.report.card import CardFacts, model_card, teacher_license
@@ -129,6 +130,7 @@ def _export(options: argparse.Namespace) -> None:
     if options.output_dir:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        make_readable_by_version_4(folder)
     elif not folder.is_dir():
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
     broken = None

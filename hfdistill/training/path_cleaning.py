@@ -1,4 +1,4 @@
-"""A trainer whose saved files do not tell where they were made."""
+"""A trainer whose saved files do not tell where they were made, and are read by `transformers` 4 as well."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import Trainer, TrainerState
 
+from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.report.local_paths import clear_emissions, clear_names, clear_state
 
 
@@ -45,7 +46,10 @@ class PathCleaningTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         # `peft` writes the base's path into the adapter's config and card, and needs it until then.
-        clear_names(output_dir or str(self.args.output_dir), _adapted(self.accelerator.unwrap_model(self.model)))
+        folder = output_dir or str(self.args.output_dir)
+        clear_names(folder, _adapted(self.accelerator.unwrap_model(self.model)))
+        if self.args.should_save:
+            make_readable_by_version_4(folder)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

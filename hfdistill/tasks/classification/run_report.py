@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hfdistill.tasks.demo import DEMO_NOTICE
 from hfdistill.teachers import TEACHER_LOGITS
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.model import ModelTeacher
+from hfdistill.training.trackers import log_report
 from hfdistill.training.trainer import DistillationTrainer
 
 
@@ -86,6 +88,7 @@ def report_run(
     write_report(folder, comparison, histories, notes=all_notes)
     trainer.card_facts = _card_facts(trainer, student, teachers, data, comparison, all_notes)
     attempt("the model card", trainer.create_model_card)
+    attempt("the report in the trackers", partial(log_report, trainer, comparison))
     print_main("\n".join(["", comparison.table(), "", *all_notes, f"Student, card and report are in {folder}/."]))
     return comparison
 

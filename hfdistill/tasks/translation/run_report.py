@@ -18,6 +18,7 @@ from hfdistill.tasks.translation.data import TranslationData
 from hfdistill.tasks.translation.models import Translator
 from hfdistill.tasks.translation.report import compare_translations, write_translations
 from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
+from hfdistill.training.trackers import log_report
 
 #: Sentences that an exported student is compared with its original on.
 CHECKED_TEXTS = 500
@@ -81,6 +82,7 @@ def report_translation_run(
     write_report(folder, comparison, histories, [*notes, *([pages] if pages else [])])
     trainer.card_facts = _card_facts(trainer.model, teacher, data, comparison, notes)
     attempt("the model card", trainer.create_model_card)
+    attempt("the report in the trackers", partial(log_report, trainer, comparison))
     print_main(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
     if data.demo:
         print_main(DEMO_NOTICE)
