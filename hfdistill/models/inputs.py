@@ -69,9 +69,8 @@ class TokenReader:
         Raises:
             ValueError: when a mask is not as long as its row.
         """
-        read = dict(columns)
-        mask: Any = read.pop("attention_mask", None)
-        ids = read["input_ids"]
+        read: dict[str, Any] = dict(columns)
+        mask, ids = read.pop("attention_mask", None), read["input_ids"]
         if not isinstance(ids, Ragged) or (mask is not None and not _is_of_tokens("attention_mask", mask, ids.lengths)):
             raise ValueError("the attention_mask of some row is not as long as its input_ids: tokenize the rows again.")
         of_tokens = [name for name, one in read.items() if _is_of_tokens(name, one, ids.lengths)]

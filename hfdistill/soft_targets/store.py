@@ -185,12 +185,16 @@ class SoftTargetStore:
     def places(self, keys: Keys) -> np.ndarray:
         """Where the predictions of these keys stand among all, run after run; -1 where there are none."""
         keys = as_keys(keys)
+        order = np.argsort(_heads(keys))  # one after the other they are found in the processor's caches
+        keys = keys[order]
         heads, places, start = _heads(keys), np.full(len(keys), -1), 0
         for run in self._runs:
             found = run.find(keys, heads)
             places = np.where(found < 0, places, start + found)
             start += len(run.keys)
-        return places
+        given = np.empty_like(places)
+        given[order] = places
+        return given
 
     def __contains__(self, key: bytes) -> bool:
         return bool(self.places([key])[0] >= 0)
