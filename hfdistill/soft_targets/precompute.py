@@ -128,7 +128,7 @@ class SoftTargetMaker:
         hidden = total is None or not self.state.is_main_process
         unsaved: dict[bytes, Any] = {}
         saved_at = time.monotonic()
-        with tqdm(total=total, desc=self.description, unit=f" {self.unit}", disable=hidden) as bar:
+        with tqdm(total=total, desc=self.description, unit=f" {self.unit}", leave=False, disable=hidden) as bar:
             for start in range(0, len(chosen), self.batch_size):
                 rows = chosen[start : start + self.batch_size]
                 predictions = self.predictions(model, tokens, rows)
