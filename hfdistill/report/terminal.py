@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -44,7 +45,12 @@ def begin_stage(text: str) -> None:
 
 
 def quiet_libraries() -> None:
-    """No bars of other packages: they flicker, and tell nothing of the run; downloads have one on a terminal."""
+    """No bars of other packages, which flicker and tell nothing of the run; downloads have one on a terminal.
+
+    Warnings of this package come from one process.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        logging.getLogger("hfdistill").setLevel(logging.ERROR)
     disable_progress_bar()
     datasets.disable_progress_bars()
     if not sys.stderr.isatty():

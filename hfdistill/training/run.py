@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from huggingface_hub.utils import httpx
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
@@ -18,6 +19,7 @@ from hfdistill.models.hub import HubUnreachableError, check_token
 from hfdistill.report.results import RESULTS
 from hfdistill.report.terminal import print_main, put_away_unfinished
 from hfdistill.training.checkpoints import begin_checkpoint, is_whole, last_checkpoint, settings_of
+from hfdistill.training.objective_trainer import ObjectiveTrainer
 from hfdistill.training.progress import show_progress
 
 
@@ -86,7 +88,7 @@ def begin_run(args: TrainingArguments) -> tuple[Path, bool]:
     return folder, word == "true"
 
 
-def train_and_save(trainer: Trainer, resume: bool, keep_checkpoints: bool = True) -> None:
+def train_and_save(trainer: ObjectiveTrainer, resume: bool, keep_checkpoints: bool = True) -> None:
     """Trains, from the last checkpoint in the trainer's folder where a run is continued, and saves the model there.
 
     With `push_to_hub` the checkpoints are pushed on the way; the model is when all is done (see `push`).
@@ -100,13 +102,19 @@ def train_and_save(trainer: Trainer, resume: bool, keep_checkpoints: bool = True
     args = trainer.args
     folder, where = Path(str(args.output_dir)), (args.process_index, args.world_size)
     show_progress(trainer)
-    if resume and (folder / TRAINER_STATE_NAME).is_file() and is_whole(folder, *where):
-        trainer.train(resume_from_checkpoint=str(folder))  # no step is left of it
-    else:
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder, *where) if resume else None)
+    if not (resume and _is_saved(folder, *where) and trainer.resume_finished(str(folder))):
+        checkpoint = last_checkpoint(folder, *where) if resume else None
+        if checkpoint is None or not trainer.resume_finished(checkpoint):
+            trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(_internal_call=True)  # otherwise it is pushed, and lost with its report where that fails
     if not keep_checkpoints:
         remove_checkpoints(trainer, folder)
+
+
+def _is_saved(folder: Path, process: int, processes: int) -> bool:
+    """Whether the folder itself is a checkpoint, as `remove_checkpoints` leaves it; all processes agree."""
+    saved = (folder / TRAINER_STATE_NAME).is_file() and is_whole(folder, process, processes)
+    return all(gather_object([saved])) if processes > 1 else saved
 
 
 def remove_checkpoints(trainer: Trainer, folder: Path) -> None:

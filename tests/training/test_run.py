@@ -104,6 +104,21 @@ def test_a_finished_teacher_leaves_its_model_alone_and_is_not_trained_again(tmp_
     ]
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_run_that_ended_within_an_epoch_gets_no_step_more(tmp_path, keep):
+    """`Trainer` makes one before it looks how many there should be: another teacher, and other soft targets."""
+    first = helper(tmp_path, max_steps=1)
+    train_and_save(first, resume=False, keep_checkpoints=keep)
+    again = helper(tmp_path, max_steps=1)
+    train_and_save(again, resume=True, keep_checkpoints=keep)
+    assert again.state.global_step == 1 and first.state.epoch < 1
+    for name, weight in first.model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name]), name
+    longer = helper(tmp_path, max_steps=2, lr_scheduler_type="constant")
+    train_and_save(longer, resume=True)
+    assert longer.state.global_step == 2
+
+
 def test_a_finished_teacher_of_other_settings_is_refused(tmp_path):
     """A run goes on as it was begun, also where a part of it is done."""
     train_and_save(helper(tmp_path), resume=False, keep_checkpoints=False)
