@@ -167,12 +167,12 @@ def grid(panels: int) -> tuple[Figure, list[Axes]]:
     rows = -(-panels // 3)
     counts = [panels // rows + (row < panels % rows) for row in range(rows)]
     figure = Figure(figsize=(10 if panels > 1 else 5, 3.2 * rows + 0.4), layout="constrained")
-    parts = np.atleast_1d(figure.subfigures(rows, 1))
-    for part in parts:
+    parts: Any = figure.subfigures(rows, 1, squeeze=False)
+    drawn: list[Axes] = []
+    for part, count in zip(parts[:, 0], counts, strict=True):
         part.patch.set_alpha(0)
-    return figure, [
-        axes for part, count in zip(parts, counts, strict=True) for axes in np.atleast_1d(part.subplots(1, count))
-    ]
+        drawn += list(part.subplots(1, count, squeeze=False)[0])
+    return figure, drawn
 
 
 def canvas(panels: int, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:

@@ -224,10 +224,10 @@ def resampled_bleu(
 
     # Whoever is first is what the others are tested against.
     roles = sorted(translations, key=lambda role: role != "baseline")
-    named = [(role, list(translations[role])) for role in roles]
+    named = [(role, translations[role]) for role in roles]
     metric = BLEU(references=[list(references)])
     _, scores = Resampling(named, {"BLEU": metric}, None, test_type="bs", n_samples=RESAMPLINGS)()
-    found = dict(zip(roles, scores["BLEU"], strict=True))
+    found: dict[str, Any] = dict(zip(roles, scores["BLEU"], strict=True))
     intervals = {role: (one.mean - one.ci, one.mean + one.ci) for role, one in found.items()}
     p_value = found["student"].p_value if "baseline" in found else None
     return intervals, None if p_value is None else PairedTest(None, None, float(p_value))
