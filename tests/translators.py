@@ -47,6 +47,7 @@ def complete(folder, roles):
 
 
 def losses_of(folder):
-    [state] = folder.glob("checkpoint-*/trainer_state.json")
+    # A finished teacher or baseline is its own last checkpoint.
+    [state] = [*folder.glob("checkpoint-*/trainer_state.json"), *folder.glob("trainer_state.json")]
     history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
     return {name for entry in history if "loss" in entry for name in entry if name.endswith("loss")}

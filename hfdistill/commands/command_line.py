@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -22,7 +23,7 @@ from transformers import HfArgumentParser
 from hfdistill.commands.options import check_demo, check_options
 from hfdistill.data.shortening import cut, shortened
 from hfdistill.models.hub import HubUnreachableError
-from hfdistill.report.terminal import LEFT_BEHIND
+from hfdistill.report.terminal import LEFT_BEHIND, plan_stages, quiet_libraries
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -65,9 +66,17 @@ def parse_arguments(
     parsed = parser.read(words, defaults or {}, None if demo else check)
     if demo and any(getattr(one, "demo", False) for one in parsed):
         own = {field.name for one in classes for field in fields(one)}
-        given = {name: value for name, value in demo.items() if name in own}
+        given = {name: value for name, value in {"output_dir": demo_folder(parsed), **demo}.items() if name in own}
         return parser.read(words, {**(defaults or {}), **given}, check, generated=True)
     return parser.read(words, defaults or {}, check) if demo and check else parsed
+
+
+def demo_folder(options: Iterable[Any]) -> str:
+    """Where a demo's student goes by default, each demo's to a folder of its own, such as `demo-translate`."""
+    script = Path(sys.argv[0])
+    name = script.stem if script.suffix == ".py" and script.stem != "__main__" else next(iter(sys.argv[1:2]), "")
+    online = next((one.online for one in options if getattr(one, "online", None)), "")
+    return "-".join(filter(None, ["demo", name if name.isidentifier() else "", online]))
 
 
 class _Parser(HfArgumentParser):
@@ -111,13 +120,34 @@ class _Parser(HfArgumentParser):
         return tuple(parsed)
 
     def error(self, message: str) -> NoReturn:
-        super().error(cut(" ".join(message.split()), 1000))
+        self._end(cut(" ".join(message.split()), 1000))
 
     def refuse(self, error: Exception) -> NoReturn:
         """Ends the program as `error` does; a list of what there is stays a list."""
         if _raised_by(error) == "hfdistill":
-            super().error(_one_line(error))
+            self._end(_one_line(error))
         self.error(str(error))
+
+    def _end(self, message: str) -> NoReturn:
+        if said_already(message):
+            sys.exit(2)
+        super().error(message)
+
+
+def said_already(message: str) -> bool:
+    """Whether another process of this run on this machine has said so; the first that asks is the one to say it.
+
+    `torchrun`, and `accelerate launch` with several processes, give them a folder in common for their errors.
+    """
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not file:
+        return False
+    said = Path(file).parents[1] / f"said_{hashlib.sha256(message.encode()).hexdigest()[:16]}"
+    try:
+        said.touch(exist_ok=False)
+    except OSError as error:
+        return isinstance(error, FileExistsError)
+    return False
 
 
 def _one_line(error: Exception) -> str:
@@ -132,6 +162,7 @@ def run_command(main: Callable[[], object]) -> None:
         main: The recipe, whose run is continued by `--resume_from_checkpoint true`.
     """
     resume = "the same command with --resume_from_checkpoint true goes on where it stopped"
+    quiet_libraries()
     with plain_errors(resume, "(--train_file reads files, and --demo needs no network.)"):
         main()
 
@@ -150,6 +181,7 @@ def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[Non
         offline: What else there is to do where the Hub cannot be reached, such as an option that needs no network.
     """
     LEFT_BEHIND.clear()
+    plan_stages(0)
     with _signals_raise() as arrived:
         try:
             yield
@@ -162,7 +194,8 @@ def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[Non
             mendable = isinstance(error, (ImportError, ValueError)) and _raised_by(error) in ("hfdistill", "__main__")
             if isinstance(error, Exception) and (mendable or isinstance(error, (OSError, httpx.HTTPError))):
                 unreachable = isinstance(error, HubUnreachableError) and offline
-                sys.exit(f"error: {_one_line(error)}" + f" {offline}" * bool(unreachable))
+                message = f"error: {_one_line(error)}" + f" {offline}" * bool(unreachable)
+                sys.exit(1 if said_already(message) else message)
             raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import fill
 
 from accelerate import PartialState
 from datasets import Dataset
@@ -20,8 +21,11 @@ from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.models.wrappers import placed
 from hfdistill.report import Comparison
 from hfdistill.report.card import CardFacts, model_card, teacher_license
+from hfdistill.report.figures import WIDTH
 from hfdistill.report.results import write_report
 from hfdistill.report.saved_form import saved_form
+from hfdistill.report.terminal import quiet_libraries
+from hfdistill.report.verdict import verdict
 from hfdistill.soft_targets import soft_targets
 from hfdistill.tasks.classification.data import TextClassificationData, labeled_texts, plain_texts
 from hfdistill.tasks.classification.metrics import classification_metrics
@@ -53,6 +57,7 @@ def card_main(words: Sequence[str]) -> None:
 
 def _run(parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], None], words: Sequence[str]) -> None:
     options = parser.parse_args(words)
+    quiet_libraries()
     with plain_errors():
         action(options)
 
@@ -119,7 +124,9 @@ def _compare(options: argparse.Namespace) -> None:
     comparison, _ = _compared(options, options.baseline)
     if options.output_dir:
         write_report(options.output_dir, comparison, {})
-    print(comparison.table())  # noqa: T201
+    # What no report tells is told here.
+    table = comparison.summary() if options.output_dir else comparison.table()
+    print(f"{fill(verdict(comparison), WIDTH)}\n\n{table}")  # noqa: T201
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -163,9 +170,10 @@ def _card(options: argparse.Namespace) -> None:
         comparison=comparison,
         license=teacher_license(options.teacher),
         form=saved_form(student),
+        folder=options.student,
     )
     model_card(folder.resolve().name, [], {}, facts).save(folder / "README.md")
-    print(f"{folder / 'README.md'}\n\n{comparison.table()}")  # noqa: T201
+    print(f"{folder / 'README.md'}\n\n{fill(verdict(comparison), WIDTH)}\n\n{comparison.summary()}")  # noqa: T201
 
 
 def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple[Comparison, PreTrainedModel]:

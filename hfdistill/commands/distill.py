@@ -31,7 +31,7 @@ from hfdistill.data.few_labels import keep_labels, settle_alpha
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report.quality import MAIN_METRICS
-from hfdistill.report.terminal import print_main
+from hfdistill.report.terminal import begin_stage, plan_stages, print_main
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.soft_targets import soft_targets
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
@@ -92,6 +92,7 @@ class Run:
         """All steps, from the teacher to the report."""
         options = self.options
         args: DistillationTrainingArguments = self.args
+        plan_stages(self.stage_count())
         if options.train_teacher and not options.online:
             train_teachers(self.teachers, self.data, self.args, self.resume, options.max_length)
         self.tokenizer = self.student_tokenizer()
@@ -110,13 +111,20 @@ class Run:
         trainer = self.train_student(args, shape)
         baseline = None
         if alone:
-            print_main("Training the same student without a teacher.")
+            begin_stage("Training the same student without a teacher.")
             baseline = self.trainer(self.new_student(shape), args.for_labels_only(f"{self.folder}/_baseline"), alone)
-            train_and_save(baseline, self.resume)
+            train_and_save(baseline, self.resume, keep_checkpoints=False)
         exports = options.export or ()
         report_run(trainer, self.teachers, self.data, baseline=baseline, others=others, formats=exports, notes=notes)
         if args.push_to_hub:
             push(trainer)
+
+    def stage_count(self) -> int:
+        """How many stages there are: student and comparison in any case."""
+        options = self.options
+        teachers = len(self.teachers) if options.train_teacher and not options.online else 0
+        stored = options.soft_targets and not options.online and not self.args.teacher_outputs
+        return 2 + teachers + bool(stored) + 2 * bool(options.search_trials) + options.baseline
 
     @property
     def tokenizer_of_teacher(self) -> PreTrainedTokenizerBase:
@@ -141,6 +149,7 @@ class Run:
             shared = bool(args.teacher_outputs)
             self.live = live_teachers(self.teachers, self.tokenizer, args.teacher_dtype, share_tokens=shared)
             return
+        begin_stage("Soft targets: running the teacher over all texts.")
         self.data = data.with_splits(soft_targets(self.teachers, data.dataset, dtype=args.teacher_dtype))
         if options.augment:
             print_main(str(augmentation_report(self.data.dataset["train"])))
@@ -186,7 +195,7 @@ class Run:
 
     def train_student(self, args: DistillationTrainingArguments, shape: Mapping[str, Any]) -> DistillationTrainer:
         """Trains the student, or the students that teach one another; their trainer."""
-        print_main("Training the student.")
+        begin_stage("Training the student.")
         trainer: DistillationTrainer
         if self.options.online:
             students = [self.new_student(shape, number) for number in range(self.options.num_students)]
@@ -199,10 +208,10 @@ class Run:
 
     def with_defaults(self) -> PreTrainedModel:
         """A student of the usual shape and settings, for what was searched to be compared with."""
-        print_main("Training a student with the defaults, to compare with.")
+        begin_stage("Training a student with the defaults, to compare with.")
         args = self.args.with_output_dir(f"{self.folder}/_defaults")
         trainer = self.trainer(self.new_student(), args, self.dataset, self.live)
-        train_and_save(trainer, self.resume)
+        train_and_save(trainer, self.resume, keep_checkpoints=False)
         student: Any = trainer.model
         return student
 
@@ -225,7 +234,7 @@ class Run:
             trade_off=options.search_trade_off,
             defaults={**vars(args), **usual, "layers": "uniform"},
         )
-        print_main(f"Searching over {', '.join(space)}.")
+        begin_stage(f"Searching over {', '.join(space)}.")
         best = students.run(options.search_trials)
         print_main(f"The best of {options.search_trials} on the validation texts: {best.score:.4f}, {best.settings}")
         students.save_plots(f"{self.folder}/report")

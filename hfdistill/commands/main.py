@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import socket
 import sys
+import threading
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 #: The module of the commands that train nothing.
 _TOOLS = "compare_export_card"
@@ -25,9 +29,56 @@ COMMANDS = {
 }
 
 
+#: Seconds in which the Hub is to be found.
+WAIT = 3.0
+OFFLINE = "The Hugging Face Hub cannot be reached: models and datasets are taken from the local cache."
+
+
+def go_offline_without_hub() -> None:
+    """Says at once where there is no network; `huggingface_hub` would try for half a minute before each file.
+
+    It is not looked for where the user has chosen (`HF_HUB_OFFLINE`), or a proxy stands between.
+    """
+    names = {name.lower() for name in os.environ}
+    if names & {"hf_hub_offline", "https_proxy", "http_proxy", "all_proxy"} or is_reachable(hub_address()):
+        return
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read where huggingface_hub is imported
+    if os.environ.get("RANK", "0") == "0":
+        print(OFFLINE, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def hub_address() -> tuple[str, int]:
+    """Host and port of the Hub."""
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    return address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
+
+
+def is_reachable(address: tuple[str, int]) -> bool:
+    """Whether a connection can be opened within `WAIT` seconds, the lookup of the name included."""
+    found = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address, timeout=WAIT).close()
+            found.set()
+        except OSError:
+            pass
+        finally:
+            tried.set()
+
+    tried = threading.Event()
+    threading.Thread(target=connect, daemon=True).start()  # a lookup of a name knows no limit
+    tried.wait(WAIT)
+    return found.is_set()
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Runs one command. It ends with exit code 2 for wrong usage, and 1 with a line that says what to mend."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # read where tqdm is imported, by whatever imports it
     words = sys.argv[1:] if words is None else list(words)
+    if not {"--demo", "--help", "-h"} & set(words):
+        go_offline_without_hub()
     parser = argparse.ArgumentParser(prog="hfdistill", description=__doc__, allow_abbrev=False)
     parser.epilog = "hfdistill COMMAND --help lists the options of a command."
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")

@@ -24,7 +24,7 @@ from hfdistill.commands.command_line import run_command
 from hfdistill.commands.translate_options import NEW_TEACHER, TranslateOptions, read_options
 from hfdistill.export.base import check_export
 from hfdistill.models.families import size_in
-from hfdistill.report.terminal import print_main
+from hfdistill.report.terminal import begin_stage, plan_stages, print_main
 from hfdistill.soft_targets.token_soft_targets import token_soft_targets
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.translation.data import TranslationData
@@ -66,6 +66,8 @@ def distill_translator(options: TranslateOptions) -> None:
     teacher = load_teacher(options, data)
     check_feasible(options, teacher)
     references = data.tokenized(teacher.tokenizer, max_length)
+    chosen = (options.teacher.train_teacher, "sequence" in options.method.methods, options.outcome.baseline)
+    plan_stages(2 + sum(map(bool, chosen)))  # student and comparison there are in any case
     if options.teacher.train_teacher:
         train_translation_teacher(teacher, references, args, resume, data.demo)
 
@@ -80,11 +82,11 @@ def distill_translator(options: TranslateOptions) -> None:
     trainer = train_student(options, teacher, new_student(tokenizer), dataset, tokenizer, resume)
     baseline = None
     if options.outcome.baseline:
-        print_main("Training the same student without a teacher.")
+        begin_stage("Training the same student without a teacher.")
         # However many rows there are: the student's may be fewer, or more.
         alone = args.for_labels_only(f"{folder}/_baseline", max_steps=trainer.state.max_steps)
         baseline = translation_trainer(new_student(tokenizer), alone, references, tokenizer)
-        train_and_save(baseline, resume)
+        train_and_save(baseline, resume, keep_checkpoints=False)
 
     search = {"num_beams": options.method.num_beams, "max_length": max_length}
     formats = options.outcome.export or ()
@@ -153,6 +155,7 @@ def teacher_translations(
     options: TranslateOptions, data: TranslationData, teacher: Translator
 ) -> tuple[TranslationData, TransferReport]:
     """The data with the teacher's translations to train on, and what became of them; validation and test stay."""
+    begin_stage("Translating the texts with the teacher.")
     method = options.method
     translated = pseudo_translations(
         teacher.model,
@@ -192,7 +195,7 @@ def train_student(
     resume: bool,
 ) -> Seq2SeqDistillationTrainer:
     """The trained student: word by word from the teacher or its stored distributions, or from the texts alone."""
-    print_main("Training the student.")
+    begin_stage("Training the student.")
     args, live = options.training, None
     if "word" in options.method.methods:
         live = Seq2SeqTeacher(teacher.model, teacher.tokenizer, dtype=args.teacher_dtype)

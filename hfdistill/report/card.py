@@ -23,7 +23,10 @@ from hfdistill.report.figures import Comparison
 from hfdistill.report.findings import speed_sentence
 from hfdistill.report.local_paths import without_places
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
-from hfdistill.report.saved_form import SavedForm, loading_code
+from hfdistill.report.results import TRADE_OFF, TRADE_OFF_CAPTION
+from hfdistill.report.saved_form import SavedForm
+from hfdistill.report.snippets import Usage, usage_code
+from hfdistill.report.verdict import verdict
 
 logger = logging.get_logger(__name__)
 
@@ -57,6 +60,10 @@ class CardFacts:
         tags: More tags for the Hub.
         form: What the saved student is.
         location: Where it is loaded from: its repository or folder; by default its name.
+        advice: What to try first, in plain text.
+        teacher_trained: Whether the teacher was fine-tuned by the same run.
+        text_pair: Whether the student reads pairs of texts.
+        folder: Where its exports and pictures are looked for.
     """
 
     teacher: str | Sequence[str]
@@ -77,15 +84,34 @@ class CardFacts:
     tags: str | Sequence[str] = ()
     form: SavedForm = SavedForm()
     location: str = ""
+    advice: str = ""
+    teacher_trained: bool = False
+    text_pair: bool = False
+    folder: str = ""
 
 
 def teacher_license(name: str) -> str | None:
     """The license that a teacher's own card names, in its folder or on the Hub; `None` where there is no such card.
 
-    A student made of its teacher's weights is under its teacher's license.
+    A student made of its teacher's weights is under its teacher's license; likewise a teacher without one of its own
+    is under that of the model that it was fine-tuned from, where its card names one.
     """
-    license = _card_data(name).get("license")
-    return license if isinstance(license, str) else None
+    card = _card_data(name)
+    license, base = card.get("license"), _base_in(card)
+    if isinstance(license, str):
+        return license
+    return teacher_license(base) if base and base != name else None
+
+
+def teacher_base(name: str) -> str | None:
+    """The one model on the Hub that a teacher's own card says it was fine-tuned from; `None` where there is none."""
+    return _base_in(_card_data(name))
+
+
+def _base_in(card: Mapping[str, Any]) -> str | None:
+    bases = card.get("base_model") or []
+    bases = [bases] if isinstance(bases, str) else bases
+    return str(bases[0]) if len(bases) == 1 and _is_hub_name(str(bases[0])) else None
 
 
 def teacher_language(name: str) -> list[str]:
@@ -208,32 +234,70 @@ def described_arguments(args: TrainingArguments, dtype: str = "float32") -> dict
 def _sections(
     name: str, terms: Sequence[Mapping[str, Any]], training: Mapping[str, Any], facts: CardFacts
 ) -> list[str]:
+    code = usage_code(facts.form, _usage(name, facts))
+    picture = Path(facts.folder) / TRADE_OFF
     sections = [
         f"# {escaped(name)}",
         f"{_origin(facts)}{_on_dataset(facts)}. {facts.form.sentence}",
-        loading_code(facts.form, facts.location or name),
+        *_outcome(facts),
+        f"![{TRADE_OFF_CAPTION}]({TRADE_OFF})" if facts.folder and picture.is_file() else "",
+        *(["## Use", *code] if code else []),
+        *facts.notes,
+        "## Limits",
+        _limits(facts),
+        *_details(terms, training, facts),
     ]
-    if facts.comparison is not None:
-        sections += ["## What was lost", facts.comparison.markdown(), _reading(facts.comparison)]
-    elif facts.evaluation:
-        rows = [[figure, str(_short(value))] for figure, value in facts.evaluation.items()]
-        sections += ["## On the evaluation set", markdown_table(["figure", "student"], rows)]
-    sections += facts.notes
-    sections += ["## Limits", _limits(facts)]
-    if terms:
-        sections += ["## Objective", f"`{FORMULA}`", _terms_table(terms)]
-    if training:
-        rows = [[argument, str(_short(value))] for argument, value in training.items()]
-        sections += ["## Training", _rows_sentence(facts), markdown_table(["argument", "value"], rows, align="---")]
-    if facts.command:
-        sections += ["## Reproduce", code_block(_shown_command(facts.command), "bash")]
-    packages = ("hfdistill", "transformers", "torch", "datasets", "accelerate")
-    sections.append("Versions: " + ", ".join(f"{package} {version(package)}" for package in packages) + ".")
     return [section for section in sections if section]
 
 
+def _usage(name: str, facts: CardFacts) -> Usage:
+    location, folder = facts.location or name, Path(facts.folder)
+    found = [path.relative_to(folder).as_posix() for path in folder.glob("onnx/*.onnx")] if facts.folder else []
+    return Usage(location, _is_hub_name(location), next(iter(_listed(facts.task)), ""), facts.text_pair, found)
+
+
+def _outcome(facts: CardFacts) -> list[str]:
+    """What the student keeps and costs, the short way; without a comparison the last evaluation."""
+    if facts.comparison is not None:
+        brief = markdown_table(*facts.comparison.brief_rows())
+        told = f"**{escaped(verdict(facts.comparison))}**"
+        return [told, "## What was lost", brief, _reading(facts.comparison)]
+    if not facts.evaluation:
+        return []
+    rows = [[figure, str(_short(value))] for figure, value in facts.evaluation.items()]
+    return ["## On the evaluation set", markdown_table(["figure", "student"], rows)]
+
+
+def _details(terms: Sequence[Mapping[str, Any]], training: Mapping[str, Any], facts: CardFacts) -> list[str]:
+    """What few readers look for, folded."""
+    sections = []
+    if facts.comparison is not None:
+        sections.append(_folded("All figures", facts.comparison.markdown()))
+    if terms:
+        sections.append(_folded("Objective", f"`{FORMULA}`", _terms_table(terms)))
+    if training:
+        rows = [[argument, str(_short(value))] for argument, value in training.items()]
+        table = markdown_table(["argument", "value"], rows, align="---")
+        sections.append(_folded("Training", _rows_sentence(facts), table, escaped(facts.advice)))
+    packages = ("hfdistill", "transformers", "torch", "datasets", "accelerate")
+    versions = "Versions: " + ", ".join(f"{package} {version(package)}" for package in packages) + "."
+    command = code_block(_shown_command(facts.command), "bash") if facts.command else ""
+    return [*sections, _folded("Reproduce", command, versions)]
+
+
+def _folded(title: str, *sections: str) -> str:
+    """Paragraphs that a click shows."""
+    return "\n\n".join([f"<details>\n<summary>{title}</summary>", *filter(None, sections), "</details>"])
+
+
 def _origin(facts: CardFacts) -> str:
-    return f"A student distilled from {_quoted(facts.teacher)}" if _listed(facts.teacher) else "Trained on labels alone"
+    if not _listed(facts.teacher):
+        return "Trained on labels alone"
+    if facts.teacher_trained and facts.license:
+        trained = f", which was fine-tuned first and whose license ({escaped(facts.license)}) holds here too; distilled"
+    else:
+        trained = ", which was fine-tuned first; distilled" if facts.teacher_trained else ""
+    return f"A student distilled from {_quoted(facts.teacher)}{trained}"
 
 
 def _reading(comparison: Comparison) -> str:
@@ -320,8 +384,10 @@ def _base_model(facts: CardFacts) -> str | None:
     if facts.form.base is not None:
         return facts.form.base if _is_hub_name(facts.form.base) else None
     if facts.base_model is not None:
-        return facts.base_model if _may_be_on_hub(facts.base_model) else None
+        return facts.base_model if _may_be_on_hub(facts.base_model) else teacher_base(facts.base_model)
     teachers = _listed(facts.teacher)
+    if len(teachers) == 1 and os.path.isdir(teachers[0]):
+        return teacher_base(teachers[0])
     return teachers[0] if len(teachers) == 1 and _is_hub_name(teachers[0]) else None
 
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from hfdistill.report.markdown import markdown_table
 from hfdistill.report.quality import Calibration, PairedTest, Slice
-from hfdistill.report.tables import figure_row, spread_row, text_table
+from hfdistill.report.tables import figure_row, fitting_table, spread_row, text_table
 from hfdistill.report.timing import THROUGHPUT_BATCH
 
 TRAINED_ROLES = ("teacher", "student", "baseline")
+#: Metrics as people write them; any other is written as it is called.
+METRIC_NAMES = {
+    **{"bleu": "BLEU", "chrf": "chrF", "f1": "F1", "f1_macro": "macro F1"},
+    **{"matthews_correlation": "Matthews correlation", "pearson": "Pearson correlation"},
+}
+PEAK, OPERATIONS, DIVERGENCE = f"peak memory, batch {THROUGHPUT_BATCH}", "operations, one text", "KL from the teacher"
+#: Rows of the table that are left out where there is room for few.
+_DETAILS = {PEAK, OPERATIONS, DIVERGENCE}
+#: The columns of a terminal.
+WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,11 @@ class Comparison:
         label_names: The names of the classes, in the order of `confusion`.
         one_network: Which models have the same speed, for they are one network, which was measured once.
         not_measured: Sentences in Markdown on what could not be measured.
+        taught: Whether the student learned from the model in the teacher's column.
     """
+
+    #: What the headline metric is multiplied by to give points of a hundred.
+    points: ClassVar[float] = 100.0
 
     models: dict[str, ModelFigures]
     rows: int
@@ -102,6 +117,12 @@ class Comparison:
     label_names: list[str] = field(default_factory=list)
     one_network: Sequence[Sequence[str]] = ()
     not_measured: Sequence[str] = ()
+    taught: bool = True
+
+    @property
+    def headline(self) -> str:
+        """The name of the first metric; empty where none was measured."""
+        return next(iter(self.models["student"].metrics), "")
 
     @property
     def speedup(self) -> float:
@@ -112,6 +133,10 @@ class Comparison:
     def main_metric(self) -> str:
         """The metric that stands for all, which is the first one; empty where there is none."""
         return next(iter(self.models["student"].metrics), "")
+
+    def examples(self) -> list[dict[str, str]]:
+        """Texts on which teacher and student differ, the worst first: `text`, `label` and what each predicts."""
+        return [{"text": one.text, **one.predictions} for one in self.disagreements]
 
     def results(self) -> dict[str, float]:
         """The figures as one flat dictionary, for `all_results.json`."""
@@ -135,15 +160,54 @@ class Comparison:
         """What stands above the columns: the rows that were measured on, and the models."""
         return [f"{self.rows:,} {self.split} rows", *self.models]
 
+    def summary_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The header and at most a dozen rows: without spreads, but for the interval of the headline metric."""
+        header, rows = self.table_rows()
+        interval = [row for row in rows[1:2] if row[0].startswith(" ")]
+        rest = [row for row in rows[1:] if not row[0].startswith(" ") and row[0] not in _DETAILS]
+        return header, [*rows[:1], *interval, *rest][:12]
+
+    def brief_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The header and the five rows that a reader looks for first; intervals stand beside the metric."""
+        models = list(self.models.values())
+        quality = [self._with_interval(model) for model in models]
+        parameters, _, size = size_rows(models)
+        rows = [
+            [metric_name(self.headline), *quality],
+            figure_row("agrees with the teacher", models, "agreement", "{:.1f} %", 100),
+            parameters,
+            size,
+            figure_row("latency, one text", models, "latency_ms", "{:.2f} ms"),
+        ]
+        return self.header, [row for row in rows if any(row[1:])]
+
+    def _with_interval(self, model: ModelFigures) -> str:
+        """The headline metric of a model, such as `0.8670 (0.846 to 0.886)`."""
+        if self.headline not in model.metrics:
+            return ""
+        digits = 1 if self.points == 1 else 3
+        interval = model.intervals.get(self.headline)
+        value = f"{model.metrics[self.headline]:.{digits if digits == 1 else 4}f}"
+        return value if interval is None else f"{value} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
+
     def table(self) -> str:
-        """The comparison as aligned text for a terminal."""
+        """The comparison as aligned text, all of it."""
         return text_table(*self.table_rows())
+
+    def summary(self) -> str:
+        """Its most important rows as aligned text for a terminal, as wide as that is."""
+        return fitting_table(*self.summary_rows(), WIDTH)
 
     __str__ = table
 
     def markdown(self) -> str:
         """The comparison as a Markdown table."""
         return markdown_table(*self.table_rows())
+
+
+def metric_name(metric: str) -> str:
+    """A metric as people write it."""
+    return METRIC_NAMES.get(metric, metric)
 
 
 def _model_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
@@ -156,13 +220,13 @@ def _model_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
         rows.append(["  95 % interval", *("" if one is None else f"{one[0]:.3f} to {one[1]:.3f}" for one in intervals)])
     rows += [
         figure_row("agrees with the teacher", models, "agreement", "{:.1f} %", 100),
-        figure_row("KL from the teacher", models, "divergence", "{:.4f}"),
+        figure_row(DIVERGENCE, models, "divergence", "{:.4f}"),
         figure_row("calibration error", calibrations, "error", "{:.1f} %", 100),
         figure_row("  after temperature scaling", calibrations, "scaled_error", "{:.1f} %", 100),
         figure_row("  with the temperature", calibrations, "temperature", "{:.2f}"),
         *size_rows(models),
-        figure_row(f"peak memory, batch {THROUGHPUT_BATCH}", models, "peak_megabytes", "{:.1f} MB"),
-        figure_row("operations, one text", models, "megaflops", "{:,.0f} MFLOPs"),
+        figure_row(PEAK, models, "peak_megabytes", "{:.1f} MB"),
+        figure_row(OPERATIONS, models, "megaflops", "{:,.0f} MFLOPs"),
         figure_row("latency, one text", models, "latency_ms", "{:.2f} ms"),
         spread_row(models, "latency_quartiles_ms", ".2f", " ms"),
         figure_row("  95th percentile", models, "latency_p95_ms", "{:.2f} ms"),

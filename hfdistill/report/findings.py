@@ -12,6 +12,8 @@ from hfdistill.report.quality import Slice
 
 #: A text is cut to this length where it stands as an example.
 EXAMPLE_LENGTH = 300
+#: How many stand on a page that cannot be searched; `report.html` has all of them.
+EXAMPLES = 10
 
 
 def speed_sentence(comparison: Comparison) -> str:
@@ -29,25 +31,29 @@ def findings(comparison: Comparison, attempt: Attempts | None = None) -> list[st
         attempt: Where a section that fails is noted.
     """
     attempt = attempt or Attempts()
-    parts = [attempt("the paired test", partial(_paired_sentence, comparison))]
+    parts = [attempt("the paired test", partial(paired_sentence, comparison))]
     for title, slices in (("By class", comparison.classes), ("By length", comparison.lengths)):
         if slices and (table := attempt(f"the section “{title}”", partial(_slices_table, title, slices))):
             parts += [f"## {title}", table]
     title = "Where teacher and student differ most"
     examples = comparison.disagreements
-    if examples and (table := attempt(f"the section “{title}”", partial(_examples, examples))):
+    if examples and (table := attempt(f"the section “{title}”", partial(_examples, examples[:EXAMPLES]))):
         parts += [f"## {title}", table]
     return [part for part in parts if part]
 
 
-def _paired_sentence(comparison: Comparison) -> str:
+def paired_sentence(comparison: Comparison) -> str:
+    """Whether student and baseline differ beyond chance; empty where that was not tested."""
     paired = comparison.paired
     if paired is None:
         return ""
+    found = f"p = {paired.p_value:.2g} by paired bootstrap over the rows"
+    if paired.better is not None and paired.worse is not None:
+        rows = f"the student does better on {paired.better:,} rows and worse on {paired.worse:,}"
+        found = f"row by row, {rows} (p = {paired.p_value:.2g})"
     return (
-        f"Student against baseline, row by row: the student does better on {paired.better:,} rows and worse on "
-        f"{paired.worse:,} (p = {paired.p_value:.2g}). This speaks of these rows and these two runs; other seeds would "
-        "differ by more."
+        f"Student against baseline: {found}. This speaks of these rows and these two runs; other seeds would differ "
+        "by more."
     )
 
 

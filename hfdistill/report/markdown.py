@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from html import escape
 
 #: What means something in Markdown, GitHub's and the Hub's tables, formulas and links included, or in HTML; underscores
 #: within a word do not.
@@ -61,6 +62,29 @@ def markdown_table(header: list[str], rows: list[list[str]], align: str = "---:"
     """
     lines = ["| " + " | ".join(escaped(cell) for cell in line) + " |" for line in (header, *rows)]
     return "\n".join([lines[0], "| " + " | ".join(["---", *[align] * (len(header) - 1)]) + " |", *lines[1:]])
+
+
+def inline_html(text: str) -> str:
+    """A paragraph of this package's own Markdown as HTML: what is escaped, bold, code, links."""
+    return "".join(_inline(found) for found in _INLINE.finditer(text))
+
+
+_INLINE = re.compile(
+    r"\\(?P<escaped>.)|\*\*(?P<bold>.+?)\*\*|`(?P<code>[^`]+)`|\[(?P<name>[^\]]+)\]\((?P<link>[\w./-]+)\)|<(?P<web>https?://[^>]+)>"
+    r"|(?P<plain>.)",
+    re.DOTALL,
+)
+
+
+def _inline(found: re.Match[str]) -> str:
+    kind, content = str(found.lastgroup), escape(found[found.lastgroup or 0])
+    if kind == "bold":
+        return f"<b>{inline_html(found['bold'])}</b>"
+    if kind == "code":
+        return f"<code>{content}</code>"
+    if kind == "link":
+        return f'<a href="{content}">{escape(found["name"])}</a>'
+    return f'<a href="{content}">{content}</a>' if kind == "web" else content
 
 
 def _longer_than_any(text: str, at_least: int) -> str:

@@ -31,14 +31,14 @@ class PairedTest:
     """Student against baseline on the same rows.
 
     Args:
-        better: On how many rows the student scores higher.
-        worse: On how many rows it scores lower.
+        better: On how many rows the student scores higher; `None` for a metric that rows have no scores of, as BLEU.
+        worse: On how many rows it scores lower, likewise.
         p_value: Two-sided, of a difference this large if the two were equally good: McNemar's exact test for right
-            and wrong predictions, a sign permutation test for other scores.
+            and wrong predictions, a sign permutation test for other scores, paired bootstrap for BLEU.
     """
 
-    better: int
-    worse: int
+    better: int | None
+    worse: int | None
     p_value: float
 
 

@@ -15,9 +15,13 @@ from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.findings import findings, speed_sentence
 from hfdistill.report.markdown import escaped
+from hfdistill.report.page import report_page
 from hfdistill.report.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
+from hfdistill.report.verdict import verdict
 
 RESULTS = "all_results.json"
+#: The picture that the card shows, too.
+TRADE_OFF, TRADE_OFF_CAPTION = "report/tradeoff.png", "what the student gives up for its speed and size"
 
 
 def write_report(
@@ -25,8 +29,9 @@ def write_report(
     comparison: Comparison,
     histories: Mapping[str, Sequence[Mapping[str, Any]]],
     notes: Sequence[str] = (),
+    advice: str = "",
 ) -> list[str]:
-    """Leaves `all_results.json` and `report/` with `report.md` and its plots in the folder of a run.
+    """Leaves `all_results.json` and `report/` with `report.html`, `report.md` and plots in the folder of a run.
 
     A picture or a section that fails is left out, with a warning and a line in the report.
 
@@ -35,6 +40,7 @@ def write_report(
         comparison: The measured models.
         histories: By name of a run, such as `student`, its `trainer.state.log_history`.
         notes: Sentences for the report in Markdown, each a paragraph; what is quoted in them is `escaped`.
+        advice: What to try first, in plain text.
 
     Returns:
         The lines in the report on what failed.
@@ -51,6 +57,7 @@ def write_report(
     text = "\n\n".join(
         [
             "# What the student keeps, and what it costs",
+            *(escaped(sentences) for sentences in (verdict(comparison), advice) if sentences),
             comparison.markdown(),
             f"{speed_sentence(comparison)} Size is that of the weights at the dtype they ran in.",
             *notes,
@@ -62,6 +69,10 @@ def write_report(
         ]
     )
     (report / "report.md").write_text(text + "\n", encoding="utf-8")
+    told, shown = [*notes, *attempt.notes], {report / name: caption for name, caption in pictures.items()}
+    page = attempt("the page report.html", partial(report_page, comparison, shown, told, advice))
+    if page is not None:
+        (report / "report.html").write_text(page, encoding="utf-8")
     return attempt.notes
 
 
@@ -75,7 +86,7 @@ def _save_pictures(
     metric = comparison.main_metric
     # With its caption, whether there is anything to draw, and how.
     pictures: dict[str, tuple[str, object, Callable[[Path], None]]] = {
-        "tradeoff.png": (f"{metric} against latency and size", metric, partial(plot_tradeoff, comparison, metric)),
+        "tradeoff.png": (TRADE_OFF_CAPTION, metric, partial(plot_tradeoff, comparison, metric)),
         # Nothing was trained where finished models are compared.
         "losses.png": ("losses over the steps", any(histories.values()), partial(plot_losses, histories)),
         "reliability.png": (
@@ -85,7 +96,7 @@ def _save_pictures(
         ),
         "confusion.png": (
             "where the student decides otherwise than its teacher",
-            comparison.confusion is not None,
+            comparison.confusion is not None and comparison.confusion.sum() > comparison.confusion.trace(),
             partial(plot_confusion, comparison),
         ),
     }

@@ -36,6 +36,29 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([_aligned(header, widths), line, *(_aligned(row, widths) for row in rows)])
 
 
+def fitting_table(header: list[str], rows: list[list[str]], width: int) -> str:
+    """The same, in several tables one below the other where it would be wider; intervals are the first to go."""
+    table = text_table(header, rows)
+    if _width(table) <= width:
+        return table
+    rows = [row for row in rows if not row[0].startswith(" ")]
+    count = len(header) - 1
+    while count > 1 and _width(text_table(*_columns(header, rows, range(1, count + 1)))) > width:
+        count -= 1
+    parts = [range(first, min(first + count, len(header))) for first in range(1, len(header), count)]
+    return "\n\n".join(text_table(*_columns(header, rows, part)) for part in parts)
+
+
+def _width(table: str) -> int:
+    return len(table.partition("\n")[0])
+
+
+def _columns(header: list[str], rows: list[list[str]], chosen: range) -> tuple[list[str], list[list[str]]]:
+    """The first column and those that are chosen."""
+    header, *rows = ([cells[0], *(cells[index] for index in chosen)] for cells in (header, *rows))
+    return header, rows
+
+
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     first, *others = zip(cells, widths, strict=True)
     return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])

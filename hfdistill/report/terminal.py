@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import fill
 
+import datasets
+import huggingface_hub
 from accelerate import PartialState
+from transformers.utils.logging import disable_progress_bar
+
+from hfdistill.report.figures import WIDTH, Comparison
+from hfdistill.report.verdict import verdict
 
 #: Texts times the parameters that read them, from which on processors need hours.
 SLOW = 1e12
+
+#: How many stages the run has, and how many of them have begun.
+_PLAN = {"count": 0, "begun": 0}
 
 #: What is put away when a command does not come to its end; see `put_away_unfinished`.
 LEFT_BEHIND: list[Callable[[], None]] = []
@@ -21,9 +32,48 @@ def put_away_unfinished(action: Callable[[], None]) -> None:
     LEFT_BEHIND.append(action)
 
 
+def plan_stages(count: int) -> None:
+    """From now on a run's stages are numbered, out of this many."""
+    _PLAN.update(count=count, begun=0)
+
+
+def begin_stage(text: str) -> None:
+    """Prints what a run does next, such as `3/6 soft targets`; without a plan, what it does alone."""
+    _PLAN["begun"] += 1
+    number = f"{min(_PLAN['begun'], _PLAN['count'])}/{_PLAN['count']} " if _PLAN["count"] else ""
+    print_main(number + text)
+
+
+def quiet_libraries() -> None:
+    """No bars of other packages, which flicker and tell nothing of the run; downloads have one on a terminal.
+
+    Warnings of this package come from one process.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        logging.getLogger("hfdistill").setLevel(logging.ERROR)
+    disable_progress_bar()
+    datasets.disable_progress_bars()
+    if not sys.stderr.isatty():
+        huggingface_hub.utils.disable_progress_bars()
+
+
 def print_main(text: str) -> None:
     """Prints a line at once, on one process."""
     PartialState().print(text, flush=True)
+
+
+def print_outcome(comparison: Comparison, advice: str, notes: Sequence[str], folder: Path) -> None:
+    """Prints what a run comes to: the verdict, the most important figures, what is to be known of them, where all is.
+
+    Args:
+        comparison: The measured models.
+        advice: What to try first, if anything.
+        notes: Sentences.
+        folder: The run's.
+    """
+    first = [fill(text, WIDTH) for text in (verdict(comparison), advice) if text]
+    where = [f"All figures: {folder}/report/report.html", f"Student, card and report are in {folder}/."]
+    print_main("\n".join(["", *first, "", comparison.summary(), "", *notes, *where]))
 
 
 def say_if_slow(texts: int, parameters: int) -> None:

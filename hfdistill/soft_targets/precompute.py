@@ -189,7 +189,7 @@ class SoftTargetMaker:
         hidden = total is None or not self.state.is_main_process
         unsaved: list[tuple[np.ndarray, Any]] = []
         saved_at = time.monotonic()
-        with tqdm(total=total, desc=self.description, unit=f" {self.unit}", disable=hidden) as bar:
+        with tqdm(total=total, desc=self.description, unit=f" {self.unit}", leave=False, disable=hidden) as bar:
             for some, predictions in one_pass(chosen, rows.lengths):
                 self.check(rows, some, predictions)
                 unsaved.append((rows.keys[some], predictions))

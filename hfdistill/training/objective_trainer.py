@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
@@ -82,6 +83,34 @@ class ObjectiveTrainer(PathCleaningTrainer):
         if checkpoint is not None:
             self._check_settings(checkpoint)
         return checkpoint
+
+    def resume_finished(self, checkpoint: str) -> bool:
+        """Takes over a run that was trained to its end, without a step more.
+
+        `Trainer.train` makes one where a run ended within an epoch, as it does with `max_steps`.
+
+        Args:
+            checkpoint: A whole checkpoint.
+
+        Returns:
+            Whether there is no step left of the run; otherwise nothing is done.
+        """
+        state, args = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)), self.args
+        by_steps = bool(args.stages) or args.max_steps > 0
+        as_long = (
+            args.max_steps <= state.global_step if by_steps else args.num_train_epochs <= (state.epoch or 0) + 1e-6
+        )
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if state.global_step < state.max_steps or not as_long or sharded or self.model is None:
+            return False
+        self._settle_alpha()
+        self._settings = self._run_settings()
+        self._check_settings(checkpoint)
+        self._load_from_checkpoint(checkpoint)
+        self.state = state
+        if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+            self._load_best_model()
+        return True
 
     def _run_settings(self) -> dict[str, Any]:
         student = self.accelerator.unwrap_model(self.model)

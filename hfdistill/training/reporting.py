@@ -94,7 +94,7 @@ class ReportingTrainer(ObjectiveTrainer):
         facts = self.card_facts or self._known_facts()
         model = self._saved_model
         location = self.hub_model_id or Path(str(self.args.output_dir)).name
-        facts = dataclasses.replace(facts, form=saved_form(model), location=location)
+        facts = dataclasses.replace(facts, form=saved_form(model), location=location, folder=str(self.args.output_dir))
         given["evaluation"] = facts.evaluation or evaluation_of(self.state, self.args.load_best_model_at_end)
         facts = dataclasses.replace(facts, **{name: value for name, value in given.items() if value is not None})
         name = model_name or Path(self.hub_model_id or self.args.output_dir or "student").name

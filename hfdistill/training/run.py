@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import tempfile
@@ -9,13 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from huggingface_hub.utils import httpx
 from transformers import Trainer, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 
 from hfdistill.models.hub import HubUnreachableError, check_token
 from hfdistill.report.results import RESULTS
-from hfdistill.report.terminal import put_away_unfinished
-from hfdistill.training.checkpoints import last_checkpoint
+from hfdistill.report.terminal import print_main, put_away_unfinished
+from hfdistill.training.checkpoints import begin_checkpoint, is_whole, last_checkpoint, settings_of
+from hfdistill.training.objective_trainer import ObjectiveTrainer
+from hfdistill.training.progress import show_progress
 
 
 def claim_folder(output_dir: str | os.PathLike[str], resume: bool) -> Path:
@@ -83,28 +88,63 @@ def begin_run(args: TrainingArguments) -> tuple[Path, bool]:
     return folder, word == "true"
 
 
-def train_and_save(trainer: Trainer, resume: bool) -> None:
+def train_and_save(trainer: ObjectiveTrainer, resume: bool, keep_checkpoints: bool = True) -> None:
     """Trains, from the last checkpoint in the trainer's folder where a run is continued, and saves the model there.
 
     With `push_to_hub` the checkpoints are pushed on the way; the model is when all is done (see `push`).
+
+    Args:
+        trainer: The trainer.
+        resume: Whether an unfinished run is continued.
+        keep_checkpoints: `False` removes them once the model is saved, as of a teacher or a baseline: optimizer states
+            are twice the model. A run that is continued takes the saved model then, and does not train it again.
     """
     args = trainer.args
-    checkpoint = last_checkpoint(str(args.output_dir), args.process_index, args.world_size) if resume else None
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(_internal_call=True)  # otherwise it is pushed, and lost with its report where that fails
+    folder, where = Path(str(args.output_dir)), (args.process_index, args.world_size)
+    show_progress(trainer)
+    if not (resume and _is_saved(folder, *where) and trainer.resume_finished(str(folder))):
+        checkpoint = last_checkpoint(folder, *where) if resume else None
+        if checkpoint is None or not trainer.resume_finished(checkpoint):
+            trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_model(_internal_call=True)  # otherwise it is pushed, and lost with its report where that fails
+    if not keep_checkpoints:
+        remove_checkpoints(trainer, folder)
+
+
+def _is_saved(folder: Path, process: int, processes: int) -> bool:
+    """Whether the folder itself is a checkpoint, as `remove_checkpoints` leaves it; all processes agree."""
+    saved = (folder / TRAINER_STATE_NAME).is_file() and is_whole(folder, process, processes)
+    return all(gather_object([saved])) if processes > 1 else saved
+
+
+def remove_checkpoints(trainer: Trainer, folder: Path) -> None:
+    """Makes a finished run's folder the one checkpoint that is left of it; killed meanwhile, one of them is whole."""
+    args = trainer.args
+    last = last_checkpoint(folder, args.process_index, args.world_size)
+    if last is not None and args.should_save:
+        begin_checkpoint(folder, settings_of(last) or {}, processes=0, only_model=True, sharded=False)
+        state = copy.copy(trainer.state)
+        state.best_model_checkpoint = None  # it is the model that was saved
+        state.save_to_json(str(folder / f"{TRAINER_STATE_NAME}.part"))
+        os.replace(folder / f"{TRAINER_STATE_NAME}.part", folder / TRAINER_STATE_NAME)
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    trainer.accelerator.wait_for_everyone()
 
 
 def push(trainer: Trainer) -> None:
-    """Pushes a trained student with its card and report to the Hub, on all processes.
+    """Pushes a trained student with its card and report to the Hub, on all processes, and prints where it is.
 
     Raises:
         HubUnreachableError: when that failed, saying how to do it again; the student is in its folder.
     """
     try:
-        trainer.push_to_hub()
+        commit = trainer.push_to_hub()
     except (OSError, httpx.HTTPError) as error:
         reason = " ".join(str(error).split())
         raise HubUnreachableError(
             f"the student is in {trainer.args.output_dir}/, but could not be pushed ({reason}): the same command with "
             "--resume_from_checkpoint true pushes it without training it again."
         ) from None
+    if commit is not None:  # on the main process
+        print_main(f"The student is at {commit.repo_url}")

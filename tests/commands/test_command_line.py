@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from huggingface_hub.utils import httpx
 
-from hfdistill.commands.command_line import parse_arguments, plain_errors
+from hfdistill.commands.command_line import demo_folder, parse_arguments, plain_errors
 from hfdistill.commands.options import option
 from hfdistill.report.terminal import own_command, put_away_unfinished, say_if_slow
 
@@ -259,3 +260,29 @@ def test_the_command_is_what_was_run(monkeypatch, script, launched, command):
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.setattr(sys, "argv", [script, "--demo"])
     assert " ".join(own_command()) == command
+
+
+def test_an_error_that_all_processes_have_is_told_by_one(tmp_path, monkeypatch):
+    """Eight processes said the same eight times, before what the launcher says of each."""
+    ends = []
+    for rank in range(3):
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "attempt_0" / str(rank) / "error.json"))
+        (tmp_path / "attempt_0" / str(rank)).mkdir(parents=True)
+        with pytest.raises(SystemExit) as ended, plain_errors():
+            raise FileNotFoundError("there is no x.csv" if rank < 2 else "another")
+        ends.append(ended.value.code)
+    assert ends == ["error: there is no x.csv", 1, "error: another"]
+
+
+@pytest.mark.parametrize(
+    ("words", "online", "folder"),
+    [
+        (["hfdistill/__main__.py", "translate", "--demo"], None, "demo-translate"),
+        (["/usr/bin/hfdistill", "distill", "--demo"], "mutual", "demo-distill-mutual"),
+        (["recipes/layers.py", "--demo"], None, "demo-layers"),
+    ],
+)
+def test_each_demo_has_a_folder_of_its_own(monkeypatch, words, online, folder):
+    """The second demo was refused, for the first one's folder held something."""
+    monkeypatch.setattr("sys.argv", words)
+    assert demo_folder([SimpleNamespace(online=online), SimpleNamespace()]) == folder

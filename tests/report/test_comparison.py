@@ -16,6 +16,7 @@ from hfdistill.report import quality, timing
 from hfdistill.soft_targets import soft_targets
 from hfdistill.tasks.classification import report
 from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.classification.predictions import EXAMPLES
 from hfdistill.tasks.classification.report import compare
 
 NAMES = ["bad", "fair", "good"]
@@ -370,7 +371,7 @@ def test_where_the_models_differ(classifier, tokenizer, text_dataset):
     }
     names = dict(zip(text_dataset["sentence"], (NAMES[label] for label in text_dataset["label"]), strict=True))
     differing = [text for text, (one, other) in predictions.items() if one != other]
-    assert len(comparison.disagreements) == min(10, len(differing)) > 1
+    assert len(comparison.disagreements) == min(EXAMPLES, len(differing)) > 1
     for example in comparison.disagreements:
         assert (example.predictions["teacher"], example.predictions["student"]) == predictions[example.text]
         assert example.predictions["label"] == names[example.text] and example.text in differing

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData, metadata_load
+from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 from tiny import accuracy, make_args, make_model, make_rows, make_trainer
 from tiny_seq2seq import FAMILIES, make_pairs, make_seq2seq, make_seq2seq_trainer
 from transformers import BertConfig, BertForTokenClassification, TrainerState
+from transformers.modelcard import TASK_MAPPING
 
 from hfdistill import Objective, Schedule
 from hfdistill.losses import Labels, SoftTargets
@@ -20,6 +22,7 @@ from hfdistill.report.card import (
     measured_emissions,
     model_card,
     task_of,
+    teacher_base,
     teacher_language,
     teacher_license,
 )
@@ -42,8 +45,10 @@ def card_of(facts, objective=None, training=None):
 
 
 def table_below(card, heading):
-    """The cells of the first table below a heading, its header included."""
-    section = card.text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    """The cells of the first table below a heading or within what is folded, its header included."""
+    _, _, below = card.text.partition(f"## {heading}\n")
+    _, _, within = card.text.partition(f"<summary>{heading}</summary>")
+    section = (below or within).partition("\n## ")[0].partition("</details>")[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows if not set("".join(row)) <= set("-: ")]
 
@@ -123,7 +128,7 @@ def test_the_command_tells_neither_paths_nor_tokens(words):
     """A card is public the moment it is pushed."""
     facts = CardFacts("/home/ann/bert", "/data/private/train.csv", command=["accelerate", *words, "--baseline"])
     text = str(card_of(facts))
-    reproduce = text.partition("## Reproduce")[2].partition("Versions")[0]
+    reproduce = text.partition(">Reproduce<")[2].partition("Versions")[0]
     assert not [word for word in PRIVATE if word in reproduce]
     assert not [word for word in PRIVATE if word in text.replace(reproduce, "").replace("formers", "")]
     assert "--baseline\n" in reproduce  # what follows is not swallowed
@@ -205,7 +210,7 @@ def test_the_rows_are_counted_with_and_without_labels(comparison):
     """Texts that the teacher labeled are no labeled data."""
     facts = CardFacts("t", "d", comparison=comparison, labeled_rows=12000, unlabeled_rows=3456)
     assert "12,000 rows with labels, and 3,456 without, labeled by the teacher alone." in card_of(facts).text
-    assert "without" not in card_of(CardFacts("t", "d", labeled_rows=12000)).text.partition("## Training")[2]
+    assert "without" not in card_of(CardFacts("t", "d", labeled_rows=12000)).text.partition(">Training<")[2]
 
 
 def test_the_figures_are_told_with_their_doubt(comparison):
@@ -217,6 +222,48 @@ def test_the_figures_are_told_with_their_doubt(comparison):
     for model in comparison.models.values():
         model.metrics.pop("accuracy")
     assert "points of accuracy" not in card_of(CardFacts("t", "d", comparison=comparison)).text
+
+
+def test_the_card_begins_with_the_verdict_and_five_rows(comparison):
+    """Whoever looks a student up reads so far and no further; the rest is folded."""
+    card = card_of(CardFacts("t", "d", comparison=comparison, advice="To try first: more."))
+    told, folded = card.text.split("<details>", 1)
+    assert (
+        told.index("**Keeps 96.3 % of the teacher's accuracy")
+        < told.index("## What was lost")
+        < told.index("## Limits")
+    )
+    header, *rows = table_below(card, "What was lost")
+    assert header == ["400 validation rows", "teacher", "student", "baseline"]
+    names = ["accuracy", "agrees with the teacher", "parameters", "size of the weights", "latency, one text"]
+    assert [row[0] for row in rows] == names
+    assert "f1" in folded and "To try first: more." in folded and told.count("To try first") == 0
+
+
+def test_a_teacher_that_was_fine_tuned_here_brings_its_license(tmp_path, comparison):
+    """Its weights began as somebody's, under a license that holds on."""
+    facts = CardFacts(**HUB, license="cc-by-4.0", teacher_trained=True, comparison=comparison)
+    assert "which was fine-tuned first and whose license (cc-by-4.0) holds here too" in card_of(facts).text
+    base, teacher = tmp_path / "base" / "bert", tmp_path / "teacher"
+    base.mkdir(parents=True), teacher.mkdir()
+    (base / "README.md").write_text("---\nlicense: mit\n---\n")
+    (teacher / "README.md").write_text("---\nbase_model: base/bert\n---\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)  # a folder in the place of the repository
+        patch.setattr("hfdistill.report.card._is_hub_name", lambda name: name == "base/bert")
+        assert teacher_license("teacher") == "mit" and teacher_base("teacher") == "base/bert"
+
+
+def test_the_metadata_go_the_way_of_the_hub_and_back(tmp_path, comparison):
+    """What the Hub's own reader makes of the card is what it shows."""
+    facts = CardFacts(**HUB, comparison=comparison, license="mit", language=["en"])
+    card_of(facts).save(tmp_path / "README.md")
+    found = metadata_load(tmp_path / "README.md")
+    name, results = model_index_to_eval_results(found["model-index"])
+    assert eval_results_to_model_index(name, results) == found["model-index"]
+    assert ModelCardData(**ModelCard.load(tmp_path / "README.md").data.to_dict()).to_dict().keys() <= found.keys()
+    assert found["license"] == "mit" and found["language"] == ["en"] and found["base_model_relation"] == "finetune"
+    assert found["pipeline_tag"] in TASK_MAPPING and found["library_name"] == "transformers"
 
 
 def test_the_license_is_the_teachers(tmp_path):

@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from hfdistill.report import Comparison, ModelFigures, plots
-from hfdistill.report.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
+from hfdistill.report.plots import COLOR_OF, plot_confusion, plot_losses, plot_reliability, plot_tradeoff
 from hfdistill.report.quality import Calibration
 
 STUDENT = [
@@ -60,42 +60,42 @@ def is_transparent_picture(path):
     return picture.shape[2] == 4 and alpha[0, 0] == 0 and (alpha > 0).any()
 
 
-def test_every_logged_loss_is_a_labeled_line(tmp_path, drawn):
-    """A term left out of the picture is a term nobody watches; another number in it is no loss."""
+def test_every_logged_loss_has_axes_of_its_own(tmp_path, drawn):
+    """On one axis a student's weighted sum lay far below its baseline's loss, as if it had learned more."""
     plot_losses({"student": STUDENT, "baseline": BASELINE}, tmp_path / "losses.png")
-    training, evaluation = drawn[0].axes
-    assert lines_of(training) == {
-        "student: loss": [(1, 3.0), (3, 2.0)],
-        "student: label_loss": [(1, 2.0), (3, 1.0)],
-        "student: soft_target_loss": [(1, 4.0), (3, 3.0)],
-        "baseline: loss": [(1, 1.5)],
-        "baseline: label_loss": [(1, 1.5)],
-    }
-    assert lines_of(evaluation) == {
-        "student: loss": [(2, 2.5)],
-        "student: label_loss": [(2, 1.5)],
-        "student: soft_target_loss": [(2, 3.5)],
-    }
-    assert [axes.get_title() for axes in drawn[0].axes] == ["training", "evaluation"]
-    for axes in drawn[0].axes:
-        assert (axes.get_xlabel(), axes.get_ylabel()) == ("optimizer step", "loss")
-    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == list(lines_of(training))
-
-
-def test_runs_differ_by_color_and_losses_by_style(tmp_path, drawn):
-    """Two lines that look alike are one to the reader."""
-    plot_losses({"student": STUDENT, "baseline": BASELINE}, tmp_path / "losses.png")
-    looks = {line.get_label(): (to_hex(line.get_color()), line.get_linestyle()) for line in drawn[0].axes[0].lines}
-    assert len(set(looks.values())) == len(looks)
-    assert looks["student: loss"][0] == looks["student: label_loss"][0] != looks["baseline: loss"][0]
-    assert looks["student: loss"][1] == looks["baseline: loss"][1] == "-"
+    panels = {axes.get_title(): axes for axes in drawn[0].axes}
+    assert list(panels) == ["objective (weighted sum)", "label_loss", "soft_target_loss"]
+    assert list(lines_of(panels["objective (weighted sum)"]).values()) == [[(1, 3.0), (3, 2.0)], [(2, 2.5)]]
+    own, others, alone = panels["label_loss"].lines
+    assert [line.get_xydata().tolist() for line in (own, others, alone)] == [
+        [[1, 2.0], [3, 1.0]],
+        [[2, 1.5]],
+        [[1, 1.5]],
+    ]
+    assert to_hex(own.get_color()) == to_hex(others.get_color()) == COLOR_OF["student"]
+    assert to_hex(alone.get_color()) == COLOR_OF["baseline"] and own.get_linestyle() != others.get_linestyle()
+    legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert legend == ["student", "baseline", "training", "evaluation"]
 
 
 def test_an_objective_of_many_terms_is_drawn_in_full(tmp_path, drawn):
-    """There are only so many styles: the terms after them must not vanish."""
+    """The terms after the first few must not vanish, nor leave a hole in the picture."""
     terms = {f"term{index}_loss": float(index) for index in range(9)}
     plot_losses({"student": [{"loss": 1.0, **terms, "step": 1}]}, tmp_path / "losses.png")
-    assert len(drawn[0].axes[0].lines) == 10
+    assert [len(axes.lines) for axes in drawn[0].axes] == [1] * 10
+
+
+def test_a_model_has_one_color_in_all_pictures(tmp_path, drawn, comparison):
+    """Without a teacher's curve the student took the teacher's color."""
+    plot_losses({"student": STUDENT}, tmp_path / "losses.png")
+    plot_tradeoff(comparison, "f1", tmp_path / "tradeoff.png")
+    losses, tradeoff = drawn
+    dots = {
+        one.get_label(): to_hex(one.get_facecolor()[0])
+        for one in tradeoff.axes[0].collections
+        if one.get_label()[0] != "_"
+    }
+    assert dots == COLOR_OF and to_hex(losses.axes[0].lines[0].get_color()) == dots["student"]
 
 
 @pytest.mark.parametrize(
@@ -144,28 +144,24 @@ def test_reliability_is_drawn_for_each_model(tmp_path, drawn, comparison):
     """Accuracy over confidence, not the other way round: the model would look unsure that is too sure."""
     plot_reliability(calibrated(comparison), tmp_path / "reliability.png")
     [axes] = drawn[0].axes
-    diagonal, *curves = axes.lines
+    *curves, diagonal = axes.lines
     assert [line.get_label() for line in curves] == ["teacher", "student", "baseline"]
     np.testing.assert_allclose(curves[0].get_xydata(), [[0.3, 0.5], [0.9, 0.7]])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("confidence", "share of correct predictions")
 
 
 def test_only_disagreements_are_drawn_and_the_most_first(tmp_path, drawn, comparison):
-    """The diagonal would drown them; the names of all classes could not be read."""
+    """Where they agree would drown them."""
     plot_confusion(calibrated(comparison), tmp_path / "confusion.png")
     [axes] = drawn[0].axes
-    names = [text.get_text() for text in axes.get_yticklabels()]
-    assert len(names) == 12 and {"c0", "c1", "c3", "c7"} <= set(names)
-    places = {text.get_text(): text.get_position() for text in axes.texts}
-    told = {(names[int(row)], names[int(column)]): count for count, (column, row) in places.items()}
-    assert told == {("c3", "c7"): "5", ("c7", "c3"): "2", ("c0", "c1"): "1"}
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("student", "teacher")
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["c3 → c7", "c7 → c3", "c0 → c1"]
+    assert [bar.get_width() for bar in axes.patches] == [5, 2, 1] and axes.yaxis_inverted()
 
 
 def test_models_that_agree_throughout_have_an_empty_confusion(tmp_path, drawn, comparison):
     """A student of all its teacher's layers must not stop the report."""
     plot_confusion(replace(comparison, confusion=np.diag([5, 5]), label_names=["a", "b"]), tmp_path / "confusion.png")
-    assert not drawn[0].axes[0].texts
+    assert not drawn[0].axes[0].patches
 
 
 def test_pictures_are_transparent(tmp_path, comparison):

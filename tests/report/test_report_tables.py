@@ -112,6 +112,24 @@ def test_findings_tell_what_was_found_and_no_more(comparison):
     assert "| text | label | teacher | student |" in text and "| fine | good | good | bad |" in text
 
 
+def test_a_page_without_search_shows_ten_texts(comparison):
+    """A hundred are for `report.html`."""
+    examples = [
+        Disagreement(f"text {number}", {"label": "good", "teacher": "good", "student": "bad"}) for number in range(12)
+    ]
+    told = findings(Comparison(comparison.models, rows=3, disagreements=examples))[-1]
+    assert "text 9 |" in told and "text 10 |" not in told
+
+
+def test_a_summary_fits_a_terminal(comparison):
+    """A line that is broken in two is read as two."""
+    models = {**comparison.models, **{f"another_{number}": figures(1.0, 0.5) for number in range(4)}}
+    for told in (comparison, Comparison(models, rows=1200)):
+        lines = told.summary().splitlines()
+        assert max(map(len, lines)) <= 80 and all(any(name in line for line in lines) for name in told.models)
+    assert len(comparison.summary().splitlines()) <= 14
+
+
 @pytest.mark.parametrize("text", ["a | b", "two\nlines", "<script>x</script>", "![x](y)", "`code`", "a" * 5000])
 def test_no_text_breaks_the_page(text):
     """The examples are somebody's data: they may hold anything."""

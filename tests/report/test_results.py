@@ -26,7 +26,8 @@ def test_the_report_is_left_in_the_folder(tmp_path, comparison):
     """These names are promised, and the report's pictures must be where it points."""
     histories = {"student": [{"loss": 1.0, "step": 1}]}
     write_report(tmp_path, comparison, histories, notes=["A note.", "Another."])
-    files = ["all_results.json", "report", "report/losses.png", "report/report.md", "report/tradeoff.png"]
+    files = ["all_results.json", "report", "report/losses.png", "report/report.html", "report/report.md"]
+    files.append("report/tradeoff.png")
     assert everything_in(tmp_path) == files
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert comparison.markdown() in text and "\n\nA note.\n\nAnother.\n\n" in text

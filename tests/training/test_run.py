@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from tiny import make_model, make_rows, make_trainer
+from transformers.utils.logging import enable_progress_bar
 
 from hfdistill.commands.command_line import plain_errors
-from hfdistill.training.run import claim_folder
+from hfdistill.report.terminal import quiet_libraries
+from hfdistill.training.progress import duration, told_figures
+from hfdistill.training.run import claim_folder, remove_checkpoints, train_and_save
 
 
 def everything_in(folder):
@@ -71,3 +76,111 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, below, resume):
     with pytest.raises(ValueError, match=r"file.* cannot be written to \(.+\): choose another --output_dir\."):
         claim_folder(tmp_path / "file" / below, resume)
     assert everything_in(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "text"
+
+
+# ---- Finished runs that others need, as a teacher's ----
+
+
+def helper(folder, **changes):
+    """A trainer of two steps, with a checkpoint of each."""
+    settings = {"terms": ["labels"], "max_steps": 2, "save_strategy": "steps", "save_steps": 1, **changes}
+    return make_trainer(folder, make_model(1), make_rows(), **settings)
+
+
+def test_a_finished_teacher_leaves_its_model_alone_and_is_not_trained_again(tmp_path):
+    """Its optimizer's states were twice its size, in a folder for a student of a fraction of it."""
+    first = helper(tmp_path)
+    train_and_save(first, resume=False, keep_checkpoints=False)
+    assert not list(tmp_path.glob("checkpoint-*")) and not list(tmp_path.glob("optimizer*"))
+    assert str(tmp_path) not in (tmp_path / "trainer_state.json").read_text(encoding="utf-8")
+    again = helper(tmp_path)
+    saved = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    train_and_save(again, resume=True, keep_checkpoints=False)
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == saved and again.state.global_step == 2
+    for name, weight in first.model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name]), name
+    assert [log for log in again.state.log_history if "loss" in log] == [
+        log for log in first.state.log_history if "loss" in log
+    ]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_run_that_ended_within_an_epoch_gets_no_step_more(tmp_path, keep):
+    """`Trainer` makes one before it looks how many there should be: another teacher, and other soft targets."""
+    first = helper(tmp_path, max_steps=1)
+    train_and_save(first, resume=False, keep_checkpoints=keep)
+    again = helper(tmp_path, max_steps=1)
+    train_and_save(again, resume=True, keep_checkpoints=keep)
+    assert again.state.global_step == 1 and first.state.epoch < 1
+    for name, weight in first.model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name]), name
+    longer = helper(tmp_path, max_steps=2, lr_scheduler_type="constant")
+    train_and_save(longer, resume=True)
+    assert longer.state.global_step == 2
+
+
+def test_a_finished_teacher_of_other_settings_is_refused(tmp_path):
+    """A run goes on as it was begun, also where a part of it is done."""
+    train_and_save(helper(tmp_path), resume=False, keep_checkpoints=False)
+    with pytest.raises(ValueError, match="was made with other settings: learning_rate"):
+        train_and_save(helper(tmp_path, learning_rate=0.5), resume=True, keep_checkpoints=False)
+
+
+@pytest.mark.parametrize("killed_at", ["os.replace", "shutil.rmtree"])
+def test_killed_while_it_tidies_up_a_teacher_is_the_same(tmp_path, monkeypatch, killed_at):
+    """Whichever file was written last: a whole checkpoint is there, or the folder is one."""
+
+    def die(*paths, **_):
+        raise KeyboardInterrupt
+
+    first = helper(tmp_path)
+    train_and_save(first, resume=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"hfdistill.training.run.{killed_at}", die)
+        with pytest.raises(KeyboardInterrupt):
+            remove_checkpoints(first, tmp_path)
+    again = helper(tmp_path)
+    train_and_save(again, resume=True, keep_checkpoints=False)
+    assert again.state.global_step == 2 and not list(tmp_path.glob("checkpoint-*"))
+    for name, weight in first.model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name]), name
+
+
+# ---- What is printed ----
+
+
+@pytest.fixture
+def quiet():
+    """As a command begins."""
+    quiet_libraries()
+    yield
+    enable_progress_bar()
+
+
+def test_a_log_is_one_short_line(tmp_path, quiet, capsys):
+    """Dictionaries of nine numbers, three screens long, are read by nobody."""
+    trainer = helper(tmp_path, logging_steps=1, disable_tqdm=False)
+    train_and_save(trainer, resume=False)
+    told = capsys.readouterr()
+    first, second, last = told.out.splitlines()
+    assert first.startswith("  step 1 of 2, ") and " steps/s, " in first and " left, loss " in first
+    assert second.startswith("  step 2 of 2, ") and last.startswith("  2 steps in ")
+    assert "{" not in told.out and not told.err
+
+
+def test_on_a_terminal_a_line_is_written_over(tmp_path, quiet, monkeypatch, capsys):
+    """What it leaves is one line, whatever was logged meanwhile."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("hfdistill.training.progress.REFRESH", 0.0)
+    train_and_save(helper(tmp_path, logging_steps=1, disable_tqdm=False), resume=False)
+    told = capsys.readouterr()
+    assert told.out.count("\n") == 1 and told.out.startswith("  2 steps in ")
+    lines = told.err.split("\r\x1b[2K")
+    assert "  step 1 of 2, " in lines[1] and lines[-1] == "" and "\n" not in told.err
+
+
+def test_figures_are_told_without_what_is_no_figure():
+    """A learning rate in every line hides the loss."""
+    logs = {"loss": 0.5, "grad_norm": 1.0, "learning_rate": 1e-3, "epoch": 1.0, "eval_f1": 0.25, "eval_runtime": 2.0}
+    assert told_figures(logs) == {"loss": 0.5, "eval_f1": 0.25}
+    assert [duration(seconds) for seconds in (4.2, 65, 7207)] == ["4 s", "1:05", "2:00:07"]

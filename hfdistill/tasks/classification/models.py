@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from hfdistill.models.labels import name_classes
 from hfdistill.models.loading import load_classifier
-from hfdistill.report.terminal import print_main, say_if_slow
+from hfdistill.report.terminal import begin_stage, print_main, say_if_slow
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import MAX_LENGTH, TextClassificationData
@@ -98,7 +98,7 @@ def train_teachers(
         max_length: Tokens that a text is cut to.
     """
     for number, teacher in enumerate(teachers):
-        print_main("Fine-tuning the teacher." if len(teachers) == 1 else f"Fine-tuning teacher {number + 1}.")
+        begin_stage("Fine-tuning the teacher." if len(teachers) == 1 else f"Fine-tuning teacher {number + 1}.")
         folder = f"{args.output_dir}/_teacher" + (f"_{number + 1}" if len(teachers) > 1 else "")
         changes = {"seed": args.seed + number, **(TEACHER_TRAINING if data.demo else {})}
         tokenizer: Any = teacher.processing_class
@@ -112,7 +112,7 @@ def train_teachers(
             processing_class=tokenizer,
             compute_metrics=data.metrics,
         )
-        train_and_save(trainer, resume)
+        train_and_save(trainer, resume, keep_checkpoints=False)
         teacher.model.requires_grad_(False)
 
 

@@ -11,8 +11,8 @@ from transformers import EvalPrediction
 from hfdistill.report import quality
 from hfdistill.report.figures import Disagreement
 
-#: How many of the rows that teacher and student predict differently are shown.
-EXAMPLES = 10
+#: How many of the rows that teacher and student predict differently are kept.
+EXAMPLES = 100
 
 
 class Predictions:

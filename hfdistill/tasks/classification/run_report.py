@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from hfdistill.report.card import CardFacts, measured_emissions, teacher_languag
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.results import write_report
-from hfdistill.report.terminal import own_command, print_main
+from hfdistill.report.terminal import begin_stage, own_command, print_outcome
+from hfdistill.report.verdict import advice, training_of
 from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.models import describe_teachers
 from hfdistill.tasks.classification.report import compare
@@ -56,6 +58,7 @@ def report_run(
     Returns:
         The comparison; `None` on other processes than the main one, which do nothing.
     """
+    begin_stage("Comparing the models.")
     if not trainer.is_world_process_zero():
         return None
     tokenizer: Any = trainer.processing_class
@@ -80,17 +83,28 @@ def report_run(
         reuse_soft_targets=TEACHER_LOGITS in rows.column_names and trainer.args.teacher_dtype == "auto",
         split=split,
     )
+    if isinstance(trainer, OnlineTrainer):
+        comparison, advised = replace(comparison, taught=False), ""
+    else:
+        advised = advice(comparison, training_of(trainer, teacher, unlabeled_rows=_counted(data)[1]))
     histories = {"student": trainer.state.log_history, **({"baseline": baseline.state.log_history} if baseline else {})}
     checked = [f"{name} against the student: {one.parity}." for name, one in exported.items()]
     untrained = _untrained(histories["student"], comparison.main_metric)
     own = [*attempt.notes, *checked, found, untrained, DEMO_NOTICE if data.demo else ""]
     all_notes = [note for note in [*notes, *own] if note]
-    write_report(folder, comparison, histories, notes=all_notes)
-    trainer.card_facts = _card_facts(trainer, student, teachers, data, comparison, all_notes)
+    write_report(folder, comparison, histories, all_notes, advised)
+    trainer.card_facts = replace(_card_facts(trainer, student, teachers, data, comparison, all_notes), advice=advised)
     attempt("the model card", trainer.create_model_card)
     attempt("the report in the trackers", partial(log_report, trainer, comparison))
-    print_main("\n".join(["", comparison.table(), "", *all_notes, f"Student, card and report are in {folder}/."]))
+    print_outcome(comparison, advised, all_notes, folder)
     return comparison
+
+
+def _counted(data: TextClassificationData) -> tuple[int, int]:
+    """How many training rows have a label, and how many have none."""
+    labels = data.dataset["train"][data.label_column]
+    labeled = sum(label != NO_LABEL for label in labels)
+    return labeled, len(labels) - labeled
 
 
 def _measured(
@@ -129,8 +143,7 @@ def _card_facts(
     comparison: Comparison,
     notes: Sequence[str],
 ) -> CardFacts:
-    labels = data.dataset["train"][data.label_column]
-    labeled = sum(label != NO_LABEL for label in labels)
+    labeled, unlabeled = _counted(data)
     online = isinstance(trainer, OnlineTrainer)
     # Where the student's weights come from, and with them its license.
     origin = student.config.name_or_path or teachers[0].name
@@ -143,7 +156,9 @@ def _card_facts(
         language=teacher_language(origin) if origin else None,
         base_model=origin or None,
         emissions_grams=measured_emissions(str(trainer.args.output_dir)),
+        teacher_trained=bool(teachers[0].name) and any(Path(str(trainer.args.output_dir)).glob("_teacher*")),
+        text_pair=len(data.text_columns) > 1,
         labeled_rows=labeled,
-        unlabeled_rows=len(labels) - labeled,
+        unlabeled_rows=unlabeled,
         notes=notes,
     )

@@ -10,7 +10,7 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedToken
 from hfdistill.models.families import size_in
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.loading import load_tokenizer
-from hfdistill.report.terminal import print_main, say_if_slow
+from hfdistill.report.terminal import begin_stage, print_main, say_if_slow
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
 from hfdistill.tasks.translation.data import TranslationData
@@ -177,6 +177,7 @@ def train_translation_teacher(
         resume: Whether an interrupted run is continued.
         demo: Whether the texts are the demo corpus, for which there are settings of its own.
     """
-    print_main("Training the teacher.")
+    begin_stage("Training the teacher.")
     alone = args.for_labels_only(f"{args.output_dir}/_teacher", **(TEACHER_TRAINING if demo else {}))
-    train_and_save(translation_trainer(teacher.model, alone, dataset, teacher.tokenizer), resume)
+    trainer = translation_trainer(teacher.model, alone, dataset, teacher.tokenizer)
+    train_and_save(trainer, resume, keep_checkpoints=False)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -18,6 +20,7 @@ from hfdistill.report.comparison import check_models, compare_models
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison, ModelFigures, quartile_figures, size_rows
 from hfdistill.report.markdown import escaped, markdown_table
+from hfdistill.report.quality import PairedTest
 from hfdistill.report.tables import figure_row, spread_row
 from hfdistill.report.timing import latencies_ms, throughput
 from hfdistill.tasks.translation.metrics import TRANSLATION_METRICS, corpus_scores, signatures
@@ -25,6 +28,10 @@ from hfdistill.tasks.translation.metrics import TRANSLATION_METRICS, corpus_scor
 #: Fewer than for classifiers: a translation takes a forward pass for each of its tokens.
 LATENCY_ROUNDS = {"rounds": 4, "each": 5, "warm_up": 1}
 THROUGHPUT_ROUNDS = 5
+#: How many translations that differ are kept for the report.
+EXAMPLES = 100
+#: How often the rows are resampled.
+RESAMPLINGS = 1000
 
 
 @dataclass(frozen=True)
@@ -53,9 +60,17 @@ class TranslationComparison(Comparison):
         texts: The source texts and the references, by those names, and each model's beam translations by role.
     """
 
+    points: ClassVar[float] = 1.0
+
     models: dict[str, TranslatorFigures]  # type: ignore[assignment]
     num_beams: int = 5
     texts: dict[str, list[str]] = field(default_factory=dict)
+
+    def examples(self) -> list[dict[str, str]]:
+        """Texts that teacher and student translate otherwise, the least alike first, with all translations."""
+        rows = [dict(zip(self.texts, row, strict=True)) for row in zip(*self.texts.values(), strict=True)]
+        differing = [row for row in rows if row["teacher"] != row["student"]]
+        return sorted(differing, key=lambda row: _likeness(row["teacher"], row["student"]))[:EXAMPLES]
 
     def results(self) -> dict[str, float]:
         flat = super().results()
@@ -74,6 +89,10 @@ class TranslationComparison(Comparison):
             for name, metric in TRANSLATION_METRICS.items()
             for prefix, search in searches
         ]
+        intervals = [model.intervals.get("bleu") for model in models]
+        rows.insert(
+            1, ["  95 % interval", *("" if one is None else f"{one[0]:.1f} to {one[1]:.1f}" for one in intervals)]
+        )
         *parameters, megabytes = size_rows(models)
         rows += [
             figure_row("same translation as the teacher", models, "agreement", "{:.1f} %", 100),
@@ -90,7 +109,7 @@ class TranslationComparison(Comparison):
                 figure_row(f"sentences a second, {beam}", models, "beam_per_second", "{:,.0f}"),
                 spread_row(models, "beam_per_second_quartiles", ",.0f", ""),
             ]
-        return self.header, rows
+        return self.header, [cells for cells in rows if any(cells[1:])]
 
 
 def compare_translations(
@@ -134,6 +153,9 @@ def compare_translations(
     latency, per_second = latencies_ms(greedy, **LATENCY_ROUNDS), throughput(greedy, size, THROUGHPUT_ROUNDS)
     beam_per_second = throughput(beams, size, THROUGHPUT_ROUNDS) if num_beams > 1 else per_second
 
+    attempt = Attempts()
+    intervals, paired = attempt("the test of BLEU", partial(resampled_bleu, beam_texts, references)) or ({}, None)
+
     def quality(role: str) -> dict[str, Any]:
         greedy_scores = corpus_scores(greedy_texts[role], references)
         return {
@@ -141,6 +163,7 @@ def compare_translations(
                 **corpus_scores(beam_texts[role], references),
                 **{f"greedy_{name}": score for name, score in greedy_scores.items()},
             },
+            "intervals": {"bleu": intervals[role]} if role in intervals else {},
             "agreement": None if role == "teacher" else _agreement(beam_texts[role], beam_texts["teacher"]),
             "encoder_layers": size_in(models[role].config, "layers", "encoder") or 0,
             "decoder_layers": size_in(models[role].config, "layers", "decoder") or 0,
@@ -155,8 +178,9 @@ def compare_translations(
         per_second,
         rows=len(sources),
         split=split,
-        attempt=Attempts(),
+        attempt=attempt,
         kinds=(TranslationComparison, TranslatorFigures),
+        paired=paired,
         num_beams=num_beams,
         texts={"source": list(sources), "reference": list(references), **beam_texts},
     )
@@ -186,6 +210,32 @@ class MeasuredTranslator:
         """The translations of all texts."""
         search: dict[str, Any] = {"num_beams": self.num_beams, "max_length": self.max_length}
         return translate(self.model, self.processing_class, self.sources, description=f"Running the {role}", **search)
+
+
+def resampled_bleu(
+    translations: Mapping[str, Sequence[str]], references: Sequence[str]
+) -> tuple[dict[str, tuple[float, float]], PairedTest | None]:
+    """The 95 % interval of each model's BLEU over resampled rows, and the paired test of student against baseline.
+
+    References: paired bootstrap resampling as sacreBLEU has it, Koehn 2004, https://aclanthology.org/W04-3250.
+    """
+    from sacrebleu import BLEU
+    from sacrebleu.significance import PairedTest as Resampling
+
+    # Whoever is first is what the others are tested against.
+    roles = sorted(translations, key=lambda role: role != "baseline")
+    named = [(role, translations[role]) for role in roles]
+    metric = BLEU(references=[list(references)])
+    _, scores = Resampling(named, {"BLEU": metric}, None, test_type="bs", n_samples=RESAMPLINGS)()
+    found: dict[str, Any] = dict(zip(roles, scores["BLEU"], strict=True))
+    intervals = {role: (one.mean - one.ci, one.mean + one.ci) for role, one in found.items()}
+    p_value = found["student"].p_value if "baseline" in found else None
+    return intervals, None if p_value is None else PairedTest(None, None, float(p_value))
+
+
+def _likeness(one: str, other: str) -> float:
+    """The share of words that two texts have in common, in their order."""
+    return SequenceMatcher(None, one.split(), other.split(), autojunk=False).ratio()
 
 
 def _agreement(student: Sequence[str], teacher: Sequence[str]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from hfdistill.report.card import CardFacts, teacher_language, teacher_license
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.results import write_report
-from hfdistill.report.terminal import own_command, print_main
+from hfdistill.report.terminal import begin_stage, own_command, print_outcome
+from hfdistill.report.verdict import advice, training_of
 from hfdistill.tasks.demo import DEMO_NOTICE
 from hfdistill.tasks.translation.data import TranslationData
 from hfdistill.tasks.translation.models import Translator
@@ -53,6 +55,7 @@ def report_translation_run(
     Returns:
         The comparison; `None` on other processes than the main one, which do nothing.
     """
+    begin_stage("Comparing the models.")
     if not trainer.is_world_process_zero():
         return None
     trainers = {"student": trainer, **({"baseline": baseline} if baseline else {})}
@@ -79,13 +82,15 @@ def report_translation_run(
     pages = attempt("the page of translations", partial(write_translations, folder, comparison))
     notes += attempt.notes
     histories = {role: one.state.log_history for role, one in trainers.items()}
-    write_report(folder, comparison, histories, [*notes, *([pages] if pages else [])])
-    trainer.card_facts = _card_facts(trainer.model, teacher, data, comparison, notes)
+    known = {"unlabeled_rows": len(data.monolingual or ()), "layers_option": "--student_num_decoder_layers"}
+    advised = advice(comparison, training_of(trainer, teacher.model, **known))
+    write_report(folder, comparison, histories, [*notes, *([pages] if pages else [])], advised)
+    facts = _card_facts(trainer.model, teacher, data, comparison, notes)
+    trained = bool(teacher.model.config.name_or_path) and (folder / "_teacher").exists()
+    trainer.card_facts = replace(facts, advice=advised, teacher_trained=trained)
     attempt("the model card", trainer.create_model_card)
     attempt("the report in the trackers", partial(log_report, trainer, comparison))
-    print_main(f"\n{comparison.table()}\n\nStudent, card and report are in {folder}/.")
-    if data.demo:
-        print_main(DEMO_NOTICE)
+    print_outcome(comparison, advised, notes, folder)
     return comparison
 
 

@@ -1,0 +1,106 @@
+"""What a person sees of a training: one line with rate and time left, or a short line for each log."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+
+#: Seconds between two looks of the line.
+REFRESH = 0.5
+#: What is logged and says nothing of the student, or is told otherwise.
+_UNTOLD = ("grad_norm", "learning_rate", "epoch", "step", "total_flos", "loss_scale")
+
+
+def show_progress(trainer: Trainer) -> None:
+    """Puts one line in the place of `Trainer`'s bar and dictionaries; in a notebook its table stays."""
+    for usual in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(usual)
+    if not any(isinstance(one, ProgressLine) for one in trainer.callback_handler.callbacks):
+        trainer.add_callback(ProgressLine())
+
+
+class ProgressLine(TrainerCallback):
+    """Tells of a training on the main process: on a terminal in one line that changes, elsewhere in a line a log."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+        self._began = self._shown = 0.0
+        self._first = 0
+        self._figures: dict[str, float] = {}
+        self._wrote = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The clock runs from here; steps of before an interruption are not counted."""
+        self._began, self._first = time.monotonic(), state.global_step
+        self.live = self.live and not args.disable_tqdm
+        self._figures = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Brings the line up to date, now and then."""
+        now = time.monotonic()
+        if self.live and state.is_world_process_zero and now - self._shown >= REFRESH:
+            self._shown = now
+            self._rewrite(self._line(state))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        """A line of what was logged, where lines cannot be written over."""
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        self._figures = told_figures(logs)
+        if not self.live and self._figures:
+            self._print(self._line(state))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """What it took."""
+        if not state.is_world_process_zero:
+            return
+        self._rewrite("")
+        steps, seconds = state.global_step - self._first, time.monotonic() - self._began
+        if steps:
+            self._print(f"  {steps:,} steps in {duration(seconds)} ({steps / seconds:.3g} a second)")
+
+    def _line(self, state: Any) -> str:
+        done, seconds = state.global_step - self._first, time.monotonic() - self._began
+        parts = [f"  step {state.global_step:,} of {state.max_steps:,}"]
+        if done:
+            left = (state.max_steps - state.global_step) * seconds / done
+            parts += [f"{done / seconds:.3g} steps/s", f"{duration(left)} left"]
+        return ", ".join([*parts, *(f"{name} {value:.4g}" for name, value in self._figures.items())])
+
+    def _rewrite(self, line: str) -> None:
+        if self.live and (line or self._wrote):
+            # Erases what was there; a line that is longer than the terminal is wide could not be.
+            sys.stderr.write(f"\r\x1b[2K{line[: columns() - 1]}")
+            sys.stderr.flush()
+            self._wrote = bool(line)
+
+    def _print(self, line: str) -> None:
+        print(line, flush=True)  # noqa: T201
+
+
+def told_figures(logs: Mapping[str, Any]) -> dict[str, float]:
+    """What a person reads of a log: the losses and metrics, without what `Trainer` times and counts."""
+    return {
+        name: float(value)
+        for name, value in logs.items()
+        if isinstance(value, (int, float)) and name not in _UNTOLD and not name.endswith(("_runtime", "_per_second"))
+    }
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `4 s`, `1:05` or `2:00:07`."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    if minutes == 0:
+        return f"{whole} s"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def columns() -> int:
+    """How wide the terminal is."""
+    return shutil.get_terminal_size().columns

@@ -1,0 +1,60 @@
+"""The code of a card: it is copied, and works as it stands."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tiny import make_model, make_rows, make_tokenizer
+from tiny_seq2seq import make_translator
+
+from hfdistill.export.onnx import export_onnx
+from hfdistill.report.saved_form import SavedForm
+from hfdistill.report.snippets import Usage, usage_code
+
+
+def python_in(blocks):
+    return [code for block in blocks for code in re.findall(r"```python\n(.*?)\n```", block, re.DOTALL)]
+
+
+@pytest.mark.parametrize("text_pair", [False, True])
+def test_a_classifiers_code_runs(tmp_path, monkeypatch, capsys, text_pair):
+    """In the folder that the student's folder lies in, with `pipeline` and with ONNX Runtime alike."""
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    model, tokenizer = make_model(1), make_tokenizer()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "my student")
+    export_onnx(model, tokenizer, make_rows(), tmp_path / "my student", formats=["onnx"])
+    monkeypatch.chdir(tmp_path)
+    usage = Usage("my student", task="text-classification", text_pair=text_pair, exports=["onnx/model.onnx"])
+    blocks = usage_code(SavedForm(), usage)
+    by_pipeline, by_onnx = python_in(blocks)
+    exec(by_pipeline, {})
+    exec(by_onnx, {})
+    predicted, exported = capsys.readouterr().out.strip().splitlines()
+    assert eval(exported)[0] == (eval(predicted) if text_pair else eval(predicted)[0])["label"]
+    assert any("javascript" in block for block in blocks) != text_pair
+
+
+def test_a_translators_code_runs(tmp_path, monkeypatch, capsys):
+    """There is no pipeline of translators any more."""
+    for part in make_translator():
+        part.save_pretrained(tmp_path / "student")
+    monkeypatch.chdir(tmp_path)
+    [code] = python_in(usage_code(SavedForm(), Usage("student", task="translation")))
+    exec(code, {})
+    assert len(eval(capsys.readouterr().out)) == 1
+
+
+def test_of_a_repository_the_export_is_fetched():
+    """A folder of that name is nowhere."""
+    usage = Usage("me/student", on_hub=True, task="text-classification", exports=["onnx/model_quantized.onnx"])
+    _, onnx, javascript = usage_code(SavedForm(), usage)
+    assert 'hf_hub_download("me/student", "onnx/model_quantized.onnx")' in onnx
+    assert 'pipeline("text-classification", "me/student", { dtype: "q8" })' in javascript
+
+
+def test_what_cannot_be_run_so_has_no_code():
+    """A line that fails is worse than none."""
+    assert usage_code(SavedForm(), Usage("student", task="fill-mask")) == []
+    assert usage_code(SavedForm("It is something else."), Usage("student", task="text-classification")) == []
