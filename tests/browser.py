@@ -1,7 +1,5 @@
 """A headless Chromium, driven over WebDriver: the few commands of the protocol that the tests need."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

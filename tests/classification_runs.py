@@ -1,7 +1,5 @@
 """What the tests of `recipes/sst2.py` and `hfdistill distill` share: files, ways to run them, what they must leave."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """What all tests share: a tiny tokenizer, tiny random models, a small dataset. Nothing is downloaded."""
 
-from __future__ import annotations
-
 import gc
 import gzip
 import importlib

@@ -1,7 +1,5 @@
 """What the fuzz tests share: nasty values, and how many inputs a run takes."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

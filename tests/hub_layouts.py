@@ -4,8 +4,6 @@ Each function returns what a repository holds, by path. The names are those of t
 when they are told nothing, and of one with an older layout.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterable

@@ -5,8 +5,6 @@ commit, tree, resolve. Large files come from another host, where a download that
 gated or renamed, and requests may be too many.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

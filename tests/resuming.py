@@ -1,7 +1,5 @@
 """Runs of nine steps that are interrupted, beside the same run that was not."""
 
-from __future__ import annotations
-
 import signal
 
 from processes import run_script

@@ -1,7 +1,5 @@
 """A recipe run in this process, as `python recipe.py words...` runs it."""
 
-from __future__ import annotations
-
 import runpy
 import sys
 

@@ -1,7 +1,5 @@
 """The rooms and their floors: who may import whom, and how long a function may be. CONTRIBUTING.md has the picture."""
 
-from __future__ import annotations
-
 import ast
 import resource
 import subprocess

@@ -32,12 +32,7 @@ def test_the_python_runs_as_it_stands(tokenizer, tiny_bert, text_dataset, tmp_pa
     names = {"id2label": {0: "bad", 1: "fair", 2: "good"}, "label2id": {"bad": 0, "fair": 1, "good": 2}}
     teacher = tiny_bert(num_hidden_layers=6, **names)
     rows = text_dataset.map(lambda rows: tokenizer(rows["sentence"]), batched=True).train_test_split(10)
-    world = {
-        "teacher": teacher,
-        "tokenizer": tokenizer,
-        "train": rows["train"],
-        "validation": rows["test"],
-    }
+    world = {"teacher": teacher, "tokenizer": tokenizer, "train": rows["train"], "validation": rows["test"]}
     (code,) = blocks("python")
     exec(code, world)
     student = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")

@@ -1,7 +1,5 @@
 """Tiny random models, rows and trainers for the tests of the trainer, and the naive formulas to compare with."""
 
-from __future__ import annotations
-
 import random
 
 import torch

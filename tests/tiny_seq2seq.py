@@ -1,7 +1,5 @@
 """Tiny random translation models, rows and trainers, and the naive word-level loss to compare with."""
 
-from __future__ import annotations
-
 import random
 
 import torch

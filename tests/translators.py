@@ -1,7 +1,5 @@
 """A folder with a tiny translator and files, and what a run on them must leave behind."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The command `hfdistill`: what it leaves, what it says, how it ends."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -106,10 +104,7 @@ MENDABLE = {
     "no such column": (["soft-targets", "teacher", "test.tsv", "x.parquet", "--text_column", "text"], "'text'"),
     "other labels": (["compare", "teacher", "student", "bad.tsv"], "Line 2 of bad.tsv.*'god'"),
     "not a parquet file": (["soft-targets", "teacher", "test.tsv", "x.csv"], r"x\.csv should end in \.parquet"),
-    "a translator": (
-        ["export", "translator", "test.tsv"],
-        "a translator .MarianMTModel. and no classifier",
-    ),
+    "a translator": (["export", "translator", "test.tsv"], "a translator .MarianMTModel. and no classifier"),
     "no folder to write to": (["export", "some/model", "test.tsv"], "some/model|reached"),
 }
 

@@ -1,7 +1,5 @@
 """Reading options, and answering bad input with one line."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from dataclasses import dataclass, field

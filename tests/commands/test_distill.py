@@ -1,7 +1,5 @@
 """`hfdistill distill`, run as a user runs it: what it leaves behind, with one teacher and everything beside it."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`hfdistill distill` with several teachers, with none, and with few labels."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The options of `hfdistill distill`: how they are read, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import re
 
@@ -114,14 +112,8 @@ BAD_OPTIONS = {
     "too many layers": (("--student_num_hidden_layers", "9"), "9.*2"),
     "a budget of no search": (("--max_parameters", "5M"), "--max_parameters does nothing without --search_trials"),
     "no teacher": (("--num_teachers", "0"), "--num_teachers must be a whole number of at least 1.*; got 0"),
-    "no layer": (
-        ("--student_num_hidden_layers", "0"),
-        "--student_num_hidden_layers must be a whole number .*got 0",
-    ),
-    "no copy": (
-        ("--augment", "n_grams", "--augment_copies", "0"),
-        "--augment_copies must be a whole number .*got 0",
-    ),
+    "no layer": (("--student_num_hidden_layers", "0"), "--student_num_hidden_layers must be a whole number .*got 0"),
+    "no copy": (("--augment", "n_grams", "--augment_copies", "0"), "--augment_copies must be a whole number .*got 0"),
     "no token": (("--max_length", "0"), "--max_length must be a whole number of at least 3.*; got 0"),
     "texts of one's own in the demo": (("--demo",), "--train_file does nothing with --demo, which generates"),
     "students of no peers": (("--num_students", "3"), "--num_students does nothing without --online"),
@@ -133,10 +125,7 @@ BAD_OPTIONS = {
     ),
     "no such format": (("--export", "onxx"), "no export format 'onxx'; the formats are onnx, int8"),
     "not a count": (("--search_trials", "1", "--max_parameters", "few"), "'few' should be a number, such as 5M"),
-    "names of classes as of a column": (
-        ("--label_names", "bad", "good"),
-        "name the classes .*in labels.txt",
-    ),
+    "names of classes as of a column": (("--label_names", "bad", "good"), "name the classes .*in labels.txt"),
     "bad weight": (("--terms", "labels:much"), "'labels:much' should read labels:WEIGHT"),
 }
 

@@ -1,7 +1,5 @@
 """Code that somebody keeps with a model is run where it is asked for by name, and else refused in a sentence."""
 
-from __future__ import annotations
-
 import ast
 import io
 import json

@@ -1,7 +1,5 @@
 """`hfdistill translate`: what each of its options does, what it leaves behind, what it refuses."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -182,10 +180,7 @@ def test_the_teachers_answers_are_kept(home, command, method):
 
 REFUSED = {
     "terms of no words": (("--methods", "sequence", "--terms", "decoder_minilm"), "--terms is about learning word by"),
-    "a named student to shrink": (
-        ("--student_name_or_path", "teacher"),
-        "leave shrink out of --methods",
-    ),
+    "a named student to shrink": (("--student_name_or_path", "teacher"), "leave shrink out of --methods"),
     "a named student of a size": (
         ("--methods", "word", "--student_name_or_path", "teacher", "--student_num_decoder_layers", "1"),
         "has a shape of its own",

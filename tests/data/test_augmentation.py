@@ -1,7 +1,5 @@
 """More text for the teacher: what is made, that it is always the same, and what the teacher says about it."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 

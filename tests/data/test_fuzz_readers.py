@@ -1,7 +1,5 @@
 """Whatever stands in a file: it is read, or refused in a line that names it."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

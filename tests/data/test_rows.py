@@ -1,7 +1,5 @@
 """Rows in a list or in a torch dataset: read as the dataset that they are."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

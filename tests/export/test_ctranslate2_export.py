@@ -1,7 +1,5 @@
 """The student in CTranslate2: the same translations, whoever runs it, and nothing left of a bad conversion."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

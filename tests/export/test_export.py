@@ -1,7 +1,5 @@
 """The exported files: the same predictions in ONNX Runtime and in transformers.js, and nothing left of a bad export."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json

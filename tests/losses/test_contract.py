@@ -4,8 +4,6 @@ The outputs are those of no model in particular, so that nothing is alike by con
 large numbers, which a term that reads it cannot hide.
 """
 
-from __future__ import annotations
-
 import doctest
 import inspect
 import itertools

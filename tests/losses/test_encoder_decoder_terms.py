@@ -1,7 +1,5 @@
 """Terms on one side of an encoder-decoder: the naive formulas, with the tokens of that side and no others."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

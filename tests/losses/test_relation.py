@@ -1,7 +1,5 @@
 """Terms on how examples relate: their formulas written out pair by pair."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

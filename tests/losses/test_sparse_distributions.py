@@ -1,7 +1,5 @@
 """A part of a distribution: its losses against formulas written out, its bias or the lack of it, its size."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Intermediate outputs of many families: what is wanted comes, is the model's own, and carries a gradient."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import transformers

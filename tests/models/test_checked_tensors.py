@@ -1,7 +1,5 @@
 """Tensors in a file: read as they were written, or refused."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

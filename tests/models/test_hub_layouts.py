@@ -1,7 +1,5 @@
 """The layouts of the Hub's repositories, as folders: what is read of them."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hub_layouts import CLASSIFIER, LAYOUTS, MULTI30K, PICKLED_CLASSIFIER, SST2

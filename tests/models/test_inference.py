@@ -1,7 +1,5 @@
 """Predictions to whole datasets: in the order of the rows, whatever the batch."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -209,11 +209,7 @@ def test_rows_of_minus_one_are_counted_aloud(monkeypatch):
             {},
             "row 2 in .*, 3, is no class .* 0 to 2: they are numbered from 1 here, so subtract 1 from each",
         ),
-        (
-            [0, 1, 5, 4],
-            {},
-            r"row 2 in .*, 5 \(and 1 more\), is no class of the model, which has 3, 0 to 2: take a",
-        ),
+        ([0, 1, 5, 4], {}, r"row 2 in .*, 5 \(and 1 more\), is no class of the model, which has 3, 0 to 2: take a"),
         ([1_700_000_000_000, 2], {}, "row 0 in .*, 1700000000000, is no class .*: is this a column of ids or times"),
         ([0.0, 0.5], {}, "row 1 in .*, 0.5, is no class, .*: number them; scores are for a model of one output"),
         ([0.0, float("inf")], {}, "row 1 in .*, inf, is no class"),

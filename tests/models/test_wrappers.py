@@ -1,7 +1,5 @@
 """What stands around a model changes nothing of what is trained, stored, measured or cut from it."""
 
-from __future__ import annotations
-
 import copy
 import os
 

@@ -1,7 +1,5 @@
 """Students that train together: who predictions what, who learns from whom, and what is shared."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import CountCalls, make_model, make_rows, padded

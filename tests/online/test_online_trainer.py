@@ -1,7 +1,5 @@
 """Training with no teacher: the losses of the papers, what is saved, resumed and reported."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The measurements on many teachers and few labels, as a user runs them, on rows too few to mean anything."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

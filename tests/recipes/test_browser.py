@@ -1,7 +1,5 @@
 """The browser page, in a headless Chromium: what it says of two exported models, and of models that are not there."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -160,10 +158,7 @@ COMPLAINTS = {
         {"student": "/nowhere"},
         r"The student /nowhere could not be loaded: /nowhere/\S+ is not there; “hfdistill export” writes it\.",
     ),
-    "not exported": (
-        {"student": "/plain"},
-        r"The student /plain .*/onnx/model_quantized\.onnx is not there; .*",
-    ),
+    "not exported": ({"student": "/plain"}, r"The student /plain .*/onnx/model_quantized\.onnx is not there; .*"),
     "other labels": ({"student": "/others"}, r"The teacher’s labels are bad, fair, good, but the student’s are .*\."),
     "unknown format": ({"teacher_dtype": "q4"}, r"The teacher’s format is fp32 or int8\."),
     "no texts": ({"examples": " \n "}, r"There are no example texts: .*\."),

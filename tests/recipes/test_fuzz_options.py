@@ -1,7 +1,5 @@
 """Whatever is typed or stands in a settings file: it is taken, or refused in a line that says which option."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

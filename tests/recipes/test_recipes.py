@@ -1,7 +1,5 @@
 """Every recipe: short enough to be read, made of public names alone, and run as a user runs it."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

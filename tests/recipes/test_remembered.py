@@ -1,7 +1,5 @@
 """A teacher that remembers must say what it would say again."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The text-classification recipe, run as a user runs it: what it leaves behind, in one process and several."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

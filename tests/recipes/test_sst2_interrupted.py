@@ -1,7 +1,5 @@
 """A recipe that is interrupted says in one line how to go on, and goes on."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The translation recipe, run as a user runs it; its pieces are tested with the package and `hfdistill translate`."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

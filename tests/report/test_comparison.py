@@ -1,7 +1,5 @@
 """The comparison: what it measures equals what plain transformers gives, row by row."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np
@@ -319,10 +317,7 @@ def test_the_labels_of_the_rows_are_found_by_name(classifier, tokenizer, text_da
     ("labels", "sentence"),
     [
         ([0, 1, 7], "label of row 2 in column 'labels' of the rows, 7, is no class of the model, which has 3"),
-        (
-            ["bad", "bad", "fair"],
-            "column 'labels' of the rows holds texts, such as 'bad', where numbers are",
-        ),
+        (["bad", "bad", "fair"], "column 'labels' of the rows holds texts, such as 'bad', where numbers are"),
     ],
 )
 def test_labels_that_are_none_of_the_students_are_refused(classifier, tokenizer, labels, sentence):

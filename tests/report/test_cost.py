@@ -1,7 +1,5 @@
 """What a model costs, against figures counted by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

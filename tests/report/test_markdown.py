@@ -1,7 +1,5 @@
 """Names and texts are anybody's: wherever they stand in report and card, they are read as they were written."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The card: true to what was trained and measured, and silent about where and by whom."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

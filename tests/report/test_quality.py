@@ -1,7 +1,5 @@
 """Statistics against their definitions, written out naively, and on predictions whose result is known beforehand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

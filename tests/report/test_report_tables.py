@@ -1,7 +1,5 @@
 """How a comparison is told: the promised keys, tables that can be read, text that cannot break the page."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a card says of the student's folder is so, and the lines that load it do."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Speed: a machine that slows down slows all models alike, and one network has one speed."""
 
-from __future__ import annotations
-
 import pytest
 from datasets import Dataset
 from texts import TEXTS

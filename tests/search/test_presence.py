@@ -1,7 +1,5 @@
 """A process that was killed is seen to be gone, and one that is there is not taken for it."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

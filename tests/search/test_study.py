@@ -1,7 +1,5 @@
 """The search: what it chooses from, what it refuses, and that a killed or shared search is one search."""
 
-from __future__ import annotations
-
 import math
 import os
 import signal

@@ -1,7 +1,5 @@
 """What soft targets are compared with: each text on its own; and how many rows a model was run on."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

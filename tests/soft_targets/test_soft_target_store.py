@@ -1,7 +1,5 @@
 """A folder of soft targets: what it accepts, what it survives, and that it forgets nothing."""
 
-from __future__ import annotations
-
 import copy
 import errno
 import json

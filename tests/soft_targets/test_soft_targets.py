@@ -1,7 +1,5 @@
 """Soft targets made once: the teacher's own predictions, row by row, however the rows are put together."""
 
-from __future__ import annotations
-
 import random
 import sys
 
@@ -10,20 +8,9 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_from_disk
 from plain_answers import TEXT, assert_same, count_rows, plain_logits
-from transformers import (
-    BertForMaskedLM,
-    BertForTokenClassification,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-)
+from transformers import BertForMaskedLM, BertForTokenClassification, RobertaConfig, RobertaForSequenceClassification
 
-from hfdistill import (
-    DistillationTrainer,
-    DistillationTrainingArguments,
-    ModelTeacher,
-    StaleSoftTargets,
-    soft_targets,
-)
+from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelTeacher, StaleSoftTargets, soft_targets
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Soft targets made by several processes, and by one that is killed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

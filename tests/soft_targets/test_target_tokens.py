@@ -1,7 +1,5 @@
 """Token soft targets made once: every target token its own answer, however the rows are put together and cut."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Students with a low-rank embedding: the same function where no direction is lost, and plain models."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -62,8 +60,7 @@ def test_where_no_direction_is_lost_it_is_the_same_function(family):
 
 
 @pytest.mark.parametrize(
-    ("family", "head"),
-    [(family, head) for family in FAMILIES for head in HEADS if (family, head) != (bert, HEADS[0])],
+    ("family", "head"), [(family, head) for family in FAMILIES for head in HEADS if (family, head) != (bert, HEADS[0])]
 )
 def test_the_head_is_carried_over(family, head):
     """BERT's for sequences alone is another: see below."""

@@ -1,7 +1,5 @@
 """Students cut from encoder-decoders: which layers, and every other weight as it was."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import distance, make_model, weights

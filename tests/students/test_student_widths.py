@@ -1,7 +1,5 @@
 """Narrower students of each family: consistent cuts, the important parts kept, plain models."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -137,10 +135,7 @@ def test_what_is_not_given_stays_in_proportion(widths, expected):
         ({"intermediate_size": 38}, "intermediate_size=38 is not possible: the teacher has 37"),
         ({"hidden_size": 20, "num_attention_heads": 3}, "must divide it and be no wider than the teacher's 10: choose"),
         ({"num_attention_heads": 2}, "num_attention_heads=2 does not go with hidden_size=30"),
-        (
-            {"hidden_size": 29},
-            "does not go with hidden_size=29: .* choose another hidden_size",
-        ),
+        ({"hidden_size": 29}, "does not go with hidden_size=29: .* choose another hidden_size"),
         ({"importance_batch": BATCH}, "importance_batch is for narrower students"),
     ],
 )

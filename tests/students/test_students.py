@@ -1,7 +1,5 @@
 """Students cut from tiny random teachers of each family, at odd sizes."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -64,12 +62,7 @@ FAMILIES = {
     modernbert: "model.layers",
 }
 # Which layers a six-layer teacher gives; ModernBERT's first layer can only be its first layer.
-SELECTIONS = [
-    ("uniform", 3, [1, 3, 5]),
-    ("last", 2, [4, 5]),
-    ("first", 4, [0, 1, 2, 3]),
-    ([0, -2], None, [0, 4]),
-]
+SELECTIONS = [("uniform", 3, [1, 3, 5]), ("last", 2, [4, 5]), ("first", 4, [0, 1, 2, 3]), ([0, -2], None, [0, 4])]
 
 
 def spread(model):
@@ -312,12 +305,7 @@ def test_list_per_layer_in_the_config_is_cut_and_others_are_not():
     """Two layers, two kinds of relative attention: the lists are equally long and only one is per layer."""
     teacher = make_teacher(deberta_v2, num_hidden_layers=2)
     assert make_student(teacher, 1).config.pos_att_type == ["p2c", "c2p"]
-    sizes = {
-        **SIZES,
-        "max_position_embeddings": 70,
-        "intermediate_size": 37,
-        "attention_window": [2, 4, 6, 8, 10, 12],
-    }
+    sizes = {**SIZES, "max_position_embeddings": 70, "intermediate_size": 37, "attention_window": [2, 4, 6, 8, 10, 12]}
     longformer = transformers.LongformerForSequenceClassification(transformers.LongformerConfig(**sizes))
     student = make_student(longformer, 3)
     assert student.config.attention_window == [4, 8, 12]

@@ -1,7 +1,5 @@
 """How several teachers' predictions become one, against formulas written out teacher by teacher in probabilities."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """Several teachers at once: live and stored, of different sizes, vocabularies, label orders and languages."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """How much each teacher is worth, against a search over all weights."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

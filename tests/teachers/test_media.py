@@ -1,7 +1,5 @@
 """A teacher that sees or hears, and a student that reads; or the other way round."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Teachers: frozen, in eval mode, in their own dtype and order, and in nobody's checkpoint."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

@@ -1,7 +1,5 @@
 """Decoder inputs, and teachers of many languages."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

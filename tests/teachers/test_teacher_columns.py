@@ -1,7 +1,5 @@
 """A teacher with a tokenizer of its own: its columns, from the dataset to the batch."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np

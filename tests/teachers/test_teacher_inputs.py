@@ -1,7 +1,5 @@
 """A teacher reads what its rows have for it, live as stored, whatever its student reads of them."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -1,7 +1,5 @@
 """Shared token ids: allowed where they mean the same to teacher and student, refused with the way out elsewhere."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -1,7 +1,5 @@
 """One run of the stock trainer and one of ours, on labels alone, and what must not differ between the two."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

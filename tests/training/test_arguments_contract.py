@@ -26,11 +26,7 @@ ARGUMENTS = {
     "learning_rate": {"learning_rate": 0.2, "weight_decay": 0.1},
     **{
         f"lr_scheduler_type {kind}": {"lr_scheduler_type": kind, "lr_scheduler_kwargs": settings, "warmup_steps": 2}
-        for kind, settings in {
-            "linear": {},
-            "cosine": {},
-            "warmup_stable_decay": {"num_decay_steps": 3},
-        }.items()
+        for kind, settings in {"linear": {}, "cosine": {}, "warmup_stable_decay": {"num_decay_steps": 3}}.items()
     },
     "lr_scheduler_type reduce_lr_on_plateau": {
         "lr_scheduler_type": "reduce_lr_on_plateau",

@@ -1,7 +1,5 @@
 """What a kill leaves behind is passed over by `resume_from_checkpoint=True`, as by the recipes."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -1,7 +1,5 @@
 """A loss computed in chunks of tokens is the loss on all logits, in value and gradient."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny_seq2seq import FAMILIES, compute_few_at_once, make_seq2seq

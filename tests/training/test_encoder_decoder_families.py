@@ -1,20 +1,12 @@
 """Every family of encoder-decoders learns what a naive reference says: each sentence alone, token by token."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
 import torch
 from tiny import IN_ORDER, logs_of
 from tiny_seq2seq import END, PAD, START, VOCABULARY, compute_few_at_once, make_pairs, make_seq2seq_trainer
-from transformers import (
-    AutoConfig,
-    AutoModelForSeq2SeqLM,
-    BertConfig,
-    EncoderDecoderConfig,
-    EncoderDecoderModel,
-)
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, BertConfig, EncoderDecoderConfig, EncoderDecoderModel
 
 ALPHA, TEMPERATURE = 0.4, 2.0
 TOKENS = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": START}

@@ -1,7 +1,5 @@
 """Pushing and loading, against a Hub on this machine and by the real client."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Labels on their way into a trainer: read as what they mean, or refused before anything is trained."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from datasets import Dataset
@@ -61,19 +59,11 @@ def test_another_way_to_write_the_same_labels(tmp_path, written, meant, config, 
 @pytest.mark.parametrize(
     ("labels", "config", "sentence"),
     [
-        (
-            [1, 2, 3, 1],
-            {},
-            "the label of row 2 in column 'labels' of train_dataset, 3, .*: they are numbered from 1",
-        ),
+        ([1, 2, 3, 1], {}, "the label of row 2 in column 'labels' of train_dataset, 3, .*: they are numbered from 1"),
         ([0, 1, 2, -2], {}, "the label of row 3 in column 'labels' of train_dataset, -2, .* has no label write -100"),
         ([0.0, 0.5, 1.0, 1.0], {}, "row 1 in .*, 0.5, is no class"),
         ([[0, 1, 1]] * 4, {}, "row 0 in .* is a list of 3 labels, .* set config.problem_type = 'multi_label"),
-        (
-            [0, 1, 2, 1],
-            {"problem_type": MULTI},
-            "row 0 in .* is 0, one class, and the model's problem_type is",
-        ),
+        ([0, 1, 2, 1], {"problem_type": MULTI}, "row 0 in .* is 0, one class, and the model's problem_type is"),
         (["a", "b", "a", "b"], {}, "column 'labels' of train_dataset holds texts, such as 'a'"),
         ([1_700_000_000_000, 1_700_000_000_001] * 2, {}, "1700000000000 .*is this a column of ids or times"),
     ],

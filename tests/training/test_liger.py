@@ -1,7 +1,5 @@
 """Liger Kernel's loss over target tokens is ours, and is taken only where it is."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import distance, logs_of, weights

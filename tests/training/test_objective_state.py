@@ -1,7 +1,5 @@
 """What the objective learns itself is trained, clipped, brought together over ranks, kept and restored; not shipped."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from processes import results_of_two_ranks

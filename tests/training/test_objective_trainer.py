@@ -1,7 +1,5 @@
 """What a search over a trainer's arguments is after."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -1,7 +1,5 @@
 """Nothing that is saved or pushed tells where it was made, or by whom."""
 
-from __future__ import annotations
-
 import copy
 import csv
 import io

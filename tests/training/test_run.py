@@ -1,7 +1,5 @@
 """The folder of a run: refused before anything is begun."""
 
-from __future__ import annotations
-
 import pytest
 
 from hfdistill.commands.command_line import plain_errors

@@ -1,7 +1,5 @@
 """A run goes on with the settings that it was begun with, or is refused; its card says what was trained."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

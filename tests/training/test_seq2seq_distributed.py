@@ -1,7 +1,5 @@
 """Two processes must train the translator that one trains, and report what one reports."""
 
-from __future__ import annotations
-
 import pytest
 from processes import results_of_two_ranks
 from tiny import IN_ORDER, distance, make_tokenizer, weights

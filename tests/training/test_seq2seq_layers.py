@@ -1,7 +1,5 @@
 """Training on the layers of encoder and decoder: any cut, in chunks or whole, tied or not, stopped and resumed."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from resuming import SCHEDULES, SETTINGS, resumed_after_a_kill, resumed_from_a_step

@@ -1,7 +1,5 @@
 """Word-level distillation: every target token once, whatever the family, the padding and the cut of the batch."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

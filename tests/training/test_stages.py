@@ -1,7 +1,5 @@
 """`hfdistill.training.stages`: one objective after the other, as if each were a run of its own."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import distance, logs_of, make_args, make_model, make_rows, make_trainer, weights

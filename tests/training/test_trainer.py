@@ -1,7 +1,5 @@
 """The trainer: what is in the loss, and what is logged."""
 
-from __future__ import annotations
-
 import logging
 
 import numpy as np

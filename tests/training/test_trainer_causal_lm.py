@@ -1,7 +1,5 @@
 """Word-level distillation of causal language models: each token predicts the next, in training and evaluation."""
 
-from __future__ import annotations
-
 import copy
 import logging
 

@@ -1,7 +1,5 @@
 """What is saved is a plain student; what was interrupted goes on to the same end."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

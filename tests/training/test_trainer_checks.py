@@ -1,24 +1,12 @@
 """What the trainer refuses, and whose labels it takes for the same."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
 import torch
 from accelerate import ParallelismConfig
 from datasets import ClassLabel, DatasetDict, concatenate_datasets
-from tiny import (
-    distance,
-    logs_of,
-    make_args,
-    make_model,
-    make_rows,
-    make_tokenizer,
-    make_trainer,
-    stored,
-    weights,
-)
+from tiny import distance, logs_of, make_args, make_model, make_rows, make_tokenizer, make_trainer, stored, weights
 from transformers import TrainingArguments
 
 from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets

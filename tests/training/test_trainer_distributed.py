@@ -1,7 +1,5 @@
 """Two processes must train the student that one trains, and report the figures that one reports."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from processes import results_of_two_ranks

@@ -1,7 +1,5 @@
 """Evaluation: exact means over the whole set, the teacher only where it is wanted, the best model by what was asked."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import (

@@ -1,7 +1,5 @@
 """The gradient does not depend on how a batch is cut: runs that must be the same run."""
 
-from __future__ import annotations
-
 import pytest
 from tiny import (
     CASES,

@@ -1,7 +1,5 @@
 """The students that a trainer is given or makes itself: their dtypes, their problem types, one for each trial."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The generated corpus: the same on every machine, right German, and combinations that only the test split has."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

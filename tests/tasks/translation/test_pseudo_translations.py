@@ -1,7 +1,5 @@
 """Pseudo-translations: the teacher's, each once, whatever the batches."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

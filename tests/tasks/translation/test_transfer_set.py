@@ -1,7 +1,5 @@
 """The rows that a student learns from, and which translations are not fit for it."""
 
-from __future__ import annotations
-
 import pytest
 from datasets import Dataset
 from texts import TEXTS

@@ -1,7 +1,5 @@
 """Pairs of texts from files: both ways to write them, and complaints that name the line."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import logging

@@ -1,7 +1,5 @@
 """BLEU and chrF are sacreBLEU's, with its signature, and of texts alone."""
 
-from __future__ import annotations
-
 import builtins
 
 import numpy as np
