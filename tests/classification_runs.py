@@ -121,9 +121,3 @@ def assert_complete(folder, roles=("teacher", "student")):
     assert set(load_file(folder / "model.safetensors")) == set(student.state_dict())  # a plain model, nothing beside
     assert AutoTokenizer.from_pretrained(folder)("is dull")["input_ids"]
     return student, results
-
-
-def train_loss_names(folder):
-    [state] = folder.glob("checkpoint-*/trainer_state.json")
-    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
-    return {name for entry in history if "loss" in entry for name in entry if name.endswith("loss")}

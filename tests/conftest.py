@@ -63,17 +63,9 @@ def tiny_bert():
     """
 
     def build(num_labels: int = 3, seed: int = 0, **config) -> BertForSequenceClassification:
-        defaults = {
-            "vocab_size": 120,
-            "hidden_size": 16,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "intermediate_size": 24,
-            "max_position_embeddings": 64,
-            "initializer_range": 0.5,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-        }
+        defaults = {"vocab_size": 120, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+        defaults |= {"intermediate_size": 24, "max_position_embeddings": 64, "initializer_range": 0.5}
+        defaults |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return BertForSequenceClassification(BertConfig(num_labels=num_labels, **{**defaults, **config})).eval()

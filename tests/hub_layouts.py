@@ -22,23 +22,10 @@ SST2, MULTI30K = "datasets/stanfordnlp/sst2", "datasets/bentrevett/multi30k"
 CLASSIFIER, PICKLED_CLASSIFIER = "yoshitomo-matsubara/bert-base-uncased-sst2", "textattack/bert-base-uncased-SST-2"
 TRANSLATOR = "Helsinki-NLP/opus-mt-en-de"
 
-_BERT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.5,
-}
-_MARIAN = {
-    "d_model": 32,
-    "encoder_layers": 1,
-    "decoder_layers": 3,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 48,
-    "decoder_ffn_dim": 48,
-}
+_BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+_BERT |= {"max_position_embeddings": 512, "initializer_range": 0.5}
+_MARIAN = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 3, "encoder_attention_heads": 2}
+_MARIAN |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48}
 
 
 def fill(hub: Hub) -> None:
@@ -177,21 +164,10 @@ def _bert() -> BertForSequenceClassification:
 
 def _bert_files(task: str) -> dict[str, bytes]:
     """What both have: no `id2label` is in their configs, and `vocab.txt` lists a token a line."""
-    config = {
-        "_name_or_path": "bert-base-uncased",
-        "architectures": ["BertForSequenceClassification"],
-        "attention_probs_dropout_prob": 0.1,
-        "finetuning_task": task,
-        "gradient_checkpointing": False,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "layer_norm_eps": 1e-12,
-        "model_type": "bert",
-        "pad_token_id": 0,
-        "type_vocab_size": 2,
-        "vocab_size": 120,
-        **_BERT,
-    }
+    config = {"_name_or_path": "bert-base-uncased", "architectures": ["BertForSequenceClassification"]}
+    config |= {"attention_probs_dropout_prob": 0.1, "finetuning_task": task, "gradient_checkpointing": False}
+    config |= {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "model_type": "bert"}
+    config |= {"pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 120, **_BERT}
     special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
     vocabulary = make_tokenizer().get_vocab()
     return {
@@ -211,16 +187,8 @@ def translator() -> dict[str, bytes]:
     pieces = [piece for model in files.values() for piece in _pieces_of(model) if not piece.startswith("<")]
     vocabulary = list(dict.fromkeys(["</s>", "<unk>", *pieces, "<pad>"]))
     pad = len(vocabulary) - 1
-    generation = {
-        "bad_words_ids": [[pad]],
-        "bos_token_id": 0,
-        "decoder_start_token_id": pad,
-        "eos_token_id": 0,
-        "forced_eos_token_id": 0,
-        "max_length": 512,
-        "num_beams": 6,
-        "pad_token_id": pad,
-    }
+    generation = {"bad_words_ids": [[pad]], "bos_token_id": 0, "decoder_start_token_id": pad, "eos_token_id": 0}
+    generation |= {"forced_eos_token_id": 0, "max_length": 512, "num_beams": 6, "pad_token_id": pad}
     config: dict[str, Any] = {
         "_name_or_path": "/tmp/Helsinki-NLP/opus-mt-en-de",
         "_num_labels": 3,

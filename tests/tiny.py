@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -64,20 +65,9 @@ def unlabel(rows, which):
 
 def make_args(out, **changes):
     """Plain SGD, clipped: a gradient that is too large by a factor cannot hide, as it would behind AdamW."""
-    defaults = {
-        "per_device_train_batch_size": 8,
-        "num_train_epochs": 2,
-        "optim": "sgd",
-        "learning_rate": 0.05,
-        "lr_scheduler_type": "constant",
-        "max_grad_norm": 4.0,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "seed": 3,
-    }
+    defaults = {"per_device_train_batch_size": 8, "num_train_epochs": 2, "optim": "sgd", "learning_rate": 0.05}
+    defaults |= {"lr_scheduler_type": "constant", "max_grad_norm": 4.0, "logging_steps": 1, "save_strategy": "no"}
+    defaults |= {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "seed": 3}
     return DistillationTrainingArguments(str(out), **{**defaults, **changes})
 
 
@@ -108,6 +98,12 @@ def distance(one, other):
 def logs_of(trainer, *names):
     """The values of each training log, as rows."""
     return [[log[name] for name in names] for log in trainer.state.log_history if "loss" in log]
+
+
+def assert_logs_alike(one, other, *names, rel=1e-4, abs=1e-6):
+    """The two trainers logged the same values under these names, step by step."""
+    for found, expected in zip(logs_of(one, *names), logs_of(other, *names), strict=True):
+        assert found == pytest.approx(expected, rel=rel, abs=abs)
 
 
 def padded(rows):

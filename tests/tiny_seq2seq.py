@@ -28,20 +28,10 @@ VOCABULARY = 40
 PAD, UNKNOWN, START, END = range(4)
 LANGUAGES = (38, 39)
 
-_BART_SIZES = {
-    "d_model": 16,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 24,
-    "decoder_ffn_dim": 24,
-    "max_position_embeddings": 32,
-    "activation_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "dropout": 0.0,
-    "init_std": 0.4,
-}
+_BART_SIZES = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2}
+_BART_SIZES |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}
+_BART_SIZES |= {"max_position_embeddings": 32, "activation_dropout": 0.0, "attention_dropout": 0.0, "dropout": 0.0}
+_BART_SIZES |= {"init_std": 0.4}
 _TOKENS = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": START}
 
 #: By family: the model, its config, and what distinguishes it. Marian and T5 start with the padding token.

@@ -42,9 +42,3 @@ def complete(folder, roles):
     assert "nrefs:1" in report and "translations.md" in report
     assert "pipeline_tag: translation" in (folder / "README.md").read_text(encoding="utf-8")
     return student, AutoTokenizer.from_pretrained(folder), results
-
-
-def losses_of(folder):
-    [state] = folder.glob("checkpoint-*/trainer_state.json")
-    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
-    return {name for entry in history if "loss" in entry for name in entry if name.endswith("loss")}

@@ -5,22 +5,10 @@ import re
 import numpy as np
 import pytest
 import torch
-from classification_runs import (  # noqa: F401  (fixtures)
-    NAMES,
-    OWN,
-    ROWS,
-    SIZE,
-    assert_complete,
-    distill,
-    home,
-    refusal,
-    results_of,
-    save_model,
-    train_loss_names,
-    write_table,
-)
+from classification_runs import NAMES, OWN, ROWS, SIZE, assert_complete, results_of, save_model, write_table
 from datasets import ClassLabel, Dataset, DatasetDict
 from safetensors.torch import load_file
+from script_runs import logged_losses
 from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BartConfig, BartForSequenceClassification
 
@@ -46,7 +34,7 @@ def test_stages(home, distill):
     distill(*OWN, *SIZE, "--stages", "hidden_states minilm epochs=1 learning_rate=1e-2", "labels soft_targets epochs=2")
     assert_complete(home / "out")
     names = {"hidden_states_loss", "minilm_loss", "label_loss", "soft_target_loss"}
-    assert train_loss_names(home / "out") == {"loss", *names}
+    assert logged_losses(home / "out") == {"loss", *names}
 
 
 def test_a_student_with_a_low_rank_embedding(home, distill):
@@ -163,12 +151,3 @@ def test_an_export_that_is_refused_costs_no_report(home, distill, monkeypatch):
     assert "**Not made: the export.** the onnx export is broken" in report and "confusion.png" in report
     assert "Not made" in (home / "out/README.md").read_text(encoding="utf-8")
     assert "int8_accuracy" in results and "onnx_accuracy" not in results and "int8 against the student" in report
-
-
-# ---- A run that is finished ----
-
-
-# ---- Processes ----
-
-
-ACCELERATE = ("accelerate", "launch", "--num_processes", "1", "--cpu")

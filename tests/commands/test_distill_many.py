@@ -5,18 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from classification_runs import (  # noqa: F401  (fixtures)
-    OWN,
-    SIZE,
-    assert_complete,
-    distill,
-    home,
-    refusal,
-    results_of,
-    save_model,
-    train_loss_names,
-)
+from classification_runs import OWN, SIZE, assert_complete, results_of, save_model
 from safetensors.torch import load_file
+from script_runs import logged_losses
 from texts import make_tokenizer
 from transformers import AutoModelForSequenceClassification
 
@@ -67,7 +58,7 @@ def test_of_few_labels_the_rest_is_labeled_by_the_teacher(home, distill):
         for name in (".", "_baseline")
     ]
     assert steps[0] == steps[1] > 0
-    assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
 
 
 def test_the_default_alpha_goes_by_the_share_of_labels_and_says_so(home, distill):

@@ -3,22 +3,9 @@
 import json
 import re
 
-import numpy as np
 import pytest
-import torch
 import yaml
-from classification_runs import (  # noqa: F401  (fixtures)
-    NAMES,
-    OWN,
-    ROWS,
-    SIZE,
-    assert_complete,
-    distill,
-    home,
-    refusal,
-    save_model,
-    write_table,
-)
+from classification_runs import NAMES, OWN, ROWS, SIZE, assert_complete, save_model, write_table
 from texts import make_tokenizer
 from transformers import AutoConfig, BertConfig, BertModel
 
@@ -40,13 +27,6 @@ def test_settings_from_a_file(home, distill, ending):
     assert "| labels | 0.25 |" in card and "| soft_targets | 0.5 |" in card
     assert "| weight_decay | 0.001 |" in card and "| seed | 7 |" in card  # the command line has the last word
     assert f"-m hfdistill distill settings.{ending} --seed 7" in card
-
-
-def test_terms_from_the_command_line(home, distill):
-    """Weights in another order than the terms would train something else."""
-    distill(*OWN, "--terms", "labels:0.3", "soft_targets:0.7")
-    card = (home / "out" / "README.md").read_text(encoding="utf-8")
-    assert "| labels | 0.3 |" in card and "| soft_targets | 0.7 |" in card
 
 
 def test_the_demo(home, distill, monkeypatch):
@@ -166,16 +146,6 @@ def test_a_hub_that_cannot_be_reached(refusal, monkeypatch, offline):
     for words in (("--teacher_name_or_path", "teacher"), OWN[2:], (*OWN, "--student_name_or_path", "some/small")):
         line = refusal(*words, "--output_dir", "out")
         assert "the Hugging Face Hub cannot be reached" in line and "--demo" in line and "--train_file" in line
-
-
-def test_a_bug_keeps_its_traceback(distill, monkeypatch):
-    """One line would hide where it is."""
-    monkeypatch.setattr("hfdistill.tasks.classification.run_report.compare", lambda *args, **kwargs: torch.stack([]))
-    with pytest.raises(RuntimeError):
-        distill(*OWN)
-    monkeypatch.setattr("hfdistill.tasks.classification.run_report.compare", lambda *args, **kwargs: np.concatenate([]))
-    with pytest.raises(ValueError, match="need at least one array"):
-        distill(*OWN[:-1], "out2")
 
 
 def test_a_teacher_that_cannot_classify_is_answered_with_one_line(home, refusal):

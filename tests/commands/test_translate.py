@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from script_runs import last_line
+from script_runs import last_line, logged_losses
 from texts import TEXTS, make_tokenizer
 from tiny import distance, make_model, weights
 from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
-from translators import BASICS, OWN, PAIRS, complete, losses_of, translator_home
+from translators import BASICS, OWN, PAIRS, complete, translator_home
 
 from hfdistill.commands.main import main
 from hfdistill.commands.translate_options import read_options
@@ -60,8 +60,8 @@ def test_all_three_methods_with_a_baseline(home, command):
     printed = command(*OWN, "--test_file", "test.tsv", "--baseline", "--student_num_decoder_layers", "1")
     student, tokenizer, results = complete(home / "out", ("teacher", "student", "baseline"))
     assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
-    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    assert losses_of(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
     assert "pairs from 27 translated texts" in printed
     assert "pairs from 27 translated texts" in (home / "out" / "README.md").read_text(encoding="utf-8")
     table = printed.split("\n\n")[-2]
@@ -173,7 +173,7 @@ def test_the_teachers_answers_are_kept(home, command, method):
     """Asked once, before training; a teacher that is still run in every step would report its agreement."""
     command(*OWN, "--methods", "word", "--soft_targets", method, "--student_hidden_size", "32", "--temperature", "1.5")
     complete(home / "out", ("teacher", "student"))
-    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
     [state] = (home / "out").glob("checkpoint-*/trainer_state.json")
     assert "eval_soft_target_loss" in state.read_text() and "eval_agreement" not in state.read_text()
 

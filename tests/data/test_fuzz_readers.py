@@ -19,21 +19,8 @@ from hfdistill.tasks.classification.data import labeled_texts, plain_texts, text
 from hfdistill.tasks.translation.data import translation_dataset
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "jsonl.gz", "csv.gz")
-NAMES = [
-    "text",
-    "label",
-    "sentence",
-    "sentence1",
-    "sentence2",
-    "en",
-    "de",
-    "translation",
-    "labels",
-    "id",
-    "",
-    "a b",
-    "é",
-]
+NAMES = ["text", "label", "sentence", "sentence1", "sentence2", "en", "de", "translation", "labels", "id", "", "a b"]
+NAMES += ["é"]
 
 
 def table(draw, format_):

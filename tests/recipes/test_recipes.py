@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from classification_runs import OWN, assert_complete, home  # noqa: F401 (a fixture)
+from classification_runs import OWN, assert_complete
 from script_runs import run_script
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -20,14 +20,8 @@ PACKAGES = {"datasets", "transformers", "hfdistill"}
 
 TINY = ("--max_steps", "2", "--per_device_train_batch_size", "8", "--disable_tqdm", "true")
 #: What each compares its student with, beside the teacher.
-BESIDE = {
-    "few_labels": ("baseline",),
-    "ensemble": ("one_teacher",),
-    "layers": ("logits",),
-    "mutual": ("baseline",),
-    "search": ("defaults",),
-    "deploy": ("onnx", "int8"),
-}
+BESIDE = {"few_labels": ("baseline",), "ensemble": ("one_teacher",), "layers": ("logits",), "mutual": ("baseline",)}
+BESIDE |= {"search": ("defaults",), "deploy": ("onnx", "int8")}
 #: `sst2.py` and `translation.py` have suites of their own.
 IDEAS = [FOLDER / f"{name}.py" for name in BESIDE]
 
@@ -114,7 +108,7 @@ ON_FILES = {
     "path",
     [pytest.param(path, marks=() if path.stem == "few_labels" else pytest.mark.slow, id=path.stem) for path in IDEAS],
 )
-def test_a_recipe_runs_on_files(path, home, monkeypatch, capfd):  # noqa: F811
+def test_a_recipe_runs_on_files(path, home, monkeypatch, capfd):
     words = [*OWN, "--test_file", "test.tsv", *TINY, *ON_FILES[path.stem]]
     run_script(path, words, monkeypatch, capfd)
     folder = home / "out"
@@ -132,7 +126,7 @@ def test_a_recipe_runs_on_files(path, home, monkeypatch, capfd):  # noqa: F811
         assert results["agreement"] == 1  # the student is the teacher: nothing was trained
 
 
-def test_a_recipe_of_other_labels_than_its_texts_ends_with_one_line(home, monkeypatch, capfd):  # noqa: F811
+def test_a_recipe_of_other_labels_than_its_texts_ends_with_one_line(home, monkeypatch, capfd):
     (home / "train.csv").write_text("sentence,label\n" + "".join(f"text {n},{n % 3}\n" for n in range(30)))
     with pytest.raises(SystemExit) as ended:
         run_script(FOLDER / "few_labels.py", [*OWN, *TINY], monkeypatch, capfd)

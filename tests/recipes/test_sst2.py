@@ -10,24 +10,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from classification_runs import (  # noqa: F401  (fixtures)
+from classification_runs import (
     NAMES,
     OWN,
     RECIPE,
     ROWS,
     SIZE,
     assert_complete,
-    home,
-    recipe,
-    refusal,
-    results_of,
     save_model,
-    train_loss_names,
     with_basics,
     write_table,
 )
 from datasets import ClassLabel, Dataset, DatasetDict
 from safetensors.torch import load_file
+from script_runs import logged_losses
 from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -47,8 +43,8 @@ def test_own_teacher_and_files_with_a_baseline(home, recipe):
     assert table[2].split() == ["accuracy", *accuracies]
     assert {"parameters", "size", "latency,"} <= {line.split()[0] for line in table}
     assert printed.strip().endswith("Student, card and report are in out/.")
-    assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    assert train_loss_names(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
 
 
 def test_terms_on_layers_ask_the_teacher_in_every_step(home, recipe):
@@ -56,8 +52,8 @@ def test_terms_on_layers_ask_the_teacher_in_every_step(home, recipe):
     recipe(*OWN, *SIZE, "--baseline", "--terms", "labels:0.5", "soft_targets:0.5", "hidden_states", "minilm")
     assert_complete(home / "out", ("teacher", "student", "baseline"))
     names = {"label_loss", "soft_target_loss", "hidden_states_loss", "minilm_loss"}
-    assert train_loss_names(home / "out") == {"loss", *names}
-    assert train_loss_names(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert logged_losses(home / "out") == {"loss", *names}
+    assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
     assert "papers/2012.15828" in (home / "out" / "README.md").read_text(encoding="utf-8")
 
 
@@ -72,7 +68,7 @@ def test_the_teacher_is_trained_first(home, recipe):
     assert (
         teacher.config.id2label == dict(enumerate(NAMES)) and teacher.num_parameters() == results["teacher_parameters"]
     )
-    assert train_loss_names(home / "out" / "_teacher") == {"loss", "label_loss"}
+    assert logged_losses(home / "out" / "_teacher") == {"loss", "label_loss"}
 
 
 def test_a_student_with_a_tokenizer_of_its_own(home, recipe):

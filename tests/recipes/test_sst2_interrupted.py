@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from classification_runs import BASICS, OWN, RECIPE, SIZE, assert_complete, home  # noqa: F401  (a fixture)
+from classification_runs import BASICS, OWN, RECIPE, SIZE, assert_complete
 from processes import TWO_RANKS
 
 WORDS = (*BASICS, *OWN, *SIZE)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from hub_server import TOKEN, running_hub
-from script_runs import last_line, run_script
+from script_runs import last_line, logged_losses, run_script
 from tiny import distance, weights
-from translators import BASICS, OWN, complete, losses_of, translator_home
+from translators import BASICS, OWN, complete, translator_home
 
 from hfdistill import Seq2SeqDistillationTrainer
 
@@ -48,8 +48,8 @@ def test_both_methods_on_a_shrunk_student_with_a_baseline(home, recipe, monkeypa
     student, _, results = complete(home / "out", ("teacher", "student", "baseline"))
     assert len(starts) == 2 and distance(*starts) == 0
     assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
-    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    assert losses_of(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
     assert "pairs from 27 translated texts" in printed and "7 test rows" in printed
 
 
@@ -59,7 +59,7 @@ def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, meth
     student, _, _ = complete(home / "out", ("teacher", "student"))
     assert student.config.d_model == 32
     expected = {"loss", "label_loss"} | ({"soft_target_loss"} if method == "word" else set())
-    assert losses_of(home / "out") == expected
+    assert logged_losses(home / "out") == expected
 
 
 def test_bad_input_is_answered_with_one_line(recipe, capfd):

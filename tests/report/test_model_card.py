@@ -98,22 +98,12 @@ def test_only_hub_names_become_base_model_and_dataset(tmp_path, monkeypatch, loc
 # ---- What the world may read ----
 
 PRIVATE = ["hf_x", "/home", "me/", "ann", "/data", "private", "..", "secret", "~", "C:"]
-COMMANDS = [
-    ["--hub_token", "hf_x"],
-    ["--hub_token=hf_x"],
-    ["--hub-token", "hf_x"],
-    ["--push_to_hub_token", "hf_x"],
-    ["--hub_model_id", "ann/bert"],
-    ["--hub-model-id=ann/bert"],
-    ["--train_file", "/home/me/x.csv"],
-    ["--train_file=/home/me/x.csv"],
-    ["--train_file", "/data/private/train.csv"],
-    ["--test_file=../secret/x.tsv"],
-    ["--test_file", "data/../../secret/x.tsv"],
-    ["--teacher_name_or_path=~ann/bert/"],
-    ["--unlabeled_file", r"C:\Users\ann\x.csv"],
-    ["/home/ann/settings.yaml"],
-]
+COMMANDS = [["--hub_token", "hf_x"], ["--hub_token=hf_x"], ["--hub-token", "hf_x"], ["--push_to_hub_token", "hf_x"]]
+COMMANDS += [["--hub_model_id", "ann/bert"], ["--hub-model-id=ann/bert"], ["--train_file", "/home/me/x.csv"]]
+COMMANDS += [["--train_file=/home/me/x.csv"], ["--train_file", "/data/private/train.csv"]]
+COMMANDS += [["--test_file=../secret/x.tsv"], ["--test_file", "data/../../secret/x.tsv"]]
+COMMANDS += [["--teacher_name_or_path=~ann/bert/"], ["--unlabeled_file", r"C:\Users\ann\x.csv"]]
+COMMANDS += [["/home/ann/settings.yaml"]]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

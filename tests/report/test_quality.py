@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import binom
-from transformers import EvalPrediction
+from tiny import accuracy
 
 from hfdistill.report import quality
 from hfdistill.report.quality import (
@@ -34,10 +34,6 @@ def sampled_labels(random, logits):
     """Labels drawn from the model's own distribution: such a model is calibrated."""
     chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     return (chances.cumsum(-1) > random.random((len(logits), 1))).argmax(-1)
-
-
-def accuracy(prediction: EvalPrediction):
-    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
 # ---- How far a student is from its teacher ----

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import make_args, make_model, make_rows, make_tokenizer
+from tiny import accuracy, make_args, make_model, make_rows, make_tokenizer
 
 from hfdistill import DistillationTrainer, make_student
 
@@ -41,10 +41,6 @@ def _short_measurements(monkeypatch):
 @pytest.fixture
 def teacher():
     return make_model(1, num_hidden_layers=3)
-
-
-def accuracy(prediction):
-    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
 @pytest.fixture

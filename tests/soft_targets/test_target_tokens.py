@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
-from tiny import IN_ORDER, distance, logs_of, make_tokenizer, weights
+from plain_answers import count_rows
+from tiny import IN_ORDER, assert_logs_alike, distance, logs_of, make_tokenizer, weights
 from tiny_seq2seq import (
     FAMILIES,
     VOCABULARY,
@@ -50,15 +51,8 @@ def train(out, rows, teacher=None, seed=1, **changes):
 
 
 def assert_alike(ours, theirs, rel=1e-5, far=2e-6):
-    for mine, other in zip(logs_of(ours, *NAMES), logs_of(theirs, *NAMES), strict=True):
-        assert mine == pytest.approx(other, rel=rel, abs=1e-6)
+    assert_logs_alike(ours, theirs, *NAMES, rel=rel)
     assert distance(weights(ours.model), weights(theirs.model)) < far
-
-
-def count_rows(model):
-    asked = []
-    model.register_forward_pre_hook(lambda _, args, inputs: asked.append(len(inputs["input_ids"])), with_kwargs=True)
-    return asked
 
 
 # ---- The right answer for every token ----

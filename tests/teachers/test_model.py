@@ -10,7 +10,7 @@ from transformers import BertModel, T5Config, T5ForSequenceClassification
 
 from hfdistill import ModelTeacher
 from hfdistill.models.inputs import max_positions
-from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
+from hfdistill.teachers import Teacher, TeacherSignal, as_teacher, check_finite
 
 TEXTS = ["the film is a joy", "that song never ends", "this play is dull and the long and winding last act is too"]
 
@@ -274,12 +274,6 @@ def test_what_is_a_teacher_and_what_is_not(tiny_bert):
         as_teacher({"model": model})
     with pytest.raises(TypeError, match="got NoneType"):
         as_teacher([model, None])
-
-
-def test_stored_answers_are_handed_on():
-    """A stored teacher has no model to move, and asks for nothing but its column."""
-    logits = torch.tensor([[1.0, 2.0]])
-    assert StoredTeacher()({"teacher_logits": logits}).logits is logits
 
 
 def test_an_answer_that_is_not_finite_is_refused():

@@ -24,20 +24,9 @@ from hfdistill.training.checkpoints import SETTINGS_FILE
 
 #: With alpha 0 the objective is the mean cross-entropy that the model itself would compute.
 LABELS_ALONE = {"alpha": 0.0}
-PLAIN = {
-    "per_device_train_batch_size": 4,
-    "per_device_eval_batch_size": 4,
-    "num_train_epochs": 2,
-    "optim": "sgd",
-    "learning_rate": 0.05,
-    "max_grad_norm": 0.5,
-    "logging_steps": 1,
-    "save_strategy": "no",
-    "report_to": "none",
-    "disable_tqdm": True,
-    "use_cpu": True,
-    "seed": 3,
-}
+PLAIN = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 4, "num_train_epochs": 2, "optim": "sgd"}
+PLAIN |= {"learning_rate": 0.05, "max_grad_norm": 0.5, "logging_steps": 1, "save_strategy": "no", "report_to": "none"}
+PLAIN |= {"disable_tqdm": True, "use_cpu": True, "seed": 3}
 
 #: The ends of names of what a clock says, and the memory.
 CLOCK = ("runtime", "per_second", "preparation_time", "alloc_delta", "peaked_delta", "before_init_mem_cpu")

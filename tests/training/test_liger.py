@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import distance, logs_of, weights
+from tiny import assert_logs_alike, distance, weights
 from tiny_seq2seq import ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_args, make_seq2seq_trainer
 from transformers.utils import is_liger_kernel_available
 
@@ -119,9 +119,7 @@ def test_liger_trains_the_student_that_we_train(tmp_path, liger_calls, terms):
     by_liger, ours = (teach(tmp_path, use_liger_kernel=yes, **terms) for yes in (True, False))
     assert len(liger_calls) == 3
     assert distance(weights(by_liger.model), weights(ours.model)) < 2e-6
-    names = ("loss", "label_loss", "soft_target_loss", "grad_norm")
-    for found, expected in zip(logs_of(by_liger, *names), logs_of(ours, *names), strict=True):
-        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert_logs_alike(by_liger, ours, "loss", "label_loss", "soft_target_loss", "grad_norm")
 
 
 @with_liger

@@ -7,14 +7,8 @@ from tiny import distance, logs_of, make_args, make_model, make_rows, make_train
 from hfdistill.training.stages import parse_stages, staged_scheduler
 
 STAGES = ["hidden_states:1 epochs=2 learning_rate=0.02", "labels:0.5 soft_targets:0.5 epochs=1"]
-SETTINGS = {
-    "optim": "adamw_torch",
-    "learning_rate": 0.01,
-    "lr_scheduler_type": "linear",
-    "warmup_steps": 0.25,
-    "train_sampling_strategy": "sequential",
-    "max_grad_norm": 1.0,
-}
+SETTINGS = {"optim": "adamw_torch", "learning_rate": 0.01, "lr_scheduler_type": "linear", "warmup_steps": 0.25}
+SETTINGS |= {"train_sampling_strategy": "sequential", "max_grad_norm": 1.0}
 
 
 def run(out, student, teacher, rows=16, resume=None, **changes):

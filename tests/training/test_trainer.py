@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from tiny import (
-    CopyWeights,
     CountCalls,
     accuracy,
     distance,
@@ -55,15 +54,6 @@ def test_logged_terms_are_the_naive_ones(tmp_path, case):
     expected = naive_soft_target_loss(student_logits, teacher_logits, temperature)
     assert soft_target_loss == pytest.approx(expected, rel=1e-5)
     assert loss == pytest.approx(alpha * soft_target_loss + (1 - alpha) * label_loss, rel=1e-5)
-
-
-def test_weights_of_their_own_need_not_sum_to_one(tmp_path):
-    """label_weight and soft_target_weight replace alpha; they must not be normalized."""
-    student, rows, _, _ = stored()
-    trainer = make_trainer(tmp_path, student, rows, label_weight=2.0, soft_target_weight=0.25)
-    trainer.train()
-    for loss, label_loss, soft_target_loss in logs_of(trainer, "loss", "label_loss", "soft_target_loss"):
-        assert loss == pytest.approx(2 * label_loss + 0.25 * soft_target_loss, rel=1e-5)
 
 
 def test_logs_are_means_over_the_steps_since_the_last_log(tmp_path):
@@ -157,15 +147,6 @@ def test_the_teacher_is_frozen_and_quiet(tmp_path):
     quiet = make_model(1)
     make_trainer(tmp_path, quiet, rows, teacher=make_model(2), **settings).train()
     assert distance(weights(student), weights(quiet)) < 1e-6
-
-
-def test_every_step_moves_the_student(tmp_path):
-    """A detached loss trains nothing and looks well in the logs."""
-    student, rows, teacher, settings = live()
-    copies = CopyWeights()
-    make_trainer(tmp_path, student, rows, teacher=teacher, given={"callbacks": [copies]}, **settings).train()
-    steps = [weights(make_model(1)), *copies.steps]
-    assert all(distance(one, other) > 1e-4 for one, other in zip(steps, steps[1:], strict=False))
 
 
 # ---- compute_loss, called directly ----

@@ -5,6 +5,7 @@ from tiny import (
     CASES,
     IN_ORDER,
     UNEVEN,
+    assert_logs_alike,
     distance,
     live,
     logs_of,
@@ -30,8 +31,7 @@ def logged(name):
 def assert_same_run(trainer, reference, before, name):
     assert distance(before, weights(reference.model)) > 0.003, "the reference did not train"
     assert distance(weights(trainer.model), weights(reference.model)) < 1e-6
-    for ours, theirs in zip(logs_of(trainer, *logged(name)), logs_of(reference, *logged(name)), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+    assert_logs_alike(trainer, reference, *logged(name), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", CASES)

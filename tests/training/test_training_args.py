@@ -17,31 +17,14 @@ from hfdistill.teachers import COMBINATIONS
 from hfdistill.training.arguments import DTYPES, RANGES, Seq2SeqDistillationTrainingArguments
 
 #: Something other than the default for every field of its own.
-CHANGED = {
-    "temperature": 8.0,
-    "temperature_end": 2.0,
-    "temperature_schedule": "linear",
-    "alpha": 0.9,
-    "alpha_end": 0.1,
-    "alpha_schedule": "cosine",
-    "label_weight": 0.25,
-    "soft_target_weight": 1.5,
-    "divergence": "js",
-    "js_beta": 0.1,
-    "standardize_logits": True,
-    "terms": ["labels:0.3", "soft_targets:0.7"],
-    "stages": ["hidden_states:1 minilm epochs=2 learning_rate=0.001", "labels:0.5 soft_targets:0.5 epochs=3"],
-    "layer_map": ["1", "3"],
-    "hidden_state_loss": "cosine",
-    "projection_init": "least_squares",
-    "relation_heads": 4,
-    "teacher_dtype": "bfloat16",
-    "student_dtype": "auto",
-    "teacher_at_eval": False,
-    "teacher_combination": "logits",
-    "teacher_weights": [1.0, 3.0],
-    "labeled_share": 0.25,
-}
+CHANGED = {"temperature": 8.0, "temperature_end": 2.0, "temperature_schedule": "linear", "alpha": 0.9}
+CHANGED |= {"alpha_end": 0.1, "alpha_schedule": "cosine", "label_weight": 0.25, "soft_target_weight": 1.5}
+CHANGED |= {"divergence": "js", "js_beta": 0.1, "standardize_logits": True}
+CHANGED |= {"terms": ["labels:0.3", "soft_targets:0.7"]}
+CHANGED |= {"stages": ["hidden_states:1 minilm epochs=2 learning_rate=0.001", "labels:0.5 soft_targets:0.5 epochs=3"]}
+CHANGED |= {"layer_map": ["1", "3"], "hidden_state_loss": "cosine", "projection_init": "least_squares"}
+CHANGED |= {"relation_heads": 4, "teacher_dtype": "bfloat16", "student_dtype": "auto", "teacher_at_eval": False}
+CHANGED |= {"teacher_combination": "logits", "teacher_weights": [1.0, 3.0], "labeled_share": 0.25}
 
 #: Numbers that each of these cannot be; of the others, what nothing can be.
 BELOW = dict.fromkeys(RANGES, -1) | {"max_steps": -2, "save_total_limit": -2, "alpha": -1.0}  # always a float

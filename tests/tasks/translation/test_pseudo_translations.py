@@ -50,11 +50,15 @@ def test_they_are_what_the_teacher_writes(translator, texts):
     assert len({tuple(row) for row in made(rows)}) > 8 and rows["id"] == texts["id"]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 100])
-def test_batches_change_nothing(translator, texts, batch_size, tmp_path):
+SCORES = {"return_dict_in_generate": True, "output_scores": True}
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 7}, {"batch_size": 100}, SCORES], ids=str)
+def test_batches_and_scores_change_nothing(translator, texts, settings, tmp_path):
+    """With scores `generate` gives an object, and its fields were decoded in place of the translations."""
     teacher, tokenizer = translator
     expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "a", **SETTINGS))
-    found = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", batch_size=batch_size, **SETTINGS)
+    found = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", **settings, **SETTINGS)
     assert made(found) == expected
 
 
@@ -73,14 +77,6 @@ def test_the_teachers_own_limit_does_not_come_before_max_length(translator, text
     expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "a", **SETTINGS))
     teacher.generation_config.max_new_tokens = 3
     assert made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", **SETTINGS)) == expected
-
-
-def test_scores_beside_the_translations_change_nothing(translator, texts, tmp_path):
-    """`generate` then gives an object, and its fields were decoded in place of the translations."""
-    teacher, tokenizer = translator
-    expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "a", **SETTINGS))
-    scores = {"return_dict_in_generate": True, "output_scores": True}
-    assert made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", **scores, **SETTINGS)) == expected
 
 
 def test_settings_reach_the_teacher(translator, texts, tmp_path):
