@@ -41,11 +41,11 @@ def fill(hub: Hub) -> None:
 def sst2() -> dict[str, bytes]:
     """Parquet, split by the README's front matter, classes that only it names, and a test split without labels."""
     splits = {"train": TEXTS, "validation": TEXTS[::3], "test": TEXTS[::4]}
-    told = "\n".join(
+    infos = "\n".join(
         f"  - name: {split}\n    num_bytes: 1\n    num_examples: {len(rows)}" for split, rows in splits.items()
     )
     paths = "\n".join(f"  - split: {split}\n    path: data/{split}-*" for split in splits)
-    files = {"README.md": SST2_CARD.format(splits=told, paths=paths).encode()}
+    files = {"README.md": SST2_CARD.format(splits=infos, paths=paths).encode()}
     for split, texts in splits.items():
         labels = [-1 if split == "test" else len(text) % 2 for text in texts]
         rows = Dataset.from_dict(

@@ -20,8 +20,8 @@ def blocks(language, text=README):
 
 def commands(pattern):
     """The words of each command of the README and of the results that begins so."""
-    told = blocks("bash") + blocks("bash", RESULTS.read_text(encoding="utf-8"))
-    lines = [line for block in told for line in block.replace("\\\n", " ").splitlines()]
+    code = blocks("bash") + blocks("bash", RESULTS.read_text(encoding="utf-8"))
+    lines = [line for block in code for line in block.replace("\\\n", " ").splitlines()]
     parts = [part.strip() for line in lines for part in line.split("&&")]
     return [shlex.split(part) for part in parts if re.match(pattern, part)]
 

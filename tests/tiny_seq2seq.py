@@ -164,8 +164,8 @@ def naive_losses(student, teacher, family, rows, temperature=2.0):
     """Label loss, soft-target loss and agreement, token by token, each sentence alone; and the number of tokens."""
     sums, tokens = torch.zeros(3, dtype=torch.float64), 0
     for row in rows:
-        own, theirs = token_logits(student, family, row), token_logits(teacher, family, row)
-        for s, t, label in zip(own, theirs, row["labels"], strict=True):
+        student_logits, teacher_logits = token_logits(student, family, row), token_logits(teacher, family, row)
+        for s, t, label in zip(student_logits, teacher_logits, row["labels"], strict=True):
             p, q = (t / temperature).softmax(0), (s / temperature).softmax(0)
             sums[0] -= s.softmax(0)[label].log()
             sums[1] += temperature**2 * (p * (p / q).log()).sum()

@@ -44,7 +44,7 @@ def test_compare_prints_the_table_and_writes_the_report(home, capsys):
 
 
 @pytest.mark.parametrize("way", ["labels.txt", "--class_names", "parquet"])
-def test_numbers_are_those_that_the_names_say(home, way):
+def test_numbers_follow_the_class_names(home, way):
     """Numbered in another order than the student's, every prediction would be counted the other way round."""
     main(["compare", "teacher", "student", "test.tsv", "--output_dir", "named"])
     numbers = [int(len(text) % 2 == 0) for text in TEXTS]  # good is 0 here, and bad 1
@@ -90,12 +90,12 @@ def test_export_writes_into_the_models_folder(home, capsys):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     main(["export", "student", "test.tsv", "--formats", "onnx", "int8"])
     assert (home / "student" / "onnx" / "model.onnx").stat().st_size > 0
-    told = capsys.readouterr()
-    assert [line.partition(", ")[0] for line in told.out.splitlines()] == [
+    printed = capsys.readouterr()
+    assert [line.partition(", ")[0] for line in printed.out.splitlines()] == [
         "onnx: student/onnx/model.onnx",
         "int8: student/onnx/model_quantized.onnx",
     ]
-    assert "WARNING" not in told.err and "torch.onnx" not in told.err
+    assert "WARNING" not in printed.err and "torch.onnx" not in printed.err
 
 
 MENDABLE = {
@@ -137,10 +137,10 @@ def test_help_reads_well(command, capsys):
     """Every option is explained; nothing of Python shows through."""
     with pytest.raises(SystemExit) as ended:
         main([*([command] if command else []), "--help"])
-    told = capsys.readouterr().out
-    assert ended.value.code == 0 and "None" not in told and "==SUPPRESS==" not in told
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0 and "None" not in printed and "==SUPPRESS==" not in printed
     if command is None:
-        assert all(f"\n    {name}" in told for name in COMMANDS)
+        assert all(f"\n    {name}" in printed for name in COMMANDS)
 
 
 def test_the_options_of_distill_stand_in_groups(capsys):

@@ -61,7 +61,7 @@ def test_of_few_labels_the_rest_is_labeled_by_the_teacher(home, distill):
     assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
 
 
-def test_the_default_alpha_goes_by_the_share_of_labels_and_says_so(home, distill):
+def test_the_default_alpha_goes_by_the_share_of_labels(home, distill):
     """A mean over few labels that weighs half makes a student that hardly hears its teacher."""
     few = (*OWN, *SIZE, "--label_fraction", "0.2", "--max_steps", "1")  # 6 of 27 texts
     sentence = (

@@ -11,7 +11,7 @@ from transformers import AutoConfig, BertConfig, BertModel
 
 from hfdistill.tasks.classification import demo, sources
 
-# ---- How it is told what to do ----
+# ---- How its options are read ----
 
 
 @pytest.mark.parametrize("ending", ["yaml", "json"])
@@ -70,7 +70,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_a_bad_file_is_answered_with_one_line(home, refusal, case):
+def test_a_bad_file_is_refused_in_one_line(home, refusal, case):
     """Fifty lines of traceback hide the one that says what to do."""
     content, sentence = BAD_FILES[case]
     (home / "bad.csv").write_text(content)
@@ -111,7 +111,7 @@ BAD_OPTIONS = {
 
 
 @pytest.mark.parametrize("case", BAD_OPTIONS)
-def test_a_bad_option_is_answered_with_one_line(refusal, case):
+def test_a_bad_option_is_refused_in_one_line(refusal, case):
     """The same, for what is typed."""
     words, sentence = BAD_OPTIONS[case]
     assert re.search(sentence, refusal(*OWN, *words))
@@ -148,7 +148,7 @@ def test_a_hub_that_cannot_be_reached(refusal, monkeypatch, offline):
         assert "the Hugging Face Hub cannot be reached" in line and "--demo" in line and "--train_file" in line
 
 
-def test_a_teacher_that_cannot_classify_is_answered_with_one_line(home, refusal):
+def test_a_teacher_that_cannot_classify_is_refused_in_one_line(home, refusal):
     """Its made-up LABEL_0 was taken for what the labels are called; many labels at once ended within torch."""
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(home / "base")
@@ -160,7 +160,7 @@ def test_a_teacher_that_cannot_classify_is_answered_with_one_line(home, refusal)
     assert "many gives several labels at once (its problem_type is multi_label" in refusal(*own, "many")
 
 
-def test_numbered_classes_are_called_as_a_file_beside_them_says(home, distill, caplog):
+def test_numbered_classes_take_the_names_of_a_file_beside_them(home, distill, caplog):
     """A student that predicts LABEL_0 is of no use to whoever has not seen its training texts."""
     save_model(home / "teacher", make_tokenizer(), names=["LABEL_0", "LABEL_1"])
     write_table(home / "train.csv", [(text, NAMES.index(label)) for text, label in ROWS])

@@ -169,7 +169,7 @@ def test_a_named_teacher_is_trained_on(home, command):
 
 
 @pytest.mark.parametrize("method", ["sampled", "top_k"])
-def test_the_teachers_answers_are_kept(home, command, method):
+def test_soft_targets_are_precomputed(home, command, method):
     """Asked once, before training; a teacher that is still run in every step would report its agreement."""
     command(*OWN, "--methods", "word", "--soft_targets", method, "--student_hidden_size", "32", "--temperature", "1.5")
     complete(home / "out", ("teacher", "student"))
@@ -246,7 +246,7 @@ def test_no_teacher_can_be_made_so(refusal, words, sentence):
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_answered_with_one_line(refusal, case):
+def test_bad_input_is_refused_in_one_line(refusal, case):
     make_model().save_pretrained("classifier")
     make_tokenizer().save_pretrained("classifier")
     words, sentence = REFUSED[case]
@@ -260,7 +260,7 @@ def test_a_teacher_that_cannot_stop_is_refused(refusal, method):
     assert "no eos_token_id, so that its translations could never end" in refusal(*OWN, "--methods", method)
 
 
-def test_empty_lines_are_refused_where_that_is_asked_for(refusal):
+def test_empty_lines_are_refused_without_skip_empty(refusal):
     with Path("train.jsonl").open("a", encoding="utf-8") as file:
         file.write("\n" + json.dumps({"translation": {"en": "a", "de": ""}}))
     assert "Line 31 of train.jsonl: a side of the pair is empty" in refusal(*OWN, "--skip_empty", "false")
@@ -274,7 +274,7 @@ def test_several_candidates_are_several_pairs(command):
     assert one < two <= 54
 
 
-def test_a_teacher_of_many_languages_is_told_which(home, refusal, monkeypatch):
+def test_a_teacher_of_many_languages_needs_tags(home, refusal, monkeypatch):
     """Without a language it would translate into whichever it likes."""
     monkeypatch.setattr("transformers.PreTrainedTokenizerFast.src_lang", None, raising=False)
     assert "name two with --source_tag and --target_tag" in refusal(*OWN)
@@ -291,7 +291,7 @@ def test_the_baseline_has_the_students_budget(home, command):
     assert len(steps) == 2 and len(set(steps)) == 1
 
 
-def test_the_teacher_translates_in_the_dtype_that_is_asked_for(home, command, monkeypatch):
+def test_the_teacher_translates_in_the_given_dtype(home, command, monkeypatch):
     """The option did nothing where the student learns from translations."""
     seen = []
     generate = MarianMTModel.generate

@@ -44,7 +44,7 @@ def rngs(count, seed=0):
 # ---- Each augmenter ----
 
 
-def test_words_are_masked_at_the_rate_asked_for():
+def test_words_are_masked_at_the_given_rate():
     """All else of the text stays where it is."""
     text = " ".join(f"w{number}" for number in range(2000))
     [masked] = Masking("[MASK]", 0.1)([text], rngs(1))
@@ -165,7 +165,7 @@ def test_of_a_pair_one_text_is_changed(pairs):
     assert set(changed) == {(True, False), (False, True)}
 
 
-def test_the_teachers_changed_mind_is_counted(text_dataset, tiny_bert, tokenizer):
+def test_changed_teacher_predictions_are_counted(text_dataset, tiny_bert, tokenizer):
     """The report must count made texts by their own source, whatever was left out."""
     rows = augment(text_dataset, [NGrams(2)], ["sentence"], "label", copies=3)
     with pytest.raises(ValueError, match="needs the columns augmented_from"):

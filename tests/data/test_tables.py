@@ -170,8 +170,8 @@ def test_parquet_that_datasets_does_not_know_is_refused_by_file(tmp_path):
     kind = pa.map_(pa.string(), pa.int64())
     with pytest.raises(ValueError, match=r"a\.parquet is no table that datasets can hold: Arrow type map<"):
         read_table(parquet(tmp_path / "a.parquet", x=pa.array([[("a", 1)]], kind)))
-    told = pa.table({"x": ["a"]}).replace_schema_metadata({"huggingface": "{"})
-    pq.write_table(told, tmp_path / "b.parquet")
+    table = pa.table({"x": ["a"]}).replace_schema_metadata({"huggingface": "{"})
+    pq.write_table(table, tmp_path / "b.parquet")
     with pytest.raises(ValueError, match=r"b\.parquet is no table that datasets can hold: Expecting"):
         read_table(tmp_path / "b.parquet")
     pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 2, ["x", "x"]), tmp_path / "c.parquet")

@@ -51,9 +51,9 @@ def naive_hidden(checked, layers, distance):
     for row, count in enumerate(checked.tokens()):
         for token in range(count):
             each = []
-            for mine, theirs in enumerate(layers):
-                s = weight @ checked.states(mine, row)[token]
-                t = checked.states(theirs, row, "teacher")[token]
+            for student_layer, teacher_layer in enumerate(layers):
+                s = weight @ checked.states(student_layer, row)[token]
+                t = checked.states(teacher_layer, row, "teacher")[token]
                 each.append(distance(s, t).item())
             losses.append(sum(each) / len(each))
     return sum(losses) / len(losses)

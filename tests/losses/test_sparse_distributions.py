@@ -100,7 +100,7 @@ def test_sampled_is_unbiased(divergence):
     assert max((ours - whole).abs().max() for ours, whole in zip(biased, dense, strict=True)) > 0.1
 
 
-def test_each_count_is_off_by_less_than_one_draw():
+def test_each_count_is_off_by_less_than_one_sample():
     """Steps through the cumulated probabilities: independent draws would be off by several."""
     teacher = drawn(TOKENS, CLASSES)
     p = (teacher / T).softmax(-1)
@@ -126,7 +126,7 @@ def test_any_vocabulary_is_read_back(method, classes):
 
 
 @pytest.mark.parametrize("classes", [8000, 58101])
-def test_fifty_draws_take_at_most_120_bytes(classes):
+def test_fifty_samples_take_at_most_120_bytes(classes):
     """Even where every draw is another token; a teacher that knows what it says takes a fraction."""
     _, flat = kept(torch.zeros(40, classes), "sampled", 50)
     _, sure = kept(drawn(40, classes, spread=4.0), "sampled", 50)
@@ -137,7 +137,7 @@ def test_fifty_draws_take_at_most_120_bytes(classes):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("at_once", [(1, 1), (5, 2), (10**7, 3), (10**7, 10**7)])
-def test_parts_of_a_batch_are_the_batch(monkeypatch, method, at_once):
+def test_chunks_of_a_batch_add_up_to_the_batch(monkeypatch, method, at_once):
     """Computed in chunks of tokens, each token must meet its own teacher's prediction."""
     compute_few_at_once(monkeypatch, *at_once, CLASSES)
     student = Projection(drawn(TOKENS, 5, seed=1), drawn(CLASSES, 5, seed=2))
@@ -145,10 +145,10 @@ def test_parts_of_a_batch_are_the_batch(monkeypatch, method, at_once):
     objective, counts = Objective({"soft_targets": (0.7, SoftTargets(T))}), torch.tensor([11])
     labels = torch.zeros(TOKENS).long()
     results = []
-    for in_parts in (True, False):
+    for chunked in (True, False):
         student.hidden.requires_grad_(True).grad = None
         student.weight.requires_grad_(True).grad = None
-        if in_parts:
+        if chunked:
             loss = chunked_loss(objective, student, part, labels, counts)
         else:
             loss = objective(Logits(student.logits()), TeacherSignal(sparse=part), {"labels": labels}, counts)

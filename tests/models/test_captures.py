@@ -37,7 +37,7 @@ def model_of(family, **changes):
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_everything_that_can_be_asked_for_comes(family):
+def test_all_outputs_are_returned(family):
     model = model_of(family)
     plain = model(**BATCH).logits
     prediction = forward(model, BATCH, frozenset(OUTPUTS))
@@ -63,7 +63,7 @@ def test_queries_and_keys_make_the_models_own_attention(family):
         torch.testing.assert_close(weights[0], prediction.attentions[layer][0], rtol=1e-3, atol=1e-5)
 
 
-def test_thirds_within_each_head_are_told_apart():
+def test_thirds_within_each_head_are_split():
     """DeBERTa's fused projection goes head by head."""
     model = model_of("deberta")
     (first, *_) = attention_projections(model)
@@ -81,7 +81,7 @@ def test_the_usual_attention_is_back_afterwards():
     assert not any(module._forward_hooks for name, module in model.named_modules() if name.endswith("query"))
 
 
-def test_nothing_is_caught_when_nothing_is_asked_for():
+def test_without_outputs_nothing_is_captured():
     prediction = forward(model_of("bert"), BATCH)
     assert prediction.hidden_states is None
     assert not hasattr(prediction, "queries")
@@ -95,7 +95,7 @@ def test_relative_positions_do_not_stand_in_for_the_tokens():
     torch.testing.assert_close(prediction.queries[0], layer.query_proj(prediction.hidden_states[0]))
 
 
-def test_a_model_without_known_projections_says_so():
+def test_a_model_without_known_projections_is_refused():
     model = model_of("bert")
     layer = model.bert.encoder.layer[1].attention.self
     layer.wonder = layer.query

@@ -53,8 +53,8 @@ def test_missing_folder(offline):
 def test_other_errors_pass(offline, tmp_path):
     with pytest.raises(ValueError, match="Unrecognized model"), hub_errors(str(tmp_path)):
         AutoConfig.from_pretrained(tmp_path)
-    with pytest.raises(PermissionError, match="mine"), hub_errors("x"):
-        raise PermissionError("mine")
+    with pytest.raises(PermissionError, match="own"), hub_errors("x"):
+        raise PermissionError("own")
 
 
 def refuse(status, **headers):
@@ -68,7 +68,7 @@ def refuse(status, **headers):
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "told"),
+    ("status", "headers", "message"),
     [
         (
             401,
@@ -85,8 +85,8 @@ def refuse(status, **headers):
         (401, {"X_Error_Message": "Invalid credentials in Authorization header"}, "to nobody with a wrong token"),
     ],
 )
-def test_what_the_hub_refuses(status, headers, told):
-    with pytest.raises(HubRefusalError, match=told) as caught, hub_errors("owner/name"):
+def test_what_the_hub_refuses(status, headers, message):
+    with pytest.raises(HubRefusalError, match=message) as caught, hub_errors("owner/name"):
         refuse(status, **headers)
     assert "\n" not in str(caught.value)
 
@@ -97,7 +97,7 @@ def test_a_repository_that_is_not_there():
             refuse(404, X_Error_Code="RepoNotFound")
 
 
-def test_a_missing_file_is_told_as_it_is():
+def test_the_error_of_a_missing_file_is_kept():
     """That the Hub has no such file in a repository is no failure to reach it."""
     with pytest.raises(OSError, match="specific connection error"), hub_errors("owner/name"):
         refuse(404, X_Error_Code="EntryNotFound")

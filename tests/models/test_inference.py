@@ -30,7 +30,7 @@ def test_logits_are_in_the_order_of_the_rows(tiny_bert, tokenizer, text_dataset,
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
-def test_half_precision_answers_are_told_in_float32(tiny_bert, tokenizer, rows):
+def test_half_precision_logits_are_returned_in_float32(tiny_bert, tokenizer, rows):
     """Metrics in half precision would round ties into being."""
     model = tiny_bert().to(torch.bfloat16)
     logits = predict_logits(model, tokenizer, rows)
@@ -47,7 +47,7 @@ def test_texts_too_long_are_cut_as_the_tokenizer_cuts_them(tiny_bert, tokenizer,
     assert np.isfinite(predict_logits(model, tokenizer, [row])).all()
 
 
-def test_a_model_is_asked_in_eval_mode_and_stays_there(tiny_bert, tokenizer, rows):
+def test_a_model_is_run_in_eval_mode_and_stays_there(tiny_bert, tokenizer, rows):
     """With dropout on, each comparison would find other figures."""
     model = tiny_bert(hidden_dropout_prob=0.5).train()
     first, second = (predict_logits(model, tokenizer, rows) for _ in range(2))

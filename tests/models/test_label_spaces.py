@@ -106,15 +106,15 @@ def test_numbers_written_as_texts_are_in_the_order_of_numbers():
 
 
 @pytest.mark.parametrize(("teacher", "student"), [(None, ("no", "yes")), (("no", "yes"), None), (None, None)])
-def test_without_names_the_order_is_taken_to_be_the_same_and_said_so(teacher, student, caplog):
+def test_without_names_the_order_is_taken_to_be_the_same_with_a_warning(teacher, student, caplog):
     transformers_logging.enable_propagation()
     try:
         with caplog.at_level(logging.WARNING):
             assert LabelSpace(2, student).order_in(LabelSpace(2, teacher)) is None
     finally:
         transformers_logging.disable_propagation()
-    said = "Only one of teacher and student names its labels (no, yes)" in caplog.text
-    assert said == (teacher is not None or student is not None)
+    warned = "Only one of teacher and student names its labels (no, yes)" in caplog.text
+    assert warned == (teacher is not None or student is not None)
 
 
 @pytest.mark.parametrize("column", ["label", "labels"])
@@ -189,11 +189,11 @@ def test_labels_are_read_as_what_they_mean(labels, space, expected):
 
 def test_rows_of_minus_one_are_counted_aloud(monkeypatch):
     """Somebody may have numbered the classes from -1."""
-    said = []
-    monkeypatch.setattr(label_module.logger, "warning_once", said.append)
+    warned = []
+    monkeypatch.setattr(label_module.logger, "warning_once", warned.append)
     read([-1, 0, -100, -1])
     read([-1.0, 2.0], number=1)
-    assert said == ["the rows: 2 of 4 rows have the label -1 and count as unlabeled."]
+    assert warned == ["the rows: 2 of 4 rows have the label -1 and count as unlabeled."]
 
 
 @pytest.mark.parametrize(

@@ -216,10 +216,10 @@ class SmallLSTM(nn.Module):
 
 
 def naive_loss(student, teacher, rows, alpha, temperature):
-    own, theirs = logits_of(student, rows), logits_of(teacher, rows)
-    p = (theirs / temperature).softmax(-1)
-    soft = temperature**2 * (p * (p.log() - (own / temperature).log_softmax(-1))).sum(-1).mean()
-    hard = nn.functional.cross_entropy(own, torch.tensor(rows["labels"]))
+    student_logits, teacher_logits = logits_of(student, rows), logits_of(teacher, rows)
+    p = (teacher_logits / temperature).softmax(-1)
+    soft = temperature**2 * (p * (p.log() - (student_logits / temperature).log_softmax(-1))).sum(-1).mean()
+    hard = nn.functional.cross_entropy(student_logits, torch.tensor(rows["labels"]))
     return float(alpha * soft + (1 - alpha) * hard)
 
 

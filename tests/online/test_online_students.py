@@ -37,7 +37,7 @@ def bert(seed=0):
 # ---- Peers ----
 
 
-def test_each_peer_answers_what_it_answers_alone(batch):
+def test_each_peer_predicts_what_it_predicts_alone(batch):
     """Peers of other sizes and families get the inputs that they take, and no others."""
     students = [make_model(1), make_model(2, hidden_size=8, num_hidden_layers=1), distilbert(3)]
     together = Peers(students).eval()
@@ -104,14 +104,14 @@ def test_shared_layers_run_once(batch):
     layers = students[0].bert.encoder.layer
     calls = [CountCalls(module) for module in (students[0].bert.embeddings, *layers)]
     own = CountCalls(students[2].bert.encoder.layer[2])
-    heard = []
+    inputs = []
     for student in students:
-        student.bert.encoder.layer[2].register_forward_pre_hook(lambda _, args: heard.append(args[0]))
+        student.bert.encoder.layer[2].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     together(**batch)
     # Hooks are called also where the prediction is only repeated: what is computed shows in the inputs of the next
     # layer.
     assert own.calls == 1 and calls[-1].calls == 1
-    assert heard[0] is heard[1] is heard[2]
+    assert inputs[0] is inputs[1] is inputs[2]
     assert "forward" not in vars(layers[0])  # afterwards a branch computes for itself again
 
 

@@ -53,7 +53,7 @@ def test_a_recipe_is_made_of_public_names_and_no_others(path):
 
 
 @each
-def test_a_recipe_tells_what_it_does_how_it_is_run_and_what_to_expect(path):
+def test_a_recipe_describes_its_steps_and_its_command(path):
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     steps = [int(number) for number in re.findall(r"^(\d)\. ", text, re.MULTILINE)]
     assert len(steps) >= 3 and steps == list(range(1, len(steps) + 1))

@@ -47,7 +47,7 @@ def test_own_teacher_and_files_with_a_baseline(home, recipe):
     assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
 
 
-def test_terms_on_layers_ask_the_teacher_in_every_step(home, recipe):
+def test_terms_on_layers_run_the_teacher_in_every_step(home, recipe):
     """Kept soft targets have no layers; the student beside it is trained on labels alone all the same."""
     recipe(*OWN, *SIZE, "--baseline", "--terms", "labels:0.5", "soft_targets:0.5", "hidden_states", "minilm")
     assert_complete(home / "out", ("teacher", "student", "baseline"))
@@ -111,8 +111,8 @@ def test_a_finished_run_goes_on_with_its_own_settings_alone(home, recipe):
         r"student num_hidden_layers \(1 there, 2 now\)": ["--student_num_hidden_layers", "2"],
         r"the teacher's logits": ["--teacher_name_or_path", "other"],
     }
-    for told, changes in others.items():
-        with pytest.raises(SystemExit, match=rf"^error: out/checkpoint-\d+ was made with other settings: .*{told}"):
+    for message, changes in others.items():
+        with pytest.raises(SystemExit, match=rf"^error: out/checkpoint-\d+ was made with other settings: .*{message}"):
             recipe(*words, *changes, "--resume_from_checkpoint", "true")
         assert (home / "out" / "README.md").read_text(encoding="utf-8") == card
 

@@ -62,7 +62,7 @@ def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, meth
     assert logged_losses(home / "out") == expected
 
 
-def test_bad_input_is_answered_with_one_line(recipe, capfd):
+def test_bad_input_is_refused_in_one_line(recipe, capfd):
     with pytest.raises(SystemExit) as ended:
         recipe(*OWN, "--test_file", "tset.tsv")
     assert "There is no file tset.tsv" in last_line(ended, capfd)
@@ -75,12 +75,12 @@ def test_ctrl_c_is_one_line_and_the_run_goes_on(home):
         if line.startswith("Training the student"):
             break
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=100)[1]
-    assert process.returncode == 128 + signal.SIGINT and "Traceback" not in said
-    assert "interrupted: the same command with --resume_from_checkpoint true goes on where it stopped." in said
+    printed = process.communicate(timeout=100)[1]
+    assert process.returncode == 128 + signal.SIGINT and "Traceback" not in printed
+    assert "interrupted: the same command with --resume_from_checkpoint true goes on where it stopped." in printed
     resumed = start("--max_steps", "2", "--resume_from_checkpoint", "true")
-    said = resumed.communicate(timeout=300)[1]
-    assert resumed.returncode == 0, said[-4000:]
+    printed = resumed.communicate(timeout=300)[1]
+    assert resumed.returncode == 0, printed[-4000:]
     complete(home / "out", ("teacher", "student"))
 
 
@@ -90,8 +90,8 @@ def test_what_is_pushed_is_the_student(home):
     with running_hub() as hub:
         words = ("--methods", "word", "--baseline", "--push_to_hub", "--hub_token", TOKEN)
         done = start(*words, **hub.environment(home / "hub"))
-        said = done.communicate(timeout=300)[1]
-        assert done.returncode == 0, said[-4000:]
+        printed = done.communicate(timeout=300)[1]
+        assert done.returncode == 0, printed[-4000:]
     files = hub.repositories["tester/out"].files
     assert {"model.safetensors", "generation_config.json", "tokenizer.json", "README.md"} <= set(files)
     assert (home / "out" / "_translations" / "student.txt").exists()

@@ -330,20 +330,20 @@ def test_where_the_models_differ(classifier, tokenizer, text_dataset):
         assert comparison.confusion[row, column] == sum(prediction == pair for prediction in predictions.values())
 
 
-def test_each_kind_of_problem_is_told_in_its_own_words(tiny_bert, tokenizer, text_dataset):
+def test_each_problem_type_has_figures_of_its_own(tiny_bert, tokenizer, text_dataset):
     """A regression has no classes, and many labels no confusion; neither must stop the report."""
     texts = text_dataset.remove_columns("label")
     scores = texts.add_column("label", [len(text) / 7 for text in texts["sentence"]])
     regression = {"problem_type": "regression"}
     models = [tiny_bert(num_labels=1, seed=seed, **regression) for seed in (1, 2)]
     metrics = classification_metrics(**regression)
-    told = measured(*models, scores, tokenizer, compute_metrics=metrics, baseline=models[0])
-    assert told.confusion is None and not told.classes and not told.lengths and told.paired is not None
-    assert "pearson" in told.models["student"].metrics and "agreement" not in told.results()
-    assert float(told.disagreements[0].predictions["student"]) and told.models["student"].divergence is None
+    found = measured(*models, scores, tokenizer, compute_metrics=metrics, baseline=models[0])
+    assert found.confusion is None and not found.classes and not found.lengths and found.paired is not None
+    assert "pearson" in found.models["student"].metrics and "agreement" not in found.results()
+    assert float(found.disagreements[0].predictions["student"]) and found.models["student"].divergence is None
     many = {"problem_type": "multi_label_classification"}
     models = [tiny_bert(num_labels=3, seed=seed, **many) for seed in (1, 2)]
     rows = texts.add_column("label", [[float(len(text) % 2), 1.0, 0.0] for text in texts["sentence"]])
-    told = measured(*models, rows, tokenizer, compute_metrics=classification_metrics(**many))
-    assert told.confusion is None and not told.classes and told.lengths and told.models["student"].divergence > 0
-    assert "LABEL_1" in told.disagreements[0].predictions["label"]
+    found = measured(*models, rows, tokenizer, compute_metrics=classification_metrics(**many))
+    assert found.confusion is None and not found.classes and found.lengths and found.models["student"].divergence > 0
+    assert "LABEL_1" in found.disagreements[0].predictions["label"]

@@ -155,8 +155,8 @@ def test_only_disagreements_are_drawn_and_the_most_first(tmp_path, drawn, compar
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert len(names) == 12 and {"c0", "c1", "c3", "c7"} <= set(names)
     places = {text.get_text(): text.get_position() for text in axes.texts}
-    told = {(names[int(row)], names[int(column)]): count for count, (column, row) in places.items()}
-    assert told == {("c3", "c7"): "5", ("c7", "c3"): "2", ("c0", "c1"): "1"}
+    counts = {(names[int(row)], names[int(column)]): count for count, (column, row) in places.items()}
+    assert counts == {("c3", "c7"): "5", ("c7", "c3"): "2", ("c0", "c1"): "1"}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("student", "teacher")
 
 

@@ -147,7 +147,7 @@ def test_a_student_over_the_budget_is_not_trained(searching, teacher):
     assert all(candidate.parameters == one for candidate in search.candidates)
 
 
-def test_a_budget_that_nothing_fits_is_told(searching, teacher):
+def test_a_budget_that_nothing_fits_is_an_error(searching, teacher):
     """A search for what cannot be found would never end, and one that makes each student 50 times nearly so."""
     search = searching(search_space(teacher), budget=Budget(max_parameters=10))
     with pytest.raises(ValueError, match=r"50 students in a row are over the budget, the last with .* over 10;"):
@@ -245,7 +245,7 @@ def test_a_trial_that_another_process_has_just_begun_is_no_other_space(searching
         searching({**space, "alpha": FLOAT(0.2, 0.9)})
 
 
-def test_what_is_missing_is_told_first(monkeypatch):
+def test_a_missing_package_is_named_first(monkeypatch):
     """Before a teacher is loaded."""
     monkeypatch.setattr(study_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'hfdistill\[search\]'"):

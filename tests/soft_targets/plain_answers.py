@@ -19,6 +19,8 @@ def assert_same(dataset, expected):
 
 def count_rows(model):
     """A list that grows by the size of each batch that the model is run on."""
-    asked = []
-    model.register_forward_pre_hook(lambda _, args, inputs: asked.append(len(inputs["input_ids"])), with_kwargs=True)
-    return asked
+    forwarded = []
+    model.register_forward_pre_hook(
+        lambda _, args, inputs: forwarded.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    return forwarded

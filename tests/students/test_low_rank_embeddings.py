@@ -68,19 +68,19 @@ def test_the_head_is_carried_over(family, head):
     teacher = in_few_dimensions(make_teacher(family, head, **labels), dimensions(family))
     student = make_student(teacher, embedding_size=SIZE).eval()
     with torch.no_grad():
-        ours, theirs = (model(**inputs()).to_tuple() for model in (student, teacher))
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        found, expected = (model(**inputs()).to_tuple() for model in (student, teacher))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_better_half_of_a_pooler_becomes_gelus():
     """Of 30 neurons the 15 that the classifier hears most are there, each off by less than a tenth."""
     teacher = in_few_dimensions(make_teacher(bert), SIZE - 1)
-    heard = torch.arange(1, 30, 2)
-    quiet = torch.arange(0, 30, 2)
+    kept = torch.arange(1, 30, 2)
+    dropped = torch.arange(0, 30, 2)
     with torch.no_grad():
-        teacher.classifier.weight[:, quiet] *= 1e-6
+        teacher.classifier.weight[:, dropped] *= 1e-6
     student = make_student(teacher, embedding_size=SIZE)
-    bound = 0.1 * teacher.classifier.weight[:, heard].abs().sum(1)
+    bound = 0.1 * teacher.classifier.weight[:, kept].abs().sum(1)
     assert ((logits(student) - logits(teacher)).abs() < bound).all()
     assert (logits(student) - logits(teacher)).abs().mean() < 0.3 * logits(teacher).std()
 

@@ -95,11 +95,15 @@ def test_the_idle_head_and_the_still_dimensions_go():
     hidden = torch.tensor([index for index in range(30) if index % 3])
     heads = torch.tensor([*range(10), *range(20, 30)])
     for layer in range(4):
-        mine, theirs = (model.bert.encoder.layer[layer].attention for model in (student, teacher))
+        student_attention, teacher_attention = (
+            model.bert.encoder.layer[layer].attention for model in (student, teacher)
+        )
         for name in ("query", "key", "value"):
-            wide = getattr(theirs.self, name).weight[heads][:, hidden]
-            assert torch.equal(getattr(mine.self, name).weight, wide)
-        assert torch.equal(mine.output.dense.weight, theirs.output.dense.weight[hidden][:, heads])
+            wide = getattr(teacher_attention.self, name).weight[heads][:, hidden]
+            assert torch.equal(getattr(student_attention.self, name).weight, wide)
+        assert torch.equal(
+            student_attention.output.dense.weight, teacher_attention.output.dense.weight[hidden][:, heads]
+        )
     assert torch.equal(student.classifier.weight, teacher.classifier.weight[:, hidden])
 
 

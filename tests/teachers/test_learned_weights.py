@@ -20,8 +20,8 @@ def opinions():
     labels = torch.randint(0, 3, (60,), generator=generator)
     noise = torch.randn(2, 60, 3, dtype=torch.float64, generator=generator)
     known = torch.stack([torch.arange(60) % 3 > 0, torch.arange(60) % 3 == 0])
-    told = 3.0 * torch.nn.functional.one_hot(labels, 3) * known[..., None]
-    return noise + told, labels.tolist()
+    signal = 3.0 * torch.nn.functional.one_hot(labels, 3) * known[..., None]
+    return noise + signal, labels.tolist()
 
 
 def naive_loss(predictions, labels, weight):

@@ -36,7 +36,7 @@ def make_accelerator():
 # ---- Frozen ----
 
 
-def test_the_answer_is_the_models(tiny_bert, batch):
+def test_the_logits_are_the_models(tiny_bert, batch):
     """Columns that are not the teacher's, such as labels, would change what it predictions, or cost a loss."""
     model = tiny_bert()
     teacher = ModelTeacher(model)
@@ -59,7 +59,7 @@ def test_no_gradient_reaches_it(tiny_bert, batch):
 
 
 @pytest.mark.parametrize("part", [lambda model: model, lambda model: model.bert.encoder])
-def test_it_answers_in_eval_mode_at_every_call(tiny_bert, batch, part):
+def test_it_is_in_eval_mode_at_every_call(tiny_bert, batch, part):
     """Dropout in the soft targets, since somebody called `train()` on the teacher in the meantime."""
     model = tiny_bert(hidden_dropout_prob=0.5)
     teacher = ModelTeacher(model)
@@ -276,7 +276,7 @@ def test_what_is_a_teacher_and_what_is_not(tiny_bert):
         as_teacher([model, None])
 
 
-def test_an_answer_that_is_not_finite_is_refused():
+def test_logits_that_are_not_finite_are_refused():
     """One NaN in the soft targets makes all of the student's weights NaN."""
     check_finite(torch.zeros(3, 2))
     with pytest.raises(ValueError, match=r"row 1 of the batch are not finite: \[1.0, inf\].*teacher_dtype"):

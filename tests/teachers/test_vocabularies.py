@@ -113,8 +113,8 @@ def test_token_ids_beyond_a_table_are_named_live(tmp_path):
     narrow, wide = {"vocab_size": 40}, {"vocab_size": 50}
     order = {"train_sampling_strategy": "sequential"}
     for teacher, student, who in ((narrow, narrow, "student"), (narrow, wide, "teacher"), (wide, narrow, "student")):
-        asked = ModelTeacher(make_model(2, **teacher), make_tokenizer())
-        trainer = make_trainer(tmp_path, make_model(1, **student), rows, teacher=asked, **order)
+        live_teacher = ModelTeacher(make_model(2, **teacher), make_tokenizer())
+        trainer = make_trainer(tmp_path, make_model(1, **student), rows, teacher=live_teacher, **order)
         with pytest.raises(ValueError, match=rf"row 5 of the batch has the token id 40, and the {who} .* 0 to 39"):
             trainer.train()
 

@@ -102,11 +102,11 @@ def figures(values):
     return {name: value for name, value in values.items() if not name.endswith(CLOCK)}
 
 
-def assert_says_as_much(stock, ours, rel=1e-4):
+def assert_reports_as_much(stock, ours, rel=1e-4):
     """What the stock trainer tells ours tells as well, by the same names."""
-    told = figures(stock)
-    assert told.keys() <= ours.keys()
-    assert {name: ours[name] for name in told} == pytest.approx(told, rel=rel, abs=1e-6)
+    expected = figures(stock)
+    assert expected.keys() <= ours.keys()
+    assert {name: ours[name] for name in expected} == pytest.approx(expected, rel=rel, abs=1e-6)
 
 
 def files_of(folder):
@@ -119,7 +119,7 @@ def assert_same_run(stock, ours, near=2e-6, rel=1e-4):
     assert distance(weights(stock.model), weights(ours.model)) < near
     assert len(stock.state.log_history) == len(ours.state.log_history)
     for one, other in zip(stock.state.log_history, ours.state.log_history, strict=True):
-        assert_says_as_much(one, other, rel)
+        assert_reports_as_much(one, other, rel)
     for name in ("global_step", "epoch", "max_steps", "num_train_epochs", "best_global_step", "num_input_tokens_seen"):
         assert getattr(stock.state, name) == getattr(ours.state, name), name
     assert ours.state.best_metric == (stock.state.best_metric and pytest.approx(stock.state.best_metric))

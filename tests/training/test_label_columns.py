@@ -95,7 +95,7 @@ def test_a_column_that_a_transform_makes_is_checked_in_the_batch(tmp_path):
     assert trainer.state.log_history[0]["label_loss"] > 0
 
 
-def test_the_teachers_problem_type_says_what_labels_are(tmp_path):
+def test_the_problem_type_is_taken_from_the_teacher(tmp_path):
     """A student that does not say learns what its teacher knows."""
     student, teacher = make_model(1), make_model(2, problem_type=MULTI)
     rows = with_labels([[0, 1, 1]] * 4).remove_columns("teacher_logits")
@@ -129,7 +129,7 @@ def test_labels_of_tokens_are_checked_as_such(tmp_path):
 # ---- What a script of a newcomer gets wrong ----
 
 
-def test_what_a_newcomers_script_forgets_is_said_in_a_sentence(tmp_path):
+def test_what_a_newcomers_script_forgets_is_named(tmp_path):
     """Each ended in a traceback from elsewhere, or trained on nothing."""
     texts = Dataset.from_dict({"review": ["a film", "no film"], "label": [0, 1]})
     args = make_args(tmp_path, alpha=0.0)

@@ -124,16 +124,16 @@ def test_liger_trains_the_student_that_we_train(tmp_path, liger_calls, terms):
 
 @with_liger
 @pytest.mark.parametrize("changes", [{"divergence": "tv"}, {"alpha": 0.0}, {"bf16": True}])
-def test_a_loss_that_is_not_ligers_is_said_aloud(tmp_path, liger_calls, monkeypatch, changes):
+def test_a_loss_that_is_not_ligers_is_warned_of(tmp_path, liger_calls, monkeypatch, changes):
     """An option that does nothing must not be silent."""
-    said = []
-    monkeypatch.setattr(seq2seq_trainer.logger, "warning_once", said.append)
+    warnings = []
+    monkeypatch.setattr(seq2seq_trainer.logger, "warning_once", warnings.append)
     teach(tmp_path, use_liger_kernel=True, **changes)
-    assert not liger_calls and any("Liger Kernel's loss is not used" in text for text in said)
+    assert not liger_calls and any("Liger Kernel's loss is not used" in text for text in warnings)
 
 
 @pytest.mark.skipif(is_liger_kernel_available(), reason="Liger Kernel is installed")
-def test_liger_that_is_not_installed_is_asked_for(tmp_path):
+def test_liger_that_is_not_installed_is_named(tmp_path):
     """Before a teacher is trained, with the extra that brings it."""
     with pytest.raises(ImportError, match=r"hfdistill\[liger\]"):
         Seq2SeqDistillationTrainer(make_seq2seq(), make_seq2seq_args(tmp_path, use_liger_kernel=True))

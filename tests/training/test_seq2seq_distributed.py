@@ -41,8 +41,8 @@ def test_two_ranks_train_the_translator_of_one(ranks, tmp_path, count, layout):
     trainer.train()
     assert distance(before, weights(student)) > 0.003
     expected = [log for log in trainer.state.log_history if "loss" in log]
-    for ours, theirs in zip(first["logs"], expected, strict=True):
-        assert [ours[key] for key in LOGGED] == pytest.approx([theirs[key] for key in LOGGED], rel=1e-4, abs=1e-6)
+    for one, other in zip(first["logs"], expected, strict=True):
+        assert [one[key] for key in LOGGED] == pytest.approx([other[key] for key in LOGGED], rel=1e-4, abs=1e-6)
     assert distance(first["weights"], weights(student)) < 5e-6
     metrics = trainer.evaluate()
     for result in (first, second):
@@ -81,7 +81,7 @@ def test_two_ranks_learn_from_layers_as_one_does(ranks, tmp_path, layout):
 
 
 @pytest.mark.parametrize("method", ["top_k", "sampled"])
-def test_two_ranks_train_on_stored_answers_as_one_does(ranks, tmp_path, method):
+def test_two_ranks_train_on_stored_soft_targets_as_one_does(ranks, tmp_path, method):
     """Made by two processes and read by two: the same predictions, and each token counts once."""
     first, second = (result[method] for result in ranks)
     assert distance(first["weights"], second["weights"]) == 0, "the ranks went apart"

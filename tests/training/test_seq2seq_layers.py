@@ -49,13 +49,13 @@ def test_any_cut_gives_one_run(tmp_path, rows):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parts_and_whole_train_one_student(tmp_path, monkeypatch, family):
+def test_chunked_and_whole_loss_train_one_student(tmp_path, monkeypatch, family):
     """Terms on layers stand beside a loss that holds few logits, in every family."""
     whole = run(tmp_path, family, rows=8, settle=False, max_steps=3)
     compute_few_at_once(monkeypatch)
-    in_parts = run(tmp_path, family, rows=8, max_steps=3)
-    assert in_parts._projects_plainly and not whole._projects_plainly
-    assert_alike(in_parts, whole)
+    chunked = run(tmp_path, family, rows=8, max_steps=3)
+    assert chunked._projects_plainly and not whole._projects_plainly
+    assert_alike(chunked, whole)
 
 
 def test_untied_embeddings_learn_as_well(tmp_path):

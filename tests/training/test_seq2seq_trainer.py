@@ -49,19 +49,19 @@ def test_the_loss_is_that_of_every_token_alone(tmp_path, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("divergence", ["reverse_kl", "js", "tv"])
-def test_parts_and_whole_train_one_student(tmp_path, monkeypatch, family, divergence):
+def test_chunked_and_whole_loss_train_one_student(tmp_path, monkeypatch, family, divergence):
     """The loss that holds few logits must be the loss that holds all of them, in every family's own projection."""
     compute_few_at_once(monkeypatch)
     runs = []
-    for in_parts in (True, False):
+    for chunked in (True, False):
         student, teacher = pair(family)
         trainer = make_seq2seq_trainer(
             tmp_path, student, make_pairs(8, family), teacher=teacher, divergence=divergence, max_steps=3
         )
-        trainer._projects_plainly = None if in_parts else False
+        trainer._projects_plainly = None if chunked else False
         before = weights(student)
         trainer.train()
-        assert trainer._projects_plainly is in_parts
+        assert trainer._projects_plainly is chunked
         runs.append((trainer, weights(student)))
         assert distance(before, weights(student)) > 0.003
     assert distance(runs[0][1], runs[1][1]) < 2e-6
@@ -69,17 +69,17 @@ def test_parts_and_whole_train_one_student(tmp_path, monkeypatch, family, diverg
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parts_and_whole_train_one_student_in_mixed_precision(tmp_path, family):
+def test_chunked_and_whole_loss_train_one_student_in_mixed_precision(tmp_path, family):
     """Logits rounded to bfloat16 were taken for more than a projection, and those of whole batches held."""
     losses = []
-    for in_parts in (None, False):
+    for chunked in (None, False):
         student, teacher = pair(family)
         trainer = make_seq2seq_trainer(
             tmp_path, student, make_pairs(8, family), teacher=teacher, max_steps=3, bf16=True
         )
-        trainer._projects_plainly = in_parts
+        trainer._projects_plainly = chunked
         trainer.train()
-        assert trainer._projects_plainly is (in_parts is None)
+        assert trainer._projects_plainly is (chunked is None)
         losses.append(logs_of(trainer, *NAMES))
     assert losses[0] == [pytest.approx(row, rel=5e-3) for row in losses[1]]
 

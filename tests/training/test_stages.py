@@ -29,8 +29,7 @@ def test_stages_are_runs_one_after_the_other(tmp_path):
     assert distance(weights(staged.model), weights(second.model)) < 1e-6
     names = ("loss", "grad_norm", "learning_rate")
     expected = logs_of(first, *names) + logs_of(second, *names)
-    for ours, theirs in zip(logs_of(staged, *names), expected, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert logs_of(staged, *names) == [pytest.approx(row, rel=1e-4) for row in expected]
 
 
 @pytest.mark.parametrize("step", [2, 4, 5])
@@ -83,7 +82,7 @@ def test_stages_in_steps_set_the_length_of_the_run(tmp_path):
     assert make_args(tmp_path, stages=["labels epochs=0.5", "soft_targets epochs=2"]).num_train_epochs == 2.5
 
 
-def test_the_best_of_two_stages_is_not_told_by_their_losses(tmp_path):
+def test_the_best_of_two_stages_is_not_chosen_by_their_losses(tmp_path):
     """A first stage that matches layers may have the lower loss, and a student that cannot answer."""
     best = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
     with pytest.raises(ValueError, match="the losses of two stages cannot be compared: set metric_for_best_model"):
@@ -101,7 +100,7 @@ def test_each_stage_has_its_own_progress(tmp_path):
     assert stages.at(0, 0) is objectives[1], "outside of training it is the last"
 
 
-def test_the_card_tells_the_stages(tmp_path):
+def test_the_card_lists_the_stages(tmp_path):
     trainer = make_trainer(tmp_path, make_model(1), make_rows(8), teacher=make_model(2), stages=STAGES)
     assert [(term["stage"], term["name"]) for term in trainer.stages.describe()] == [
         (1, "hidden_states"),

@@ -113,7 +113,7 @@ def test_alpha_1_does_not_see_the_labels(tmp_path):
     assert distance(weights(one), weights(make_model(1))) > 1e-3
 
 
-def test_alpha_0_asks_no_teacher_in_training(tmp_path):
+def test_alpha_0_runs_no_teacher_in_training(tmp_path):
     """A weight of 0 must not cost the teacher's forward pass."""
     student, rows, teacher, _ = live()
     counter = CountCalls(teacher)
@@ -227,7 +227,7 @@ def test_soft_targets_from_nowhere_are_an_error(tmp_path):
         trainer.train()
 
 
-def test_a_teacher_that_answers_nan_is_an_error(tmp_path):
+def test_a_teacher_that_predicts_nan_is_an_error(tmp_path):
     """One NaN would turn all of the student's weights into NaN, and the logs show 0."""
     student, rows, teacher, settings = live()
     with torch.no_grad():

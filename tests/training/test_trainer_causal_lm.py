@@ -103,12 +103,14 @@ def naive_losses(student, teacher, rows, temperature=2.0):
     """Label loss, soft-target loss and agreement: each text alone, the token at t against the logits at t - 1."""
     sums, tokens = torch.zeros(3, dtype=torch.float64), 0
     for ids in rows["input_ids"]:
-        own, theirs = (m.eval()(input_ids=torch.tensor([ids])).logits[0].double() for m in (student, teacher))
+        of_student, of_teacher = (
+            m.eval()(input_ids=torch.tensor([ids])).logits[0].double() for m in (student, teacher)
+        )
         for t in range(1, len(ids)):
-            p, q = (theirs[t - 1] / temperature).softmax(0), (own[t - 1] / temperature).softmax(0)
-            sums[0] -= own[t - 1].softmax(0)[ids[t]].log()
+            p, q = (of_teacher[t - 1] / temperature).softmax(0), (of_student[t - 1] / temperature).softmax(0)
+            sums[0] -= of_student[t - 1].softmax(0)[ids[t]].log()
             sums[1] += temperature**2 * (p * (p / q).log()).sum()
-            sums[2] += float(own[t - 1].argmax() == theirs[t - 1].argmax())
+            sums[2] += float(of_student[t - 1].argmax() == of_teacher[t - 1].argmax())
             tokens += 1
     return (sums / tokens).tolist()
 
@@ -191,7 +193,7 @@ def _stock(args):
 
 
 @pytest.mark.parametrize("family", HEADS)
-def test_a_head_shifts_as_transformers_says(family):
+def test_a_head_shifts_as_in_transformers(family):
     """The model's own loss is the judge: one label at one place, and whose logits does its loss read?"""
     head, shifts = HEADS[family]
     model = make_lm(family, 3, head)
@@ -281,7 +283,7 @@ def test_what_is_refused(tmp_path):
     assert make_model().config.is_encoder_decoder is False and not predicts_next_token(make_model())
 
 
-def test_a_decoder_whose_labels_come_shifted_is_told_of(tmp_path, caplog, monkeypatch):
+def test_a_decoder_whose_labels_come_shifted_is_warned_of(tmp_path, caplog, monkeypatch):
     """`BartForCausalLM` leaves the shift to whoever makes the labels, and would learn to repeat otherwise."""
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     make_trainer(tmp_path, make_lm("bart"), make_texts(4), alpha=0.0)

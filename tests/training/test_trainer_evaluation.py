@@ -110,17 +110,19 @@ def test_agreement_is_of_decisions(tmp_path, kind):
     rows = make_rows(11, kind, teacher_logits=True, num_labels=labels)
     trainer = make_trainer(tmp_path, student, rows, given={"eval_dataset": rows}, per_device_eval_batch_size=4)
     metrics = trainer.evaluate()
-    mine, theirs = logits_of(student, rows), torch.tensor(rows["teacher_logits"])
+    student_logits, teacher_logits = logits_of(student, rows), torch.tensor(rows["teacher_logits"])
     if kind == MULTI:
-        agreement = ((mine.sigmoid() > 0.5) == (theirs.sigmoid() > 0.5)).float().mean().item()
+        agreement = ((student_logits.sigmoid() > 0.5) == (teacher_logits.sigmoid() > 0.5)).float().mean().item()
         assert metrics["eval_agreement"] == pytest.approx(agreement)
         labels = torch.tensor(rows["labels"])
-        q = torch.where(labels == 1, mine.sigmoid(), 1 - mine.sigmoid())
+        q = torch.where(labels == 1, student_logits.sigmoid(), 1 - student_logits.sigmoid())
         assert metrics["eval_label_loss"] == pytest.approx(-q.log().mean().item(), rel=1e-5)
     else:
         assert "eval_agreement" not in metrics
-        assert metrics["eval_soft_target_loss"] == pytest.approx((mine - theirs).square().mean().item(), rel=1e-5)
-        mse = (mine[:, 0] - torch.tensor(rows["labels"])).square().mean().item()
+        assert metrics["eval_soft_target_loss"] == pytest.approx(
+            (student_logits - teacher_logits).square().mean().item(), rel=1e-5
+        )
+        mse = (student_logits[:, 0] - torch.tensor(rows["labels"])).square().mean().item()
         assert metrics["eval_label_loss"] == pytest.approx(mse, rel=1e-5)
 
 
@@ -160,7 +162,7 @@ class KeepBest(TrainerCallback):
 
 
 @pytest.mark.parametrize("metric, best", [("accuracy", max), ("loss", min), ("agreement", max), ("label_loss", min)])
-def test_the_best_model_is_loaded_by_the_figure_that_was_asked_for(tmp_path, metric, best):
+def test_the_best_model_is_loaded_by_the_chosen_metric(tmp_path, metric, best):
     """A figure that is added too late for Trainer to see would leave the last model in place of the best."""
     student, rows, _, settings = stored()
     keep = KeepBest()

@@ -116,7 +116,7 @@ def test_refuses_what_no_formula_allows(make_args, settings, message):
     ],
     ids=str,
 )
-def test_the_best_model_is_not_told_by_the_losses_of_a_schedule(make_args, settings, message):
+def test_the_best_model_is_not_chosen_by_the_losses_of_a_schedule(make_args, settings, message):
     """The lowest loss may be that of the mildest temperature, and the model one of the first steps."""
     best = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
     with pytest.raises(ValueError, match=f"{message}.*: set metric_for_best_model to a metric of the task"):
@@ -153,7 +153,7 @@ def test_a_transformers_error_comes_after_the_ranges(make_args):
         make_args(warmup_steps=-0.1)
 
 
-def test_values_set_later_are_checked_when_asked(make_args):
+def test_values_set_later_are_checked_by_check_ranges(make_args):
     """A search writes past the constructor."""
     args = make_args()
     args.temperature = -1.0
@@ -297,8 +297,8 @@ def test_no_field_is_left_out_here():
 
 
 def test_keeps_the_defaults_of_transformers(tmp_path):
-    theirs, ours = TrainingArguments(str(tmp_path)), DistillationTrainingArguments(str(tmp_path))
-    changed = [name for name, value in theirs.to_dict().items() if ours.to_dict()[name] != value]
+    stock, ours = TrainingArguments(str(tmp_path)), DistillationTrainingArguments(str(tmp_path))
+    changed = [name for name, value in stock.to_dict().items() if ours.to_dict()[name] != value]
     assert changed == []
 
 

@@ -129,7 +129,7 @@ def test_one_fraction_among_json_integers_is_a_slip(write):
         text_classification_dataset(path, path)
 
 
-def test_absent_classes_are_told(read_task, caplog):
+def test_absent_classes_are_warned_of(read_task, caplog):
     read_task("a\t1", "b\t2")
     assert "1 of the 3 classes have no training row: 0." in caplog.text
     caplog.clear()

@@ -30,10 +30,12 @@ def made(rows):
 
 
 def watch(monkeypatch, teacher):
-    asked = []
+    forwarded = []
     generate = teacher.generate
-    monkeypatch.setattr(teacher, "generate", lambda **given: asked.append(len(given["input_ids"])) or generate(**given))
-    return asked
+    monkeypatch.setattr(
+        teacher, "generate", lambda **given: forwarded.append(len(given["input_ids"])) or generate(**given)
+    )
+    return forwarded
 
 
 def test_they_are_what_the_teacher_writes(translator, texts):
@@ -98,17 +100,17 @@ def test_the_bar_counts_sentences(translator, texts, capsys):
 def test_each_text_is_translated_once(translator, texts, monkeypatch):
     """Neither a text that comes twice nor a second call asks again; a new text is run on alone."""
     teacher, tokenizer = translator
-    asked = watch(monkeypatch, teacher)
+    forwarded = watch(monkeypatch, teacher)
     first = pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
-    assert sum(asked) == 30
+    assert sum(forwarded) == 30
     shuffled = texts.shuffle(seed=1)
     again = pseudo_translations(teacher, shuffled, tokenizer, **SETTINGS)
-    assert sum(asked) == 30
+    assert sum(forwarded) == 30
     by_text = dict(zip(first["en"], made(first), strict=True))
     assert made(again) == [by_text[text] for text in shuffled["en"]]
     more = Dataset.from_dict({"en": [*texts["en"], "a new joy"]})
     pseudo_translations(teacher, more, tokenizer, **SETTINGS)
-    assert sum(asked) == 31
+    assert sum(forwarded) == 31
 
 
 def test_other_settings_are_other_translations(translator, texts, tmp_path):
@@ -128,11 +130,11 @@ def test_a_killed_call_goes_on(translator, texts, monkeypatch, tmp_path):
     teacher, tokenizer = translator
     expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "whole", **SETTINGS))
     monkeypatch.setattr(sys.modules["hfdistill.soft_targets.precompute"], "SECONDS_A_PART", 0.0)
-    asked = watch(monkeypatch, teacher)
+    forwarded = watch(monkeypatch, teacher)
     alive = teacher.generate
 
     def killed(**given):
-        if len(asked) == 3:
+        if len(forwarded) == 3:
             raise KeyboardInterrupt
         return alive(**given)
 
@@ -141,7 +143,7 @@ def test_a_killed_call_goes_on(translator, texts, monkeypatch, tmp_path):
         pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "cut", batch_size=4, **SETTINGS)
     monkeypatch.setattr(teacher, "generate", alive)
     rows = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "cut", batch_size=4, **SETTINGS)
-    assert made(rows) == expected and sum(asked) == 30
+    assert made(rows) == expected and sum(forwarded) == 30
 
 
 @pytest.mark.slow
@@ -153,7 +155,7 @@ def test_two_processes_make_what_one_makes(translator, texts, tmp_path):
     texts.save_to_disk(tmp_path / "texts")
     results = results_of_two_ranks("make_translations.py", tmp_path)
     assert [result["made"] for result in results] == [expected, expected]
-    assert min(result["asked"] for result in results) > 0 and sum(result["asked"] for result in results) == 30
+    assert min(result["forwarded"] for result in results) > 0 and sum(result["forwarded"] for result in results) == 30
 
 
 # ---- What it refuses ----

@@ -31,7 +31,7 @@ CLEAN = rows_of(
         ("all", ["ein Hund sah Katzen", "der Hund sieht die Katze", "er schläft"]),
     ],
 )
-def test_which_candidate_is_learnt_from(choose, texts):
+def test_which_candidate_is_learned_from(choose, texts):
     """Interpolation keeps the teacher's words and comes closest to people's; two equal candidates are one row."""
     rows, report = transfer_set(CLEAN, "en", "de", choose)
     assert rows["de"] == texts and rows.column_names == ["en", "id", "de"]
