@@ -56,26 +56,12 @@ def sst2() -> dict[str, bytes]:
 
 
 SST2_CARD = """---
-annotations_creators:
-- crowdsourced
-language_creators:
-- found
 language:
 - en
 license:
 - unknown
-multilinguality:
-- monolingual
-size_categories:
-- 10K<n<100K
-source_datasets:
-- original
 task_categories:
 - text-classification
-task_ids:
-- sentiment-classification
-paperswithcode_id: sst
-pretty_name: Stanford Sentiment Treebank v2
 dataset_info:
   features:
   - name: idx
@@ -126,17 +112,9 @@ def classifier() -> dict[str, bytes]:
         "model.safetensors": _written(lambda path: _bert().save_pretrained(path), "model.safetensors"),
         "tokenizer_config.json": _json(
             {
-                "do_lower_case": True,
-                "unk_token": "[UNK]",
-                "sep_token": "[SEP]",
-                "pad_token": "[PAD]",
-                "cls_token": "[CLS]",
-                "mask_token": "[MASK]",
-                "tokenize_chinese_chars": True,
-                "strip_accents": None,
-                "do_lower": True,
-                "model_max_length": 512,
-                "special_tokens_map_file": None,
+                **{"do_lower_case": True, "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]"},
+                **{"cls_token": "[CLS]", "mask_token": "[MASK]", "tokenize_chinese_chars": True, "strip_accents": None},
+                **{"do_lower": True, "model_max_length": 512, "special_tokens_map_file": None},
                 "name_or_path": "bert-base-uncased",
             }
         ),

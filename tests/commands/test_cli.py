@@ -32,7 +32,6 @@ def home(tmp_path, monkeypatch, tiny_bert, tokenizer):
 
 
 def test_compare_prints_the_table_and_writes_the_report(home, capsys):
-    """The figures on the screen and in the file are the same."""
     words = ["compare", "teacher", "student", "test.tsv", "--baseline", "student", "--output_dir", "report_of"]
     main(words)
     printed = capsys.readouterr().out
@@ -76,7 +75,6 @@ def test_soft_targets_are_kept_beside_every_column(home, capsys):
 
 
 def test_the_card_is_written_into_the_students_folder(home, tiny_bert, capsys):
-    """With what was measured, and the teacher's license."""
     (home / "teacher" / "README.md").write_text("---\nlicense: mit\n---\n\n# A teacher\n")
     main(["card", "teacher", "student", "test.tsv", "--dataset_name", "stanfordnlp/sst2"])
     card = ModelCard.load(home / "student" / "README.md")
@@ -126,7 +124,6 @@ def test_what_the_user_can_mend_is_one_line_and_code_1(home, case, monkeypatch, 
 
 @pytest.mark.parametrize("words", [[], ["compare"], ["fly"], ["export", "student", "test.tsv", "--formats", "onxx"]])
 def test_wrong_usage_is_code_2(words, capsys):
-    """What scripts look at."""
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2 and capsys.readouterr().err.startswith("usage: hfdistill")
@@ -134,7 +131,6 @@ def test_wrong_usage_is_code_2(words, capsys):
 
 @pytest.mark.parametrize("command", [None, "compare", "export", "soft-targets", "card"])
 def test_help_reads_well(command, capsys):
-    """Every option is explained; nothing of Python shows through."""
     with pytest.raises(SystemExit) as ended:
         main([*([command] if command else []), "--help"])
     printed = capsys.readouterr().out
@@ -144,7 +140,6 @@ def test_help_reads_well(command, capsys):
 
 
 def test_the_options_of_distill_stand_in_groups(capsys):
-    """Two hundred in one list are none; the training arguments, which everybody knows, come last."""
     with pytest.raises(SystemExit):
         main(["distill", "--help"])
     groups = [line for line in capsys.readouterr().out.splitlines() if line.endswith(":") and line[0] != " "]
@@ -161,7 +156,6 @@ def test_the_options_of_distill_stand_in_groups(capsys):
 
 
 def test_help_imports_no_torch():
-    """What takes seconds is typed once."""
     code = "import sys\nfrom hfdistill.commands.main import COMMANDS, main\ntry:\n    main(['--help'])\nfinally:\n"
     code += "    assert not {'torch', 'transformers', 'datasets', 'accelerate'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

@@ -144,7 +144,6 @@ def test_bad_options_end_with_one_line(tmp_path, monkeypatch, parse, capsys, wor
 
 
 def test_what_the_user_can_mend_is_one_line():
-    """Files, the network, and what this package says of its input."""
     for error in (
         FileNotFoundError("there is no file x"),
         ConnectionError("no network"),

@@ -19,7 +19,7 @@ LOAD_HUB = "hfdistill.tasks.classification.sources.load_hub_dataset"
 
 
 def test_a_live_teacher_gives_the_same_student(home, distill):
-    """Soft targets that were kept and those that are asked for must teach the same, up to rounding."""
+    """Precomputed soft targets and a live teacher must teach the same, up to rounding."""
     sgd = ("--optim", "sgd", "--max_grad_norm", "0")  # Adam makes a difference of rounding one of steps
     distill(*OWN, *sgd)
     distill(*OWN[:-1], "live", "--soft_targets", "false", *sgd)
@@ -38,7 +38,6 @@ def test_stages(home, distill):
 
 
 def test_a_student_with_a_low_rank_embedding(home, distill):
-    """Most of a small student are its words."""
     distill(*OWN, *SIZE, "--student_embedding_size", "4")
     student, results = assert_complete(home / "out")
     assert student.config.embedding_size == 4 and results["student_parameters"] < results["teacher_parameters"]

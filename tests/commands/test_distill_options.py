@@ -112,7 +112,6 @@ BAD_OPTIONS = {
 
 @pytest.mark.parametrize("case", BAD_OPTIONS)
 def test_a_bad_option_is_refused_in_one_line(refusal, case):
-    """The same, for what is typed."""
     words, sentence = BAD_OPTIONS[case]
     assert re.search(sentence, refusal(*OWN, *words))
 
@@ -149,7 +148,7 @@ def test_a_hub_that_cannot_be_reached(refusal, monkeypatch, offline):
 
 
 def test_a_teacher_that_cannot_classify_is_refused_in_one_line(home, refusal):
-    """Its made-up LABEL_0 was taken for what the labels are called; many labels at once ended within torch."""
+    """Its made-up LABEL_0 was taken for a label name; many labels at once ended within torch."""
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(home / "base")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}

@@ -56,7 +56,6 @@ def refusal(home, command, capfd):
 
 
 def test_all_three_methods_with_a_baseline(home, command):
-    """The usual run: a shrunk student on the teacher's translations, word by word, beside the same student alone."""
     printed = command(*OWN, "--test_file", "test.tsv", "--baseline", "--student_num_decoder_layers", "1")
     student, tokenizer, results = complete(home / "out", ("teacher", "student", "baseline"))
     assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
@@ -111,7 +110,6 @@ def test_the_student_for_ctranslate2_has_a_column(home, command):
 
 
 def test_a_named_student_goes_on_from_its_weights(home, command):
-    """One of the teacher's words, word by word."""
     student, tokenizer = make_translator(seed=5)
     for part in (student, tokenizer):
         part.save_pretrained("student")
@@ -134,7 +132,6 @@ def test_a_named_student_of_other_words_learns_from_translations_alone(home, com
 
 @pytest.mark.slow
 def test_a_student_with_words_of_its_own_and_more_texts(home, command):
-    """Another vocabulary, and source texts that nobody translated."""
     Path("more.csv").write_text("en\n" + "\n".join(f"truly {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
     words = ("--methods", "sequence", "--student_vocab_size", "60", "--student_hidden_size", "32")
     printed = command(*OWN, *words, "--unlabeled_file", "more.csv")
@@ -170,7 +167,7 @@ def test_a_named_teacher_is_trained_on(home, command):
 
 @pytest.mark.parametrize("method", ["sampled", "top_k"])
 def test_soft_targets_are_precomputed(home, command, method):
-    """Asked once, before training; a teacher that is still run in every step would report its agreement."""
+    """Run once, before training; a teacher that is still run in every step would report its agreement."""
     command(*OWN, "--methods", "word", "--soft_targets", method, "--student_hidden_size", "32", "--temperature", "1.5")
     complete(home / "out", ("teacher", "student"))
     assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}

@@ -45,7 +45,6 @@ def rngs(count, seed=0):
 
 
 def test_words_are_masked_at_the_given_rate():
-    """All else of the text stays where it is."""
     text = " ".join(f"w{number}" for number in range(2000))
     [masked] = Masking("[MASK]", 0.1)([text], rngs(1))
     pairs = list(zip(text.split(), masked.split(), strict=True))
@@ -55,7 +54,6 @@ def test_words_are_masked_at_the_given_rate():
 
 
 def test_n_grams_are_stretches_of_the_text():
-    """One to five words, wherever they stand, and never more than there are."""
     text = "a b c d e f g h"
     made = NGrams()([text] * 400, rngs(400))
     assert all(f" {one} " in f" {text} " for one in made)
@@ -202,5 +200,4 @@ def test_names_of_augmenters_are_refused(text_dataset, augmenters):
 
 
 def test_one_column_is_a_name(text_dataset):
-    """Its letters are no columns."""
     assert len(augment(text_dataset, [Shout()], "sentence", "label")) == 60

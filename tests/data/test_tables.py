@@ -131,7 +131,6 @@ def test_gzip(write, name, content):
     ids=lambda value: str(value)[:40],
 )
 def test_unreadable_files(write, name, content, message):
-    """Each in one line that says where to look, from whichever reader."""
     path = write(name, content)
     # Of a column that it does not use, the reader of a task does not ask what kind it is.
     tasks = () if "mixes types" in message else (text_classification_dataset, translation_dataset)

@@ -88,7 +88,7 @@ def run_session(path, tokenizer, texts):
 
 
 def test_what_a_trainer_left_in_mixed_precision_is_exported_in_float32(tiny_bert, text_dataset, tokenizer, tmp_path):
-    """ONNX Runtime has no bfloat16 products, and a deployed student is to answer as the saved one does."""
+    """ONNX Runtime has no bfloat16 products, and a deployed student is to predict as the saved one does."""
     model = tiny_bert()
     tokenized = text_dataset.map(lambda rows: tokenizer(rows["sentence"]), batched=True)
     args = TrainingArguments(tmp_path, bf16=True, max_steps=1, use_cpu=True, report_to="none")
@@ -216,7 +216,6 @@ def test_int8_of_a_hardly_trained_student_is_kept(tiny_bert, export_to):
 
 
 def test_one_broken_format_leaves_the_others(tiny_bert, export_to, tmp_path, monkeypatch):
-    """The whole export was lost with it."""
     monkeypatch.setattr(FORMATS["int8"], "tolerance", -1.0)
     with pytest.raises(ExportError, match="the int8 export is broken") as refused:
         export_to(tiny_bert(num_hidden_layers=1), formats=["int8", "onnx"])
@@ -225,7 +224,6 @@ def test_one_broken_format_leaves_the_others(tiny_bert, export_to, tmp_path, mon
 
 
 def test_a_prediction_that_is_nan_is_refused(tiny_bert, export_to, tmp_path, monkeypatch):
-    """NaN is greater than no tolerance."""
     nothing = measure_parity(np.full((2, 2), np.nan), np.eye(2), None)
     monkeypatch.setattr(classifier, "measure_parity", lambda *_: dataclasses.replace(nothing, agreement=1.0))
     with pytest.raises(ValueError, match="off by nan"):

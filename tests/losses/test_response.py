@@ -228,7 +228,7 @@ def test_standardized_logits_are_z_scores():
 
 
 def test_standardized_constant_logits_have_a_finite_gradient():
-    """A new head whose weights are 0 predictions so, and 0 / 0 would end the run in its first step."""
+    """A new head whose weights are 0 predicts so, and 0 / 0 would end the run in its first step."""
     student = torch.full((2, 3), 0.25, requires_grad=True)
     losses = SoftTargets(2.0, standardize_logits=True)(*one(student, logits(2, 3)))
     losses.sum().backward()
@@ -249,7 +249,7 @@ def test_unknown_divergence_lists_the_choices():
 
 @pytest.mark.parametrize("term", [SoftTargets(), DecoupledSoftTargets()])
 def test_refuses_another_shape(term):
-    """One row too few would broadcast, and teach every row the first one's answer."""
+    """One row too few would broadcast, and teach every row the first one's prediction."""
     shapes = r"the student's logits have shape \(4, 3\), the teacher's \(1, 3\): they must solve the same task"
     with pytest.raises(ValueError, match=shapes):
         term(*one(logits(4, 3), logits(1, 3), labels=[0, 1, 2, 0]))

@@ -64,7 +64,6 @@ def test_queries_and_keys_make_the_models_own_attention(family):
 
 
 def test_thirds_within_each_head_are_split():
-    """DeBERTa's fused projection goes head by head."""
     model = model_of("deberta")
     (first, *_) = attention_projections(model)
     output = torch.arange(72.0).expand(1, 1, 72)

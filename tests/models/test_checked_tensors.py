@@ -49,7 +49,6 @@ def test_no_flipped_bit_and_no_cut_changes_what_is_read(tmp_path):
 
 
 def test_a_file_without_a_checksum_is_read(tmp_path):
-    """Those of earlier versions."""
     save_file({"weight": torch.ones(2)}, tmp_path / "file")
     assert same(load_checked(tmp_path / "file"), {"weight": torch.ones(2)})
 

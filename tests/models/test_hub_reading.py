@@ -105,7 +105,6 @@ def test_the_error_of_a_missing_file_is_kept():
 
 @pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout])
 def test_a_connection_that_breaks(error):
-    """These are no `OSError`s."""
     with pytest.raises(HubUnreachableError, match=r"cannot be reached \(gone\)"), hub_errors("owner/name"):
         raise error("gone")
 

@@ -1,4 +1,4 @@
-"""Predictions to whole datasets: in the order of the rows, whatever the batch."""
+"""Predictions for whole datasets: in the order of the rows, whatever the batch."""
 
 import numpy as np
 import pytest
@@ -21,10 +21,10 @@ def one_by_one(model, tokenizer, texts, **settings):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_logits_are_in_the_order_of_the_rows(tiny_bert, tokenizer, text_dataset, rows, batch_size):
-    """Rows are asked in order of length: one that is not put back carries another's answer."""
+    """Rows are run in order of length: one that is not put back carries another's logits."""
     model = tiny_bert()
     expected = one_by_one(model, tokenizer, text_dataset["sentence"])
-    assert np.ptp(expected, axis=0).min() > 0.1  # rows that can be told apart
+    assert np.ptp(expected, axis=0).min() > 0.1  # rows that differ
     logits = predict_logits(model, tokenizer, rows, batch_size=batch_size)
     assert logits.dtype == np.float32 and logits.shape == expected.shape
     np.testing.assert_allclose(logits, expected, atol=1e-5)

@@ -99,7 +99,6 @@ def test_placeholders_name_nothing():
 
 
 def test_numbers_written_as_texts_are_in_the_order_of_numbers():
-    """Of texts "10" comes before "2"."""
     twelve = {str(index): f"name{index}" for index in range(12)}
     config = SimpleNamespace(id2label=dict(sorted(twelve.items())), num_labels=12, problem_type=None)
     assert named(config) == list(twelve.values())
@@ -245,7 +244,6 @@ def test_rows_of_minus_one_are_counted_aloud(monkeypatch):
     ids=str,
 )
 def test_labels_that_do_not_fit_are_refused(labels, space, sentence):
-    """Column, row, value and the way out, in one line."""
     with pytest.raises(ValueError, match=sentence) as error:
         read(labels, **space)
     assert "\n" not in str(error.value)

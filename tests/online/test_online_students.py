@@ -1,4 +1,4 @@
-"""Students that train together: who predictions what, who learns from whom, and what is shared."""
+"""Students that train together: who predicts what, who learns from whom, and what is shared."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_each_peer_predicts_what_it_predicts_alone(batch):
 
 
 def test_each_peer_learns_from_the_others(batch):
-    """Its own answer among its targets would be a target that it meets already; a gradient, a teacher that gives in."""
+    """Its own prediction as a target is met already; with a gradient in the target, the teacher would give in."""
     students = [make_model(seed) for seed in (1, 2, 3)]
     together = Peers(students)
     output = together(**batch)
@@ -86,7 +86,7 @@ def test_what_cannot_learn_together_is_refused():
 @pytest.mark.parametrize("make", [bert, distilbert, modernbert])
 @pytest.mark.parametrize("shared", [1, 2, 3])
 def test_each_branch_is_a_plain_model_on_shared_layers(batch, make, shared):
-    """Together or alone, a branch must answer the same: alone is how it is used afterwards."""
+    """Together or alone, a branch must predict the same: alone is how it is used afterwards."""
     students = [make(seed) for seed in (1, 2, 3)]
     together = Branches(students, shared_layers=shared).eval()
     output = together(**batch)
@@ -98,7 +98,7 @@ def test_each_branch_is_a_plain_model_on_shared_layers(batch, make, shared):
 
 
 def test_shared_layers_run_once(batch):
-    """What is shared is the saving; and with dropout every branch must hear the same shared layers."""
+    """What is shared is the saving; and with dropout every branch must get the same shared layers."""
     students = [make_model(seed, num_hidden_layers=3, dropout=0.5) for seed in (1, 2, 3)]
     together = Branches(students, shared_layers=2).train()
     layers = students[0].bert.encoder.layer

@@ -98,7 +98,6 @@ def settings_file(draw, given, folder):
 
 @pytest.mark.slow
 def test_command_lines_of_all_kinds_are_taken_or_refused(options, tmp_path, monkeypatch, capsys):
-    """Parsed and checked only; none loads anything."""
     environment = dict(os.environ)
     refused, total = 0, int(250 * FACTOR)
     for seed in range(total):

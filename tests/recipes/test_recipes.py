@@ -86,7 +86,6 @@ def assert_left(folder, path):
 @pytest.mark.slow
 @each_idea
 def test_the_demo_leaves_a_student_its_report_and_its_card(path, tmp_path, monkeypatch, capfd):
-    """With no option at all it is the demo."""
     monkeypatch.chdir(tmp_path)
     printed = run_script(path, TINY, monkeypatch, capfd)
     assert "Student, card and report are in distilled/." in printed

@@ -21,7 +21,6 @@ def batch_of(rows, which):
 
 
 def test_remembered_outputs_are_those_of_the_model():
-    """In other company, and so with other padding."""
     model, rows = make_model(2, num_hidden_layers=4), make_rows(12)
     teacher, forwarded = RememberingTeacher(model, KEPT), []
     model.register_forward_hook(lambda *_: forwarded.append(1))

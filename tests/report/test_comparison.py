@@ -67,7 +67,7 @@ def test_metrics_and_agreement_are_those_of_plain_transformers(classifier, token
         role: naive_predictions(model, tokenizer, text_dataset["sentence"])
         for role, model in {"teacher": teacher, "student": student, "baseline": baseline}.items()
     }
-    assert len({tuple(prediction) for prediction in predictions.values()}) == 3  # three models that can be told apart
+    assert len({tuple(prediction) for prediction in predictions.values()}) == 3  # three models that differ
     for role, prediction in predictions.items():
         assert comparison.models[role].metrics == {"accuracy": pytest.approx(share_equal(prediction, labels))}
     for role in ("student", "baseline"):
@@ -78,7 +78,7 @@ def test_metrics_and_agreement_are_those_of_plain_transformers(classifier, token
 
 
 def test_the_teacher_reads_with_its_own_tokenizer(classifier, tokenizer, other_tokenizer, text_dataset):
-    """Token ids of another vocabulary are valid ids: the teacher would answer to noise."""
+    """Token ids of another vocabulary are valid ids: the teacher would predict for noise."""
     teacher, student = classifier(1), classifier(2)
     comparison = measured(teacher, student, text_dataset, tokenizer, teacher_processing_class=other_tokenizer)
     labels = [NAMES[label] for label in text_dataset["label"]]
@@ -152,7 +152,6 @@ def test_one_network_has_one_speed_and_each_speed_its_spread(classifier, tokeniz
 
 
 def test_fewer_rows_than_are_timed(classifier, tokenizer, text_dataset):
-    """A test set of one row is timed on that row."""
     comparison = measured(classifier(1), classifier(2), text_dataset.select([0]), tokenizer)
     assert comparison.rows == 1 and np.isfinite(comparison.speedup)
 
@@ -210,7 +209,6 @@ def test_rows_are_tokenized_once_for_models_that_read_alike(classifier, tokenize
 
 
 def test_one_column_may_be_named_by_its_name(classifier, tokenizer, text_dataset):
-    """Its letters are no columns."""
     comparison = measured(classifier(1), classifier(2), text_dataset, tokenizer, text_columns="sentence")
     assert comparison.rows == len(text_dataset) and comparison.disagreements[0].text in text_dataset["sentence"]
 
@@ -240,7 +238,6 @@ def test_translators_are_shown_their_own_comparison(classifier, tokenizer, text_
 
 
 def test_rows_without_labels_are_refused(classifier, tokenizer, text_dataset):
-    """There is nothing to measure."""
     with pytest.raises(ValueError, match="needs a column label or labels; the rows have sentence"):
         measured(classifier(1), classifier(2), text_dataset.remove_columns("label"), tokenizer)
 

@@ -101,7 +101,7 @@ def test_bootstrap_samples_without_a_value_are_left_out():
 
 
 def test_the_paired_test_of_right_predictions_is_mcnemars():
-    """The exact test by hand: the two-sided binomial of the rows that only one of them predictions rightly."""
+    """The exact test by hand: the two-sided binomial of the rows that only one of them predicts rightly."""
     student = np.array([1.0] * 9 + [0.0] * 2 + [1.0] * 50)
     baseline = np.array([0.0] * 9 + [1.0] * 2 + [1.0] * 50)
     test = paired_test(student, baseline)
@@ -123,7 +123,6 @@ def test_other_scores_are_tested_by_turning_signs(random):
 
 
 def test_a_calibrated_model_has_a_small_error_and_temperature_one(random):
-    """On labels drawn from the model's own probabilities."""
     logits = random.normal(size=(4000, 3)) * 1.5
     labels = sampled_labels(random, logits)
     found = calibration(logits, labels, SINGLE)
@@ -132,7 +131,6 @@ def test_a_calibrated_model_has_a_small_error_and_temperature_one(random):
 
 
 def test_temperature_scaling_finds_the_factor_and_mends_the_error(random):
-    """Logits three times too large are divided by three."""
     logits = random.normal(size=(4000, 3)) * 1.5
     labels = sampled_labels(random, logits)
     found = calibration(3 * logits, labels, SINGLE)

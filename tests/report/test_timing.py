@@ -54,7 +54,7 @@ def test_what_warms_up_is_not_timed_and_all_do_the_same_work(clock):
 
 
 def test_one_network_is_measured_once():
-    """Student and baseline showed two speeds; what they answer does not count, nor do their names for it."""
+    """Student and baseline showed two speeds; their predictions do not count, nor do their label names."""
     names = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
     models = {
         "teacher": make_model(0, num_hidden_layers=3),
@@ -93,7 +93,7 @@ def test_timings_by_hand():
 
 @pytest.fixture
 def translated(monkeypatch):
-    """`translated(num_beams)`: the comparison of a teacher with two students of one shape, and what each was asked."""
+    """`translated(num_beams)`: a teacher compared with two students of one shape, and the batches of each."""
     rows = Dataset.from_dict({"en": TEXTS[:9], "de": [" ".join(reversed(text.split())) for text in TEXTS[:9]]})
     teacher, tokenizer = make_translator()
     models = {"teacher": teacher, "student": make_translator(4)[0], "baseline": make_translator(5)[0]}

@@ -139,7 +139,6 @@ def test_the_widths_are_those_that_heads_can_be_divided_into():
 
 
 def test_a_student_over_the_budget_is_not_trained(searching, teacher):
-    """The best student that fits is asked for, not the best one."""
     one, two = (make_student(teacher, depth).num_parameters() for depth in (1, 2))
     search = searching(search_space(teacher, fixed=["hidden_size"]), budget=Budget(max_parameters=(one + two) / 2))
     best = search.run(2)
@@ -246,7 +245,6 @@ def test_a_trial_that_another_process_has_just_begun_is_no_other_space(searching
 
 
 def test_a_missing_package_is_named_first(monkeypatch):
-    """Before a teacher is loaded."""
     monkeypatch.setattr(study_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'hfdistill\[search\]'"):
         check_search()
@@ -332,7 +330,6 @@ def test_a_trial_that_runs_elsewhere_is_left_alone(searching):
 
 
 def test_an_interrupted_trial_is_given_up_at_once(searching, monkeypatch):
-    """In a notebook the same process goes on."""
     search = searching(small_space(), defaults={"temperature": 2.0, "learning_rate": 0.05})
 
     def interrupted(student, args):

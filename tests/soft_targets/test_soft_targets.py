@@ -179,7 +179,7 @@ def test_rearranged_rows_keep_their_own_soft_targets(teacher, tiny_bert, tokeniz
 
 
 def test_a_second_call_forwards_only_what_is_new(teacher, tokenizer, text_dataset):
-    """Asking again costs hours; not asking about an edited text gives it the old one's answer."""
+    """Recomputing costs hours; an edited text must not get the logits of the old one."""
     soft_targets(teacher, text_dataset.shuffle(seed=9), tokenizer, **TEXT)
     edited = text_dataset.map(lambda row, index: {"sentence": row["sentence"] + " " * index}, with_indices=True)
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
@@ -344,7 +344,6 @@ def test_the_store_keeps_no_order_of_labels(teacher, tokenizer, text_dataset):
 
 
 def test_other_labels_are_refused(teacher, tokenizer, text_dataset):
-    """Emotions for ratings: the numbers would fit."""
     named(teacher, "joy", "anger", "fear")
     with pytest.raises(ValueError, match="joy, anger, fear against bad, fair, good"):
         soft_targets(teacher, text_dataset, tokenizer, **TEXT)

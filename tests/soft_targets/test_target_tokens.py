@@ -195,7 +195,6 @@ ANOTHER_TEACHER: dict = {}
     ],
 )
 def test_what_depends_on_other_settings_is_refused(tmp_path, change, message):
-    """Yesterday's predictions under today's teacher."""
     rows = make_pairs(4)
     made(make_seq2seq(seed=2), rows, store=tmp_path)
     with pytest.raises(StaleSoftTargets, match=message):
@@ -218,7 +217,7 @@ def test_the_result_is_a_plain_dataset(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_soft_targets(tmp_path):
-    """What was finished is not asked again, and what was not gets the prediction it would have got."""
+    """What was finished is not recomputed, and what was not gets the prediction it would have got."""
     given = [sys.executable, str(SCRIPT), str(tmp_path / "store")]
     killed = subprocess.Popen([*given, str(tmp_path / "killed"), "--seconds-a-batch", "0.3"])
     deadline = time.monotonic() + 120
@@ -248,7 +247,7 @@ def renamed(order):
 
 
 def test_another_order_of_the_same_tokens_is_mapped():
-    """The teacher must be asked in its own ids, and its predictions be about the student's."""
+    """The teacher must read its own ids, and its predictions be mapped to the student's."""
     rows, teacher = make_pairs(6), make_seq2seq(seed=2)
     order = [*range(4), *reversed(range(4, VOCABULARY))]  # the student's id i is the teacher's order[i]
     own = {old: new for new, old in enumerate(order)}
@@ -275,7 +274,6 @@ def test_an_output_wider_than_the_tokenizer_is_padding(tmp_path):
 
 
 def test_other_vocabularies_are_refused(tmp_path):
-    """The ids would fit."""
     rows, teacher = make_pairs(6), make_seq2seq(seed=2)
     other = make_tokenizer()
     other.add_tokens(["joyous"])

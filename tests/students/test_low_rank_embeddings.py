@@ -63,7 +63,6 @@ def test_where_no_direction_is_lost_it_is_the_same_function(family):
     ("family", "head"), [(family, head) for family in FAMILIES for head in HEADS if (family, head) != (bert, HEADS[0])]
 )
 def test_the_head_is_carried_over(family, head):
-    """BERT's for sequences alone is another: see below."""
     labels = {"id2label": {0: "start", 1: "end"}, "label2id": {"start": 0, "end": 1}}
     teacher = in_few_dimensions(make_teacher(family, head, **labels), dimensions(family))
     student = make_student(teacher, embedding_size=SIZE).eval()
@@ -73,7 +72,7 @@ def test_the_head_is_carried_over(family, head):
 
 
 def test_the_better_half_of_a_pooler_becomes_gelus():
-    """Of 30 neurons the 15 that the classifier hears most are there, each off by less than a tenth."""
+    """Of 30 neurons the 15 that the classifier weighs most are there, each off by less than a tenth."""
     teacher = in_few_dimensions(make_teacher(bert), SIZE - 1)
     kept = torch.arange(1, 30, 2)
     dropped = torch.arange(0, 30, 2)

@@ -93,7 +93,6 @@ def test_t5_keeps_its_first_layer():
 
 
 def test_alternating_layers():
-    """From the first to the last, as Shleifer and Rush copy them."""
     assert choose_layers(6, 3, "alternating") == [0, 2, 5]
     assert choose_layers(12, 6, "alternating") == [0, 2, 4, 6, 8, 11]
     assert choose_layers(12, 3, "alternating") == [0, 5, 11]

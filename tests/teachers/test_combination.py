@@ -87,7 +87,7 @@ def test_teachers_are_weighted_by_confidence(predictions):
 
 
 def test_doubt_is_of_each_label_where_there_are_many(predictions):
-    """One label in doubt must not cost a teacher its say about the others."""
+    """One uncertain label must not cost a teacher its weight for the others."""
     p = predictions.sigmoid()
     doubt = -(p * p.log() + (1 - p) * (1 - p).log())
     weights = (-doubt).exp() / (-doubt).exp().sum(0)
@@ -107,7 +107,7 @@ def test_scores_are_averaged(predictions):
 
 
 def test_one_teacher_is_drawn_for_each_step(predictions):
-    """Drawn anew by rank or micro-batch, a step would hear several; from a state, a resumed run would hear others."""
+    """Sampled anew by rank or micro-batch, a step would have several teachers; from a state, a resumed run others."""
     combination = Combination("sample", [1.0, 3.0, 1.0], seed=7)
     drawn = [combination(predictions, step=step).logits for step in range(400)]
     again = [Combination("sample", [1.0, 3.0, 1.0], seed=7).drawn(step, 3) for step in range(400)]
@@ -140,8 +140,6 @@ def test_extreme_and_half_precision_logits_stay_finite():
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "ce", "tv"])
 def test_the_loss_takes_the_mean_at_its_own_temperature(predictions, divergence):
-    """The term is where the temperature is known."""
-
     class Student:
         logits = torch.randn(5, 4, dtype=torch.float64)
 

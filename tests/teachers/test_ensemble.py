@@ -53,7 +53,6 @@ def test_each_ones_labels_are_put_into_the_students_order(three_models, student)
 
 
 def test_a_member_of_other_labels_is_refused(student):
-    """Three classes each, but not the same three."""
     teacher = as_teacher([named(make_model(2), ORDERS[1]), named(make_model(3), ["joy", "anger", "fear"])])
     with pytest.raises(ValueError, match="joy, anger, fear against bad, fair, good"):
         teacher.align(student.config)
@@ -116,7 +115,7 @@ def clone(model):
 
 @pytest.mark.parametrize("kind", ["live", "stored"])
 def test_a_drawn_teacher_is_that_of_the_step(tmp_path, three_models, student, kind):
-    """Cut into micro-batches, a step still hears one teacher; resumed, a run hears the same ones."""
+    """Cut into micro-batches, a step still has one teacher; resumed, a run has the same ones."""
     data = make_rows(24)
     if kind == "stored":
         data = soft_targets(three_models, data, make_tokenizer(), label_names=ORDERS[0])
@@ -136,7 +135,7 @@ def test_a_drawn_teacher_is_that_of_the_step(tmp_path, three_models, student, ki
 
 
 def test_adding_a_teacher_costs_one_pass(tmp_path, three_models):
-    """Each teacher's predictions are kept apart: with a third one the first two must not be asked again."""
+    """Each teacher's predictions are kept apart: with a third one the first two must not be run again."""
     rows, forwarded = make_rows(), []
     soft_targets(three_models[:2], rows, make_tokenizer(), store=tmp_path / "store")
     for number, model in enumerate(three_models):
@@ -158,7 +157,6 @@ def test_one_kind_of_soft_targets_replaces_the_other(three_models):
 
 
 def test_a_stream_gets_the_logits_of_each_teacher(three_models):
-    """Streams are answered window by window, by each teacher."""
     rows = make_rows()
     expected = soft_targets(three_models, rows, make_tokenizer())["ensemble_logits"][:]
     streamed = soft_targets(three_models, rows.to_iterable_dataset(), make_tokenizer())

@@ -36,7 +36,6 @@ def naive_loss(predictions, labels, weight):
 
 
 def test_no_other_weights_explain_the_labels_better(opinions):
-    """Between both ends, and better than equal ones."""
     predictions, labels = opinions
     found = learned_weights(rows_of(predictions, labels))
     grid = [step / 200 for step in range(1, 200)]

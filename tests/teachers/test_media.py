@@ -35,7 +35,6 @@ KINDS = pytest.mark.parametrize("make", [seer, hearer])
 @KINDS
 @pytest.mark.parametrize("stream", [False, True])
 def test_each_row_gets_the_logits_of_its_own_media(make, rows, stream, tmp_path):
-    """Grey pictures, unequal sounds, and twice the same."""
     teacher = make()
     rows = rows.select([*range(11), 4, 2])
     given = rows.to_iterable_dataset() if stream else rows
@@ -59,7 +58,6 @@ def test_stored_logits_are_not_recomputed(make, rows, tmp_path):
 
 
 def test_another_processor_is_another_teacher(rows, tmp_path):
-    """The same weights see other pixels."""
     model, _ = make_vit()
     soft_targets(seer(), rows, store=tmp_path / "kept")
     other = MediaTeacher(model, ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.1] * 3), "picture")
@@ -80,7 +78,6 @@ def test_live_and_stored_teach_the_same(make, rows, tmp_path):
 
 
 def test_an_ensemble_of_three_senses(rows, tmp_path):
-    """One reads, one sees, one hears; live and stored."""
     reader = ModelTeacher(make_model(3), make_tokenizer())
     losses = []
     for teacher, given in [

@@ -37,7 +37,7 @@ def make_accelerator():
 
 
 def test_the_logits_are_the_models(tiny_bert, batch):
-    """Columns that are not the teacher's, such as labels, would change what it predictions, or cost a loss."""
+    """Columns that are not the teacher's, such as labels, would change what it predicts, or cost a loss."""
     model = tiny_bert()
     teacher = ModelTeacher(model)
     extra = {"labels": torch.tensor([0, 1, 2]), "teacher_logits": torch.zeros(3, 3)}
@@ -225,7 +225,6 @@ def test_labels_are_put_into_the_students_order_by_name(tiny_bert, batch):
 
 
 def test_other_labels_are_refused(tiny_bert):
-    """The numbers fit, the questions do not."""
     teacher = ModelTeacher(named(tiny_bert(), "joy", "anger", "fear"))
     with pytest.raises(ValueError, match="joy, anger, fear against bad, fair, good"):
         teacher.align(named(tiny_bert(), "bad", "fair", "good").config)

@@ -92,7 +92,7 @@ def test_a_resumed_run_goes_on_with_the_average(tmp_path):
 
 
 def test_in_an_ensemble_it_follows_and_is_kept_as_alone(tmp_path):
-    """One that nobody tells of the steps stays the untrained student for ever."""
+    """One that is not updated stays the untrained student for ever."""
 
     def both(out, **changes):
         student, rows = make_model(1, 0.3), make_rows(22)

@@ -101,7 +101,6 @@ def test_live_and_stored_are_the_teachers_logits_of_whole_rows(tmp_path, family,
 
 
 def test_a_column_changes_a_teachers_logits():
-    """Otherwise the test above would compare nothing."""
     for family, column in (("bert", "token_type_ids"), ("longformer", "global_attention_mask"), ("xlm", "langs")):
         torch.manual_seed(0)
         teacher, rows = TEACHERS[family]().eval(), rows_with([column])
@@ -110,7 +109,6 @@ def test_a_column_changes_a_teachers_logits():
 
 
 def test_each_member_of_an_ensemble_reads_its_own(tmp_path):
-    """One of them takes global attention, another token types, the third neither."""
     rows = rows_with(["token_type_ids", "global_attention_mask"])
     members = [TEACHERS["bert"](), TEACHERS["longformer"](), distilbert(7)]
     student = distilbert()
@@ -148,7 +146,6 @@ def test_students_that_teach_one_another_read_their_own(tmp_path):
 
 
 def test_a_translating_teacher_reads_global_attention(tmp_path):
-    """Beside a student that has none."""
     rows, rng, student = make_pairs(8), random.Random(0), make_seq2seq("bart", 1).eval()
     marks = [[rng.randrange(2) for _ in ids] for ids in rows["input_ids"]]
     marked = rows.add_column("global_attention_mask", marks)

@@ -81,7 +81,6 @@ def test_a_resized_table_is_not_that_of_the_tokenizer_at_its_path(tiny_bert, tok
 
 
 def test_tokens_added_since_a_model_was_loaded_are_no_difference(tiny_bert, tokenizer, tmp_path):
-    """The tokenizer at its path lacks them."""
     tiny_bert().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     teacher = BertForSequenceClassification.from_pretrained(tmp_path)
@@ -137,7 +136,6 @@ def test_token_ids_beyond_a_table_are_named_when_stored_and_compared(tmp_path):
 
 
 def test_a_translators_token_ids_are_named(tmp_path):
-    """Those of its sources."""
     rows = make_pairs(8)
     ids = rows["input_ids"][:]
     ids[3] = [VOCABULARY + 3]

@@ -71,7 +71,6 @@ def test_checkpoints_are_pushed_with_all_checkpoints(hub, client):
 
 @pytest.mark.slow
 def test_soft_targets_are_pushed_as_a_dataset(hub, client):
-    """A plain dataset: whoever loads it needs no teacher."""
     done = client("soft_targets", TOKEN)
     assert done["back"] == done["there"] and len(done["back"]) == 8
     assert any(path.endswith(".parquet") for path in hub.repositories["datasets/tester/soft"].files)
@@ -79,7 +78,6 @@ def test_soft_targets_are_pushed_as_a_dataset(hub, client):
 
 @pytest.mark.slow
 def test_a_refused_token_is_an_error_before_anything_is_trained(hub, client, tmp_path):
-    """An hour later would be too late."""
     line = client("push", "hf_wrong", fails=True).strip().splitlines()[-1]
     assert "Invalid user token" in line or "401" in line
     assert not list((tmp_path / "my-student").glob("checkpoint-*")) and not hub.repositories
@@ -111,7 +109,6 @@ def test_a_renamed_repository_and_a_cut_connection_are_no_matter(hub, client):
 
 @pytest.mark.slow
 def test_each_refusal_of_the_hub_is_one_sentence(hub, client, monkeypatch):
-    """With the way out: access, a token, time, another spelling."""
     hold(hub, "gated/x", "busy/x", "lost/x")
     hub.busy, hub.reset, hub.fail = "busy/x", 0, "lost/x"
     for kind in ("", "datasets/"):

@@ -80,7 +80,6 @@ def test_labels_that_do_not_fit_are_refused_before_training(tmp_path, labels, co
 
 
 def test_of_a_stream_each_batch_is_checked(tmp_path):
-    """Nobody can look at its rows before."""
     with pytest.raises(ValueError, match="the label of row 2 in a batch, 3, is no class of the model"):
         trained(tmp_path, [1, 2, 3, 1], stream=True)
 
@@ -105,7 +104,6 @@ def test_the_problem_type_is_taken_from_the_teacher(tmp_path):
 
 
 def test_scores_may_be_negative(tmp_path):
-    """-1 is a score where scores are learned."""
     scores = [-1.0, 2.0, -1.0, 0.5]
     rows = with_labels(scores).remove_columns("teacher_logits")
     trainer = make_trainer(tmp_path, make_model(1, num_labels=1, problem_type=REGRESSION), rows, alpha=0.0)

@@ -140,7 +140,6 @@ class Codecarbon(TrainerCallback):
 
 
 def test_emissions_hold_no_place(house):
-    """Two runs in one folder add up, and say nothing of where."""
     for _ in range(2):
         trainer = make_trainer(house, make_model(1), make_rows(8), alpha=0.0, given={"callbacks": [Codecarbon()]})
         trainer.train()

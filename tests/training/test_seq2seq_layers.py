@@ -83,7 +83,6 @@ def test_gradient_checkpointing_changes_nothing(tmp_path):
 
 
 def test_evaluation_reports_the_terms_of_both_sides(tmp_path):
-    """The exact mean over all tokens of a side, whatever the batches."""
     found = []
     for size in (1, 5):
         student, teacher = unlike_pair()

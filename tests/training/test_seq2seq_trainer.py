@@ -109,7 +109,7 @@ def test_a_teacher_that_starts_with_another_token_gets_its_own(tmp_path):
 
 
 def test_several_teachers_are_an_ensemble(tmp_path):
-    """A list of models was asked as if they classified."""
+    """A list of models was taken for classifiers."""
     student, rows = make_seq2seq(seed=1), make_pairs(8)
     models = [make_seq2seq(seed=2), make_seq2seq(seed=3)]
     for part in (models[0], make_tokenizer()):

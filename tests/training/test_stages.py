@@ -83,7 +83,7 @@ def test_stages_in_steps_set_the_length_of_the_run(tmp_path):
 
 
 def test_the_best_of_two_stages_is_not_chosen_by_their_losses(tmp_path):
-    """A first stage that matches layers may have the lower loss, and a student that cannot answer."""
+    """A first stage that matches layers may have the lower loss, and a student that cannot predict."""
     best = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
     with pytest.raises(ValueError, match="the losses of two stages cannot be compared: set metric_for_best_model"):
         make_args(tmp_path, stages=STAGES, **best)

@@ -215,7 +215,6 @@ def test_a_dataset_without_labels_trains_with_one_warning(tmp_path, warnings_of)
 
 
 def test_labeled_rows_train_without_a_warning(tmp_path, warnings_of):
-    """Correct use is silent."""
     run_case(tmp_path, "mixed")
     assert [message for message in warnings_of() if "found nothing" in message] == []
 

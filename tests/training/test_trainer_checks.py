@@ -54,7 +54,6 @@ def test_fsdp_in_one_process_is_refused(tmp_path):
 
 
 def test_compute_loss_func_is_refused(tmp_path):
-    """It would be passed over in silence."""
     with pytest.raises(ValueError, match="compute_loss_func would be ignored.*objective"):
         make_trainer(tmp_path, make_model(1), make_rows(), given={"compute_loss_func": lambda *_: 0})
 
@@ -144,7 +143,6 @@ def test_a_teacher_whose_labels_are_in_another_order_teaches_the_same(tmp_path):
 
 
 def test_labels_of_other_names_are_refused(tmp_path):
-    """Another question, though of as many predictions."""
     teacher = named(make_model(2), {0: "red", 1: "green", 2: "blue"})
     with pytest.raises(ValueError, match="red.*against.*cold"):
         make_trainer(tmp_path, named(make_model(1), ABC), make_rows(), teacher=teacher)
@@ -189,7 +187,6 @@ def test_rows_that_number_their_labels_otherwise_are_refused(tmp_path, column):
 
 
 def test_rows_of_other_labels_are_refused(tmp_path):
-    """Their numbers would fit."""
     rows = in_order(make_rows(), {0: "red", 1: "mild", 2: "cold"})
     with pytest.raises(ValueError, match="labels red, mild, cold and the student cold, mild, hot: where they mean the"):
         make_trainer(tmp_path, named(make_model(1), ABC), rows)
@@ -216,7 +213,7 @@ def test_a_student_without_names_takes_any_rows(tmp_path):
 
 
 def with_labels_of(order, teacher):
-    """A student that predictions as the teacher does, its labels in another order."""
+    """A student that predicts as the teacher does, its labels in another order."""
     student = named(copy.deepcopy(teacher), order)
     positions = [list(teacher.config.id2label.values()).index(name) for name in order.values()]
     with torch.no_grad():

@@ -89,7 +89,7 @@ def test_grouping_by_length_keeps_rows_and_their_soft_targets_together(tmp_path)
 
 
 def test_a_streamed_dataset_trains_as_the_same_rows_in_memory(tmp_path):
-    """A dataset without a length or columns must not lose what the teacher says."""
+    """A dataset without a length or columns must not lose the teacher's columns."""
     for case in (live, mixed):
         student, rows, teacher, settings = case()
         settings |= {"max_steps": 4, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4}

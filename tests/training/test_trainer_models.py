@@ -68,7 +68,7 @@ def test_autocast_computes_the_losses_in_float32(tmp_path):
 
 
 def test_mixed_precision_ends_with_the_training(tmp_path):
-    """What is measured and exported afterwards would answer in bfloat16, and otherwise than the saved student."""
+    """What is measured and exported afterwards would predict in bfloat16, and diverge from the saved student."""
     trainer = make_trainer(tmp_path, make_model(1), make_rows(8), teacher=make_model(2), bf16=True, max_steps=1)
     batch = {"input_ids": torch.arange(6).view(2, 3), "attention_mask": torch.ones(2, 3, dtype=torch.long)}
     for _ in range(2):  # a second training has it again
@@ -112,7 +112,7 @@ def test_model_init_makes_the_student(tmp_path):
 
 @pytest.mark.parametrize("source", ["labels", "teacher"])
 def test_many_labels_at_once_are_seen_from_labels_or_teacher(tmp_path, source):
-    """A student without `problem_type` would learn a softmax from the teacher and be shipped to answer with one."""
+    """A student without `problem_type` would learn a softmax from the teacher and be shipped with one."""
     kind = {"problem_type": MULTI}
     rows = make_rows(16, MULTI)
     rows = rows if source == "labels" else rows.remove_columns("labels")

@@ -154,7 +154,6 @@ def test_a_transformers_error_comes_after_the_ranges(make_args):
 
 
 def test_values_set_later_are_checked_by_check_ranges(make_args):
-    """A search writes past the constructor."""
     args = make_args()
     args.temperature = -1.0
     with pytest.raises(ValueError, match="temperature must be .* got -1.0"):

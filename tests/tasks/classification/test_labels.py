@@ -224,7 +224,6 @@ def test_numbers_get_the_names_that_are_given(read_task):
 
 
 def test_numbers_become_those_of_the_teacher(read_task):
-    """By name, as those of a `ClassLabel` do."""
     given = {"class_names": ["cold", "mild", "hot"], "label_names": ["HOT", "COLD", "MILD"]}
     assert labels_of(read_task("a\t2", "b\t0", "c\t1.0", **given)) == [0, 1, 2]
     other = {"class_names": ["neg", "pos"], "label_names": ["NEGATIVE", "POSITIVE"]}

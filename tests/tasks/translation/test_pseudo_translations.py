@@ -98,7 +98,7 @@ def test_the_bar_counts_sentences(translator, texts, capsys):
 
 
 def test_each_text_is_translated_once(translator, texts, monkeypatch):
-    """Neither a text that comes twice nor a second call asks again; a new text is run on alone."""
+    """Neither a text that comes twice nor a second call is run again; a new text is run alone."""
     teacher, tokenizer = translator
     forwarded = watch(monkeypatch, teacher)
     first = pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
@@ -221,6 +221,6 @@ def test_a_translation_must_have_room_to_end(translator, texts, name, most):
 
 
 def test_soft_targets_points_to_translations(translator, texts):
-    """One answer a row is not what a translator gives."""
+    """One distribution a row is not what a translator gives."""
     with pytest.raises(ValueError, match="MarianMTModel predicts for each target token.*pseudo_translations"):
         soft_targets(*translator[:1], texts, translator[1], text_columns=["en"])
