@@ -159,6 +159,11 @@ class CopyWeights(TrainerCallback):
 #: Rows without a label: in order, not as many in each half or quarter of a batch.
 UNEVEN = {0, 1, 2, 5, 9, 13, 14}
 IN_ORDER = {"train_sampling_strategy": "sequential"}
+#: Ways to cut the same steps of 8 rows into micro-batches.
+LAYOUTS = (
+    {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+    {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16},
+)
 
 
 def plain_labels(rows=16):

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from tiny import (
     IN_ORDER,
     LAYER_CASES,
+    LAYOUTS,
     assert_logs_alike,
     distance,
     make_model,
@@ -19,11 +20,6 @@ from transformers import BertForSequenceClassification
 
 from hfdistill import DistillationTrainer, Objective
 from hfdistill.losses import HiddenStates, Labels
-
-LAYOUTS = {
-    "accumulated": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
-    "accumulated_and_padded": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16},
-}
 
 
 def wide_teacher():
@@ -45,7 +41,7 @@ def test_any_cut_gives_one_run(tmp_path, name):
     """Student, projections and maps; 11 rows leave a batch of 3."""
     reference, before = run_layers(tmp_path, name, 11)
     assert distance(before, weights(reference.model)) > 1e-3, "the student was not trained"
-    for layout in LAYOUTS.values():
+    for layout in LAYOUTS:
         trainer, _ = run_layers(tmp_path, name, 11, **layout)
         assert_same_run(trainer, reference, atol=rounding(name))
         assert_logs_alike(trainer, reference, "loss", "grad_norm")

@@ -14,6 +14,11 @@ LOGGED = ("loss", "grad_norm", "label_loss", "soft_target_loss")
 EVALUATED = ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agreement")
 
 
+def assert_logged_alike(found, expected, names=LOGGED):
+    for one, other in zip(found, expected, strict=True):
+        assert [one[name] for name in names] == pytest.approx([other[name] for name in names], rel=1e-4, abs=1e-6)
+
+
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
@@ -41,8 +46,7 @@ def test_two_ranks_train_the_translator_of_one(ranks, tmp_path, count, layout):
     trainer.train()
     assert distance(before, weights(student)) > 0.003
     expected = [log for log in trainer.state.log_history if "loss" in log]
-    for one, other in zip(first["logs"], expected, strict=True):
-        assert [one[key] for key in LOGGED] == pytest.approx([other[key] for key in LOGGED], rel=1e-4, abs=1e-6)
+    assert_logged_alike(first["logs"], expected)
     assert distance(first["weights"], weights(student)) < 5e-6
     metrics = trainer.evaluate()
     for result in (first, second):
@@ -57,10 +61,7 @@ def test_two_ranks_by_liger_train_the_translator_of_two_without(ranks):
     """Its mean is over the tokens that it is given, and a step's are on both ranks and in several micro-batches."""
     for by_liger, ours in ((rank["liger"], rank[11, "quarters"]) for rank in ranks):
         assert 0 < distance(by_liger["weights"], ours["weights"]) < 5e-6
-        for found, expected in zip(by_liger["logs"], ours["logs"], strict=True):
-            assert [found[key] for key in LOGGED] == pytest.approx(
-                [expected[key] for key in LOGGED], rel=1e-4, abs=1e-6
-            )
+        assert_logged_alike(by_liger["logs"], ours["logs"])
 
 
 @pytest.mark.parametrize("layout", ["halves", "quarters"])
@@ -76,8 +77,7 @@ def test_two_ranks_learn_from_layers_as_one_does(ranks, tmp_path, layout):
         assert distance(first[name], second[name]) == 0, "the ranks went apart"
         assert distance(first[name], expected) < 5e-6
     logged = (*LOGGED, "encoder_hidden_states_loss", "decoder_hidden_states_loss", "decoder_minilm_loss")
-    for ours, theirs in zip(first["logs"], [log for log in trainer.state.log_history if "loss" in log], strict=True):
-        assert [ours[key] for key in logged] == pytest.approx([theirs[key] for key in logged], rel=1e-4, abs=1e-6)
+    assert_logged_alike(first["logs"], [log for log in trainer.state.log_history if "loss" in log], logged)
 
 
 @pytest.mark.parametrize("method", ["top_k", "sampled"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from resuming import SCHEDULES, SETTINGS, assert_same_end, resumed_after_a_kill, resumed_from_a_step
-from tiny import IN_ORDER, assert_logs_alike, distance, logs_of, weights
+from tiny import IN_ORDER, LAYOUTS, assert_logs_alike, distance, logs_of, weights
 from tiny_seq2seq import (
     FAMILIES,
     ON_LAYERS,
@@ -43,9 +43,8 @@ def test_any_cut_gives_one_run(tmp_path, rows):
     """A mean over each micro-batch would weigh the tokens of short sentences more; each side has its own count."""
     whole = run(tmp_path, rows=rows)
     assert whole._projects_plainly, "or the loss in chunks is not tried"
-    assert_alike(run(tmp_path, rows=rows, per_device_train_batch_size=2, gradient_accumulation_steps=4), whole)
-    padded = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16}
-    assert_alike(run(tmp_path, rows=rows, **padded), whole)
+    for layout in LAYOUTS:
+        assert_alike(run(tmp_path, rows=rows, **layout), whole)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,6 +4,7 @@ import pytest
 from tiny import (
     CASES,
     IN_ORDER,
+    LAYOUTS,
     UNEVEN,
     assert_logs_alike,
     distance,
@@ -17,11 +18,6 @@ from tiny import (
     weights,
 )
 from transformers import Trainer
-
-LAYOUTS = {
-    "accumulated": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
-    "accumulated_and_padded": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16},
-}
 
 
 def logged(name):
@@ -42,7 +38,7 @@ def test_any_cut_gives_one_run(tmp_path, name, rows):
     16 rows fill every batch of 8; 11 leave one of 3, and one micro-batch fewer to accumulate.
     """
     reference, before = run_case(tmp_path, name, rows)
-    for layout in LAYOUTS.values():
+    for layout in LAYOUTS:
         trainer, _ = run_case(tmp_path, name, rows, **layout)
         assert_same_run(trainer, reference, before, name)
 
