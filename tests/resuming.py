@@ -15,23 +15,24 @@ SCHEDULES = {"temperature": 4.0, "temperature_end": 1.0, "temperature_schedule":
 SCHEDULES |= {"alpha_end": 0.2, "alpha_schedule": "cosine"}
 
 
-def resumed_from_a_step(build, folder, kind, step):
-    """The trainer that went on from a checkpoint, and one that was never interrupted.
+def resumed_from_steps(build, folder, kind, steps=(3, 5)):
+    """For each step the trainer that went on from its checkpoint, and one that was never interrupted.
 
     Args:
         build: Makes the trainer of a kind, `build(folder, kind)`.
-        folder: Where both write.
+        folder: Where all of them write.
         kind: Which run it is.
-        step: That of the checkpoint.
+        steps: Those of the checkpoints.
     """
     reference = _whole(build, folder, kind)
-    resumed = build(folder / "resumed", kind)
-    resumed.train(resume_from_checkpoint=str(folder / "whole" / f"checkpoint-{step}"))
-    return resumed, reference
+    for step in steps:
+        resumed = build(folder / f"resumed_{step}", kind)
+        resumed.train(resume_from_checkpoint=str(folder / "whole" / f"checkpoint-{step}"))
+        yield resumed, reference
 
 
 def resumed_after_a_kill(build, folder, kind):
-    """As `resumed_from_a_step`, of a process that SIGKILL left no time to tidy up."""
+    """As `resumed_from_steps`, of a process that SIGKILL left no time to tidy up."""
     died = run_script("train_and_die.py", folder / "killed", kind)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert not (folder / "killed" / "checkpoint-6").exists()
