@@ -10,17 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from classification_runs import (
-    NAMES,
-    OWN,
-    RECIPE,
-    ROWS,
-    SIZE,
-    assert_complete,
-    save_model,
-    with_basics,
-    write_table,
-)
+from classification_runs import NAMES, OWN, RECIPE, ROWS, SIZE, assert_complete, save_model, with_basics, write_table
 from datasets import ClassLabel, Dataset, DatasetDict
 from safetensors.torch import load_file
 from script_runs import logged_losses
