@@ -1,7 +1,5 @@
 """A headless Chromium, driven over WebDriver: the few commands of the protocol that the tests need."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -83,5 +81,5 @@ def _call(method: str, address: str, **body):
     request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
     request.method = method
     # No proxy of the environment stands between a test and its own machine.
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as answer:
-        return json.load(answer)["value"]
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as response:
+        return json.load(response)["value"]

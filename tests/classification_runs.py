@@ -1,19 +1,17 @@
 """What the tests of `recipes/sst2.py` and `hfdistill distill` share: files, ways to run them, what they must leave."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 from matplotlib.image import imread
 from safetensors.torch import load_file
 from script_runs import last_line, run_script
 from texts import TEXTS, make_tokenizer
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
+from tiny import make_model
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hfdistill.commands.main import main
 
@@ -43,11 +41,9 @@ def write_table(path, rows, columns=("sentence", "label"), separator=","):
 
 
 def save_model(folder, tokenizer, names=NAMES, **config):
-    torch.manual_seed(1)
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    defaults = {"vocab_size": 120, "max_position_embeddings": 64, "initializer_range": 0.5, **sizes, **labels}
-    BertForSequenceClassification(BertConfig(**{**defaults, **config})).save_pretrained(folder)
+    settings = {"vocab_size": 120, "max_position_embeddings": 64, "num_labels": len(names), **labels, **config}
+    make_model(1, 0.1, 0.5, **settings).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -123,10 +119,3 @@ def assert_complete(folder, roles=("teacher", "student")):
     assert set(load_file(folder / "model.safetensors")) == set(student.state_dict())  # a plain model, nothing beside
     assert AutoTokenizer.from_pretrained(folder)("is dull")["input_ids"]
     return student, results
-
-
-def train_loss_names(folder):
-    # A finished teacher or baseline is its own last checkpoint.
-    [state] = [*folder.glob("checkpoint-*/trainer_state.json"), *folder.glob("trainer_state.json")]
-    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
-    return {name for entry in history if "loss" in entry for name in entry if name.endswith("loss")}

@@ -1,7 +1,5 @@
 """What all tests share: a tiny tokenizer, tiny random models, a small dataset. Nothing is downloaded."""
 
-from __future__ import annotations
-
 import gc
 import gzip
 import importlib
@@ -13,7 +11,8 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from texts import TEXTS, make_tokenizer
-from transformers import BertConfig, BertForSequenceClassification, set_seed
+from tiny import make_model
+from transformers import BertForSequenceClassification, set_seed
 
 from hfdistill.tasks.classification.data import text_classification_dataset
 
@@ -61,24 +60,13 @@ def other_tokenizer():
 def tiny_bert():
     """`tiny_bert(num_labels=3, seed=0, **config)`: a random BERT classifier without dropout.
 
-    Its weights are large enough for every text to get a visibly different answer.
+    Its weights are large enough for every text to get visibly different logits.
     """
 
     def build(num_labels: int = 3, seed: int = 0, **config) -> BertForSequenceClassification:
-        defaults = {
-            "vocab_size": 120,
-            "hidden_size": 16,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "intermediate_size": 24,
-            "max_position_embeddings": 64,
-            "initializer_range": 0.5,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-        }
+        settings = {"vocab_size": 120, "max_position_embeddings": 64, "num_labels": num_labels, **config}
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return BertForSequenceClassification(BertConfig(num_labels=num_labels, **{**defaults, **config})).eval()
+            return make_model(seed, spread=0.5, **settings).eval()
 
     return build
 

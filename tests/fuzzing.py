@@ -1,7 +1,5 @@
 """What the fuzz tests share: nasty values, and how many inputs a run takes."""
 
-from __future__ import annotations
-
 import json
 import os
 import random
@@ -12,26 +10,8 @@ FACTOR = float(os.environ.get("HFDISTILL_FUZZ", "1"))
 LONG = "x" * 20_000
 NUMBERS = ["0", "1", "-1", "-100", "2", "0.5", "1e-3", "1e30", "-0", "007", "1e400", "nan", "inf", "-inf", "NaN", "1_0"]
 NUMBERS += ["9" * 19, "9" * 400, "9" * 5000, str(2**31), str(2**63), str(2**64), "0x10", "٣", "1,5", "1" * 9000 + "x"]
-WORDS = [
-    "",
-    " ",
-    "a joy",
-    "bad",
-    "good",
-    "None",
-    "null",
-    "true",
-    "no",
-    "\0",
-    "a\0b",
-    "\r",
-    "\n",
-    "\t",
-    '"',
-    "'",
-    ",",
-    "-",
-]
+WORDS = ["", " ", "a joy", "bad", "good", "None", "null", "true", "no", "\0", "a\0b", "\r", "\n", "\t", '"', "'", ","]
+WORDS += ["-"]
 WORDS += ["😀", "\ufeff", "\u2028", "e\u0301", "\x1b[31m", "%s %d", "{0}", "$5-$10", "../..", "~", "[", "{", "\\"]
 WORDS += [LONG]
 HALVES = ["\ud83d", "cut \ud83d", "\udc00\ud800"]

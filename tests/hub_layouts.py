@@ -4,8 +4,6 @@ Each function returns what a repository holds, by path. The names are those of t
 when they are told nothing, and of one with an older layout.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterable
@@ -24,23 +22,10 @@ SST2, MULTI30K = "datasets/stanfordnlp/sst2", "datasets/bentrevett/multi30k"
 CLASSIFIER, PICKLED_CLASSIFIER = "yoshitomo-matsubara/bert-base-uncased-sst2", "textattack/bert-base-uncased-SST-2"
 TRANSLATOR = "Helsinki-NLP/opus-mt-en-de"
 
-_BERT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.5,
-}
-_MARIAN = {
-    "d_model": 32,
-    "encoder_layers": 1,
-    "decoder_layers": 3,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 48,
-    "decoder_ffn_dim": 48,
-}
+_BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+_BERT |= {"max_position_embeddings": 512, "initializer_range": 0.5}
+_MARIAN = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 3, "encoder_attention_heads": 2}
+_MARIAN |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48}
 
 
 def fill(hub: Hub) -> None:
@@ -56,11 +41,11 @@ def fill(hub: Hub) -> None:
 def sst2() -> dict[str, bytes]:
     """Parquet, split by the README's front matter, classes that only it names, and a test split without labels."""
     splits = {"train": TEXTS, "validation": TEXTS[::3], "test": TEXTS[::4]}
-    told = "\n".join(
+    infos = "\n".join(
         f"  - name: {split}\n    num_bytes: 1\n    num_examples: {len(rows)}" for split, rows in splits.items()
     )
     paths = "\n".join(f"  - split: {split}\n    path: data/{split}-*" for split in splits)
-    files = {"README.md": SST2_CARD.format(splits=told, paths=paths).encode()}
+    files = {"README.md": SST2_CARD.format(splits=infos, paths=paths).encode()}
     for split, texts in splits.items():
         labels = [-1 if split == "test" else len(text) % 2 for text in texts]
         rows = Dataset.from_dict(
@@ -71,26 +56,12 @@ def sst2() -> dict[str, bytes]:
 
 
 SST2_CARD = """---
-annotations_creators:
-- crowdsourced
-language_creators:
-- found
 language:
 - en
 license:
 - unknown
-multilinguality:
-- monolingual
-size_categories:
-- 10K<n<100K
-source_datasets:
-- original
 task_categories:
 - text-classification
-task_ids:
-- sentiment-classification
-paperswithcode_id: sst
-pretty_name: Stanford Sentiment Treebank v2
 dataset_info:
   features:
   - name: idx
@@ -141,17 +112,9 @@ def classifier() -> dict[str, bytes]:
         "model.safetensors": _written(lambda path: _bert().save_pretrained(path), "model.safetensors"),
         "tokenizer_config.json": _json(
             {
-                "do_lower_case": True,
-                "unk_token": "[UNK]",
-                "sep_token": "[SEP]",
-                "pad_token": "[PAD]",
-                "cls_token": "[CLS]",
-                "mask_token": "[MASK]",
-                "tokenize_chinese_chars": True,
-                "strip_accents": None,
-                "do_lower": True,
-                "model_max_length": 512,
-                "special_tokens_map_file": None,
+                **{"do_lower_case": True, "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]"},
+                **{"cls_token": "[CLS]", "mask_token": "[MASK]", "tokenize_chinese_chars": True, "strip_accents": None},
+                **{"do_lower": True, "model_max_length": 512, "special_tokens_map_file": None},
                 "name_or_path": "bert-base-uncased",
             }
         ),
@@ -179,21 +142,10 @@ def _bert() -> BertForSequenceClassification:
 
 def _bert_files(task: str) -> dict[str, bytes]:
     """What both have: no `id2label` is in their configs, and `vocab.txt` lists a token a line."""
-    config = {
-        "_name_or_path": "bert-base-uncased",
-        "architectures": ["BertForSequenceClassification"],
-        "attention_probs_dropout_prob": 0.1,
-        "finetuning_task": task,
-        "gradient_checkpointing": False,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "layer_norm_eps": 1e-12,
-        "model_type": "bert",
-        "pad_token_id": 0,
-        "type_vocab_size": 2,
-        "vocab_size": 120,
-        **_BERT,
-    }
+    config = {"_name_or_path": "bert-base-uncased", "architectures": ["BertForSequenceClassification"]}
+    config |= {"attention_probs_dropout_prob": 0.1, "finetuning_task": task, "gradient_checkpointing": False}
+    config |= {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "model_type": "bert"}
+    config |= {"pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 120, **_BERT}
     special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
     vocabulary = make_tokenizer().get_vocab()
     return {
@@ -213,16 +165,8 @@ def translator() -> dict[str, bytes]:
     pieces = [piece for model in files.values() for piece in _pieces_of(model) if not piece.startswith("<")]
     vocabulary = list(dict.fromkeys(["</s>", "<unk>", *pieces, "<pad>"]))
     pad = len(vocabulary) - 1
-    generation = {
-        "bad_words_ids": [[pad]],
-        "bos_token_id": 0,
-        "decoder_start_token_id": pad,
-        "eos_token_id": 0,
-        "forced_eos_token_id": 0,
-        "max_length": 512,
-        "num_beams": 6,
-        "pad_token_id": pad,
-    }
+    generation = {"bad_words_ids": [[pad]], "bos_token_id": 0, "decoder_start_token_id": pad, "eos_token_id": 0}
+    generation |= {"forced_eos_token_id": 0, "max_length": 512, "num_beams": 6, "pad_token_id": pad}
     config: dict[str, Any] = {
         "_name_or_path": "/tmp/Helsinki-NLP/opus-mt-en-de",
         "_num_labels": 3,

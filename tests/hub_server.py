@@ -5,8 +5,6 @@ commit, tree, resolve. Large files come from another host, where a download that
 gated or renamed, and requests may be too many.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
@@ -124,8 +122,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.content = self._read()
         if "Authorization" in self.headers and not self._known() and self.command in ("GET", "HEAD"):
-            told = "Invalid user token." if path == "/api/whoami-v2" else "Invalid credentials in Authorization header"
-            return self._json({"error": told}, 401, X_Error_Message=told)
+            message = (
+                "Invalid user token." if path == "/api/whoami-v2" else "Invalid credentials in Authorization header"
+            )
+            return self._json({"error": message}, 401, X_Error_Message=message)
         if self.hub.busy and re.search(self.hub.busy, path):
             return self._too_many()
         old = next((name for name in self.hub.moved if f"/{name}/" in f"{path}/"), None)
@@ -178,10 +178,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"error": "We had to rate limit you."}, 429, Retry_After=str(self.hub.reset), **limits)
 
     def _gated(self, name: str) -> None:
-        told = f"Access to {name} is restricted"
-        told += " and you are not in the authorized list." if self._known() else ". Please log in."
+        message = f"Access to {name} is restricted"
+        message += " and you are not in the authorized list." if self._known() else ". Please log in."
         status = 403 if self._known() else 401
-        self._json({"error": told}, status, X_Error_Code="GatedRepo", X_Error_Message=told)
+        self._json({"error": message}, status, X_Error_Code="GatedRepo", X_Error_Message=message)
 
     def _repository(self, kind: str | None, name: str) -> Repository | None:
         found = self.hub.repositories.get(f"{'datasets/' if kind and kind.startswith('datasets') else ''}{name}")
@@ -199,9 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"type": "user", "name": USER, "orgs": [], "auth": auth})
 
     def create(self) -> None:
-        asked = json.loads(self.content)
-        prefix = "datasets/" if asked.get("type") == "dataset" else ""
-        name = f"{asked.get('organization') or USER}/{asked['name']}"
+        requested = json.loads(self.content)
+        prefix = "datasets/" if requested.get("type") == "dataset" else ""
+        name = f"{requested.get('organization') or USER}/{requested['name']}"
         there = f"{prefix}{name}" in self.hub.repositories
         self.hub.repositories.setdefault(f"{prefix}{name}", Repository())
         answer = {"url": f"{self.hub.url}/{prefix}{name}", "id": name, "name": name}
@@ -267,8 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
     def paths_info(self, kind: str, name: str, revision: str) -> None:
         repository = self._repository(kind, name)
         if repository is not None:
-            asked = json.loads(self.content)["paths"]
-            self._json([_described(repository, path) for path in asked if path in repository.files])
+            requested = json.loads(self.content)["paths"]
+            self._json([_described(repository, path) for path in requested if path in repository.files])
 
     def tree(self, kind: str, name: str, revision: str, folder: str) -> None:
         repository = self._repository(kind, name)
@@ -316,8 +316,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         start, _, end = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
         part = content[int(start) : int(end) + 1 if end else None]
-        told = {"Content_Range": f"bytes {start}-{int(start) + len(part) - 1}/{len(content)}"}
-        self._answer(part, 206 if "Range" in self.headers else 200, **(told if "Range" in self.headers else {}))
+        message = {"Content_Range": f"bytes {start}-{int(start) + len(part) - 1}/{len(content)}"}
+        self._answer(part, 206 if "Range" in self.headers else 200, **(message if "Range" in self.headers else {}))
 
 
 def _described(repository: Repository, path: str) -> dict:

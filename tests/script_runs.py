@@ -1,7 +1,6 @@
 """A recipe run in this process, as `python recipe.py words...` runs it."""
 
-from __future__ import annotations
-
+import json
 import runpy
 import sys
 
@@ -21,3 +20,10 @@ def last_line(ended, capfd):
     line = ended.value.code if isinstance(ended.value.code, str) else printed[printed.rindex("error: ") :].strip()
     assert "error: " in line and "Traceback" not in printed
     return line
+
+
+def logged_losses(folder):
+    """The names of the losses in the training logs of a folder: of its one checkpoint, or of what has finished."""
+    [state] = [*folder.glob("checkpoint-*/trainer_state.json"), *folder.glob("trainer_state.json")]
+    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+    return {name for entry in history if "loss" in entry for name in entry if name.endswith("loss")}

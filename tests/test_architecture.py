@@ -1,7 +1,5 @@
 """The packages and their layers: who may import whom, and how long a function may be. CONTRIBUTING.md has them."""
 
-from __future__ import annotations
-
 import ast
 import resource
 import subprocess

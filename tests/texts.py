@@ -1,7 +1,5 @@
 """Short English texts, and a tokenizer of their words: what the tests read."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from string import ascii_lowercase

@@ -1,9 +1,8 @@
 """Tiny random models, rows and trainers for the tests of the trainer, and the naive formulas to compare with."""
 
-from __future__ import annotations
-
 import random
 
+import pytest
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -66,20 +65,9 @@ def unlabel(rows, which):
 
 def make_args(out, **changes):
     """Plain SGD, clipped: a gradient that is too large by a factor cannot hide, as it would behind AdamW."""
-    defaults = {
-        "per_device_train_batch_size": 8,
-        "num_train_epochs": 2,
-        "optim": "sgd",
-        "learning_rate": 0.05,
-        "lr_scheduler_type": "constant",
-        "max_grad_norm": 4.0,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "seed": 3,
-    }
+    defaults = {"per_device_train_batch_size": 8, "num_train_epochs": 2, "optim": "sgd", "learning_rate": 0.05}
+    defaults |= {"lr_scheduler_type": "constant", "max_grad_norm": 4.0, "logging_steps": 1, "save_strategy": "no"}
+    defaults |= {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "seed": 3}
     return DistillationTrainingArguments(str(out), **{**defaults, **changes})
 
 
@@ -110,6 +98,12 @@ def distance(one, other):
 def logs_of(trainer, *names):
     """The values of each training log, as rows."""
     return [[log[name] for name in names] for log in trainer.state.log_history if "loss" in log]
+
+
+def assert_logs_alike(one, other, *names, rel=1e-4, abs=1e-6):
+    """The two trainers logged the same values under these names, step by step."""
+    for found, expected in zip(logs_of(one, *names), logs_of(other, *names), strict=True):
+        assert found == pytest.approx(expected, rel=rel, abs=abs)
 
 
 def padded(rows):
@@ -165,6 +159,11 @@ class CopyWeights(TrainerCallback):
 #: Rows without a label: in order, not as many in each half or quarter of a batch.
 UNEVEN = {0, 1, 2, 5, 9, 13, 14}
 IN_ORDER = {"train_sampling_strategy": "sequential"}
+#: Ways to cut the same steps of 8 rows into micro-batches.
+LAYOUTS = (
+    {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+    {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16},
+)
 
 
 def plain_labels(rows=16):

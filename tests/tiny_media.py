@@ -1,7 +1,5 @@
 """Rows with pictures and sound, and tiny random teachers that see or hear them."""
 
-from __future__ import annotations
-
 import random
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tiny random translation models, rows and trainers, and the naive word-level loss to compare with."""
 
-from __future__ import annotations
-
 import random
 
 import torch
@@ -35,20 +33,10 @@ VOCABULARY = 40
 PAD, UNKNOWN, START, END = range(4)
 LANGUAGES = (38, 39)
 
-_BART_SIZES = {
-    "d_model": 16,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 24,
-    "decoder_ffn_dim": 24,
-    "max_position_embeddings": 32,
-    "activation_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "dropout": 0.0,
-    "init_std": 0.4,
-}
+_BART_SIZES = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2}
+_BART_SIZES |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}
+_BART_SIZES |= {"max_position_embeddings": 32, "activation_dropout": 0.0, "attention_dropout": 0.0, "dropout": 0.0}
+_BART_SIZES |= {"init_std": 0.4}
 _TOKENS = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": START}
 
 #: By family: the model, its config, and what distinguishes it. Marian and T5 start with the padding token.
@@ -274,8 +262,8 @@ def naive_losses(student, teacher, family, rows, temperature=2.0):
     """Label loss, soft-target loss and agreement, token by token, each sentence alone; and the number of tokens."""
     sums, tokens = torch.zeros(3, dtype=torch.float64), 0
     for row in rows:
-        own, theirs = token_logits(student, family, row), token_logits(teacher, family, row)
-        for s, t, label in zip(own, theirs, row["labels"], strict=True):
+        student_logits, teacher_logits = token_logits(student, family, row), token_logits(teacher, family, row)
+        for s, t, label in zip(student_logits, teacher_logits, row["labels"], strict=True):
             p, q = (t / temperature).softmax(0), (s / temperature).softmax(0)
             sums[0] -= s.softmax(0)[label].log()
             sums[1] += temperature**2 * (p * (p / q).log()).sum()

@@ -1,7 +1,5 @@
 """A folder with a tiny translator and files, and what a run on them must leave behind."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -44,10 +42,3 @@ def complete(folder, roles):
     assert "nrefs:1" in report and "translations.md" in report
     assert "pipeline_tag: translation" in (folder / "README.md").read_text(encoding="utf-8")
     return student, AutoTokenizer.from_pretrained(folder), results
-
-
-def losses_of(folder):
-    # A finished teacher or baseline is its own last checkpoint.
-    [state] = [*folder.glob("checkpoint-*/trainer_state.json"), *folder.glob("trainer_state.json")]
-    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
-    return {name for entry in history if "loss" in entry for name in entry if name.endswith("loss")}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hfdistill.report.markdown import code_block
 from hfdistill.report.local_paths import without_places
+from hfdistill.report.markdown import code_block
 from hfdistill.report.saved_form import PLAIN_SENTENCE, SavedForm, loading_code
 
 #: What is read by the tasks that `transformers.pipeline` knows, as Python.

@@ -1,7 +1,5 @@
 """The command `hfdistill`: what it leaves, what it says, how it ends."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket
@@ -38,7 +36,6 @@ def home(tmp_path, monkeypatch, tiny_bert, tokenizer):
 
 
 def test_compare_prints_the_table_and_writes_the_report(home, capsys):
-    """The figures on the screen and in the file are the same."""
     words = ["compare", "teacher", "student", "test.tsv", "--baseline", "student", "--output_dir", "report_of"]
     main(words)
     printed = capsys.readouterr().out
@@ -60,7 +57,7 @@ def test_compare_measures_on_the_gpu(home):
 
 
 @pytest.mark.parametrize("way", ["labels.txt", "--class_names", "parquet"])
-def test_numbers_are_those_that_the_names_say(home, way):
+def test_numbers_follow_the_class_names(home, way):
     """Numbered in another order than the student's, every prediction would be counted the other way round."""
     main(["compare", "teacher", "student", "test.tsv", "--output_dir", "named"])
     numbers = [int(len(text) % 2 == 0) for text in TEXTS]  # good is 0 here, and bad 1
@@ -92,7 +89,6 @@ def test_soft_targets_are_kept_beside_every_column(home, capsys):
 
 
 def test_the_card_is_written_into_the_students_folder(home, tiny_bert, capsys):
-    """With what was measured, and the teacher's license."""
     (home / "teacher" / "README.md").write_text("---\nlicense: mit\n---\n\n# A teacher\n")
     main(["card", "teacher", "student", "test.tsv", "--dataset_name", "stanfordnlp/sst2"])
     card = ModelCard.load(home / "student" / "README.md")
@@ -106,12 +102,12 @@ def test_export_writes_into_the_models_folder(home, capsys):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     main(["export", "student", "test.tsv", "--formats", "onnx", "int8"])
     assert (home / "student" / "onnx" / "model.onnx").stat().st_size > 0
-    told = capsys.readouterr()
-    assert [line.partition(", ")[0] for line in told.out.splitlines()] == [
+    printed = capsys.readouterr()
+    assert [line.partition(", ")[0] for line in printed.out.splitlines()] == [
         "onnx: student/onnx/model.onnx",
         "int8: student/onnx/model_quantized.onnx",
     ]
-    assert "WARNING" not in told.err and "torch.onnx" not in told.err
+    assert "WARNING" not in printed.err and "torch.onnx" not in printed.err
 
 
 MENDABLE = {
@@ -120,10 +116,7 @@ MENDABLE = {
     "no such column": (["soft-targets", "teacher", "test.tsv", "x.parquet", "--text_column", "text"], "'text'"),
     "other labels": (["compare", "teacher", "student", "bad.tsv"], "Line 2 of bad.tsv.*'god'"),
     "not a parquet file": (["soft-targets", "teacher", "test.tsv", "x.csv"], r"x\.csv should end in \.parquet"),
-    "a translator": (
-        ["export", "translator", "test.tsv"],
-        "a translator .MarianMTModel. and no classifier",
-    ),
+    "a translator": (["export", "translator", "test.tsv"], "a translator .MarianMTModel. and no classifier"),
     "no folder to write to": (["export", "some/model", "test.tsv"], "some/model|reached"),
 }
 
@@ -145,7 +138,6 @@ def test_what_the_user_can_mend_is_one_line_and_code_1(home, case, monkeypatch, 
 
 @pytest.mark.parametrize("words", [[], ["compare"], ["fly"], ["export", "student", "test.tsv", "--formats", "onxx"]])
 def test_wrong_usage_is_code_2(words, capsys):
-    """What scripts look at."""
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2 and capsys.readouterr().err.startswith("usage: hfdistill")
@@ -153,17 +145,15 @@ def test_wrong_usage_is_code_2(words, capsys):
 
 @pytest.mark.parametrize("command", [None, "compare", "export", "soft-targets", "card"])
 def test_help_reads_well(command, capsys):
-    """Every option is explained; nothing of Python shows through."""
     with pytest.raises(SystemExit) as ended:
         main([*([command] if command else []), "--help"])
-    told = capsys.readouterr().out
-    assert ended.value.code == 0 and "None" not in told and "==SUPPRESS==" not in told
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0 and "None" not in printed and "==SUPPRESS==" not in printed
     if command is None:
-        assert all(f"\n    {name}" in told for name in COMMANDS)
+        assert all(f"\n    {name}" in printed for name in COMMANDS)
 
 
 def test_the_options_of_distill_stand_in_groups(capsys):
-    """Two hundred in one list are none; the training arguments, which everybody knows, come last."""
     with pytest.raises(SystemExit):
         main(["distill", "--help"])
     groups = [line for line in capsys.readouterr().out.splitlines() if line.endswith(":") and line[0] != " "]
@@ -180,7 +170,6 @@ def test_the_options_of_distill_stand_in_groups(capsys):
 
 
 def test_help_imports_no_torch():
-    """What takes seconds is typed once."""
     code = "import sys\nfrom hfdistill.commands.main import COMMANDS, main\ntry:\n    main(['--help'])\nfinally:\n"
     code += "    assert not {'torch', 'transformers', 'datasets', 'accelerate'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

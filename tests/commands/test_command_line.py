@@ -1,7 +1,5 @@
 """Reading options, and answering bad input with one line."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -147,7 +145,6 @@ def test_bad_options_end_with_one_line(tmp_path, monkeypatch, parse, capsys, wor
 
 
 def test_what_the_user_can_mend_is_one_line():
-    """Files, the network, and what this package says of its input."""
     for error in (
         FileNotFoundError("there is no file x"),
         ConnectionError("no network"),
@@ -156,8 +153,8 @@ def test_what_the_user_can_mend_is_one_line():
     ):
         with pytest.raises(SystemExit, match=f"^error: {error}$"), plain_errors():
             raise_from("hfdistill.data.tables", error)
-    for error in (ValueError("mine"), ImportError("mine")):
-        with pytest.raises(SystemExit, match="^error: mine$"), plain_errors():
+    for error in (ValueError("own"), ImportError("own")):
+        with pytest.raises(SystemExit, match="^error: own$"), plain_errors():
             raise_from("__main__", error)
 
 
@@ -204,7 +201,7 @@ def raise_from(module, error):
     space["fail"](error)
 
 
-def test_hours_on_processors_are_told_beforehand(capsys):
+def test_hours_on_processors_are_warned_of(capsys):
     """SST-2 through a BERT is no matter of minutes without an accelerator; the demo is."""
     say_if_slow(12_000, 4_000_000)
     assert not capsys.readouterr().out

@@ -1,28 +1,14 @@
 """`hfdistill distill`, run as a user runs it: what it leaves behind, with one teacher and everything beside it."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
 import pytest
 import torch
-from classification_runs import (  # noqa: F401  (fixtures)
-    NAMES,
-    OWN,
-    ROWS,
-    SIZE,
-    assert_complete,
-    distill,
-    home,
-    refusal,
-    results_of,
-    save_model,
-    train_loss_names,
-    write_table,
-)
+from classification_runs import NAMES, OWN, ROWS, SIZE, assert_complete, results_of, save_model, write_table
 from datasets import ClassLabel, Dataset, DatasetDict
 from safetensors.torch import load_file
+from script_runs import logged_losses
 from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BartConfig, BartForSequenceClassification
 
@@ -33,7 +19,7 @@ LOAD_HUB = "hfdistill.tasks.classification.sources.load_hub_dataset"
 
 
 def test_a_live_teacher_gives_the_same_student(home, distill):
-    """Soft targets that were kept and those that are asked for must teach the same, up to rounding."""
+    """Precomputed soft targets and a live teacher must teach the same, up to rounding."""
     sgd = ("--optim", "sgd", "--max_grad_norm", "0")  # Adam makes a difference of rounding one of steps
     distill(*OWN, *sgd)
     distill(*OWN[:-1], "live", "--soft_targets", "false", *sgd)
@@ -48,11 +34,10 @@ def test_stages(home, distill):
     distill(*OWN, *SIZE, "--stages", "hidden_states minilm epochs=1 learning_rate=1e-2", "labels soft_targets epochs=2")
     assert_complete(home / "out")
     names = {"hidden_states_loss", "minilm_loss", "label_loss", "soft_target_loss"}
-    assert train_loss_names(home / "out") == {"loss", *names}
+    assert logged_losses(home / "out") == {"loss", *names}
 
 
 def test_a_student_with_a_low_rank_embedding(home, distill):
-    """Most of a small student are its words."""
     distill(*OWN, *SIZE, "--student_embedding_size", "4")
     student, results = assert_complete(home / "out")
     assert student.config.embedding_size == 4 and results["student_parameters"] < results["teacher_parameters"]
@@ -165,12 +150,3 @@ def test_an_export_that_is_refused_costs_no_report(home, distill, monkeypatch):
     assert "**Not made: the export.** the onnx export is broken" in report and "confusion.png" in report
     assert "Not made" in (home / "out/README.md").read_text(encoding="utf-8")
     assert "int8_accuracy" in results and "onnx_accuracy" not in results and "int8 against the student" in report
-
-
-# ---- A run that is finished ----
-
-
-# ---- Processes ----
-
-
-ACCELERATE = ("accelerate", "launch", "--num_processes", "1", "--cpu")

@@ -1,24 +1,13 @@
 """`hfdistill distill` with several teachers, with none, and with few labels."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import pytest
 import torch
-from classification_runs import (  # noqa: F401  (fixtures)
-    OWN,
-    SIZE,
-    assert_complete,
-    distill,
-    home,
-    refusal,
-    results_of,
-    save_model,
-    train_loss_names,
-)
+from classification_runs import OWN, SIZE, assert_complete, results_of, save_model
 from safetensors.torch import load_file
+from script_runs import logged_losses
 from texts import make_tokenizer
 from transformers import AutoModelForSequenceClassification
 
@@ -70,11 +59,11 @@ def test_of_few_labels_the_rest_is_labeled_by_the_teacher(home, distill):
     ]
     steps = [json.loads(path.read_text())["global_step"] for path in states]
     assert steps[0] == steps[1] > 0
-    assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
 
 
-def test_the_default_alpha_goes_by_the_share_of_labels_and_says_so(home, distill):
-    """A mean over few labels that weighs half makes a student that hardly hears its teacher."""
+def test_the_default_alpha_goes_by_the_share_of_labels(home, distill):
+    """A mean over few labels that weighs half makes a student that hardly learns from its teacher."""
     few = (*OWN, *SIZE, "--label_fraction", "0.2", "--max_steps", "1")  # 6 of 27 texts
     sentence = (
         "22 % of the training rows have a label, so alpha, which is not given, is 0.818: one label weighs as much"
@@ -87,7 +76,7 @@ def test_the_default_alpha_goes_by_the_share_of_labels_and_says_so(home, distill
 
 
 def test_more_text_is_made_and_reported(home, distill):
-    """What the teacher says about the made texts is the gain; how often it changes its mind, the reader's to judge."""
+    """The teacher's predictions for the augmented texts are the gain; how often they change is reported."""
     printed = distill(*OWN, *SIZE, "--augment", "masking", "n_grams", "--augment_copies", "2")
     line = next(line for line in printed.splitlines() if "texts were made of" in line)
     made = int(line.split()[0])
@@ -98,7 +87,7 @@ def test_more_text_is_made_and_reported(home, distill):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["mutual", "one"])
 def test_students_without_a_teacher(home, distill, how):
-    """No teacher is asked; every student is a plain model; the table says whose columns these are."""
+    """No teacher is run; every student is a plain model; the table says whose columns these are."""
     printed = distill(*OWN, *SIZE, "--online", how, "--num_students", "3", "--baseline")
     assert_complete(home / "out", ("teacher", "student", "baseline"))
     assert "in its column is the second student" in printed
@@ -124,7 +113,6 @@ def test_students_without_a_teacher_start_from_a_pretrained_model(home, distill)
 
 
 def test_what_it_cannot_do_is_refused(refusal):
-    """Before anything is computed."""
     assert "knows masking, n_grams, word_replacement, back_translation, not typos" in refusal(
         *OWN, "--augment", "typos"
     )

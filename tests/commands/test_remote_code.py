@@ -1,7 +1,5 @@
 """Code that somebody keeps with a model is run where it is asked for by name, and else refused in a sentence."""
 
-from __future__ import annotations
-
 import ast
 import io
 import json
@@ -60,12 +58,12 @@ def folder(tmp_path, monkeypatch, tiny_bert):
         lambda name: load_augmenter("back_translation", None, "", (name, name)),
     ],
 )
-def test_it_is_refused_and_nobody_is_asked(folder, load):
+def test_it_is_refused_without_a_prompt(folder, load):
     """`transformers` asks on standard input, where a cluster's job waits for ever and a pipe says anything."""
     if load is load_tokenizer:  # needs the code where its own files do not say what it is
-        told = json.loads((folder / "tokenizer_config.json").read_text())
-        told |= {"auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}, "tokenizer_class": "OwnTokenizer"}
-        (folder / "tokenizer_config.json").write_text(json.dumps(told))
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        settings |= {"auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}, "tokenizer_class": "OwnTokenizer"}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=REFUSED) as refused:
         load(str(folder))
     assert "\n" not in str(refused.value) and sys.stdin.tell() == 0 and not list(folder.parent.rglob("was_run"))
@@ -77,7 +75,7 @@ def test_the_command_refuses_it(folder, tmp_path):
         main(["compare", str(folder), str(folder), str(tmp_path / "a.csv")])
 
 
-def test_it_is_run_where_it_is_asked_for(folder):
+def test_it_is_run_with_trust_remote_code(folder):
     _, model = load_classifier(str(folder), trust_remote_code=True)
     assert type(model).__name__ == "OwnModel"
 

@@ -1,7 +1,5 @@
 """`hfdistill translate`: what each of its options does, what it leaves behind, what it refuses."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -11,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from script_runs import last_line
+from script_runs import last_line, logged_losses
 from texts import TEXTS, make_tokenizer
 from tiny import distance, make_model, weights
 from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
-from translators import BASICS, OWN, PAIRS, complete, losses_of, translator_home
+from translators import BASICS, OWN, PAIRS, complete, translator_home
 
 from hfdistill.commands.main import main
 from hfdistill.commands.translate_options import read_options
@@ -58,12 +56,11 @@ def refusal(home, command, capfd):
 
 
 def test_all_three_methods_with_a_baseline(home, command):
-    """The usual run: a shrunk student on the teacher's translations, word by word, beside the same student alone."""
     printed = command(*OWN, "--test_file", "test.tsv", "--baseline", "--student_num_decoder_layers", "1")
     student, tokenizer, results = complete(home / "out", ("teacher", "student", "baseline"))
     assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
-    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    assert losses_of(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
     assert "pairs from 27 translated texts" in printed
     assert "pairs from 27 translated texts" in (home / "out" / "README.md").read_text(encoding="utf-8")
     table = printed.split("\n\n")[-2]
@@ -113,7 +110,6 @@ def test_the_student_for_ctranslate2_has_a_column(home, command):
 
 
 def test_a_named_student_goes_on_from_its_weights(home, command):
-    """One of the teacher's words, word by word."""
     student, tokenizer = make_translator(seed=5)
     for part in (student, tokenizer):
         part.save_pretrained("student")
@@ -136,7 +132,6 @@ def test_a_named_student_of_other_words_learns_from_translations_alone(home, com
 
 @pytest.mark.slow
 def test_a_student_with_words_of_its_own_and_more_texts(home, command):
-    """Another vocabulary, and source texts that nobody translated."""
     Path("more.csv").write_text("en\n" + "\n".join(f"truly {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
     words = ("--methods", "sequence", "--student_vocab_size", "60", "--student_hidden_size", "32")
     printed = command(*OWN, *words, "--unlabeled_file", "more.csv")
@@ -171,21 +166,18 @@ def test_a_named_teacher_is_trained_on(home, command):
 
 
 @pytest.mark.parametrize("method", ["sampled", "top_k"])
-def test_the_teachers_answers_are_kept(home, command, method):
-    """Asked once, before training; a teacher that is still run in every step would report its agreement."""
+def test_soft_targets_are_precomputed(home, command, method):
+    """Run once, before training; a teacher that is still run in every step would report its agreement."""
     command(*OWN, "--methods", "word", "--soft_targets", method, "--student_hidden_size", "32", "--temperature", "1.5")
     complete(home / "out", ("teacher", "student"))
-    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
     [state] = (home / "out").glob("checkpoint-*/trainer_state.json")
     assert "eval_soft_target_loss" in state.read_text() and "eval_agreement" not in state.read_text()
 
 
 REFUSED = {
     "terms of no words": (("--methods", "sequence", "--terms", "decoder_minilm"), "--terms is about learning word by"),
-    "a named student to shrink": (
-        ("--student_name_or_path", "teacher"),
-        "leave shrink out of --methods",
-    ),
+    "a named student to shrink": (("--student_name_or_path", "teacher"), "leave shrink out of --methods"),
     "a named student of a size": (
         ("--methods", "word", "--student_name_or_path", "teacher", "--student_num_decoder_layers", "1"),
         "has a shape of its own",
@@ -251,7 +243,7 @@ def test_no_teacher_can_be_made_so(refusal, words, sentence):
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_answered_with_one_line(refusal, case):
+def test_bad_input_is_refused_in_one_line(refusal, case):
     make_model().save_pretrained("classifier")
     make_tokenizer().save_pretrained("classifier")
     words, sentence = REFUSED[case]
@@ -265,7 +257,7 @@ def test_a_teacher_that_cannot_stop_is_refused(refusal, method):
     assert "no eos_token_id, so that its translations could never end" in refusal(*OWN, "--methods", method)
 
 
-def test_empty_lines_are_refused_where_that_is_asked_for(refusal):
+def test_empty_lines_are_refused_without_skip_empty(refusal):
     with Path("train.jsonl").open("a", encoding="utf-8") as file:
         file.write("\n" + json.dumps({"translation": {"en": "a", "de": ""}}))
     assert "Line 31 of train.jsonl: a side of the pair is empty" in refusal(*OWN, "--skip_empty", "false")
@@ -279,7 +271,7 @@ def test_several_candidates_are_several_pairs(command):
     assert one < two <= 54
 
 
-def test_a_teacher_of_many_languages_is_told_which(home, refusal, monkeypatch):
+def test_a_teacher_of_many_languages_needs_tags(home, refusal, monkeypatch):
     """Without a language it would translate into whichever it likes."""
     monkeypatch.setattr("transformers.PreTrainedTokenizerFast.src_lang", None, raising=False)
     assert "name two with --source_tag and --target_tag" in refusal(*OWN)
@@ -296,7 +288,7 @@ def test_the_baseline_has_the_students_budget(home, command):
     assert len(steps) == 2 and len(set(steps)) == 1
 
 
-def test_the_teacher_translates_in_the_dtype_that_is_asked_for(home, command, monkeypatch):
+def test_the_teacher_translates_in_the_given_dtype(home, command, monkeypatch):
     """The option did nothing where the student learns from translations."""
     seen = []
     generate = MarianMTModel.generate

@@ -1,7 +1,5 @@
 """More text for the teacher: what is made, that it is always the same, and what the teacher says about it."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 
@@ -46,8 +44,7 @@ def rngs(count, seed=0):
 # ---- Each augmenter ----
 
 
-def test_words_are_masked_at_the_rate_asked_for():
-    """All else of the text stays where it is."""
+def test_words_are_masked_at_the_given_rate():
     text = " ".join(f"w{number}" for number in range(2000))
     [masked] = Masking("[MASK]", 0.1)([text], rngs(1))
     pairs = list(zip(text.split(), masked.split(), strict=True))
@@ -57,7 +54,6 @@ def test_words_are_masked_at_the_rate_asked_for():
 
 
 def test_n_grams_are_stretches_of_the_text():
-    """One to five words, wherever they stand, and never more than there are."""
     text = "a b c d e f g h"
     made = NGrams()([text] * 400, rngs(400))
     assert all(f" {one} " in f" {text} " for one in made)
@@ -167,7 +163,7 @@ def test_of_a_pair_one_text_is_changed(pairs):
     assert set(changed) == {(True, False), (False, True)}
 
 
-def test_the_teachers_changed_mind_is_counted(text_dataset, tiny_bert, tokenizer):
+def test_changed_teacher_predictions_are_counted(text_dataset, tiny_bert, tokenizer):
     """The report must count made texts by their own source, whatever was left out."""
     rows = augment(text_dataset, [NGrams(2)], ["sentence"], "label", copies=3)
     with pytest.raises(ValueError, match="needs the columns augmented_from"):
@@ -204,5 +200,4 @@ def test_names_of_augmenters_are_refused(text_dataset, augmenters):
 
 
 def test_one_column_is_a_name(text_dataset):
-    """Its letters are no columns."""
     assert len(augment(text_dataset, [Shout()], "sentence", "label")) == 60

@@ -1,7 +1,5 @@
 """Whatever stands in a file: it is read, or refused in a line that names it."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io
@@ -21,21 +19,8 @@ from hfdistill.tasks.classification.data import labeled_texts, plain_texts, text
 from hfdistill.tasks.translation.data import translation_dataset
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "jsonl.gz", "csv.gz")
-NAMES = [
-    "text",
-    "label",
-    "sentence",
-    "sentence1",
-    "sentence2",
-    "en",
-    "de",
-    "translation",
-    "labels",
-    "id",
-    "",
-    "a b",
-    "é",
-]
+NAMES = ["text", "label", "sentence", "sentence1", "sentence2", "en", "de", "translation", "labels", "id", "", "a b"]
+NAMES += ["é"]
 
 
 def table(draw, format_):
@@ -90,10 +75,10 @@ def parquet(draw, names, rows):
     names = [name.encode("utf-8", "replace").decode() for name in names]
     made = pa.Table.from_arrays(columns, names)
     if draw.random() < 0.2:
-        told = {
+        features = {
             "label": {"names": draw.choice([["bad"], ["bad", "good"], []]), "_type": draw.choice(["ClassLabel", "Odd"])}
         }
-        made = made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": told}})})
+        made = made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     file = io.BytesIO()
     pq.write_table(made, file, compression=draw.choice(["none", "snappy"]))
     return file.getvalue()
@@ -156,8 +141,8 @@ def test_files_of_all_kinds_are_read_or_refused(tmp_path):
 
 
 def assert_names_it(error, path, seed):
-    said = str(error)
+    message = str(error)
     options = ("text_column", "label_column", "problem_type", "a validation file", "source_lang")
-    named = str(path) in said or any(option in said for option in options)
-    if not named or "\n" in said or len(said) > 1500:
-        raise AssertionError(f"seed {seed}: {type(error).__name__} {said[:300]!r} ({len(said)})") from error
+    named = str(path) in message or any(option in message for option in options)
+    if not named or "\n" in message or len(message) > 1500:
+        raise AssertionError(f"seed {seed}: {type(error).__name__} {message[:300]!r} ({len(message)})") from error

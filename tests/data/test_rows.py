@@ -1,7 +1,5 @@
 """Rows in a list or in a torch dataset: read as the dataset that they are."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -54,6 +52,5 @@ def test_soft_targets_and_training_take_them(tmp_path, kind):
     ],
 )
 def test_what_is_no_rows_is_named(rows, message):
-    """By its row, or by its kind."""
     with pytest.raises(ValueError, match=message):
         as_dataset(rows)

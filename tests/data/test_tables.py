@@ -121,11 +121,7 @@ def test_gzip(write, name, content):
         ("a.jsonl", OK + '{"x\\ud83d": 1}', r"Line 2 of .*: column 'x\\ud83d' holds half of a character"),
         ("a.jsonl", OK + f'{{"x": {2**63}}}', rf"Line 2 of .*: column 'x' holds {2**63}, a number beyond 64 bits"),
         ("a.jsonl", OK + f'{{"x": [{-(2**63) - 1}]}}', r"Line 2 of .*: column 'x' holds -9\d+, a number beyond 64"),
-        (
-            "a.jsonl",
-            OK + f'{{"x": {"1" * 1000}}}',
-            r"Line 2 of .*: column 'x' holds 1+… \(1000 characters\), a number",
-        ),
+        ("a.jsonl", OK + f'{{"x": {"1" * 1000}}}', r"Line 2 of .*: column 'x' holds 1+… \(1000 characters\), a number"),
         ("a.jsonl", OK + f'{{"x": {"1" * 5000}}}', r"Line 2 of .*a\.jsonl holds a number of thousands of digits"),
         ("a.jsonl", OK + f'{{"x": {"[" * 99999}{"]" * 99999}}}', r"Line 2 of .*a\.jsonl is nested too deeply"),
         ("a.jsonl", OK + f'{{"x": {"[" * 99}{"]" * 99}}}', r"Line 2 of .*: column 'x' is nested more than 50 deep"),
@@ -135,7 +131,6 @@ def test_gzip(write, name, content):
     ids=lambda value: str(value)[:40],
 )
 def test_unreadable_files(write, name, content, message):
-    """Each in one line that says where to look, from whichever reader."""
     path = write(name, content)
     # Of a column that it does not use, the reader of a task does not ask what kind it is.
     tasks = () if "mixes types" in message else (text_classification_dataset, translation_dataset)
@@ -174,8 +169,8 @@ def test_parquet_that_datasets_does_not_know_is_refused_by_file(tmp_path):
     kind = pa.map_(pa.string(), pa.int64())
     with pytest.raises(ValueError, match=r"a\.parquet is no table that datasets can hold: Arrow type map<"):
         read_table(parquet(tmp_path / "a.parquet", x=pa.array([[("a", 1)]], kind)))
-    told = pa.table({"x": ["a"]}).replace_schema_metadata({"huggingface": "{"})
-    pq.write_table(told, tmp_path / "b.parquet")
+    table = pa.table({"x": ["a"]}).replace_schema_metadata({"huggingface": "{"})
+    pq.write_table(table, tmp_path / "b.parquet")
     with pytest.raises(ValueError, match=r"b\.parquet is no table that datasets can hold: Expecting"):
         read_table(tmp_path / "b.parquet")
     pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 2, ["x", "x"]), tmp_path / "c.parquet")

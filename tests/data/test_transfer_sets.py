@@ -1,7 +1,5 @@
 """Few labels among many rows: which are kept, and how rows with and without mix in a batch."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest
@@ -22,14 +20,7 @@ from tiny import (
 )
 from transformers import TrainerCallback
 
-from hfdistill.data.few_labels import (
-    LabeledShareSampler,
-    keep_labels,
-    labeled_rows,
-    mix,
-    settle_alpha,
-    share_of_labels,
-)
+from hfdistill.data.few_labels import LabeledShareSampler, keep_labels, labeled_rows, mix, settle_alpha, share_of_labels
 
 
 def kept(dataset, column="labels"):

@@ -1,7 +1,5 @@
 """A new export format is one file, and everything that lists formats has it."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

@@ -1,7 +1,5 @@
 """The student in CTranslate2: the same translations, whoever runs it, and nothing left of a bad conversion."""
 
-from __future__ import annotations
-
 import random
 
 import pytest
@@ -194,7 +192,7 @@ def test_another_architecture_is_refused():
         check_export(["ctranslate2"], "translation", "led")
 
 
-def test_an_activation_that_it_lacks_is_told_in_a_sentence(tmp_path):
+def test_an_activation_that_it_lacks_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"cannot convert this MarianMTModel \(KeyError: 'tanh'\)"):
         export_ctranslate2(make_family("marian", activation_function="tanh"), make_word_tokenizer(), ["w1"], tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,5 @@
 """The exported files: the same predictions in ONNX Runtime and in transformers.js, and nothing left of a bad export."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json
@@ -90,7 +88,7 @@ def run_session(path, tokenizer, texts):
 
 
 def test_what_a_trainer_left_in_mixed_precision_is_exported_in_float32(tiny_bert, text_dataset, tokenizer, tmp_path):
-    """ONNX Runtime has no bfloat16 products, and a deployed student is to answer as the saved one does."""
+    """ONNX Runtime has no bfloat16 products, and a deployed student is to predict as the saved one does."""
     model = tiny_bert()
     tokenized = text_dataset.map(lambda rows: tokenizer(rows["sentence"]), batched=True)
     args = TrainingArguments(tmp_path, bf16=True, max_steps=1, use_cpu=True, report_to="none")
@@ -102,7 +100,7 @@ def test_what_a_trainer_left_in_mixed_precision_is_exported_in_float32(tiny_bert
     np.testing.assert_allclose(predict_logits(exported, tokenizer, rows), saved, atol=1e-5)
 
 
-def test_any_batch_and_length_gets_the_models_answer(shared):
+def test_any_batch_and_length_gets_the_models_prediction(shared):
     """A size that was taken for a constant while tracing shows only with another size."""
     expected = logits_of(shared.model, shared.tokenizer, [*TEXTS, " ".join(TEXTS[:6])])
     path = shared.folder / FORMATS["onnx"].path
@@ -124,7 +122,7 @@ def test_the_folder_is_as_the_hub_expects_it(shared):
     assert all(not one.external_data for one in graph.initializer)
 
 
-def test_the_files_do_not_tell_where_they_were_made(shared):
+def test_the_files_hold_no_local_paths(shared):
     """Tracing keeps the path of every line of code that it came by."""
     for exported in shared.exported.values():
         content = exported.path.read_bytes()
@@ -218,7 +216,6 @@ def test_int8_of_a_hardly_trained_student_is_kept(tiny_bert, export_to):
 
 
 def test_one_broken_format_leaves_the_others(tiny_bert, export_to, tmp_path, monkeypatch):
-    """The whole export was lost with it."""
     monkeypatch.setattr(FORMATS["int8"], "tolerance", -1.0)
     with pytest.raises(ExportError, match="the int8 export is broken") as refused:
         export_to(tiny_bert(num_hidden_layers=1), formats=["int8", "onnx"])
@@ -226,8 +223,7 @@ def test_one_broken_format_leaves_the_others(tiny_bert, export_to, tmp_path, mon
     assert [path.name for path in (tmp_path / "student" / "onnx").iterdir()] == ["model.onnx"]
 
 
-def test_an_answer_that_is_no_number_is_refused(tiny_bert, export_to, tmp_path, monkeypatch):
-    """NaN is greater than no tolerance."""
+def test_a_prediction_that_is_nan_is_refused(tiny_bert, export_to, tmp_path, monkeypatch):
     nothing = measure_parity(np.full((2, 2), np.nan), np.eye(2), None)
     monkeypatch.setattr(classifier, "measure_parity", lambda *_: dataclasses.replace(nothing, agreement=1.0))
     with pytest.raises(ValueError, match="off by nan"):
@@ -235,7 +231,7 @@ def test_an_answer_that_is_no_number_is_refused(tiny_bert, export_to, tmp_path, 
     assert not list((tmp_path / "student" / "onnx").iterdir())
 
 
-def test_unknown_formats_and_missing_packages_are_told_first(monkeypatch):
+def test_unknown_formats_and_missing_packages_are_named_first(monkeypatch):
     """Found out after the training, it would have been for nothing."""
     with pytest.raises(ValueError, match="no export format 'onxx'; the formats are onnx, int8"):
         check_export(["onxx"])
@@ -285,7 +281,7 @@ console.log(JSON.stringify(await classify(texts, { top_k: null })));
     "HFDISTILL_NODE_MODULES",
 )
 @pytest.mark.parametrize(("dtype", "name"), [("fp32", "onnx"), ("q8", "int8")])
-def test_transformers_js_gives_the_same_answers(shared, tmp_path, dtype, name):
+def test_transformers_js_gives_the_same_predictions(shared, tmp_path, dtype, name):
     """The folder as it is, in Node: a name, an output or an operation that it does not know would show."""
     (tmp_path / "classify.mjs").write_text(SCRIPT)
     (tmp_path / "node_modules").symlink_to(NODE_MODULES.resolve())
@@ -294,12 +290,12 @@ def test_transformers_js_gives_the_same_answers(shared, tmp_path, dtype, name):
     assert done.returncode == 0, done.stderr
     logits = run_session(shared.folder / FORMATS[name].path, shared.tokenizer, TEXTS[:5])
     chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    for told, row in zip(json.loads(done.stdout.splitlines()[-1]), chances.tolist(), strict=True):
+    for scores, row in zip(json.loads(done.stdout.splitlines()[-1]), chances.tolist(), strict=True):
         expected = dict(zip(("bad", "fair", "good"), row, strict=True))
-        assert {one["label"]: one["score"] for one in told} == pytest.approx(expected, abs=2e-3)
+        assert {one["label"]: one["score"] for one in scores} == pytest.approx(expected, abs=2e-3)
 
 
-def test_an_onnx_model_is_asked_like_any_other(shared):
+def test_an_onnx_model_is_called_like_any_other(shared):
     """It gives logits for a batch of PyTorch tensors, and keeps its config."""
     exported = OnnxModel(shared.folder / FORMATS["onnx"].path, shared.model.config)
     inputs = shared.tokenizer(["is dull", "a joy"], padding=True, return_tensors="pt")

@@ -17,36 +17,22 @@ def teacher_model(**changes):
 class Case:
     """A term bound to a student (2 layers, width 16, 2 heads) and a teacher, and their outputs for a batch of rows."""
 
-    def __init__(self, term, rows=range(ROWS), dtype=torch.float32, pad_to=None, twins=False, **teacher):
+    def __init__(self, term, rows=range(ROWS), **teacher):
         self.term = term
-        self.student_model = make_model(1).to(dtype)
-        self.teacher_model = make_model(1) if twins else teacher_model(**teacher).to(dtype)
+        self.student_model = make_model(1)
+        self.teacher_model = teacher_model(**teacher)
         self.objective = Objective({"term": (1.0, term)})
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.objective.bind(self.student_model, self.teacher_model)
-        self.objective.to(torch.float64 if dtype == torch.float64 else torch.float32)
         self.batch = dict(padded(make_rows(ROWS).select(rows)))
-        if pad_to is not None:
-            missing = pad_to - self.batch["input_ids"].shape[1]
-            self.batch = {name: torch.nn.functional.pad(tensor, (0, missing)) for name, tensor in self.batch.items()}
         with torch.no_grad():
             prediction = forward(self.teacher_model.eval(), self.batch, term.outputs)
         self.teacher = TeacherSignal(prediction.logits, **{name: getattr(prediction, name) for name in term.outputs})
         self.student = forward(self.student_model, self.batch, term.outputs)
 
-    def loss(self, counts=None):
-        return self.objective(self.student, self.teacher, self.batch, counts).total
-
-    def count(self):
-        return self.objective.counts([self.batch])
-
-    def gradients(self, counts=None):
-        """Of the student and of what the objective learns, by name; zero where there is none."""
-        models = {"student": self.student_model, "objective": self.objective}
-        self.loss(counts).backward()
-        named = [(f"{kind}.{name}", p) for kind, model in models.items() for name, p in model.named_parameters()]
-        return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in named}
+    def loss(self):
+        return self.objective(self.student, self.teacher, self.batch).total
 
     def tokens(self):
         """The attended positions of each row."""
@@ -61,9 +47,3 @@ class Case:
         """The queries, keys or values of a row's tokens, `(tokens, width)`."""
         model = self.student if who == "student" else self.teacher
         return getattr(model, kind)[layer][row, : self.tokens()[row]].detach().double()
-
-
-def assert_same(ours, theirs, **tolerance):
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], **{"rtol": 1e-4, "atol": 1e-5, **tolerance}, msg=name)

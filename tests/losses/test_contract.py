@@ -4,8 +4,6 @@ The outputs are those of no model in particular, so that nothing is alike by con
 large numbers, which a term that reads it cannot hide.
 """
 
-from __future__ import annotations
-
 import doctest
 import inspect
 import itertools
@@ -70,6 +68,8 @@ CASES = {**{name: (term, CLASS_LABELS) for name, term in TERMS.items()}, **VARIA
 #: What is not 0 for a student like its teacher.
 NOT_DISTANCES = {"soft_targets, ce", "exemplars", "contrastive", "hidden_states, learned map"}
 DISTANCES = [name for name in CASES if not name.startswith("labels") and name not in NOT_DISTANCES]
+#: These read the labels of rows.
+LABELED = [name for name in CASES if name.startswith(("labels", "decoupled")) and name != "labels, tokens"]
 #: Each example is compared with the others of its micro-batch.
 RELATIONS = [name for name, term in TERMS.items() if issubclass(term, Relation) or name == "instance_graph"]
 
@@ -208,6 +208,35 @@ def test_rows_that_do_not_count_are_as_if_they_were_not_there(name):
     assert_close([gradient[kept] for gradient in of_rows], expected)
     assert_close(learned, expected_learned)
     assert not any(gradient[[2, 4]].any() for gradient in of_rows)
+
+
+@pytest.mark.parametrize("name", LABELED)
+def test_rows_without_a_label_are_as_if_sliced_away(name):
+    """A masked row that still counts makes every other row weigh less."""
+    whole, labeled = Case(name), Case(name, rows=[0, 1, 3, 4])
+    assert labeled.loss() > 0
+    torch.testing.assert_close(whole.loss(), labeled.loss())
+    [gradient], _ = whole.gradients()
+    assert_close([gradient[[0, 1, 3, 4]]], labeled.gradients()[0])
+    assert not gradient[[2, 5]].any()
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("soft_targets") and "tokens" not in name])
+def test_rows_without_a_label_still_learn_from_the_teacher(name):
+    case = Case(name)
+    assert case.count() == ROWS
+    assert case.gradients()[0][0].any(dim=1).all()
+
+
+@pytest.mark.parametrize("column", ["masked", "missing"])
+@pytest.mark.parametrize("name", LABELED)
+def test_a_batch_without_labels_is_zero_and_can_be_stepped_on(name, column):
+    """0 / 0 is NaN, and a loss without a graph stops DDP, which waits for a gradient of every parameter."""
+    case = Case(name)
+    labels = case.batch.pop("labels")
+    case.batch |= {"labels": torch.full_like(labels, IGNORED)} if column == "masked" else {}
+    assert case.loss() == 0
+    assert not case.gradients()[0][0].any()
 
 
 @pytest.mark.parametrize("name", CASES)

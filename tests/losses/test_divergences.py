@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hfdistill.losses import DIVERGENCES
-from hfdistill.losses.divergences import cross_entropy, forward_kl, jensen_shannon, logit_mse, total_variation
+from hfdistill.losses.divergences import forward_kl, jensen_shannon, total_variation
 
 TEMPERATURES = [0.5, 1.0, 4.0, 20.0]
 
@@ -101,41 +101,6 @@ def test_refuses_a_temperature_that_is_none(name, temperature):
     """A negative temperature turns the teacher's prediction upside down; 0 and infinity give NaN."""
     with pytest.raises(ValueError, match="temperature must be a finite number greater than 0"):
         DIVERGENCES[name](*logit_pair(2, 3), temperature)
-
-
-def test_ce_is_forward_kl_and_the_entropy_of_the_teacher():
-    student, teacher = logit_pair(4, 5)
-    entropy = torch.distributions.Categorical(logits=teacher / 4.0).entropy()
-    torch.testing.assert_close(cross_entropy(student, teacher, 4.0), forward_kl(student, teacher, 4.0) + 16.0 * entropy)
-
-
-def test_mse_has_no_temperature():
-    student, teacher = logit_pair(4, 5)
-    assert torch.equal(logit_mse(student, teacher, 20.0), logit_mse(student, teacher, 1.0))
-
-
-@pytest.mark.parametrize("name", ["forward_kl", "ce"])
-@pytest.mark.parametrize("temperature", TEMPERATURES)
-def test_gradient_is_t_times_the_difference_of_probabilities(name, temperature):
-    """Without T² a change of temperature would silently change the weight of the teacher."""
-    student, teacher = logit_pair(3, 4)
-    expected = temperature * ((student / temperature).softmax(-1) - (teacher / temperature).softmax(-1))
-    torch.testing.assert_close(gradient(DIVERGENCES[name], student, teacher, temperature), expected)
-
-
-@pytest.mark.parametrize("temperature", [1e3, 1e4])
-def test_gradient_at_high_temperature_compares_centred_logits(temperature):
-    """Hinton et al. 2015, equation 4, times T²: the same whatever the temperature."""
-    student, teacher = logit_pair(3, 4)
-    centred = [logits - logits.mean(-1, keepdim=True) for logits in (student, teacher)]
-    expected = (centred[0] - centred[1]) / 4
-    torch.testing.assert_close(gradient(forward_kl, student, teacher, temperature), expected, rtol=0, atol=0.02)
-
-
-@pytest.mark.parametrize("name", DIVERGENCES)
-def test_gradcheck(name):
-    student, teacher = logit_pair(3, 4)
-    assert torch.autograd.gradcheck(lambda logits: DIVERGENCES[name](logits, teacher, 3.0), student.requires_grad_())
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)

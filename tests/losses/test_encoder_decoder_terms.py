@@ -1,7 +1,5 @@
 """Terms on one side of an encoder-decoder: the naive formulas, with the tokens of that side and no others."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
@@ -32,9 +30,11 @@ def naive(family, student, teacher, rows, side, projection, layers):
     """Written out: over the tokens of a side, the mean over pairs of layers of the mean of squares."""
     losses = []
     for row in rows:
-        mine, theirs = (states_of(model, family, row, side) for model in (student, teacher))
+        of_student, of_teacher = (states_of(model, family, row, side) for model in (student, teacher))
         for token in range(len(row["input_ids" if side == "encoder" else "labels"])):
-            each = [(projection @ mine[s][token] - theirs[t][token]).square().mean().item() for s, t in layers]
+            each = [
+                (projection @ of_student[s][token] - of_teacher[t][token]).square().mean().item() for s, t in layers
+            ]
             losses.append(sum(each) / len(each))
     return sum(losses) / len(losses), len(losses)
 
@@ -56,7 +56,7 @@ def test_hidden_states_and_embeddings_are_those_of_every_token_alone(tmp_path, f
     for side in ("encoder", "decoder"):
         map_ = objective.terms[f"{side}_hidden_states"].map.layers
         assert len(map_) == 2 and map_ != [0, 0], "two student layers, and the teacher has more"
-        layers = [(mine + 1, theirs + 1) for mine, theirs in enumerate(map_)]
+        layers = [(student_layer + 1, teacher_layer + 1) for student_layer, teacher_layer in enumerate(map_)]
         for name, pairs in ((f"{side}_hidden_states", layers), (f"{side}_embeddings", [(0, 0)])):
             weight = objective.terms[name].projection.weight.detach().double()
             expected, count = naive(family, student, teacher, rows, side, weight, pairs)
@@ -76,10 +76,10 @@ def test_a_projection_starts_from_least_squares_over_the_tokens_of_its_side(tmp_
     trainer._start_objective(list(trainer.get_train_dataloader()))
     states = [[], []]
     for row in rows:
-        mine, theirs = (states_of(model, "marian", row, side) for model in (student, teacher))
+        of_student, of_teacher = (states_of(model, "marian", row, side) for model in (student, teacher))
         for layer, taught_by in enumerate(term.map.layers):
-            states[0].append(mine[layer + 1])
-            states[1].append(theirs[taught_by + 1])
+            states[0].append(of_student[layer + 1])
+            states[1].append(of_teacher[taught_by + 1])
     expected = np.linalg.lstsq(*(torch.cat(each).numpy() for each in states), rcond=1e-5)[0].T
     np.testing.assert_allclose(term.projection.weight.detach(), expected, rtol=1e-3, atol=1e-4)
 
@@ -96,11 +96,11 @@ def test_minilm_relates_the_tokens_of_one_side(tmp_path, family, side):
     found = trainer.current_objective(prediction, signal, batch).total.item()
     heads, losses = trainer.current_objective.terms[f"{side}_minilm"].heads, []
     for row in rows:
-        mine, theirs = (vectors_of(model, family, row, side) for model in (student, teacher))
-        for token in range(len(mine["q"])):
+        of_student, of_teacher = (vectors_of(model, family, row, side) for model in (student, teacher))
+        for token in range(len(of_student["q"])):
             total = 0.0
             for kind in "qkv":
-                p, q = (relation(vectors[kind], token, heads) for vectors in (theirs, mine))
+                p, q = (relation(vectors[kind], token, heads) for vectors in (of_teacher, of_student))
                 total += (p * (p / q).log()).sum(-1).mean().item()
             losses.append(total)
     assert found == pytest.approx(sum(losses) / len(losses), rel=1e-3)
@@ -144,7 +144,7 @@ def test_each_side_has_a_map_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("name", SIDED)
-def test_says_what_it_is_and_whom_it_is_for(name):
+def test_is_described_and_refused_for_one_stack(name):
     """On a model of one stack it would find nothing."""
     term = TERMS[name]()
     assert term.citation and type(term).__doc__ and name.startswith(f"{term.side}_")

@@ -11,8 +11,7 @@ def layers(count):
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
-    [("uniform", [1, 3, 5]), ("last", [3, 4, 5]), ("first", [0, 1, 2]), ([5, 0, -2], [5, 0, 4])],
+    ("how", "expected"), [("uniform", [1, 3, 5]), ("last", [3, 4, 5]), ("first", [0, 1, 2]), ([5, 0, -2], [5, 0, 4])]
 )
 def test_names_a_teacher_layer_for_each_student_layer(how, expected):
     targets = make_layer_map(how, 3, 6)(layers(6))

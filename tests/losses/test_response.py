@@ -11,59 +11,15 @@ from hfdistill.losses import DIVERGENCES, DecoupledSoftTargets, Labels, SoftTarg
 from hfdistill.teachers import TeacherSignal
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-ROWS, CLASSES = 6, 4
-
-CLASS_LABELS = torch.tensor([2, 0, -100, 3, 1, -100])
 MANY_LABELS = torch.tensor(
     [[1, 0, 0, 1], [0, 0, 0, 0], [-100] * 4, [1, -100, 1, 0], [0, 1, 1, 1], [-100] * 4], dtype=torch.float32
 )
 TARGETS = torch.tensor([0.5, -2.0, math.nan, 3.0, 0.0, -100.0])
 
-#: For each case a term, the labels of a batch, some of them missing, and the width of the logits.
-LABELLED = {
-    "labels": (Labels(), CLASS_LABELS, CLASSES),
-    "labels, smoothed": (Labels(SINGLE, label_smoothing=0.2), CLASS_LABELS, CLASSES),
-    "labels, many": (Labels(MULTI), MANY_LABELS, CLASSES),
-    "labels, regression": (Labels(REGRESSION), TARGETS, 1),
-    "labels, regression of many": (Labels(REGRESSION), MANY_LABELS, CLASSES),
-    "decoupled": (DecoupledSoftTargets(temperature=3.0), CLASS_LABELS, CLASSES),
-}
-SOFT = {
-    **{f"soft targets, {name}": (SoftTargets(3.0, name), CLASS_LABELS, CLASSES) for name in DIVERGENCES},
-    "soft targets, z-scores": (SoftTargets(3.0, standardize_logits=True), CLASS_LABELS, CLASSES),
-    "soft targets, many": (SoftTargets(3.0, problem_type=MULTI), MANY_LABELS, CLASSES),
-    "soft targets, regression": (SoftTargets(problem_type=REGRESSION), TARGETS, 1),
-}
-CASES = {**LABELLED, **SOFT}
-
 
 def logits(*shape, seed=0, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
     return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
-
-
-class Example:
-    """A case's batch, of which a part can be taken."""
-
-    def __init__(self, name, rows=slice(None), dtype=torch.float32, labels=None):
-        self.term, case_labels, width = CASES[name]
-        case_labels = case_labels if labels is None else labels
-        self.student = logits(ROWS, width, seed=1, dtype=dtype)[rows].requires_grad_()
-        self.teacher = TeacherSignal(logits=logits(ROWS, width, seed=2, dtype=dtype)[rows])
-        self.batch = {"input_ids": torch.ones(ROWS, 3, dtype=torch.long)[rows], "labels": case_labels[rows]}
-        self.objective = Objective({"term": (1.0, self.term)})
-
-    def losses(self):
-        return self.term(SimpleNamespace(logits=self.student), self.teacher, self.batch)
-
-    def loss(self, counts=None):
-        return self.objective(SimpleNamespace(logits=self.student), self.teacher, self.batch, counts).total
-
-    def gradient(self, counts=None):
-        return torch.autograd.grad(self.loss(counts), self.student)[0]
-
-    def count(self):
-        return self.objective.counts([self.batch])
 
 
 def one(student_logits, teacher_logits=None, **batch):
@@ -73,34 +29,8 @@ def one(student_logits, teacher_logits=None, **batch):
     return SimpleNamespace(logits=student_logits), TeacherSignal(logits=teacher_logits), batch
 
 
-# ---- Rows with and without a label ----
-
-
-@pytest.mark.parametrize("name", LABELLED)
-def test_rows_without_label_are_as_if_sliced_away(name):
-    """A masked row that still counts makes every other row weigh less."""
-    whole, labeled = Example(name), Example(name, rows=[0, 1, 3, 4])
-    assert 0 < labeled.loss()
-    torch.testing.assert_close(whole.loss(), labeled.loss())
-    torch.testing.assert_close(whole.gradient()[[0, 1, 3, 4]], labeled.gradient())
-    assert not whole.gradient()[[2, 5]].any()
-
-
-@pytest.mark.parametrize("name", SOFT)
-def test_rows_without_label_still_learn_from_the_teacher(name):
-    example = Example(name)
-    assert example.count() == ROWS
-    assert example.gradient().any(dim=1).all()
-
-
-@pytest.mark.parametrize("name", LABELLED)
-def test_a_batch_without_any_label_is_zero_and_can_be_stepped_on(name):
-    """0 / 0 is NaN, and a loss without a graph stops DDP, which waits for a gradient of every parameter."""
-    masked, missing = Example(name, labels=torch.full_like(CASES[name][1], -100)), Example(name)
-    del missing.batch["labels"]
-    for example in (masked, missing):
-        assert example.loss() == 0
-        assert torch.equal(example.gradient(), torch.zeros_like(example.student))
+def mean_of(term, student_logits, labels):
+    return Objective({"term": (1.0, term)})(*one(student_logits, labels=labels)).total.item()
 
 
 def test_configs_tell_terms_apart():
@@ -140,19 +70,17 @@ def test_single_label_is_its_definition(smoothing):
 
 def test_many_labels_are_the_mean_over_the_labels_that_are_given():
     """A row with half of its labels must not weigh as much as a whole one."""
-    example = Example("labels, many")
-    cells = zip(example.student.flatten().tolist(), MANY_LABELS.flatten().tolist(), strict=True)
+    student = logits(6, 4)
+    cells = zip(student.flatten().tolist(), MANY_LABELS.flatten().tolist(), strict=True)
     expected = [naive_binary_cross_entropy(logit, label) for logit, label in cells if label != -100]
-    assert example.count() == len(expected) == 15
-    assert example.loss().item() == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+    assert mean_of(Labels(MULTI), student, MANY_LABELS) == pytest.approx(sum(expected) / 15, rel=1e-5)
 
 
 def test_regression_is_the_mean_square_over_the_targets_that_are_given():
-    example = Example("labels, regression")
-    pairs = zip(example.student.flatten().tolist(), TARGETS.tolist(), strict=True)
+    student = logits(6, 1)
+    pairs = zip(student.flatten().tolist(), TARGETS.tolist(), strict=True)
     expected = [(logit - target) ** 2 for logit, target in pairs if target in (0.5, -2.0, 3.0, 0.0)]
-    assert len(expected) == 4
-    assert example.loss().item() == pytest.approx(sum(expected) / 4, rel=1e-5)
+    assert mean_of(Labels(REGRESSION), student, TARGETS) == pytest.approx(sum(expected) / 4, rel=1e-5)
 
 
 def test_regression_does_not_broadcast():
@@ -300,7 +228,7 @@ def test_standardized_logits_are_z_scores():
 
 
 def test_standardized_constant_logits_have_a_finite_gradient():
-    """A new head whose weights are 0 predictions so, and 0 / 0 would end the run in its first step."""
+    """A new head whose weights are 0 predicts so, and 0 / 0 would end the run in its first step."""
     student = torch.full((2, 3), 0.25, requires_grad=True)
     losses = SoftTargets(2.0, standardize_logits=True)(*one(student, logits(2, 3)))
     losses.sum().backward()
@@ -321,7 +249,7 @@ def test_unknown_divergence_lists_the_choices():
 
 @pytest.mark.parametrize("term", [SoftTargets(), DecoupledSoftTargets()])
 def test_refuses_another_shape(term):
-    """One row too few would broadcast, and teach every row the first one's answer."""
+    """One row too few would broadcast, and teach every row the first one's prediction."""
     shapes = r"the student's logits have shape \(4, 3\), the teacher's \(1, 3\): they must solve the same task"
     with pytest.raises(ValueError, match=shapes):
         term(*one(logits(4, 3), logits(1, 3), labels=[0, 1, 2, 0]))

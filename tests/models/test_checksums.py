@@ -1,7 +1,5 @@
 """Tensors in a file: read as they were written, or refused."""
 
-from __future__ import annotations
-
 import random
 
 import pytest
@@ -19,8 +17,8 @@ TENSORS = {
 }
 
 
-def same(ours, theirs):
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_what_was_written_is_read(tmp_path):
@@ -51,7 +49,6 @@ def test_no_flipped_bit_and_no_cut_changes_what_is_read(tmp_path):
 
 
 def test_a_file_without_a_checksum_is_read(tmp_path):
-    """Those of earlier versions."""
     save_file({"weight": torch.ones(2)}, tmp_path / "file")
     assert same(load_checked(tmp_path / "file"), {"weight": torch.ones(2)})
 

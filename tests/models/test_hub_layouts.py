@@ -1,7 +1,5 @@
 """The layouts of the Hub's repositories, as folders: what is read of them."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hub_layouts import CLASSIFIER, LAYOUTS, MULTI30K, PICKLED_CLASSIFIER, SST2
@@ -49,7 +47,6 @@ def test_the_classes_of_a_data_set_are_those_of_its_card(folder):
 
 
 def test_json_lines_are_splits_by_their_names(folder):
-    """`val.jsonl` is the validation."""
     splits = load_hub_dataset(folder(MULTI30K))
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 30, "validation": 8, "test": 6}
     data = translation_dataset(splits["train"], splits["validation"], splits["test"])

@@ -1,6 +1,4 @@
-"""Predictions to whole datasets: in the order of the rows, whatever the batch."""
-
-from __future__ import annotations
+"""Predictions for whole datasets: in the order of the rows, whatever the batch."""
 
 import numpy as np
 import pytest
@@ -26,10 +24,10 @@ def one_by_one(model, tokenizer, texts, **settings):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_logits_are_in_the_order_of_the_rows(tiny_bert, tokenizer, text_dataset, rows, batch_size):
-    """Rows are asked in order of length: one that is not put back carries another's answer."""
+    """Rows are run in order of length: one that is not put back carries another's logits."""
     model = tiny_bert()
     expected = one_by_one(model, tokenizer, text_dataset["sentence"])
-    assert np.ptp(expected, axis=0).min() > 0.1  # rows that can be told apart
+    assert np.ptp(expected, axis=0).min() > 0.1  # rows that differ
     logits = predict_logits(model, tokenizer, rows, batch_size=batch_size)
     assert logits.dtype == np.float32 and logits.shape == expected.shape
     np.testing.assert_allclose(logits, expected, atol=1e-5)
@@ -102,7 +100,7 @@ def test_columns_are_padded_as_rows_are(tokenizer, side, own_mask):
         pad_batch(tokenizer, uneven)
 
 
-def test_half_precision_answers_are_told_in_float32(tiny_bert, tokenizer, rows):
+def test_half_precision_logits_are_returned_in_float32(tiny_bert, tokenizer, rows):
     """Metrics in half precision would round ties into being."""
     model = tiny_bert().to(torch.bfloat16)
     logits = predict_logits(model, tokenizer, rows)
@@ -119,7 +117,7 @@ def test_texts_too_long_are_cut_as_the_tokenizer_cuts_them(tiny_bert, tokenizer,
     assert np.isfinite(predict_logits(model, tokenizer, [row])).all()
 
 
-def test_a_model_is_asked_in_eval_mode_and_stays_there(tiny_bert, tokenizer, rows):
+def test_a_model_is_run_in_eval_mode_and_stays_there(tiny_bert, tokenizer, rows):
     """With dropout on, each comparison would find other figures."""
     model = tiny_bert(hidden_dropout_prob=0.5).train()
     first, second = (predict_logits(model, tokenizer, rows) for _ in range(2))

@@ -1,7 +1,5 @@
 """Intermediate outputs of many families: what is wanted comes, is the model's own, and carries a gradient."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import transformers
@@ -39,7 +37,7 @@ def model_of(family, **changes):
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_everything_that_can_be_asked_for_comes(family):
+def test_all_outputs_are_returned(family):
     model = model_of(family)
     plain = model(**BATCH).logits
     prediction = forward(model, BATCH, frozenset(OUTPUTS))
@@ -65,8 +63,7 @@ def test_queries_and_keys_make_the_models_own_attention(family):
         torch.testing.assert_close(weights[0], prediction.attentions[layer][0], rtol=1e-3, atol=1e-5)
 
 
-def test_thirds_within_each_head_are_told_apart():
-    """DeBERTa's fused projection goes head by head."""
+def test_thirds_within_each_head_are_split():
     model = model_of("deberta")
     (first, *_) = attention_projections(model)
     output = torch.arange(72.0).expand(1, 1, 72)
@@ -83,7 +80,7 @@ def test_the_usual_attention_is_back_afterwards():
     assert not any(module._forward_hooks for name, module in model.named_modules() if name.endswith("query"))
 
 
-def test_nothing_is_caught_when_nothing_is_asked_for():
+def test_without_outputs_nothing_is_captured():
     prediction = forward(model_of("bert"), BATCH)
     assert prediction.hidden_states is None
     assert not hasattr(prediction, "queries")
@@ -97,7 +94,7 @@ def test_relative_positions_do_not_stand_in_for_the_tokens():
     torch.testing.assert_close(prediction.queries[0], layer.query_proj(prediction.hidden_states[0]))
 
 
-def test_a_model_without_known_projections_says_so():
+def test_a_model_without_known_projections_is_refused():
     model = model_of("bert")
     layer = model.bert.encoder.layer[1].attention.self
     layer.wonder = layer.query

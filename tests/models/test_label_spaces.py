@@ -99,22 +99,21 @@ def test_placeholders_name_nothing():
 
 
 def test_numbers_written_as_texts_are_in_the_order_of_numbers():
-    """Of texts "10" comes before "2"."""
     twelve = {str(index): f"name{index}" for index in range(12)}
     config = SimpleNamespace(id2label=dict(sorted(twelve.items())), num_labels=12, problem_type=None)
     assert named(config) == list(twelve.values())
 
 
 @pytest.mark.parametrize(("teacher", "student"), [(None, ("no", "yes")), (("no", "yes"), None), (None, None)])
-def test_without_names_the_order_is_taken_to_be_the_same_and_said_so(teacher, student, caplog):
+def test_without_names_the_order_is_taken_to_be_the_same_with_a_warning(teacher, student, caplog):
     transformers_logging.enable_propagation()
     try:
         with caplog.at_level(logging.WARNING):
             assert LabelSpace(2, student).order_in(LabelSpace(2, teacher)) is None
     finally:
         transformers_logging.disable_propagation()
-    said = "Only one of teacher and student names its labels (no, yes)" in caplog.text
-    assert said == (teacher is not None or student is not None)
+    warned = "Only one of teacher and student names its labels (no, yes)" in caplog.text
+    assert warned == (teacher is not None or student is not None)
 
 
 @pytest.mark.parametrize("column", ["label", "labels"])
@@ -189,11 +188,11 @@ def test_labels_are_read_as_what_they_mean(labels, space, expected):
 
 def test_rows_of_minus_one_are_counted_aloud(monkeypatch):
     """Somebody may have numbered the classes from -1."""
-    said = []
-    monkeypatch.setattr(label_module.logger, "warning_once", said.append)
+    warned = []
+    monkeypatch.setattr(label_module.logger, "warning_once", warned.append)
     read([-1, 0, -100, -1])
     read([-1.0, 2.0], number=1)
-    assert said == ["the rows: 2 of 4 rows have the label -1 and count as unlabeled."]
+    assert warned == ["the rows: 2 of 4 rows have the label -1 and count as unlabeled."]
 
 
 @pytest.mark.parametrize(
@@ -209,11 +208,7 @@ def test_rows_of_minus_one_are_counted_aloud(monkeypatch):
             {},
             "row 2 in .*, 3, is no class .* 0 to 2: they are numbered from 1 here, so subtract 1 from each",
         ),
-        (
-            [0, 1, 5, 4],
-            {},
-            r"row 2 in .*, 5 \(and 1 more\), is no class of the model, which has 3, 0 to 2: take a",
-        ),
+        ([0, 1, 5, 4], {}, r"row 2 in .*, 5 \(and 1 more\), is no class of the model, which has 3, 0 to 2: take a"),
         ([1_700_000_000_000, 2], {}, "row 0 in .*, 1700000000000, is no class .*: is this a column of ids or times"),
         ([0.0, 0.5], {}, "row 1 in .*, 0.5, is no class, .*: number them; scores are for a model of one output"),
         ([0.0, float("inf")], {}, "row 1 in .*, inf, is no class"),
@@ -249,7 +244,6 @@ def test_rows_of_minus_one_are_counted_aloud(monkeypatch):
     ids=str,
 )
 def test_labels_that_do_not_fit_are_refused(labels, space, sentence):
-    """Column, row, value and the way out, in one line."""
     with pytest.raises(ValueError, match=sentence) as error:
         read(labels, **space)
     assert "\n" not in str(error.value)

@@ -1,7 +1,5 @@
 """What stands around a model changes nothing of what is trained, stored, measured or cut from it."""
 
-from __future__ import annotations
-
 import copy
 import os
 
@@ -86,7 +84,6 @@ AROUND = [name for name in WRAPPERS if "lora" not in name]
 
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_it_is_looked_through(name):
-    """In whatever order they stand."""
     model = make_model(2)
     wrapped = WRAPPERS[name](model)
     assert without_adapters(wrapped) is model and config_of(wrapped) is model.config
@@ -143,7 +140,6 @@ def compared(teacher, student, rows):
 
 
 def test_a_student_is_cut_from_what_is_within():
-    """Compiled or spread, its weights are the same."""
     teacher = make_model(2)
     for name in AROUND:
         student = make_student(WRAPPERS[name](teacher), 1)
@@ -218,10 +214,10 @@ class SmallLSTM(nn.Module):
 
 
 def naive_loss(student, teacher, rows, alpha, temperature):
-    own, theirs = logits_of(student, rows), logits_of(teacher, rows)
-    p = (theirs / temperature).softmax(-1)
-    soft = temperature**2 * (p * (p.log() - (own / temperature).log_softmax(-1))).sum(-1).mean()
-    hard = nn.functional.cross_entropy(own, torch.tensor(rows["labels"]))
+    student_logits, teacher_logits = logits_of(student, rows), logits_of(teacher, rows)
+    p = (teacher_logits / temperature).softmax(-1)
+    soft = temperature**2 * (p * (p.log() - (student_logits / temperature).log_softmax(-1))).sum(-1).mean()
+    hard = nn.functional.cross_entropy(student_logits, torch.tensor(rows["labels"]))
     return float(alpha * soft + (1 - alpha) * hard)
 
 
@@ -270,7 +266,6 @@ def test_a_plain_modules_labels_are_the_rows(tmp_path):
 
 
 def test_a_plain_module_of_many_labels(tmp_path):
-    """Its kind of question is its teacher's."""
     rows, teacher = make_rows(16, MULTI), make_model(2, problem_type=MULTI)
     trainer = make_trainer(tmp_path, SmallLSTM(), rows, teacher=teacher, given={"eval_dataset": rows}, alpha=0.0)
     expected = nn.functional.binary_cross_entropy_with_logits(
@@ -302,8 +297,6 @@ def test_a_plain_module_is_saved_and_resumed_as_trainer_does(tmp_path):
 
 
 def test_what_a_plain_module_cannot_have_is_refused(tmp_path):
-    """Each in a sentence."""
-
     class Bare(SmallLSTM):
         def forward(self, input_ids, attention_mask):
             return super().forward(input_ids, attention_mask).logits
@@ -351,7 +344,6 @@ def test_a_quantized_model_has_the_parameters_it_stands_for_in_fewer_bytes():
 
 
 def test_quantized_embeddings_count_as_embeddings():
-    """They are no `nn.Embedding`."""
     settings = torch.ao.quantization.float_qparams_weight_only_qconfig
     model = nn.Sequential(nn.Embedding(10, 16), nn.Linear(16, 3))
     model[0].qconfig = settings
@@ -398,7 +390,6 @@ def test_a_parameter_of_four_bits_stands_for_two_in_a_byte():
 
 
 def test_tied_tables_and_buffers_count_once():
-    """Also where two parameters are one memory."""
     model = nn.Module()
     model.words, model.head = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
     model.head.weight = nn.Parameter(model.words.weight.data)

@@ -1,6 +1,4 @@
-"""Students that train together: who predictions what, who learns from whom, and what is shared."""
-
-from __future__ import annotations
+"""Students that train together: who predicts what, who learns from whom, and what is shared."""
 
 import pytest
 import torch
@@ -39,7 +37,7 @@ def bert(seed=0):
 # ---- Peers ----
 
 
-def test_each_peer_answers_what_it_answers_alone(batch):
+def test_each_peer_predicts_what_it_predicts_alone(batch):
     """Peers of other sizes and families get the inputs that they take, and no others."""
     students = [make_model(1), make_model(2, hidden_size=8, num_hidden_layers=1), distilbert(3)]
     together = Peers(students).eval()
@@ -52,7 +50,7 @@ def test_each_peer_answers_what_it_answers_alone(batch):
 
 
 def test_each_peer_learns_from_the_others(batch):
-    """Its own answer among its targets would be a target that it meets already; a gradient, a teacher that gives in."""
+    """Its own prediction as a target is met already; with a gradient in the target, the teacher would give in."""
     students = [make_model(seed) for seed in (1, 2, 3)]
     together = Peers(students)
     output = together(**batch)
@@ -88,7 +86,7 @@ def test_what_cannot_learn_together_is_refused():
 @pytest.mark.parametrize("make", [bert, distilbert, modernbert])
 @pytest.mark.parametrize("shared", [1, 2, 3])
 def test_each_branch_is_a_plain_model_on_shared_layers(batch, make, shared):
-    """Together or alone, a branch must answer the same: alone is how it is used afterwards."""
+    """Together or alone, a branch must predict the same: alone is how it is used afterwards."""
     students = [make(seed) for seed in (1, 2, 3)]
     together = Branches(students, shared_layers=shared).eval()
     output = together(**batch)
@@ -100,20 +98,20 @@ def test_each_branch_is_a_plain_model_on_shared_layers(batch, make, shared):
 
 
 def test_shared_layers_run_once(batch):
-    """What is shared is the saving; and with dropout every branch must hear the same shared layers."""
+    """What is shared is the saving; and with dropout every branch must get the same shared layers."""
     students = [make_model(seed, num_hidden_layers=3, dropout=0.5) for seed in (1, 2, 3)]
     together = Branches(students, shared_layers=2).train()
     layers = students[0].bert.encoder.layer
     calls = [CountCalls(module) for module in (students[0].bert.embeddings, *layers)]
     own = CountCalls(students[2].bert.encoder.layer[2])
-    heard = []
+    inputs = []
     for student in students:
-        student.bert.encoder.layer[2].register_forward_pre_hook(lambda _, args: heard.append(args[0]))
+        student.bert.encoder.layer[2].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     together(**batch)
     # Hooks are called also where the prediction is only repeated: what is computed shows in the inputs of the next
     # layer.
     assert own.calls == 1 and calls[-1].calls == 1
-    assert heard[0] is heard[1] is heard[2]
+    assert inputs[0] is inputs[1] is inputs[2]
     assert "forward" not in vars(layers[0])  # afterwards a branch computes for itself again
 
 

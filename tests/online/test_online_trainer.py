@@ -1,7 +1,5 @@
 """Training with no teacher: the losses of the papers, what is saved, resumed and reported."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +75,7 @@ def trainer_gradients(out, kind, rows, **changes):
 def test_mutual_learning_has_the_gradient_of_the_paper(tmp_path):
     """Zhang et al. 2018, equation 8: `CE_k + 1 / (K − 1) Σ_l KL(p_l ‖ p_k)` for each k, the others held fixed."""
     rows = make_rows()
-    ours, model, batch = trainer_gradients(tmp_path, "mutual", rows)
+    found, model, batch = trainer_gradients(tmp_path, "mutual", rows)
     labels = batch.pop("labels")
     predictions = model(**batch).peers
     loss = 0.0
@@ -87,23 +85,23 @@ def test_mutual_learning_has_the_gradient_of_the_paper(tmp_path):
             loss + F.cross_entropy(prediction, labels) + sum(naive_kl(other, prediction, 3.0) for other in others) / 2
         )
     for name, gradient in gradients(loss, model).items():
-        torch.testing.assert_close(ours[name], gradient, atol=1e-5, rtol=1e-4)
-    assert max(gradient.abs().max() for gradient in ours.values()) > 0.1
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+    assert max(gradient.abs().max() for gradient in found.values()) > 0.1
 
 
 def test_one_has_the_gradient_of_the_paper(tmp_path):
     """Lan et al. 2018, equation 8: `Σ CE_i + CE_e + T² Σ KL(p_e ‖ p_i)`, the ensemble held fixed in the last."""
     rows = make_rows()
-    ours, model, batch = trainer_gradients(tmp_path, "one", rows)
+    found, model, batch = trainer_gradients(tmp_path, "one", rows)
     labels = batch.pop("labels")
     output = model(**batch)
     loss = F.cross_entropy(output.ensemble, labels)
     for prediction in output.peers:
         loss = loss + F.cross_entropy(prediction, labels) + naive_kl(output.ensemble.detach(), prediction, 3.0)
-    theirs = gradients(loss, model)
-    for name, gradient in theirs.items():
-        torch.testing.assert_close(ours[name], gradient, atol=1e-5, rtol=1e-4)
-    assert ours["gate.weight"].abs().max() > 1e-3
+    expected_gradients = gradients(loss, model)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+    assert found["gate.weight"].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)

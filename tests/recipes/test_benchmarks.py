@@ -1,7 +1,5 @@
 """The measurements on many teachers and few labels, as a user runs them, on rows too few to mean anything."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -85,7 +83,6 @@ def test_few_labels(measure):
 
 @pytest.mark.slow
 def test_ensemble(measure):
-    """Single teachers, ensembles of growing size, and three students."""
     table, figures, _ = measure("ensemble", "--num_teachers", "3")
     assert {f"teacher {number}" for number in range(3)} | {"ensemble 1", "ensemble 2", "ensemble 3"} <= set(figures)
     for line in ("a single teacher", "ensemble of 3", "student of the ensemble", "student of one teacher"):
@@ -95,7 +92,6 @@ def test_ensemble(measure):
 
 @pytest.mark.slow
 def test_online(measure):
-    """Each student alone and together."""
     table, figures, _ = measure("online")
     gains = [100 * (figures[f"mutual peer_1 {seed}"] - figures[f"alone {10 * seed}"]) for seed in (0, 1)]
     assert f" | {sum(gains) / 2:+.2f} ± " in next(row for row in table.splitlines() if "mutual, peer_1" in row)

@@ -1,7 +1,5 @@
 """The browser page, in a headless Chromium: what it says of two exported models, and of models that are not there."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -86,7 +84,7 @@ def exported(folder, seed, num_hidden_layers, formats):
 
 
 @torch.no_grad()
-def answer(model, text):
+def prediction(model, text):
     """The label that PyTorch gives, and how sure it is in per cent."""
     chances = model(**make_tokenizer()(text, return_tensors="pt")).logits.softmax(-1)[0]
     return model.config.id2label[int(chances.argmax())], 100 * float(chances.max())
@@ -106,11 +104,11 @@ def number(text):
 
 @in_chromium
 @pytest.mark.parametrize("student_dtype", ["fp32", "int8"])
-def test_the_page_says_what_the_student_buys(site, student_dtype):
+def test_the_page_shows_what_the_student_buys(site, student_dtype):
     """Every figure on it is one that can be had in another way, or follows from two others that are shown."""
     browser = site.browser
     assert visit(site, student_dtype=student_dtype) == ""
-    pairs = [[answer(site.models[role], text)[0] for role in ROLES] for text in TEXTS]
+    pairs = [[prediction(site.models[role], text)[0] for role in ROLES] for text in TEXTS]
     if student_dtype == "fp32":  # int8 may decide a close one otherwise
         assert browser.texts("#examples b") == [one if one == other else f"{one} → {other}" for one, other in pairs]
     same = len(browser.texts("#examples .same"))
@@ -129,13 +127,13 @@ def test_the_page_says_what_the_student_buys(site, student_dtype):
 
 
 @in_chromium
-def test_what_is_typed_is_answered_by_both(site):
+def test_both_models_predict_what_is_typed(site):
     """At once, by the name of the label; nothing typed has no answer."""
     assert visit(site, student_dtype="fp32") == ""
     for text in ("the film is a joy", TYPED):
         site.browser.type("#text", text)
         for role in ROLES:
-            label, sure = answer(site.models[role], text)
+            label, sure = prediction(site.models[role], text)
             site.browser.wait(f"document.querySelector('#{role}-answer .label').innerText === '{label}'")
             shown = f"parseFloat(document.querySelector('#{role}-answer .score').innerText)"
             site.browser.wait(f"Math.abs({shown} - {sure}) < 0.1")
@@ -160,10 +158,7 @@ COMPLAINTS = {
         {"student": "/nowhere"},
         r"The student /nowhere could not be loaded: /nowhere/\S+ is not there; “hfdistill export” writes it\.",
     ),
-    "not exported": (
-        {"student": "/plain"},
-        r"The student /plain .*/onnx/model_quantized\.onnx is not there; .*",
-    ),
+    "not exported": ({"student": "/plain"}, r"The student /plain .*/onnx/model_quantized\.onnx is not there; .*"),
     "other labels": ({"student": "/others"}, r"The teacher’s labels are bad, fair, good, but the student’s are .*\."),
     "unknown format": ({"teacher_dtype": "q4"}, r"The teacher’s format is fp32 or int8\."),
     "no texts": ({"examples": " \n "}, r"There are no example texts: .*\."),
@@ -174,7 +169,7 @@ COMPLAINTS = {
 
 @in_chromium
 @pytest.mark.parametrize("name", COMPLAINTS)
-def test_what_is_missing_is_told_in_a_sentence(site, name):
+def test_what_is_missing_is_named_in_a_sentence(site, name):
     """On the page: nobody looks into a phone's console."""
     given, sentence = COMPLAINTS[name]
     assert re.fullmatch(sentence, visit(site, **given))

@@ -1,7 +1,5 @@
 """The first command of a person with a network: the recipes with no options, and a Hub that holds what they name."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Whatever is typed or stands in a settings file: it is taken, or refused in a line that says which option."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os
@@ -100,7 +98,6 @@ def settings_file(draw, given, folder):
 
 @pytest.mark.slow
 def test_command_lines_of_all_kinds_are_taken_or_refused(options, tmp_path, monkeypatch, capsys):
-    """Parsed and checked only; none loads anything."""
     environment = dict(os.environ)
     refused, total = 0, int(250 * FACTOR)
     for seed in range(total):

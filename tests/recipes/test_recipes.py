@@ -1,7 +1,5 @@
 """Every recipe: short enough to be read, made of public names alone, and run as a user runs it."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re
@@ -9,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from classification_runs import OWN, assert_complete, home  # noqa: F401 (a fixture)
+from classification_runs import OWN, assert_complete
 from script_runs import run_script
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -22,14 +20,8 @@ PACKAGES = {"datasets", "transformers", "hfdistill"}
 
 TINY = ("--max_steps", "2", "--per_device_train_batch_size", "8", "--disable_tqdm", "true")
 #: What each compares its student with, beside the teacher.
-BESIDE = {
-    "few_labels": ("baseline",),
-    "ensemble": ("one_teacher",),
-    "layers": ("logits",),
-    "mutual": ("baseline",),
-    "search": ("defaults",),
-    "deploy": ("onnx", "int8"),
-}
+BESIDE = {"few_labels": ("baseline",), "ensemble": ("one_teacher",), "layers": ("logits",), "mutual": ("baseline",)}
+BESIDE |= {"search": ("defaults",), "deploy": ("onnx", "int8")}
 #: `sst2.py` and `translation.py` have suites of their own.
 IDEAS = [FOLDER / f"{name}.py" for name in BESIDE]
 
@@ -61,7 +53,7 @@ def test_a_recipe_is_made_of_public_names_and_no_others(path):
 
 
 @each
-def test_a_recipe_tells_what_it_does_how_it_is_run_and_what_to_expect(path):
+def test_a_recipe_describes_its_steps_and_its_command(path):
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     steps = [int(number) for number in re.findall(r"^(\d)\. ", text, re.MULTILINE)]
     assert len(steps) >= 3 and steps == list(range(1, len(steps) + 1))
@@ -94,7 +86,6 @@ def assert_left(folder, path):
 @pytest.mark.slow
 @each_idea
 def test_the_demo_leaves_a_student_its_report_and_its_card(path, tmp_path, monkeypatch, capfd):
-    """With no option at all it is the demo."""
     monkeypatch.chdir(tmp_path)
     printed = run_script(path, TINY, monkeypatch, capfd)
     assert "Student, card and report are in distilled/." in printed
@@ -116,7 +107,7 @@ ON_FILES = {
     "path",
     [pytest.param(path, marks=() if path.stem == "few_labels" else pytest.mark.slow, id=path.stem) for path in IDEAS],
 )
-def test_a_recipe_runs_on_files(path, home, monkeypatch, capfd):  # noqa: F811
+def test_a_recipe_runs_on_files(path, home, monkeypatch, capfd):
     words = [*OWN, "--test_file", "test.tsv", *TINY, *ON_FILES[path.stem]]
     run_script(path, words, monkeypatch, capfd)
     folder = home / "out"
@@ -134,7 +125,7 @@ def test_a_recipe_runs_on_files(path, home, monkeypatch, capfd):  # noqa: F811
         assert results["agreement"] == 1  # the student is the teacher: nothing was trained
 
 
-def test_a_recipe_of_other_labels_than_its_texts_ends_with_one_line(home, monkeypatch, capfd):  # noqa: F811
+def test_a_recipe_of_other_labels_than_its_texts_ends_with_one_line(home, monkeypatch, capfd):
     (home / "train.csv").write_text("sentence,label\n" + "".join(f"text {n},{n % 3}\n" for n in range(30)))
     with pytest.raises(SystemExit) as ended:
         run_script(FOLDER / "few_labels.py", [*OWN, *TINY], monkeypatch, capfd)

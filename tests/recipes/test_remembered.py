@@ -1,7 +1,5 @@
 """A teacher that remembers must say what it would say again."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -22,27 +20,26 @@ def batch_of(rows, which):
     return make_tokenizer().pad(rows.select(which).remove_columns("labels").to_list(), return_tensors="pt")
 
 
-def test_what_was_seen_is_not_asked_again_and_the_same():
-    """In other company, and so with other padding."""
+def test_remembered_outputs_are_those_of_the_model():
     model, rows = make_model(2, num_hidden_layers=4), make_rows(12)
-    teacher, asked = RememberingTeacher(model, KEPT), []
-    model.register_forward_hook(lambda *_: asked.append(1))
+    teacher, forwarded = RememberingTeacher(model, KEPT), []
+    model.register_forward_hook(lambda *_: forwarded.append(1))
     for which in (range(6), range(6, 12)):
         teacher(batch_of(rows, which), frozenset({"values"}))
-    asked.clear()
+    forwarded.clear()
     batch = batch_of(rows, [7, 2, 11, 3])
     found = teacher(batch, frozenset({"hidden_states", "keys"}))
-    assert not asked
+    assert not forwarded
     expected = ModelTeacher(model)(batch, frozenset(LAYERS))
     torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=1e-5)
     mask = batch["attention_mask"].bool()
     for name in LAYERS:
         first = 1 if name == "hidden_states" else 0
-        mine, theirs = getattr(found, name), getattr(expected, name)
-        assert len(mine) == len(theirs)
+        kept, fresh = getattr(found, name), getattr(expected, name)
+        assert len(kept) == len(fresh)
         for layer in KEPT:
-            torch.testing.assert_close(mine[layer + first][mask], theirs[layer + first][mask], atol=1e-5, rtol=1e-5)
-        assert all(mine[layer + first].isnan().all() for layer in (0, 2))
+            torch.testing.assert_close(kept[layer + first][mask], fresh[layer + first][mask], atol=1e-5, rtol=1e-5)
+        assert all(kept[layer + first].isnan().all() for layer in (0, 2))
 
 
 def test_what_is_not_remembered_is_refused():

@@ -1,7 +1,5 @@
 """The text-classification recipe, run as a user runs it: what it leaves behind, in one process and several."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -12,24 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from classification_runs import (  # noqa: F401  (fixtures)
-    NAMES,
-    OWN,
-    RECIPE,
-    ROWS,
-    SIZE,
-    assert_complete,
-    home,
-    recipe,
-    refusal,
-    results_of,
-    save_model,
-    train_loss_names,
-    with_basics,
-    write_table,
-)
+from classification_runs import NAMES, OWN, RECIPE, ROWS, SIZE, assert_complete, save_model, with_basics, write_table
 from datasets import ClassLabel, Dataset, DatasetDict
 from safetensors.torch import load_file
+from script_runs import logged_losses
 from texts import TEXTS, make_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -49,17 +33,17 @@ def test_own_teacher_and_files_with_a_baseline(home, recipe):
     assert table[2].split() == ["accuracy", *accuracies]
     assert {"parameters", "size", "latency,"} <= {line.split()[0] for line in table}
     assert printed.strip().endswith("Student, card and report are in out/.")
-    assert train_loss_names(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    assert train_loss_names(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
 
 
-def test_terms_on_layers_ask_the_teacher_in_every_step(home, recipe):
+def test_terms_on_layers_run_the_teacher_in_every_step(home, recipe):
     """Kept soft targets have no layers; the student beside it is trained on labels alone all the same."""
     recipe(*OWN, *SIZE, "--baseline", "--terms", "labels:0.5", "soft_targets:0.5", "hidden_states", "minilm")
     assert_complete(home / "out", ("teacher", "student", "baseline"))
     names = {"label_loss", "soft_target_loss", "hidden_states_loss", "minilm_loss"}
-    assert train_loss_names(home / "out") == {"loss", *names}
-    assert train_loss_names(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert logged_losses(home / "out") == {"loss", *names}
+    assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
     assert "papers/2012.15828" in (home / "out" / "README.md").read_text(encoding="utf-8")
 
 
@@ -74,7 +58,7 @@ def test_the_teacher_is_trained_first(home, recipe):
     assert (
         teacher.config.id2label == dict(enumerate(NAMES)) and teacher.num_parameters() == results["teacher_parameters"]
     )
-    assert train_loss_names(home / "out" / "_teacher") == {"loss", "label_loss"}
+    assert logged_losses(home / "out" / "_teacher") == {"loss", "label_loss"}
 
 
 def test_a_student_with_a_tokenizer_of_its_own(home, recipe):
@@ -117,8 +101,8 @@ def test_a_finished_run_goes_on_with_its_own_settings_alone(home, recipe):
         r"student num_hidden_layers \(1 there, 2 now\)": ["--student_num_hidden_layers", "2"],
         r"the teacher's logits": ["--teacher_name_or_path", "other"],
     }
-    for told, changes in others.items():
-        with pytest.raises(SystemExit, match=rf"^error: out/checkpoint-\d+ was made with other settings: .*{told}"):
+    for message, changes in others.items():
+        with pytest.raises(SystemExit, match=rf"^error: out/checkpoint-\d+ was made with other settings: .*{message}"):
             recipe(*words, *changes, "--resume_from_checkpoint", "true")
         assert (home / "out" / "README.md").read_text(encoding="utf-8") == card
 

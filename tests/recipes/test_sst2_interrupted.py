@@ -1,7 +1,5 @@
 """A recipe that is interrupted says in one line how to go on, and goes on."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -9,7 +7,7 @@ import sys
 import time
 
 import pytest
-from classification_runs import BASICS, OWN, RECIPE, SIZE, assert_complete, home  # noqa: F401  (a fixture)
+from classification_runs import BASICS, OWN, RECIPE, SIZE, assert_complete
 from processes import TWO_RANKS
 
 WORDS = (*BASICS, *OWN, *SIZE)
@@ -38,17 +36,17 @@ def interrupt(process, number=signal.SIGINT):
 def test_ctrl_c_is_one_line_and_the_run_goes_on(home, number):
     # Without a checkpoint, which could not be gone on from with fewer steps.
     process = start(*WORDS, "--max_steps", "100000", "--save_strategy", "no")
-    said = interrupt(process, number)
+    printed = interrupt(process, number)
     line = "interrupted: the same command with --resume_from_checkpoint true goes on where it stopped."
-    assert process.returncode == 128 + number and said.count(line) == 1 and "Traceback" not in said
+    assert process.returncode == 128 + number and printed.count(line) == 1 and "Traceback" not in printed
     resumed = start(*WORDS, "--max_steps", "2", "--resume_from_checkpoint", "true")
     assert resumed.communicate()[1] is not None and resumed.returncode == 0
     assert_complete(home / "out")
 
 
 @pytest.mark.slow
-def test_of_several_processes_one_says_it(home):
+def test_of_several_processes_one_prints_it(home):
     process = start(*WORDS, "--max_steps", "100000", launcher=TWO_RANKS)
-    said = interrupt(process)
-    assert said.count("interrupted: the same command with --resume_from_checkpoint true") == 1
-    assert "hfdistill/" not in said, "a traceback of a worker"
+    printed = interrupt(process)
+    assert printed.count("interrupted: the same command with --resume_from_checkpoint true") == 1
+    assert "hfdistill/" not in printed, "a traceback of a worker"

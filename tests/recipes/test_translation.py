@@ -1,7 +1,5 @@
 """The translation recipe, run as a user runs it; its pieces are tested with the package and `hfdistill translate`."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -10,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from hub_server import TOKEN, running_hub
-from script_runs import last_line, run_script
+from script_runs import last_line, logged_losses, run_script
 from tiny import distance, weights
-from translators import BASICS, OWN, complete, losses_of, translator_home
+from translators import BASICS, OWN, complete, translator_home
 
 from hfdistill import Seq2SeqDistillationTrainer
 
@@ -50,8 +48,8 @@ def test_both_methods_on_a_shrunk_student_with_a_baseline(home, recipe, monkeypa
     student, _, results = complete(home / "out", ("teacher", "student", "baseline"))
     assert len(starts) == 2 and distance(*starts) == 0
     assert results["compared_rows"] == 7 and student.config.decoder_layers == 1
-    assert losses_of(home / "out") == {"loss", "label_loss", "soft_target_loss"}
-    assert losses_of(home / "out" / "_baseline") == {"loss", "label_loss"}
+    assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
+    assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
     assert "pairs from 27 translated texts" in printed and "7 test rows" in printed
 
 
@@ -61,10 +59,10 @@ def test_one_method_on_an_untrained_student_of_half_the_width(home, recipe, meth
     student, _, _ = complete(home / "out", ("teacher", "student"))
     assert student.config.d_model == 32
     expected = {"loss", "label_loss"} | ({"soft_target_loss"} if method == "word" else set())
-    assert losses_of(home / "out") == expected
+    assert logged_losses(home / "out") == expected
 
 
-def test_bad_input_is_answered_with_one_line(recipe, capfd):
+def test_bad_input_is_refused_in_one_line(recipe, capfd):
     with pytest.raises(SystemExit) as ended:
         recipe(*OWN, "--test_file", "tset.tsv")
     assert "There is no file tset.tsv" in last_line(ended, capfd)
@@ -77,12 +75,12 @@ def test_ctrl_c_is_one_line_and_the_run_goes_on(home):
         if line.startswith("Training the student"):
             break
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=100)[1]
-    assert process.returncode == 128 + signal.SIGINT and "Traceback" not in said
-    assert "interrupted: the same command with --resume_from_checkpoint true goes on where it stopped." in said
+    printed = process.communicate(timeout=100)[1]
+    assert process.returncode == 128 + signal.SIGINT and "Traceback" not in printed
+    assert "interrupted: the same command with --resume_from_checkpoint true goes on where it stopped." in printed
     resumed = start("--max_steps", "2", "--resume_from_checkpoint", "true")
-    said = resumed.communicate(timeout=300)[1]
-    assert resumed.returncode == 0, said[-4000:]
+    printed = resumed.communicate(timeout=300)[1]
+    assert resumed.returncode == 0, printed[-4000:]
     complete(home / "out", ("teacher", "student"))
 
 
@@ -92,8 +90,8 @@ def test_what_is_pushed_is_the_student(home):
     with running_hub() as hub:
         words = ("--methods", "word", "--baseline", "--push_to_hub", "--hub_token", TOKEN)
         done = start(*words, **hub.environment(home / "hub"))
-        said = done.communicate(timeout=300)[1]
-        assert done.returncode == 0, said[-4000:]
+        printed = done.communicate(timeout=300)[1]
+        assert done.returncode == 0, printed[-4000:]
     files = hub.repositories["tester/out"].files
     assert {"model.safetensors", "generation_config.json", "tokenizer.json", "README.md"} <= set(files)
     assert (home / "out" / "_translations" / "student.txt").exists()

@@ -1,7 +1,5 @@
 """What a model costs, against figures counted by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -10,7 +8,7 @@ from hfdistill.report.cost import MeasuredModel, _LiveTensors, megaflops, peak_m
 
 
 @pytest.fixture
-def asked(tiny_bert, tokenizer, text_dataset):
+def measured_model(tiny_bert, tokenizer, text_dataset):
     def build(**config):
         model = tiny_bert(**config)
         return MeasuredModel(model, tokenizer, token_rows(model, tokenizer, text_dataset, ("sentence",)))
@@ -18,9 +16,9 @@ def asked(tiny_bert, tokenizer, text_dataset):
     return build
 
 
-def test_operations_are_those_of_the_matrix_products(asked):
+def test_operations_are_those_of_the_matrix_products(measured_model):
     """Two for a multiplication and an addition; attention's own products grow with the square of the length."""
-    one = asked(num_hidden_layers=2)
+    one = measured_model(num_hidden_layers=2)
     lengths = sorted(len(row["input_ids"]) for row in one.rows)
     length, width, inner, classes = lengths[len(lengths) // 2], 16, 24, 3
     layer = 2 * length * (4 * width * width + 2 * width * inner) + 2 * 2 * length * length * width
@@ -42,9 +40,9 @@ def test_peak_memory_counts_what_is_alive_at_once():
     assert live.peak == 2 * 4000
 
 
-def test_a_larger_model_takes_more_memory_than_its_weights(asked):
+def test_a_larger_model_takes_more_memory_than_its_weights(measured_model):
     """Weights alone are what anybody can count: activations come on top, more of them in a wider model."""
-    small, wide = asked(), asked(intermediate_size=512)
+    small, wide = measured_model(), measured_model(intermediate_size=512)
     for one in (small, wide):
         assert peak_megabytes(one) > size_of(one.model).megabytes
     activations = [peak_megabytes(one) - size_of(one.model).megabytes for one in (small, wide)]

@@ -1,7 +1,5 @@
 """Names and texts are anybody's: wherever they stand in report and card, they are read as they were written."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
@@ -158,9 +156,9 @@ def test_a_picture_that_fails_is_a_line_in_the_report(tmp_path, monkeypatch, cap
 
     for place in ("hfdistill.report.results.plot_confusion", "hfdistill.report.findings._examples"):
         monkeypatch.setattr(place, fail)
-    told = write_report(tmp_path, comparison_of("x"), {})
+    notes = write_report(tmp_path, comparison_of("x"), {})
     report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
-    assert len(told) == 2 and all(line in report for line in told)
+    assert len(notes) == 2 and all(line in report for line in notes)
     assert "**Not made: the picture confusion.png.** RuntimeError: no \\|font\\| at all" in report
     assert "](confusion.png)" not in report and "](tradeoff.png)" in report and "## By class" in report
     assert "the picture confusion.png could not be made" in caplog.text and (tmp_path / "all_results.json").exists()

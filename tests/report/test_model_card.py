@@ -1,7 +1,5 @@
 """The card: true to what was trained and measured, and silent about where and by whom."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
@@ -105,26 +103,16 @@ def test_only_hub_names_become_base_model_and_dataset(tmp_path, monkeypatch, loc
 # ---- What the world may read ----
 
 PRIVATE = ["hf_x", "/home", "me/", "ann", "/data", "private", "..", "secret", "~", "C:"]
-COMMANDS = [
-    ["--hub_token", "hf_x"],
-    ["--hub_token=hf_x"],
-    ["--hub-token", "hf_x"],
-    ["--push_to_hub_token", "hf_x"],
-    ["--hub_model_id", "ann/bert"],
-    ["--hub-model-id=ann/bert"],
-    ["--train_file", "/home/me/x.csv"],
-    ["--train_file=/home/me/x.csv"],
-    ["--train_file", "/data/private/train.csv"],
-    ["--test_file=../secret/x.tsv"],
-    ["--test_file", "data/../../secret/x.tsv"],
-    ["--teacher_name_or_path=~ann/bert/"],
-    ["--unlabeled_file", r"C:\Users\ann\x.csv"],
-    ["/home/ann/settings.yaml"],
-]
+COMMANDS = [["--hub_token", "hf_x"], ["--hub_token=hf_x"], ["--hub-token", "hf_x"], ["--push_to_hub_token", "hf_x"]]
+COMMANDS += [["--hub_model_id", "ann/bert"], ["--hub-model-id=ann/bert"], ["--train_file", "/home/me/x.csv"]]
+COMMANDS += [["--train_file=/home/me/x.csv"], ["--train_file", "/data/private/train.csv"]]
+COMMANDS += [["--test_file=../secret/x.tsv"], ["--test_file", "data/../../secret/x.tsv"]]
+COMMANDS += [["--teacher_name_or_path=~ann/bert/"], ["--unlabeled_file", r"C:\Users\ann\x.csv"]]
+COMMANDS += [["/home/ann/settings.yaml"]]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_the_command_tells_neither_paths_nor_tokens(words):
+def test_the_command_shows_neither_paths_nor_tokens(words):
     """A card is public the moment it is pushed."""
     facts = CardFacts("/home/ann/bert", "/data/private/train.csv", command=["accelerate", *words, "--baseline"])
     text = str(card_of(facts))
@@ -168,7 +156,7 @@ def test_the_terms_are_those_of_the_objective():
     assert "temperature = 3.5" in soft_targets[2] and "divergence = reverse_kl" in soft_targets[2]
 
 
-def test_the_trainers_card_tells_what_it_trained(tmp_path):
+def test_the_trainers_card_describes_what_it_trained(tmp_path):
     """The card is asked for at the end, when nobody reads it through."""
     changes = {"alpha": 0.7, "temperature": 3.0, "learning_rate": 0.25, "gradient_accumulation_steps": 2}
     rows = make_rows(4, teacher_logits=True)
@@ -179,9 +167,11 @@ def test_the_trainers_card_tells_what_it_trained(tmp_path):
     assert terms.keys() == {"labels", "soft_targets"}
     assert float(terms["labels"][0]) == pytest.approx(0.3) and float(terms["soft_targets"][0]) == pytest.approx(0.7)
     assert "temperature = 3" in terms["soft_targets"][1]
-    told = dict(table_below(card, "Training")[1:])
+    training = dict(table_below(card, "Training")[1:])
     assert (
-        told["learning_rate"] == "0.25" and told["examples a step"] == "16" and told["lr_scheduler_type"] == "constant"
+        training["learning_rate"] == "0.25"
+        and training["examples a step"] == "16"
+        and training["lr_scheduler_type"] == "constant"
     )
     assert card.text.lstrip().startswith("# tiny-student") and str(tmp_path) not in str(card)
 
@@ -195,15 +185,15 @@ def test_numbers_are_as_long_as_anybody_reads(tmp_path):
     assert "| 8.578e-05 |" in text and "| 0.297 |" in text and "| 0.703 |" in text
 
 
-def test_what_is_noted_of_the_student_is_told(comparison):
+def test_notes_stand_in_the_card(comparison):
     text = str(card_of(CardFacts(**HUB, comparison=comparison, notes=["It was chosen among 20."])))
     assert "It was chosen among 20." in text
 
 
-def test_told_arguments_are_plain_values(tmp_path):
+def test_described_arguments_are_plain_values(tmp_path):
     """An enumeration would be told as SchedulerType.LINEAR."""
-    told = described_arguments(make_args(tmp_path, lr_scheduler_type="cosine", bf16=True))
-    assert told["lr_scheduler_type"] == "cosine" and told["precision"] == "bf16" and told["seed"] == 3
+    described = described_arguments(make_args(tmp_path, lr_scheduler_type="cosine", bf16=True))
+    assert described["lr_scheduler_type"] == "cosine" and described["precision"] == "bf16" and described["seed"] == 3
 
 
 def test_the_rows_are_counted_with_and_without_labels(comparison):
@@ -213,7 +203,7 @@ def test_the_rows_are_counted_with_and_without_labels(comparison):
     assert "without" not in card_of(CardFacts("t", "d", labeled_rows=12000)).text.partition(">Training<")[2]
 
 
-def test_the_figures_are_told_with_their_doubt(comparison):
+def test_the_figures_stand_beside_their_uncertainty(comparison):
     """Without the number of rows, a difference of one row passes for progress."""
     text = card_of(CardFacts("t", "d", comparison=comparison)).text
     assert comparison.markdown() in text
@@ -284,7 +274,7 @@ def test_the_language_is_the_teachers(tmp_path, written, languages):
     assert teacher_language(str(tmp_path)) == languages
 
 
-def test_emissions_are_told_where_they_were_measured(tmp_path):
+def test_measured_emissions_stand_in_the_card(tmp_path):
     """In grams, the runs of one folder together, and nothing of the machine and its place beside them."""
     assert measured_emissions(tmp_path) is None
     lines = ["run_id,emissions,country_name,latitude", "1,0.0015,Utopia,12.5", "2,0.0005,Utopia,12.5"]
@@ -295,20 +285,20 @@ def test_emissions_are_told_where_they_were_measured(tmp_path):
     assert "co2_eq_emissions" not in card_of(CardFacts("t", "d")).data.to_dict()
 
 
-def test_limits_are_told(comparison):
+def test_limits_stand_in_the_card(comparison):
     """With figures or without, a reader learns what they do not say."""
     assert "## Limits" in card_of(CardFacts("t", "d", comparison=comparison)).text
     assert "Nothing was measured yet" in card_of(CardFacts("t", "d")).text
 
 
-# ---- What the trainer knows, and what it is told ----
+# ---- What the trainer knows, and what is passed to it ----
 
 
 def card_in(folder):
     return ModelCard.load(folder / "README.md")
 
 
-def test_the_last_evaluation_is_told_where_nothing_was_compared(tmp_path):
+def test_without_a_comparison_the_card_has_the_last_evaluation(tmp_path):
     """A pushed student with figures in its logs would be shown as one that nobody has measured."""
     rows = make_rows(8)
     given = {"eval_dataset": rows, "compute_metrics": accuracy}
@@ -319,8 +309,8 @@ def test_the_last_evaluation_is_told_where_nothing_was_compared(tmp_path):
     header, *table = table_below(card_in(tmp_path), "On the evaluation set")
     assert header == ["figure", "student"]
     names = ["loss", "label_loss", "soft_target_loss", "agreement", "accuracy"]
-    told = {name: f"{metrics[f'eval_{name}']:.4g}" for name in names}
-    assert dict(table) == {"step": "2", **told}
+    expected = {name: f"{metrics[f'eval_{name}']:.4g}" for name in names}
+    assert dict(table) == {"step": "2", **expected}
     assert "Nothing was measured yet" not in card_in(tmp_path).text
 
 
@@ -363,13 +353,13 @@ def test_each_of_several_teachers_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("facts", [None, CardFacts("a word", "other/words", license="apache-2.0")])
-def test_what_push_to_hub_is_told_stands_in_the_card(tmp_path, facts):
+def test_arguments_of_push_to_hub_stand_in_the_card(tmp_path, facts):
     """`Trainer` passes it on to the card: a license or a language that is dropped is missing in every search."""
     trainer = make_trainer(tmp_path, make_model(1), make_rows(4), teacher=make_model(2))
     trainer.card_facts = facts
-    told = {"license": "mit", "tags": "tiny", "model_name": "Foo", "finetuned_from": "bert-base-uncased"}
-    told |= {"tasks": ["token-classification", "fill-mask"], "dataset": "GLUE SST-2", "dataset_tags": "glue"}
-    trainer.create_model_card("en", **told, dataset_args="sst2")
+    given = {"license": "mit", "tags": "tiny", "model_name": "Foo", "finetuned_from": "bert-base-uncased"}
+    given |= {"tasks": ["token-classification", "fill-mask"], "dataset": "GLUE SST-2", "dataset_tags": "glue"}
+    trainer.create_model_card("en", **given, dataset_args="sst2")
     card = card_in(tmp_path)
     data = card.data
     assert (data.language, data.license, data.datasets) == (["en"], "mit", ["glue"])

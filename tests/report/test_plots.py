@@ -1,7 +1,5 @@
 """Pictures: what is drawn, and that nothing global is touched by drawing it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from dataclasses import replace

@@ -1,13 +1,11 @@
 """Statistics against their definitions, written out naively, and on predictions whose result is known beforehand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 import pytest
 from scipy.stats import binom
-from transformers import EvalPrediction
+from tiny import accuracy
 
 from hfdistill.report import quality
 from hfdistill.report.quality import (
@@ -38,10 +36,6 @@ def sampled_labels(random, logits):
     return (chances.cumsum(-1) > random.random((len(logits), 1))).argmax(-1)
 
 
-def accuracy(prediction: EvalPrediction):
-    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
-
-
 # ---- How far a student is from its teacher ----
 
 
@@ -49,9 +43,9 @@ def test_divergence_is_kl_from_the_teacher_row_by_row(random):
     """With the two swapped it is another number that looks as good."""
     student, teacher = random.normal(size=(2, 5, 3)) * 2
     naive = []
-    for mine, theirs in zip(student.tolist(), teacher.tolist(), strict=True):
-        q = [math.exp(z) / sum(map(math.exp, mine)) for z in mine]
-        p = [math.exp(z) / sum(map(math.exp, theirs)) for z in theirs]
+    for student_row, teacher_row in zip(student.tolist(), teacher.tolist(), strict=True):
+        q = [math.exp(z) / sum(map(math.exp, student_row)) for z in student_row]
+        p = [math.exp(z) / sum(map(math.exp, teacher_row)) for z in teacher_row]
         naive.append(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
     np.testing.assert_allclose(divergence(student, teacher, SINGLE), naive, rtol=1e-9)
     assert divergence(teacher, teacher, SINGLE) == pytest.approx(0)
@@ -68,10 +62,13 @@ def test_divergence_of_many_labels_is_summed_over_their_bernoullis(random):
 
 def test_agreement_counts_decisions():
     """An argmax over independent labels would look at one of them only."""
-    mine, theirs = np.array([[1.0, 2.0, -1.0], [3.0, 0.0, 1.0]]), np.array([[1.0, 5.0, 1.0], [0.0, 1.0, 2.0]])
-    assert agreement(mine, theirs, SINGLE) == 0.5
-    assert agreement(mine, theirs, MULTI) == pytest.approx(3 / 6)
-    assert agreement(mine[:, :1], theirs[:, :1], None) is None
+    student_row, teacher_row = (
+        np.array([[1.0, 2.0, -1.0], [3.0, 0.0, 1.0]]),
+        np.array([[1.0, 5.0, 1.0], [0.0, 1.0, 2.0]]),
+    )
+    assert agreement(student_row, teacher_row, SINGLE) == 0.5
+    assert agreement(student_row, teacher_row, MULTI) == pytest.approx(3 / 6)
+    assert agreement(student_row[:, :1], teacher_row[:, :1], None) is None
 
 
 def test_confusion_has_the_teacher_in_its_rows():
@@ -95,7 +92,7 @@ def test_the_bootstrap_covers_what_the_normal_approximation_does(random):
     assert bootstrap(logits, labels, accuracy) == bootstrap(logits, labels, accuracy)
 
 
-def test_draws_without_a_value_are_left_out():
+def test_bootstrap_samples_without_a_value_are_left_out():
     """A correlation of equal labels is NaN: one such draw must not make the interval NaN."""
     values = iter([1.0, math.nan] * quality.BOOTSTRAP_DRAWS)
     assert bootstrap(np.zeros((4, 1)), np.zeros(4), lambda _: {"x": next(values), "never": math.nan}) == {
@@ -103,8 +100,8 @@ def test_draws_without_a_value_are_left_out():
     }
 
 
-def test_the_paired_test_of_right_answers_is_mcnemars():
-    """The exact test by hand: the two-sided binomial of the rows that only one of them predictions rightly."""
+def test_the_paired_test_of_right_predictions_is_mcnemars():
+    """The exact test by hand: the two-sided binomial of the rows that only one of them predicts rightly."""
     student = np.array([1.0] * 9 + [0.0] * 2 + [1.0] * 50)
     baseline = np.array([0.0] * 9 + [1.0] * 2 + [1.0] * 50)
     test = paired_test(student, baseline)
@@ -126,7 +123,6 @@ def test_other_scores_are_tested_by_turning_signs(random):
 
 
 def test_a_calibrated_model_has_a_small_error_and_temperature_one(random):
-    """On labels drawn from the model's own probabilities."""
     logits = random.normal(size=(4000, 3)) * 1.5
     labels = sampled_labels(random, logits)
     found = calibration(logits, labels, SINGLE)
@@ -135,7 +131,6 @@ def test_a_calibrated_model_has_a_small_error_and_temperature_one(random):
 
 
 def test_temperature_scaling_finds_the_factor_and_mends_the_error(random):
-    """Logits three times too large are divided by three."""
     logits = random.normal(size=(4000, 3)) * 1.5
     labels = sampled_labels(random, logits)
     found = calibration(3 * logits, labels, SINGLE)
@@ -186,7 +181,7 @@ def test_row_scores_of_each_kind():
     assert row_scores(logits[:, :1], np.array([2.0, 1.0]), REGRESSION).tolist() == [0, -0.25]
 
 
-def test_rows_without_a_label_are_told_apart():
+def test_rows_without_a_label_are_recognized():
     """−100, in any place of many labels, or a number that is none."""
     assert labeled_rows(np.array([0, -100, 2])).tolist() == [True, False, True]
     assert labeled_rows(np.array([[0.0, 1.0], [-100.0, 0.0]])).tolist() == [True, False]

@@ -1,7 +1,5 @@
 """What a run leaves in its folder beside the student."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

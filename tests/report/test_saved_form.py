@@ -1,7 +1,5 @@
 """What a card says of the student's folder is so, and the lines that load it do."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
@@ -42,7 +40,7 @@ def adapter(tmp_path, monkeypatch):
     return build
 
 
-def test_an_adapters_card_says_what_it_is_and_how_it_loads(tmp_path, adapter):
+def test_an_adapters_card_describes_how_it_loads(tmp_path, adapter):
     """It was called a plain transformers model, and nobody could load it as one."""
     trainer, card = trained(tmp_path / "out", adapter("base"))
     assert card.data.library_name == "peft" and "lora" in card.data.tags
@@ -66,7 +64,7 @@ def test_the_base_of_an_adapter_is_that_of_the_card(tmp_path, adapter):
     assert "base_model" not in card.data.to_dict() and str(tmp_path) not in str(card) and "'base'" in card.text
 
 
-def test_an_adapter_on_a_nameless_base_says_so(tmp_path, adapter):
+def test_an_adapter_on_a_nameless_base(tmp_path, adapter):
     _, card = trained(tmp_path / "out", adapter(""))
     assert "has no name; merged into that (`merge_and_unload()`)" in card.text and "```python" not in card.text
     assert card.data.library_name == "peft" and "base_model" not in card.data.to_dict()
@@ -98,7 +96,7 @@ def test_what_is_no_transformers_model_is_not_called_one():
     assert form.library is None and "`Linear`" in form.sentence
 
 
-def test_the_arguments_that_are_told_are_those_that_counted(tmp_path):
+def test_the_described_arguments_are_those_that_counted(tmp_path):
     """Three epochs stood in the card of a run of one step, and float32 in that of bfloat16 weights."""
     _, card = trained(tmp_path / "out", make_model(1, num_labels=4), student_dtype="bfloat16")
     assert "| max_steps | 1 |" in card.text and "num_train_epochs" not in card.text

@@ -1,7 +1,5 @@
 """Speed: a machine that slows down slows all models alike, and one network has one speed."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from datasets import Dataset
@@ -57,17 +55,17 @@ def test_what_warms_up_is_not_timed_and_all_do_the_same_work(clock):
 
 
 def test_one_network_is_measured_once():
-    """Student and baseline showed two speeds; what they answer does not count, nor do their names for it."""
+    """Student and baseline showed two speeds; their predictions do not count, nor do their label names."""
     names = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
     models = {
         "teacher": make_model(0, num_hidden_layers=3),
         "student": make_model(1),
         "baseline": make_model(2, **names),
     }
-    asked = []
-    jobs = {name: Job(shape_of(model), lambda number, name=name: asked.append(name)) for name, model in models.items()}
+    timed = []
+    jobs = {name: Job(shape_of(model), lambda number, name=name: timed.append(name)) for name, model in models.items()}
     times = interleaved(jobs, rounds=4)
-    assert set(asked) == {"teacher", "student"} and one_network(times) == [["student", "baseline"]]
+    assert set(timed) == {"teacher", "student"} and one_network(times) == [["student", "baseline"]]
     assert times["baseline"] == times["student"] and times["student"] != times["teacher"]
 
 
@@ -124,33 +122,33 @@ def test_a_gpu_is_waited_for():
 
 @pytest.fixture
 def translated(monkeypatch):
-    """`translated(num_beams)`: the comparison of a teacher with two students of one shape, and what each was asked."""
+    """`translated(num_beams)`: a teacher compared with two students of one shape, and the batches of each."""
     rows = Dataset.from_dict({"en": TEXTS[:9], "de": [" ".join(reversed(text.split())) for text in TEXTS[:9]]})
     teacher, tokenizer = make_translator()
     models = {"teacher": teacher, "student": make_translator(4)[0], "baseline": make_translator(5)[0]}
     models["teacher"].config.name = "another shape"
-    asked = []
+    timed = []
     translate_batch = translation_report.translate_batch
 
     def noted(model, tokenizer, texts, num_beams, max_length):
         role = next(role for role, one in models.items() if one is model)
-        asked.append((role, num_beams, len(texts)))
+        timed.append((role, num_beams, len(texts)))
         return translate_batch(model, tokenizer, texts, num_beams, max_length)
 
     for module in (generation, translation_report):
         monkeypatch.setattr(module, "translate_batch", noted)
 
     def run(num_beams):
-        asked.clear()
+        timed.clear()
         settings = {"source": "en", "target": "de", "num_beams": num_beams, "max_length": 12}
-        return compare_translations(models, dict.fromkeys(models, tokenizer), rows, **settings), asked
+        return compare_translations(models, dict.fromkeys(models, tokenizer), rows, **settings), timed
 
     return run
 
 
 def test_translators_take_turns_and_one_network_has_one_speed(translated):
     """A teacher came out faster than its student, as each was timed in a time of its own."""
-    comparison, asked = translated(2)
+    comparison, timed = translated(2)
     results, models = comparison.results(), comparison.models
     assert comparison.one_network == [["student", "baseline"]]
     for name in ("latency_ms", "examples_per_second", "beam_per_second"):
@@ -160,7 +158,7 @@ def test_translators_take_turns_and_one_network_has_one_speed(translated):
             )
         assert results[f"student_{name}_q1"] <= results[f"student_{name}"] <= results[f"student_{name}_q3"]
     assert results["speedup_q1"] <= results["speedup_q3"] and results["baseline_speedup"] == results["speedup"]
-    turns = [role for role, _, count in asked if count == 1]
+    turns = [role for role, _, count in timed if count == 1]
     assert "baseline" not in turns and turns.index("student") < len(turns) / 2 < len(turns) - turns[::-1].index(
         "teacher"
     )
@@ -169,8 +167,8 @@ def test_translators_take_turns_and_one_network_has_one_speed(translated):
 
 def test_a_beam_of_one_is_greedy_and_measured_once(translated):
     """The same search was run and timed twice, and told as two."""
-    comparison, asked = translated(1)
-    assert len([role for role, _, count in asked if role == "baseline"]) == 1
+    comparison, timed = translated(1)
+    assert len([role for role, _, count in timed if role == "baseline"]) == 1
     results = comparison.results()
     assert results["student_bleu"] == results["student_greedy_bleu"]
     assert results["student_beam_per_second"] == results["student_examples_per_second"]

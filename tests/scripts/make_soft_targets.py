@@ -23,11 +23,11 @@ parser.add_argument("--seconds-a-batch", type=float, default=0.0)
 options = parser.parse_args()
 
 sys.modules["hfdistill.soft_targets.precompute"].SECONDS_A_PART = 0.0  # a part after every batch
-asked = []
+forwarded = []
 
 
 def watch(_, args, inputs):
-    asked.append(len(inputs["input_ids"]))
+    forwarded.append(len(inputs["input_ids"]))
     time.sleep(options.seconds_a_batch)
 
 
@@ -39,5 +39,5 @@ rank = PartialState().process_index
 np.savez(
     options.out.with_suffix(f".rank{rank}.npz") if rank else options.out,
     logits=np.array(result["teacher_logits"][:], dtype=np.float32),
-    asked=np.array(asked),
+    forwarded=np.array(forwarded),
 )

@@ -20,11 +20,11 @@ parser.add_argument("--seconds-a-batch", type=float, default=0.0)
 options = parser.parse_args()
 
 sys.modules["hfdistill.soft_targets.precompute"].SECONDS_A_PART = 0.0  # a part after every batch
-asked = []
+forwarded = []
 
 
 def watch(_, args, inputs):
-    asked.append(len(inputs["input_ids"]))
+    forwarded.append(len(inputs["input_ids"]))
     time.sleep(options.seconds_a_batch)
 
 
@@ -33,4 +33,4 @@ teacher.register_forward_pre_hook(watch, with_kwargs=True)
 rows = token_soft_targets(
     teacher, make_pairs(40), make_tokenizer(), k=6, method="sampled", batch_size=2, store=options.store
 )
-torch.save({"rows": rows["teacher_tokens"][:], "asked": sum(asked)}, options.out)
+torch.save({"rows": rows["teacher_tokens"][:], "forwarded": sum(forwarded)}, options.out)

@@ -11,9 +11,9 @@ from hfdistill import Seq2SeqTeacher, pseudo_translations
 
 folder = Path(sys.argv[1])
 teacher = Seq2SeqTeacher.from_pretrained(folder / "teacher")
-asked = []
+forwarded = []
 teacher.model.get_encoder().register_forward_pre_hook(
-    lambda _, args, given: asked.append(len(given.get("input_ids", args[0] if args else []))), with_kwargs=True
+    lambda _, args, given: forwarded.append(len(given.get("input_ids", args[0] if args else []))), with_kwargs=True
 )
 rows = pseudo_translations(
     teacher,
@@ -25,5 +25,5 @@ rows = pseudo_translations(
     store=folder / "store",
 )
 made = [[candidate["text"] for candidate in row] for row in rows["teacher_translations"]]
-torch.save({"made": made, "asked": sum(asked)}, folder / f"rank{PartialState().process_index}.pt")
+torch.save({"made": made, "forwarded": sum(forwarded)}, folder / f"rank{PartialState().process_index}.pt")
 PartialState().destroy_process_group()

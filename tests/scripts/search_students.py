@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from optuna.distributions import FloatDistribution
-from tiny import make_args, make_model, make_rows, make_tokenizer
+from tiny import accuracy, make_args, make_model, make_rows, make_tokenizer
 
 from hfdistill import DistillationTrainer, make_student
 from hfdistill.report import timing
@@ -16,10 +16,6 @@ folder, storage, trials = sys.argv[1:]
 timing.LATENCY_TURNS = 1
 teacher, rows = make_model(1), make_rows(16, teacher_logits=True)
 begun = 0
-
-
-def accuracy(prediction):
-    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
 def new_trainer(student, args):

@@ -32,7 +32,7 @@ def push(**settings):
     trainer.train()
     trainer.save_model()
     trainer.push_to_hub()
-    return {"answers": predictions(trainer.model)}
+    return {"predictions": predictions(trainer.model)}
 
 
 def pull():
@@ -40,7 +40,11 @@ def pull():
 
     model = AutoModelForSequenceClassification.from_pretrained(words[0])
     label = pipeline("text-classification", words[0])(texts[0])[0]["label"]
-    return {"answers": predictions(model), "label": label, "vocabulary": len(AutoTokenizer.from_pretrained(words[0]))}
+    return {
+        "predictions": predictions(model),
+        "label": label,
+        "vocabulary": len(AutoTokenizer.from_pretrained(words[0])),
+    }
 
 
 def push_soft_targets():

@@ -1,7 +1,5 @@
 """A process that was killed is seen to be gone, and one that is there is not taken for it."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -16,8 +14,8 @@ from hfdistill.search.liveness import STALE_SECONDS, Presence
 HOLD = """
 import sys, time
 from hfdistill.search.liveness import Presence
-with Presence(sys.argv[1]) as mine:
-    print(mine.name, flush=True)
+with Presence(sys.argv[1]) as own:
+    print(own.name, flush=True)
     time.sleep(60)
 """
 
@@ -28,7 +26,7 @@ def storage(tmp_path):
 
 
 @pytest.fixture
-def mine(storage):
+def own(storage):
     with Presence(storage) as present:
         yield present
 
@@ -37,44 +35,44 @@ def files(storage):
     return sorted(path.name for path in storage.parent.iterdir())
 
 
-def test_a_process_is_there_until_it_ends(mine, storage):
+def test_a_process_is_there_until_it_ends(own, storage):
     with Presence(storage) as other:
-        assert not mine.is_gone(other.name) and not other.is_gone(mine.name) and not mine.is_gone(mine.name)
-        mine.sweep()
+        assert not own.is_gone(other.name) and not other.is_gone(own.name) and not own.is_gone(own.name)
+        own.sweep()
         assert len(files(storage)) == 2
-    assert mine.is_gone(other.name) and mine.is_gone("never") and mine.is_gone("host:1234")
+    assert own.is_gone(other.name) and own.is_gone("never") and own.is_gone("host:1234")
     assert len(files(storage)) == 1
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_gone_at_once(mine, storage):
+def test_a_killed_process_is_gone_at_once(own, storage):
     """Its number may be another process's by now, in a container that was started anew even this one's."""
     killed = subprocess.Popen([sys.executable, "-c", HOLD, storage], stdout=subprocess.PIPE, text=True)
     name = killed.stdout.readline().strip()
-    assert not mine.is_gone(name)
+    assert not own.is_gone(name)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert mine.is_gone(name)
-    mine.sweep()
+    assert own.is_gone(name)
+    own.sweep()
     assert len(files(storage)) == 1
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_of_another_machine_the_age_decides(mine, storage, monkeypatch, locks):
+def test_of_another_machine_the_age_decides(own, storage, monkeypatch, locks):
     """Its locks may not be seen here: without looking at the time every process there would seem to be gone."""
     if not locks:
         monkeypatch.setattr(liveness, "fcntl", None)
     other = storage.with_name("search.log.elsewhere.running")
     other.touch()
-    assert not mine.is_gone("elsewhere")
-    mine.sweep()
+    assert not own.is_gone("elsewhere")
+    own.sweep()
     os.utime(other, (time.time() - STALE_SECONDS - 60,) * 2)
-    assert mine.is_gone("elsewhere")
-    mine.sweep()
+    assert own.is_gone("elsewhere")
+    own.sweep()
     assert not other.exists() and len(files(storage)) == 1
 
 
-def test_it_says_so_again_and_again(storage, monkeypatch):
+def test_its_time_stamp_is_renewed(storage, monkeypatch):
     monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.01)
     with Presence(storage):
         [path] = storage.parent.iterdir()

@@ -1,7 +1,5 @@
 """The search: what it chooses from, what it refuses, and that a killed or shared search is one search."""
 
-from __future__ import annotations
-
 import math
 import os
 import signal
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import make_args, make_model, make_rows, make_tokenizer
+from tiny import accuracy, make_args, make_model, make_rows, make_tokenizer
 
 from hfdistill import DistillationTrainer, make_student
 
@@ -43,10 +41,6 @@ def _short_measurements(monkeypatch):
 @pytest.fixture
 def teacher():
     return make_model(1, num_hidden_layers=3)
-
-
-def accuracy(prediction):
-    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
 @pytest.fixture
@@ -145,7 +139,6 @@ def test_the_widths_are_those_that_heads_can_be_divided_into():
 
 
 def test_a_student_over_the_budget_is_not_trained(searching, teacher):
-    """The best student that fits is asked for, not the best one."""
     one, two = (make_student(teacher, depth).num_parameters() for depth in (1, 2))
     search = searching(search_space(teacher, fixed=["hidden_size"]), budget=Budget(max_parameters=(one + two) / 2))
     best = search.run(2)
@@ -153,7 +146,7 @@ def test_a_student_over_the_budget_is_not_trained(searching, teacher):
     assert all(candidate.parameters == one for candidate in search.candidates)
 
 
-def test_a_budget_that_nothing_fits_is_told(searching, teacher):
+def test_a_budget_that_nothing_fits_is_an_error(searching, teacher):
     """A search for what cannot be found would never end, and one that makes each student 50 times nearly so."""
     search = searching(search_space(teacher), budget=Budget(max_parameters=10))
     with pytest.raises(ValueError, match=r"50 students in a row are over the budget, the last with .* over 10;"):
@@ -251,8 +244,7 @@ def test_a_trial_that_another_process_has_just_begun_is_no_other_space(searching
         searching({**space, "alpha": FLOAT(0.2, 0.9)})
 
 
-def test_what_is_missing_is_told_first(monkeypatch):
-    """Before a teacher is loaded."""
+def test_a_missing_package_is_named_first(monkeypatch):
     monkeypatch.setattr(study_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'hfdistill\[search\]'"):
         check_search()
@@ -338,7 +330,6 @@ def test_a_trial_that_runs_elsewhere_is_left_alone(searching):
 
 
 def test_an_interrupted_trial_is_given_up_at_once(searching, monkeypatch):
-    """In a notebook the same process goes on."""
     search = searching(small_space(), defaults={"temperature": 2.0, "learning_rate": 0.05})
 
     def interrupted(student, args):

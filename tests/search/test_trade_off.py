@@ -1,7 +1,5 @@
 """What a search found, as a picture."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from hfdistill.search import Candidate, trade_off

@@ -1,7 +1,5 @@
 """What soft targets are compared with: each text on its own; and how many rows a model was run on."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 
@@ -21,6 +19,8 @@ def assert_same(dataset, expected):
 
 def count_rows(model):
     """A list that grows by the size of each batch that the model is run on."""
-    asked = []
-    model.register_forward_pre_hook(lambda _, args, inputs: asked.append(len(inputs["input_ids"])), with_kwargs=True)
-    return asked
+    forwarded = []
+    model.register_forward_pre_hook(
+        lambda _, args, inputs: forwarded.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    return forwarded

@@ -1,7 +1,5 @@
 """A folder of soft targets: what it accepts, what it survives, and that it forgets nothing."""
 
-from __future__ import annotations
-
 import copy
 import errno
 import hashlib
@@ -44,12 +42,12 @@ def test_what_was_added_is_read_back(folder):
 
 def test_one_store_sees_what_another_adds(folder):
     """Processes that share a folder would each miss the others' rows."""
-    mine, other = SoftTargetStore(folder, MANIFEST), SoftTargetStore(folder, MANIFEST)
+    first, other = SoftTargetStore(folder, MANIFEST), SoftTargetStore(folder, MANIFEST)
     new = row_key({"input_ids": [99]})
     other.add([new], np.full((1, 3), 7.0, np.float32))
-    assert new not in mine
-    mine.load()
-    np.testing.assert_array_equal(mine.rows([new]), np.full((1, 3), 7.0))
+    assert new not in first
+    first.load()
+    np.testing.assert_array_equal(first.rows([new]), np.full((1, 3), 7.0))
 
 
 def test_a_missing_row_names_the_folder(folder):
@@ -146,7 +144,7 @@ def test_a_writer_whose_file_was_swept_writes_it_again(folder, monkeypatch):
     np.testing.assert_array_equal(SoftTargetStore(folder, MANIFEST).rows([new]), np.ones((1, 3)))
 
 
-def test_a_disk_that_is_full_is_told_and_left_clean(folder, monkeypatch):
+def test_a_full_disk_is_named_and_left_clean(folder, monkeypatch):
     """`No space left on device` alone names no folder, and half a part would stay on the full disk."""
 
     def full(*_):
@@ -191,7 +189,7 @@ def test_a_damaged_part_is_passed_over_with_a_warning(folder, damage, caplog):
     assert f"{part} is damaged" in caplog.text
 
 
-def test_no_flipped_bit_and_no_cut_gives_other_answers(folder):
+def test_no_flipped_bit_and_no_cut_gives_other_logits(folder):
     """Any of them may end in an error of zip's, numpy's or Python's own reading, or in predictions of other rows."""
     [part, *_] = sorted(folder.glob("part-*.npz"))
     whole = part.read_bytes()
@@ -212,7 +210,7 @@ def test_a_damaged_manifest_is_refused(folder, content):
         SoftTargetStore(folder, MANIFEST)
 
 
-def test_another_manifest_is_refused_and_says_what_differs(folder):
+def test_another_manifest_is_refused_with_what_differs(folder):
     """Soft targets of yesterday's teacher would train today's student."""
     with pytest.raises(StaleSoftTargets, match=r"max_length \(64 there, 32 now\)") as refusal:
         SoftTargetStore(folder, {**MANIFEST, "max_length": 32})
@@ -243,7 +241,7 @@ def test_a_row_is_known_by_all_that_the_teacher_reads_and_by_nothing_else():
     assert len(row_key(row)) == KEY_BYTES
 
 
-def test_the_manifest_tells_teachers_and_tokenizers_apart(tiny_bert, tokenizer, other_tokenizer):
+def test_the_manifest_distinguishes_teachers_and_tokenizers(tiny_bert, tokenizer, other_tokenizer):
     """Whatever it does not tell apart shares one default folder, and so one set of predictions."""
     teacher = tiny_bert()
     fine_tuned = tiny_bert()

@@ -1,7 +1,5 @@
 """Soft targets made once: the teacher's own predictions, row by row, however the rows are put together."""
 
-from __future__ import annotations
-
 import random
 import sys
 
@@ -10,20 +8,9 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_from_disk
 from plain_answers import TEXT, assert_same, count_rows, plain_logits
-from transformers import (
-    BertForMaskedLM,
-    BertForTokenClassification,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-)
+from transformers import BertForMaskedLM, BertForTokenClassification, RobertaConfig, RobertaForSequenceClassification
 
-from hfdistill import (
-    DistillationTrainer,
-    DistillationTrainingArguments,
-    ModelTeacher,
-    StaleSoftTargets,
-    soft_targets,
-)
+from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelTeacher, StaleSoftTargets, soft_targets
 from hfdistill.models import fingerprints
 from hfdistill.soft_targets import store as store_module
 
@@ -68,36 +55,36 @@ def test_a_pair_of_texts(teacher, tokenizer, text_dataset):
 @pytest.mark.parametrize("form", [None, "torch", "numpy"])
 def test_token_ids_are_read_without_their_padding(teacher, tokenizer, text_dataset, padding, form):
     """Padding that counts as text changes the key of a row, and without a mask also its prediction."""
-    asked = count_rows(teacher)
+    forwarded = count_rows(teacher)
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
-    asked.clear()
+    forwarded.clear()
     encode = {"padding": padding, "max_length": 40, "truncation": True}
     tokens = text_dataset.map(lambda rows: tokenizer(rows["sentence"], **encode), batched=True)
     assert_same(soft_targets(teacher, tokens.with_format(form), tokenizer), expected)
     assert_same(soft_targets(teacher, text_dataset, tokenizer, **TEXT), expected)
-    assert sum(asked) == len(text_dataset)  # the text is known by its tokens
+    assert sum(forwarded) == len(text_dataset)  # the text is known by its tokens
 
 
-def test_each_distinct_text_is_asked_once(teacher, tokenizer, text_dataset):
+def test_each_distinct_text_is_forwarded_once(teacher, tokenizer, text_dataset):
     """Duplicates cost a forward pass each, or one of them is left without a prediction."""
     rows = random.Random(1).choices(range(9), k=40)
     repeated = text_dataset.select(rows)
     expected = plain_logits(teacher, tokenizer, repeated["sentence"])
-    asked = count_rows(teacher)
+    forwarded = count_rows(teacher)
     assert_same(soft_targets(teacher, repeated, tokenizer, **TEXT, batch_size=4), expected)
-    assert sum(asked) == len(set(rows))
+    assert sum(forwarded) == len(set(rows))
 
 
-def test_a_dict_of_splits_shares_the_answers(teacher, tokenizer, text_dataset):
+def test_a_dict_of_splits_shares_the_logits(teacher, tokenizer, text_dataset):
     """A split could be left out, or get the rows of the first."""
     splits = DatasetDict(train=text_dataset.select(range(20)), validation=text_dataset.select(range(15, 30)))
     expected = {name: plain_logits(teacher, tokenizer, split["sentence"]) for name, split in splits.items()}
-    asked = count_rows(teacher)
+    forwarded = count_rows(teacher)
     result = soft_targets(teacher, splits, tokenizer, **TEXT)
     assert isinstance(result, DatasetDict)
     for name in splits:
         assert_same(result[name], expected[name])
-    assert sum(asked) == 30
+    assert sum(forwarded) == 30
 
 
 def test_longer_texts_are_cut_and_counted(tiny_bert, tokenizer, text_dataset, tokenized, caplog):
@@ -131,15 +118,15 @@ def test_a_streamed_dataset(teacher, tokenizer, text_dataset, window, monkeypatc
     """Rows are sorted within a window: at its edges they could meet another window's predictions."""
     monkeypatch.setattr(sys.modules["hfdistill.soft_targets.dataset"], "STREAM_WINDOW", window)
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
-    asked = count_rows(teacher)
+    forwarded = count_rows(teacher)
     stream = soft_targets(teacher, text_dataset.to_iterable_dataset(), tokenizer, **TEXT, batch_size=4)
-    assert not asked  # nothing before a row is taken
+    assert not forwarded  # nothing before a row is taken
     assert list(stream.features) == ["sentence", "label", "teacher_logits", "teacher_label"]
     for _ in range(2):  # the second epoch asks nothing
         rows = list(stream)
         assert_same({"teacher_logits": [row["teacher_logits"] for row in rows]}, expected)
         assert [row["sentence"] for row in rows] == list(text_dataset["sentence"])
-        assert sum(asked) == 30
+        assert sum(forwarded) == 30
 
 
 def test_a_stream_trains_a_student(teacher, tiny_bert, tokenizer, tokenized, tmp_path):
@@ -193,18 +180,18 @@ def test_rearranged_rows_keep_their_own_soft_targets(teacher, tiny_bert, tokeniz
 # ---- Kept, and found again ----
 
 
-def test_a_second_call_asks_only_what_is_new(teacher, tokenizer, text_dataset):
-    """Asking again costs hours; not asking about an edited text gives it the old one's answer."""
+def test_a_second_call_forwards_only_what_is_new(teacher, tokenizer, text_dataset):
+    """Recomputing costs hours; an edited text must not get the logits of the old one."""
     soft_targets(teacher, text_dataset.shuffle(seed=9), tokenizer, **TEXT)
     edited = text_dataset.map(lambda row, index: {"sentence": row["sentence"] + " " * index}, with_indices=True)
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
-    asked = count_rows(teacher)
+    forwarded = count_rows(teacher)
     for dataset in (text_dataset, text_dataset, edited):  # what the tokenizer drops is no change
         assert_same(soft_targets(teacher, dataset, tokenizer, **TEXT, batch_size=3), expected)
-    assert not asked
+    assert not forwarded
     edited = text_dataset.map(lambda row, index: {"sentence": row["sentence"] + "!" * (index < 4)}, with_indices=True)
     result = soft_targets(teacher, edited, tokenizer, **TEXT)
-    assert sum(asked) == 4
+    assert sum(forwarded) == 4
     assert_same(result, plain_logits(teacher, tokenizer, edited["sentence"]))
 
 
@@ -228,7 +215,7 @@ def shorter(teacher, tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (fine_tuned, r"teacher weights \("),
         (cast, r"teacher dtype \(torch.float32 there, torch.bfloat16 now\)"),
@@ -236,28 +223,28 @@ def shorter(teacher, tokenizer):
         (shorter, r"max_length \(64 there, 9 now\)"),
     ],
 )
-def test_what_depends_on_another_teacher_is_refused(teacher, tokenizer, text_dataset, tmp_path, change, says):
+def test_what_depends_on_another_teacher_is_refused(teacher, tokenizer, text_dataset, tmp_path, change, message):
     """Yesterday's predictions under today's teacher: a named folder refuses, the default one is simply another."""
     soft_targets(teacher, text_dataset, tokenizer, **TEXT, store=tmp_path)
     soft_targets(teacher, text_dataset, tokenizer, **TEXT)
     teacher, tokenizer = change(teacher, tokenizer)
-    with pytest.raises(StaleSoftTargets, match=says):
+    with pytest.raises(StaleSoftTargets, match=message):
         soft_targets(teacher, text_dataset, tokenizer, **TEXT, store=tmp_path)
     result = soft_targets(teacher, text_dataset, tokenizer, **TEXT)
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"], truncation=True)
     np.testing.assert_allclose(np.array(result["teacher_logits"]), expected, atol=0.1 if change is cast else 1e-5)
 
 
-def test_rows_of_a_damaged_part_are_asked_about_again(teacher, tokenizer, text_dataset, tmp_path, caplog):
+def test_rows_of_a_damaged_part_are_recomputed(teacher, tokenizer, text_dataset, tmp_path, caplog):
     """A damaged file would end every later run with a traceback about zip files."""
     expected = soft_targets(teacher, text_dataset, tokenizer, **TEXT, store=tmp_path)
     (part,) = tmp_path.glob("part-*.npz")
     part.write_bytes(part.read_bytes()[:-100])
-    asked = count_rows(teacher)
+    forwarded = count_rows(teacher)
     for _ in range(2):
         result = soft_targets(teacher, text_dataset, tokenizer, **TEXT, store=tmp_path)
         assert result["teacher_logits"][:] == expected["teacher_logits"][:]
-    assert sum(asked) == 30
+    assert sum(forwarded) == 30
     assert f"{part} is damaged" in caplog.text
 
 
@@ -300,7 +287,7 @@ def test_several_teachers_likeliest_label_is_that_of_their_mean(teacher, tiny_be
         assert [row["teacher_label"] for row in rows] == expected.tolist()
 
 
-def test_names_that_a_file_lost_are_asked_for(teacher, tiny_bert, tokenizer, tokenized, tmp_path, caplog):
+def test_names_that_a_file_lost_are_warned_of(teacher, tiny_bert, tokenizer, tokenized, tmp_path, caplog):
     """JSON keeps the numbers of classes alone: that nothing is compared would be seen by nobody."""
     unlabeled = tokenized.remove_columns("label")
 
@@ -313,9 +300,9 @@ def test_names_that_a_file_lost_are_asked_for(teacher, tiny_bert, tokenizer, tok
     taken_to_be_in_order = first_loss(None, again)
     assert "The column teacher_label has lost its names" in caplog.text
     caplog.clear()
-    told = again.cast_column("teacher_label", ClassLabel(names=["good", "bad", "fair"]))  # as it says to do
+    renamed = again.cast_column("teacher_label", ClassLabel(names=["good", "bad", "fair"]))  # as it says to do
     expected = first_loss(teacher, unlabeled)
-    assert first_loss(None, told) == pytest.approx(expected, rel=1e-4) != taken_to_be_in_order
+    assert first_loss(None, renamed) == pytest.approx(expected, rel=1e-4) != taken_to_be_in_order
     assert "lost its names" not in caplog.text
 
 
@@ -359,7 +346,6 @@ def test_the_store_keeps_no_order_of_labels(teacher, tokenizer, text_dataset):
 
 
 def test_other_labels_are_refused(teacher, tokenizer, text_dataset):
-    """Emotions for ratings: the numbers would fit."""
     named(teacher, "joy", "anger", "fear")
     with pytest.raises(ValueError, match="joy, anger, fear against bad, fair, good"):
         soft_targets(teacher, text_dataset, tokenizer, **TEXT)
@@ -373,7 +359,7 @@ def test_other_labels_are_refused(teacher, tokenizer, text_dataset):
 # ---- Clear refusals ----
 
 
-def test_an_answer_that_is_not_finite_names_row_and_text(teacher, tokenizer, text_dataset, tmp_path):
+def test_logits_that_are_not_finite_name_row_and_text(teacher, tokenizer, text_dataset, tmp_path):
     """NaN soft targets turn the student's weights into NaN hours later."""
     word = tokenizer.convert_tokens_to_ids("novel")
     row = next(index for index, text in enumerate(text_dataset["sentence"]) if "novel" in text)
@@ -386,13 +372,13 @@ def test_an_answer_that_is_not_finite_names_row_and_text(teacher, tokenizer, tex
 
 
 @pytest.mark.parametrize("head", [BertForTokenClassification, BertForMaskedLM])
-def test_another_kind_of_answer_is_refused_at_once(teacher, head, tokenizer, tokenized):
+def test_logits_of_another_shape_are_refused_at_once(teacher, head, tokenizer, tokenized):
     """The whole set would be run on before a column of such predictions cannot be made."""
     model = head(teacher.config).eval()
-    asked = count_rows(model)
+    forwarded = count_rows(model)
     with pytest.raises(ValueError, match=rf"logits of shape \(rows, labels\), and a {head.__name__} of 3 labels gives"):
         soft_targets(model, tokenized, tokenizer, batch_size=4)
-    assert asked == [4]
+    assert forwarded == [4]
 
 
 def test_what_is_missing_is_named(teacher, tokenizer, text_dataset):
@@ -407,7 +393,7 @@ def test_what_is_missing_is_named(teacher, tokenizer, text_dataset):
         next(iter(soft_targets(teacher, text_dataset.to_iterable_dataset(), tokenizer, text_columns=["headline"])))
 
 
-def test_dtype_is_the_teachers_own_or_the_one_asked_for(teacher, tokenizer, text_dataset):
+def test_dtype_is_the_teachers_own_or_the_given_one(teacher, tokenizer, text_dataset):
     """A `ModelTeacher` would keep its own dtype, silently, when another is asked for."""
     expected = plain_logits(teacher, tokenizer, text_dataset["sentence"])
     model_teacher = ModelTeacher(teacher, tokenizer, ["sentence"])

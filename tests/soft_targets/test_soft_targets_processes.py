@@ -57,9 +57,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(saved_teacher, text_dataset, tmp_
     assert 8 <= kept < 30 and not (tmp_path / "none.npz").exists()
 
     teacher = ModelTeacher.from_pretrained(saved_teacher, **TEXT)
-    asked = count_rows(teacher.model)
+    forwarded = count_rows(teacher.model)
     resumed = soft_targets(teacher, text_dataset, batch_size=2, store=folder)
-    assert sum(asked) == 30 - kept
+    assert sum(forwarded) == 30 - kept
     whole = soft_targets(teacher, text_dataset, batch_size=2, store=tmp_path / "whole")
     np.testing.assert_array_equal(resumed["teacher_logits"][:], whole["teacher_logits"][:])
 
@@ -70,8 +70,8 @@ def test_two_processes_share_the_work(saved_teacher, teacher, tokenizer, text_da
     processes = start(*TWO_RANKS, SCRIPT, saved_teacher, tmp_path / "store", tmp_path / "out.npz", OMP_NUM_THREADS="1")
     assert processes.wait() == 0
     ranks = [np.load(tmp_path / name) for name in ("out.npz", "out.rank1.npz")]
-    asked = [rank["asked"].sum() for rank in ranks]
-    assert sum(asked) == 30 and min(asked) > 5  # split by the rows' keys: even on average, not to the row
+    forwarded = [rank["forwarded"].sum() for rank in ranks]
+    assert sum(forwarded) == 30 and min(forwarded) > 5  # split by the rows' keys: even on average, not to the row
     np.testing.assert_array_equal(ranks[0]["logits"], ranks[1]["logits"])
     assert_same({"teacher_logits": ranks[0]["logits"]}, plain_logits(teacher, tokenizer, text_dataset["sentence"]))
 

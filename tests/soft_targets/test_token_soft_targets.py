@@ -1,7 +1,5 @@
 """Token soft targets made once: every target token its own answer, however the rows are put together and cut."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys
@@ -12,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
-from tiny import IN_ORDER, distance, logs_of, make_tokenizer, weights
+from plain_answers import count_rows
+from tiny import IN_ORDER, assert_logs_alike, distance, logs_of, make_tokenizer, weights
 from tiny_seq2seq import (
     FAMILIES,
     VOCABULARY,
@@ -51,16 +50,9 @@ def train(out, rows, teacher=None, seed=1, **changes):
     return trainer
 
 
-def assert_alike(ours, theirs, rel=1e-5, far=2e-6):
-    for mine, other in zip(logs_of(ours, *NAMES), logs_of(theirs, *NAMES), strict=True):
-        assert mine == pytest.approx(other, rel=rel, abs=1e-6)
-    assert distance(weights(ours.model), weights(theirs.model)) < far
-
-
-def count_rows(model):
-    asked = []
-    model.register_forward_pre_hook(lambda _, args, inputs: asked.append(len(inputs["input_ids"])), with_kwargs=True)
-    return asked
+def assert_alike(one, another, rel=1e-5, far=2e-6):
+    assert_logs_alike(one, another, *NAMES, rel=rel)
+    assert distance(weights(one.model), weights(another.model)) < far
 
 
 # ---- The right answer for every token ----
@@ -68,7 +60,7 @@ def count_rows(model):
 
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_token_gets_its_own_answer(monkeypatch, family, batch_size):
+def test_every_token_gets_its_own_distribution(monkeypatch, family, batch_size):
     """Sorted by length, padded together and computed in chunks, a prediction could go to a neighbor."""
     compute_few_at_once(monkeypatch)
     teacher, rows = make_seq2seq(family, 2), make_pairs(12, family)
@@ -79,7 +71,7 @@ def test_every_token_gets_its_own_answer(monkeypatch, family, batch_size):
     assert stored.remove_columns(COLUMN)[:] == rows[:]
 
 
-def test_an_answer_does_not_depend_on_the_padding_side():
+def test_soft_targets_do_not_depend_on_the_padding_side():
     """Padding on the left shifted the texts' positions, each by what else was in its batch."""
     tokenizer, rows = make_tokenizer(), make_pairs(12)
     tokenizer.padding_side = "left"
@@ -104,7 +96,7 @@ def test_training_with_the_whole_distribution_is_training_with_the_teacher(tmp_p
     assert "eval_agreement" not in metrics[0]
 
 
-def test_rearranged_rows_keep_their_own_answers(tmp_path):
+def test_rearranged_rows_keep_their_own_soft_targets(tmp_path):
     """The classical misalignment: predictions by position, and rows that were shuffled and filtered since."""
     rows, teacher = make_pairs(20), make_seq2seq(seed=2)
     first, second = (make_pairs(10).select(range(4)), rows.shuffle(seed=3))
@@ -143,7 +135,7 @@ def test_any_cut_gives_one_run(tmp_path, method, count):
         assert_alike(train(tmp_path, rows, **layout), whole)
 
 
-def test_parts_and_whole_train_one_student(tmp_path, monkeypatch):
+def test_chunked_and_whole_loss_train_one_student(tmp_path, monkeypatch):
     """The loss that holds few logits must be the loss that holds all of them."""
     rows = made(make_seq2seq(seed=2), make_pairs(8))
     student = make_seq2seq(seed=1)
@@ -156,7 +148,7 @@ def test_parts_and_whole_train_one_student(tmp_path, monkeypatch):
     assert_alike(parts, whole)
 
 
-def test_a_teacher_that_does_more_than_project_is_asked_whole():
+def test_a_teacher_that_does_more_than_project_is_run_whole():
     """Its projection alone would be another model's prediction."""
 
     class Doubled(type(make_seq2seq("bart"))):
@@ -177,14 +169,14 @@ def test_a_teacher_that_does_more_than_project_is_asked_whole():
 
 
 @pytest.mark.parametrize("method", ["top_k", "sampled"])
-def test_a_second_call_asks_only_what_is_new(tmp_path, monkeypatch, method):
+def test_a_second_call_forwards_only_what_is_new(tmp_path, monkeypatch, method):
     """Draws made anew, in other batches and another order, would make of a resumed run another one."""
     compute_few_at_once(monkeypatch)
     teacher, rows = make_seq2seq(seed=2), make_pairs(12)
     first = made(teacher, rows.select(range(8)), method=method, store=tmp_path)
-    asked = count_rows(teacher)
+    forwarded = count_rows(teacher)
     second = made(teacher, rows.shuffle(seed=1), method=method, store=tmp_path, batch_size=3)
-    assert sum(asked) == 4
+    assert sum(forwarded) == 4
     again = made(teacher, rows, method=method, batch_size=2)
     assert again[COLUMN][:8] == first[COLUMN][:]
     assert sorted(again[COLUMN][:]) == sorted(second[COLUMN][:])
@@ -194,7 +186,7 @@ ANOTHER_TEACHER: dict = {}
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"temperature": 1.0}, r"temperature \(2\.0 there, 1\.0 now\)"),
         ({"k": 5}, r"k \(6 there, 5 now\)"),
@@ -202,11 +194,10 @@ ANOTHER_TEACHER: dict = {}
         (ANOTHER_TEACHER, r"teacher weights \("),
     ],
 )
-def test_what_depends_on_other_settings_is_refused(tmp_path, change, says):
-    """Yesterday's predictions under today's teacher."""
+def test_what_depends_on_other_settings_is_refused(tmp_path, change, message):
     rows = make_pairs(4)
     made(make_seq2seq(seed=2), rows, store=tmp_path)
-    with pytest.raises(StaleSoftTargets, match=says):
+    with pytest.raises(StaleSoftTargets, match=message):
         made(make_seq2seq(seed=3 if change == ANOTHER_TEACHER else 2), rows, store=tmp_path, **change)
 
 
@@ -225,8 +216,8 @@ def test_the_result_is_a_plain_dataset(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_answers(tmp_path):
-    """What was finished is not asked again, and what was not gets the prediction it would have got."""
+def test_a_killed_run_resumes_to_the_same_soft_targets(tmp_path):
+    """What was finished is not recomputed, and what was not gets the prediction it would have got."""
     given = [sys.executable, str(SCRIPT), str(tmp_path / "store")]
     killed = subprocess.Popen([*given, str(tmp_path / "killed"), "--seconds-a-batch", "0.3"])
     deadline = time.monotonic() + 120
@@ -238,7 +229,7 @@ def test_a_killed_run_resumes_to_the_same_answers(tmp_path):
     finished = len(list((tmp_path / "store").glob("part-*.npz")))
     subprocess.run([*given, str(tmp_path / "resumed")], check=True)
     resumed = torch.load(tmp_path / "resumed", weights_only=False)
-    assert 3 <= finished <= 15 and resumed["asked"] == 40 - 2 * finished
+    assert 3 <= finished <= 15 and resumed["forwarded"] == 40 - 2 * finished
     whole = made(make_seq2seq(seed=2), make_pairs(40), method="sampled", batch_size=2)
     assert resumed["rows"] == whole[COLUMN][:]
 
@@ -256,17 +247,17 @@ def renamed(order):
 
 
 def test_another_order_of_the_same_tokens_is_mapped():
-    """The teacher must be asked in its own ids, and its predictions be about the student's."""
+    """The teacher must read its own ids, and its predictions be mapped to the student's."""
     rows, teacher = make_pairs(6), make_seq2seq(seed=2)
     order = [*range(4), *reversed(range(4, VOCABULARY))]  # the student's id i is the teacher's order[i]
     own = {old: new for new, old in enumerate(order)}
-    theirs = rows.map(lambda row: {name: [own[id_] for id_ in row[name]] for name in ("input_ids", "labels")})
+    another = rows.map(lambda row: {name: [own[id_] for id_ in row[name]] for name in ("input_ids", "labels")})
     mapped = token_soft_targets(
-        Seq2SeqTeacher(teacher, make_tokenizer()), theirs, renamed(order), k=VOCABULARY, method="top_k"
+        Seq2SeqTeacher(teacher, make_tokenizer()), another, renamed(order), k=VOCABULARY, method="top_k"
     )
     plain = made(teacher, rows, k=VOCABULARY)
-    for ours, other in zip(mapped[COLUMN], plain[COLUMN], strict=True):
-        np.testing.assert_allclose(probabilities(ours), probabilities(other)[:, order], atol=1e-3)
+    for one, other in zip(mapped[COLUMN], plain[COLUMN], strict=True):
+        np.testing.assert_allclose(probabilities(one), probabilities(other)[:, order], atol=1e-3)
 
 
 def test_an_output_wider_than_the_tokenizer_is_padding(tmp_path):
@@ -283,7 +274,6 @@ def test_an_output_wider_than_the_tokenizer_is_padding(tmp_path):
 
 
 def test_other_vocabularies_are_refused(tmp_path):
-    """The ids would fit."""
     rows, teacher = make_pairs(6), make_seq2seq(seed=2)
     other = make_tokenizer()
     other.add_tokens(["joyous"])
@@ -350,9 +340,9 @@ def test_what_is_missing_is_named():
 def test_labels_that_the_teacher_cannot_read_name_their_row():
     """An index out of range deep within the model would name no row."""
     teacher, rows = make_seq2seq(seed=2), make_pairs(6)
-    for bad, says in (([], "row 4 has no labels"), ([5] * 33, "row 4 are 33 tokens, more than the 32 positions")):
+    for bad, message in (([], "row 4 has no labels"), ([5] * 33, "row 4 are 33 tokens, more than the 32 positions")):
         labels = [*rows["labels"][:4], bad, rows["labels"][5]]
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=message):
             made(teacher, rows.remove_columns("labels").add_column("labels", labels))
     fitting = [[5] * 32 + [-100] * 8] * 6
     assert len(made(teacher, rows.remove_columns("labels").add_column("labels", fitting))) == 6
@@ -368,7 +358,7 @@ def test_a_vocabulary_for_each_side_is_refused():
         token_soft_targets(Seq2SeqTeacher(make_seq2seq(seed=2), make_tokenizer()), make_pairs(4), tokenizer)
 
 
-def test_an_answer_that_is_not_finite_names_its_row():
+def test_logits_that_are_not_finite_name_their_row():
     """NaN soft targets turn the student's weights into NaN hours later."""
     teacher, rows = make_seq2seq("bart", seed=2), make_pairs(6)
     others = {id_ for row in rows.select([0, 1, 2, 3, 5]) for id_ in row["input_ids"]}

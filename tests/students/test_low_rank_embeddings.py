@@ -1,7 +1,5 @@
 """Students with a low-rank embedding: the same function where no direction is lost, and plain models."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -62,28 +60,26 @@ def test_where_no_direction_is_lost_it_is_the_same_function(family):
 
 
 @pytest.mark.parametrize(
-    ("family", "head"),
-    [(family, head) for family in FAMILIES for head in HEADS if (family, head) != (bert, HEADS[0])],
+    ("family", "head"), [(family, head) for family in FAMILIES for head in HEADS if (family, head) != (bert, HEADS[0])]
 )
 def test_the_head_is_carried_over(family, head):
-    """BERT's for sequences alone is another: see below."""
     labels = {"id2label": {0: "start", 1: "end"}, "label2id": {"start": 0, "end": 1}}
     teacher = in_few_dimensions(make_teacher(family, head, **labels), dimensions(family))
     student = make_student(teacher, embedding_size=SIZE).eval()
     with torch.no_grad():
-        ours, theirs = (model(**inputs()).to_tuple() for model in (student, teacher))
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        found, expected = (model(**inputs()).to_tuple() for model in (student, teacher))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_better_half_of_a_pooler_becomes_gelus():
-    """Of 30 neurons the 15 that the classifier hears most are there, each off by less than a tenth."""
+    """Of 30 neurons the 15 that the classifier weighs most are there, each off by less than a tenth."""
     teacher = in_few_dimensions(make_teacher(bert), SIZE - 1)
-    heard = torch.arange(1, 30, 2)
-    quiet = torch.arange(0, 30, 2)
+    kept = torch.arange(1, 30, 2)
+    dropped = torch.arange(0, 30, 2)
     with torch.no_grad():
-        teacher.classifier.weight[:, quiet] *= 1e-6
+        teacher.classifier.weight[:, dropped] *= 1e-6
     student = make_student(teacher, embedding_size=SIZE)
-    bound = 0.1 * teacher.classifier.weight[:, heard].abs().sum(1)
+    bound = 0.1 * teacher.classifier.weight[:, kept].abs().sum(1)
     assert ((logits(student) - logits(teacher)).abs() < bound).all()
     assert (logits(student) - logits(teacher)).abs().mean() < 0.3 * logits(teacher).std()
 

@@ -1,7 +1,5 @@
 """Students cut from encoder-decoders: which layers, and every other weight as it was."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import distance, make_model, weights
@@ -31,7 +29,7 @@ def predict(model):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_all_layers_give_the_teachers_answer(family):
+def test_all_layers_give_the_teachers_logits(family):
     """A weight that is not copied, such as the bias of the final logits, shows in the prediction."""
     teacher = deep(family)
     student = make_student(teacher)
@@ -47,11 +45,11 @@ def test_each_side_gets_its_layers(family):
     teacher = deep(family)
     student = make_student(teacher, encoder_layers=[0, 2], decoder_layers=[0, -1])
     for side, chosen in (("encoder", [0, 2]), ("decoder", [0, 2])):
-        own, theirs = layers(student, family, side), layers(teacher, family, side)
-        assert len(own) == 2
-        for layer, index in zip(own, chosen, strict=True):
-            assert distance(weights(layer), weights(theirs[index])) == 0
-    assert distance(weights(theirs[0]), weights(theirs[1])) > 0 if family != "t5" else True
+        copies, originals = layers(student, family, side), layers(teacher, family, side)
+        assert len(copies) == 2
+        for layer, index in zip(copies, chosen, strict=True):
+            assert distance(weights(layer), weights(originals[index])) == 0
+    assert distance(weights(originals[0]), weights(originals[1])) > 0 if family != "t5" else True
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -95,7 +93,6 @@ def test_t5_keeps_its_first_layer():
 
 
 def test_alternating_layers():
-    """From the first to the last, as Shleifer and Rush copy them."""
     assert choose_layers(6, 3, "alternating") == [0, 2, 5]
     assert choose_layers(12, 6, "alternating") == [0, 2, 4, 6, 8, 11]
     assert choose_layers(12, 3, "alternating") == [0, 5, 11]

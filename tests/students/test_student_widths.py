@@ -1,7 +1,5 @@
 """Narrower students of each family: consistent cuts, the important parts kept, plain models."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -55,9 +53,7 @@ def test_with_a_batch_it_is_a_plain_model_too(family, tmp_path):
     student = make_student(teacher, 2, importance_batch=BATCH, **WIDTHS)
     student.save_pretrained(tmp_path)
     loaded, info = type(teacher).from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
-    assert not info["mismatched_keys"]
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     torch.testing.assert_close(loaded.eval()(**BATCH).logits, student.eval()(**BATCH).logits)
     assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
     assert student.num_parameters() < teacher.num_parameters() / 2
@@ -99,11 +95,15 @@ def test_the_idle_head_and_the_still_dimensions_go():
     hidden = torch.tensor([index for index in range(30) if index % 3])
     heads = torch.tensor([*range(10), *range(20, 30)])
     for layer in range(4):
-        mine, theirs = (model.bert.encoder.layer[layer].attention for model in (student, teacher))
+        student_attention, teacher_attention = (
+            model.bert.encoder.layer[layer].attention for model in (student, teacher)
+        )
         for name in ("query", "key", "value"):
-            wide = getattr(theirs.self, name).weight[heads][:, hidden]
-            assert torch.equal(getattr(mine.self, name).weight, wide)
-        assert torch.equal(mine.output.dense.weight, theirs.output.dense.weight[hidden][:, heads])
+            wide = getattr(teacher_attention.self, name).weight[heads][:, hidden]
+            assert torch.equal(getattr(student_attention.self, name).weight, wide)
+        assert torch.equal(
+            student_attention.output.dense.weight, teacher_attention.output.dense.weight[hidden][:, heads]
+        )
     assert torch.equal(student.classifier.weight, teacher.classifier.weight[:, hidden])
 
 
@@ -137,10 +137,7 @@ def test_what_is_not_given_stays_in_proportion(widths, expected):
         ({"intermediate_size": 38}, "intermediate_size=38 is not possible: the teacher has 37"),
         ({"hidden_size": 20, "num_attention_heads": 3}, "must divide it and be no wider than the teacher's 10: choose"),
         ({"num_attention_heads": 2}, "num_attention_heads=2 does not go with hidden_size=30"),
-        (
-            {"hidden_size": 29},
-            "does not go with hidden_size=29: .* choose another hidden_size",
-        ),
+        ({"hidden_size": 29}, "does not go with hidden_size=29: .* choose another hidden_size"),
         ({"importance_batch": BATCH}, "importance_batch is for narrower students"),
     ],
 )

@@ -1,7 +1,5 @@
 """Students cut from tiny random teachers of each family, at odd sizes."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -11,14 +9,8 @@ from torch import nn
 
 from hfdistill.students import choose_layers, make_student
 
-SIZES = {
-    "vocab_size": 53,
-    "hidden_size": 30,
-    "num_attention_heads": 3,
-    "num_hidden_layers": 6,
-    "max_position_embeddings": 64,
-    "pad_token_id": 1,
-}
+SIZES = {"vocab_size": 53, "hidden_size": 30, "num_attention_heads": 3, "num_hidden_layers": 6}
+SIZES |= {"max_position_embeddings": 64, "pad_token_id": 1}
 LABELS = {
     "id2label": {0: "cold", 1: "mild", 2: "hot"},
     "label2id": {"cold": 0, "mild": 1, "hot": 2},
@@ -55,21 +47,10 @@ def modernbert(**changes):
     return transformers.ModernBertConfig(**{**SIZES, **special, "intermediate_size": 37, **changes})
 
 
-FAMILIES = {
-    bert: "bert.encoder.layer",
-    roberta: "roberta.encoder.layer",
-    distilbert: "distilbert.transformer.layer",
-    electra: "electra.encoder.layer",
-    deberta_v2: "deberta.encoder.layer",
-    modernbert: "model.layers",
-}
+FAMILIES = {bert: "bert.encoder.layer", roberta: "roberta.encoder.layer", distilbert: "distilbert.transformer.layer"}
+FAMILIES |= {electra: "electra.encoder.layer", deberta_v2: "deberta.encoder.layer", modernbert: "model.layers"}
 # Which layers a six-layer teacher gives; ModernBERT's first layer can only be its first layer.
-SELECTIONS = [
-    ("uniform", 3, [1, 3, 5]),
-    ("last", 2, [4, 5]),
-    ("first", 4, [0, 1, 2, 3]),
-    ([0, -2], None, [0, 4]),
-]
+SELECTIONS = [("uniform", 3, [1, 3, 5]), ("last", 2, [4, 5]), ("first", 4, [0, 1, 2, 3]), ([0, -2], None, [0, 4])]
 
 
 def spread(model):
@@ -153,35 +134,14 @@ def test_uniform_layers_are_distinct_end_with_the_last_and_are_evenly_spaced():
 
 @families
 @selections
-def test_each_layer_is_the_chosen_teacher_layer_and_the_rest_is_the_teachers(family, layers, count, chosen):
-    """A wrong index, or an embedding, conv, pooler or head left as initialized, shows here."""
-    teacher, path = make_teacher(family), FAMILIES[family]
-    student = make_student(teacher, count, layers)
-    sources = teacher.get_submodule(path)
-    copies = student.get_submodule(path)
-    assert len(copies) == len(chosen) == student.config.num_hidden_layers
-    for student_layer, index in zip(copies, expected_layers(family, chosen), strict=True):
-        assert all_equal(student_layer.state_dict(), sources[index].state_dict())
-    outside = [name for name in teacher.state_dict() if not name.startswith(path)]
-    assert outside == [name for name in student.state_dict() if not name.startswith(path)]
-    assert all(torch.equal(student.state_dict()[name], teacher.state_dict()[name]) for name in outside)
-
-
-@families
-@selections
 def test_student_computes_what_the_cut_teacher_computes(family, layers, count, chosen):
+    """A wrong index, or an embedding, conv, pooler or head left as initialized, shows here."""
     teacher = make_teacher(family)
     reference = cut_in_place(teacher, FAMILIES[family], expected_layers(family, chosen))
     student = make_student(teacher, count, layers)
+    assert student.config.num_hidden_layers == len(student.get_submodule(FAMILIES[family])) == len(chosen)
     assert torch.equal(logits(student), logits(reference))
     assert not torch.allclose(logits(student), logits(teacher), atol=1e-3)
-
-
-@families
-def test_student_with_every_layer_gives_the_teachers_logits(family):
-    teacher = make_teacher(family)
-    assert torch.equal(logits(make_student(teacher, 6)), logits(teacher))
-    assert logits(teacher).std() > 0.01
 
 
 @families
@@ -312,12 +272,7 @@ def test_list_per_layer_in_the_config_is_cut_and_others_are_not():
     """Two layers, two kinds of relative attention: the lists are equally long and only one is per layer."""
     teacher = make_teacher(deberta_v2, num_hidden_layers=2)
     assert make_student(teacher, 1).config.pos_att_type == ["p2c", "c2p"]
-    sizes = {
-        **SIZES,
-        "max_position_embeddings": 70,
-        "intermediate_size": 37,
-        "attention_window": [2, 4, 6, 8, 10, 12],
-    }
+    sizes = {**SIZES, "max_position_embeddings": 70, "intermediate_size": 37, "attention_window": [2, 4, 6, 8, 10, 12]}
     longformer = transformers.LongformerForSequenceClassification(transformers.LongformerConfig(**sizes))
     student = make_student(longformer, 3)
     assert student.config.attention_window == [4, 8, 12]

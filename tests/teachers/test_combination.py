@@ -1,7 +1,5 @@
 """How several teachers' predictions become one, against formulas written out teacher by teacher in probabilities."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 
@@ -45,7 +43,7 @@ def naive_mean(predictions, weights, temperature, distribution=softmax):
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_probabilities_are_averaged_at_the_temperature_asked_for(predictions, temperature, weights):
+def test_probabilities_are_averaged_at_the_given_temperature(predictions, temperature, weights):
     """The log of a mean at temperature 1, softened afterwards, is another distribution."""
     signal = Combination(weights=weights)(predictions)
     mixed = (signal.logits_at(temperature) / temperature).softmax(-1)
@@ -74,7 +72,7 @@ def test_logits_are_averaged_as_they_are(predictions):
     torch.testing.assert_close(signal.logits_at(5.0), expected)
 
 
-def test_the_surer_teacher_counts_for_more(predictions):
+def test_teachers_are_weighted_by_confidence(predictions):
     """Weights are of each row, at temperature 1 whatever the soft targets are, and start from the given ones."""
     weights = []
     for row in range(5):
@@ -89,7 +87,7 @@ def test_the_surer_teacher_counts_for_more(predictions):
 
 
 def test_doubt_is_of_each_label_where_there_are_many(predictions):
-    """One label in doubt must not cost a teacher its say about the others."""
+    """One uncertain label must not cost a teacher its weight for the others."""
     p = predictions.sigmoid()
     doubt = -(p * p.log() + (1 - p) * (1 - p).log())
     weights = (-doubt).exp() / (-doubt).exp().sum(0)
@@ -109,11 +107,11 @@ def test_scores_are_averaged(predictions):
 
 
 def test_one_teacher_is_drawn_for_each_step(predictions):
-    """Drawn anew by rank or micro-batch, a step would hear several; from a state, a resumed run would hear others."""
+    """Sampled anew by rank or micro-batch, a step would have several teachers; from a state, a resumed run others."""
     combination = Combination("sample", [1.0, 3.0, 1.0], seed=7)
-    heard = [combination(predictions, step=step).logits for step in range(400)]
+    drawn = [combination(predictions, step=step).logits for step in range(400)]
     again = [Combination("sample", [1.0, 3.0, 1.0], seed=7).drawn(step, 3) for step in range(400)]
-    assert all(torch.equal(logits, predictions[k]) for logits, k in zip(heard, again, strict=True))
+    assert all(torch.equal(logits, predictions[k]) for logits, k in zip(drawn, again, strict=True))
     counts = Counter(again)
     assert 200 < counts[1] < 280 and counts[0] > 50 and counts[2] > 50
     assert again != [Combination("sample", [1.0, 3.0, 1.0], seed=8).drawn(step, 3) for step in range(400)]
@@ -131,7 +129,7 @@ def test_equal_teachers_are_one_teacher(predictions, method):
         torch.testing.assert_close(signal.logits_at(4.0), predictions[0])
 
 
-def test_extreme_and_half_precision_answers_stay_finite():
+def test_extreme_and_half_precision_logits_stay_finite():
     """A probability of 0 has no logarithm; the mean of half-precision predictions is taken in float32."""
     predictions = torch.tensor([[[80.0, -80.0, 0.0]], [[-80.0, 80.0, 0.0]]])
     for dtype in (torch.float32, torch.bfloat16):
@@ -142,8 +140,6 @@ def test_extreme_and_half_precision_answers_stay_finite():
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "ce", "tv"])
 def test_the_loss_takes_the_mean_at_its_own_temperature(predictions, divergence):
-    """The term is where the temperature is known."""
-
     class Student:
         logits = torch.randn(5, 4, dtype=torch.float64)
 

@@ -1,7 +1,5 @@
 """Several teachers at once: live and stored, of different sizes, vocabularies, label orders and languages."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -54,14 +52,13 @@ def test_each_ones_labels_are_put_into_the_students_order(three_models, student)
     torch.testing.assert_close(mixed, mean_probabilities(three_models, rows), atol=1e-6, rtol=1e-5)
 
 
-def test_an_answer_of_other_labels_is_refused(student):
-    """Three classes each, but not the same three."""
+def test_a_member_of_other_labels_is_refused(student):
     teacher = as_teacher([named(make_model(2), ORDERS[1]), named(make_model(3), ["joy", "anger", "fear"])])
     with pytest.raises(ValueError, match="joy, anger, fear against bad, fair, good"):
         teacher.align(student.config)
 
 
-def test_no_member_is_trained_or_answers_with_dropout(three_models):
+def test_no_member_is_trained_or_predicts_with_dropout(three_models):
     """One member left in training mode would make the whole target noisy."""
     three_models[1].train()
     teacher = as_teacher(three_models)
@@ -118,7 +115,7 @@ def clone(model):
 
 @pytest.mark.parametrize("kind", ["live", "stored"])
 def test_a_drawn_teacher_is_that_of_the_step(tmp_path, three_models, student, kind):
-    """Cut into micro-batches, a step still hears one teacher; resumed, a run hears the same ones."""
+    """Cut into micro-batches, a step still has one teacher; resumed, a run has the same ones."""
     data = make_rows(24)
     if kind == "stored":
         data = soft_targets(three_models, data, make_tokenizer(), label_names=ORDERS[0])
@@ -138,13 +135,13 @@ def test_a_drawn_teacher_is_that_of_the_step(tmp_path, three_models, student, ki
 
 
 def test_adding_a_teacher_costs_one_pass(tmp_path, three_models):
-    """Each teacher's predictions are kept apart: with a third one the first two must not be asked again."""
-    rows, asked = make_rows(), []
+    """Each teacher's predictions are kept apart: with a third one the first two must not be run again."""
+    rows, forwarded = make_rows(), []
     soft_targets(three_models[:2], rows, make_tokenizer(), store=tmp_path / "store")
     for number, model in enumerate(three_models):
-        model.register_forward_hook(lambda *_, number=number: asked.append(number))
+        model.register_forward_hook(lambda *_, number=number: forwarded.append(number))
     collected = soft_targets(three_models, rows, make_tokenizer(), store=tmp_path / "store")
-    assert set(asked) == {2}
+    assert set(forwarded) == {2}
     assert len(list((tmp_path / "store").iterdir())) == 3
     expected = torch.stack([in_order(logits_of(m, rows), n) for m, n in zip(three_models, ORDERS, strict=True)], 1)
     torch.testing.assert_close(torch.tensor(collected["ensemble_logits"][:]), expected, atol=1e-5, rtol=1e-5)
@@ -159,8 +156,7 @@ def test_one_kind_of_soft_targets_replaces_the_other(three_models):
     assert "ensemble_logits" not in soft_targets(three_models[0], several, make_tokenizer()).column_names
 
 
-def test_a_stream_gets_several_answers(three_models):
-    """Streams are answered window by window, by each teacher."""
+def test_a_stream_gets_the_logits_of_each_teacher(three_models):
     rows = make_rows()
     expected = soft_targets(three_models, rows, make_tokenizer())["ensemble_logits"][:]
     streamed = soft_targets(three_models, rows.to_iterable_dataset(), make_tokenizer())

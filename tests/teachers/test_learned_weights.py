@@ -1,7 +1,5 @@
 """How much each teacher is worth, against a search over all weights."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -22,8 +20,8 @@ def opinions():
     labels = torch.randint(0, 3, (60,), generator=generator)
     noise = torch.randn(2, 60, 3, dtype=torch.float64, generator=generator)
     known = torch.stack([torch.arange(60) % 3 > 0, torch.arange(60) % 3 == 0])
-    told = 3.0 * torch.nn.functional.one_hot(labels, 3) * known[..., None]
-    return noise + told, labels.tolist()
+    signal = 3.0 * torch.nn.functional.one_hot(labels, 3) * known[..., None]
+    return noise + signal, labels.tolist()
 
 
 def naive_loss(predictions, labels, weight):
@@ -38,7 +36,6 @@ def naive_loss(predictions, labels, weight):
 
 
 def test_no_other_weights_explain_the_labels_better(opinions):
-    """Between both ends, and better than equal ones."""
     predictions, labels = opinions
     found = learned_weights(rows_of(predictions, labels))
     grid = [step / 200 for step in range(1, 200)]

@@ -1,7 +1,5 @@
 """A teacher that sees or hears, and a student that reads; or the other way round."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np
@@ -36,8 +34,7 @@ KINDS = pytest.mark.parametrize("make", [seer, hearer])
 
 @KINDS
 @pytest.mark.parametrize("stream", [False, True])
-def test_each_row_gets_the_answer_to_its_own_media(make, rows, stream, tmp_path):
-    """Grey pictures, unequal sounds, and twice the same."""
+def test_each_row_gets_the_logits_of_its_own_media(make, rows, stream, tmp_path):
     teacher = make()
     rows = rows.select([*range(11), 4, 2])
     given = rows.to_iterable_dataset() if stream else rows
@@ -48,20 +45,19 @@ def test_each_row_gets_the_answer_to_its_own_media(make, rows, stream, tmp_path)
 
 
 @KINDS
-def test_what_was_answered_is_not_asked_again(make, rows, tmp_path):
+def test_stored_logits_are_not_recomputed(make, rows, tmp_path):
     """By what is in the picture: in another order, under another name, beside other columns."""
-    teacher, asked = make(), []
+    teacher, forwarded = make(), []
     teacher.model.register_forward_pre_hook(
-        lambda _, args, inputs: asked.append(len(next(iter(inputs.values())))), with_kwargs=True
+        lambda _, args, inputs: forwarded.append(len(next(iter(inputs.values())))), with_kwargs=True
     )
     first = soft_targets(teacher, rows.select(range(7)), store=tmp_path / "kept")
     again = soft_targets(teacher, rows.select(range(10, -1, -1)).remove_columns("labels"), store=tmp_path / "kept")
-    assert sum(asked) == 11
+    assert sum(forwarded) == 11
     assert again["teacher_logits"][4:] == first["teacher_logits"][::-1]
 
 
 def test_another_processor_is_another_teacher(rows, tmp_path):
-    """The same weights see other pixels."""
     model, _ = make_vit()
     soft_targets(seer(), rows, store=tmp_path / "kept")
     other = MediaTeacher(model, ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.1] * 3), "picture")
@@ -82,7 +78,6 @@ def test_live_and_stored_teach_the_same(make, rows, tmp_path):
 
 
 def test_an_ensemble_of_three_senses(rows, tmp_path):
-    """One reads, one sees, one hears; live and stored."""
     reader = ModelTeacher(make_model(3), make_tokenizer())
     losses = []
     for teacher, given in [
@@ -162,7 +157,7 @@ def test_sound_that_is_not_decoded_is_refused():
         hearer().model_inputs([Decoder()])
 
 
-def test_an_answer_that_is_not_finite_names_the_row(rows, tmp_path):
+def test_logits_that_are_not_finite_name_the_row(rows, tmp_path):
     teacher = seer()
     teacher.model.classifier.bias.data[0] = torch.nan
     with pytest.raises(ValueError, match=r"logits for row \d+ \(picture\) are not finite"):

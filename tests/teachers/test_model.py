@@ -1,7 +1,5 @@
 """Teachers: frozen, in eval mode, in their own dtype and order, and in nobody's checkpoint."""
 
-from __future__ import annotations
-
 import os
 
 import pytest
@@ -12,7 +10,7 @@ from transformers import BertModel, T5Config, T5ForSequenceClassification
 
 from hfdistill import ModelTeacher
 from hfdistill.models.inputs import max_positions
-from hfdistill.teachers import StoredTeacher, Teacher, TeacherSignal, as_teacher, check_finite
+from hfdistill.teachers import Teacher, TeacherSignal, as_teacher, check_finite
 
 TEXTS = ["the film is a joy", "that song never ends", "this play is dull and the long and winding last act is too"]
 
@@ -38,8 +36,8 @@ def make_accelerator():
 # ---- Frozen ----
 
 
-def test_the_answer_is_the_models(tiny_bert, batch):
-    """Columns that are not the teacher's, such as labels, would change what it predictions, or cost a loss."""
+def test_the_logits_are_the_models(tiny_bert, batch):
+    """Columns that are not the teacher's, such as labels, would change what it predicts, or cost a loss."""
     model = tiny_bert()
     teacher = ModelTeacher(model)
     extra = {"labels": torch.tensor([0, 1, 2]), "teacher_logits": torch.zeros(3, 3)}
@@ -61,7 +59,7 @@ def test_no_gradient_reaches_it(tiny_bert, batch):
 
 
 @pytest.mark.parametrize("part", [lambda model: model, lambda model: model.bert.encoder])
-def test_it_answers_in_eval_mode_at_every_call(tiny_bert, batch, part):
+def test_it_is_in_eval_mode_at_every_call(tiny_bert, batch, part):
     """Dropout in the soft targets, since somebody called `train()` on the teacher in the meantime."""
     model = tiny_bert(hidden_dropout_prob=0.5)
     teacher = ModelTeacher(model)
@@ -227,7 +225,6 @@ def test_labels_are_put_into_the_students_order_by_name(tiny_bert, batch):
 
 
 def test_other_labels_are_refused(tiny_bert):
-    """The numbers fit, the questions do not."""
     teacher = ModelTeacher(named(tiny_bert(), "joy", "anger", "fear"))
     with pytest.raises(ValueError, match="joy, anger, fear against bad, fair, good"):
         teacher.align(named(tiny_bert(), "bad", "fair", "good").config)
@@ -278,13 +275,7 @@ def test_what_is_a_teacher_and_what_is_not(tiny_bert):
         as_teacher([model, None])
 
 
-def test_stored_answers_are_handed_on():
-    """A stored teacher has no model to move, and asks for nothing but its column."""
-    logits = torch.tensor([[1.0, 2.0]])
-    assert StoredTeacher()({"teacher_logits": logits}).logits is logits
-
-
-def test_an_answer_that_is_not_finite_is_refused():
+def test_logits_that_are_not_finite_are_refused():
     """One NaN in the soft targets makes all of the student's weights NaN."""
     check_finite(torch.zeros(3, 2))
     with pytest.raises(ValueError, match=r"row 1 of the batch are not finite: \[1.0, inf\].*teacher_dtype"):

@@ -1,7 +1,5 @@
 """A teacher that is the moving average of its student."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -28,7 +26,7 @@ def test_it_is_the_average_of_the_students_weights(tmp_path):
     assert len(copies.steps) == 9
     for step, student in enumerate(copies.steps, start=1):
         decay = min(0.8, 1 - 1 / (step + 1))
-        expected = {name: decay * mine + (1 - decay) * student[name] for name, mine in expected.items()}
+        expected = {name: decay * average + (1 - decay) * student[name] for name, average in expected.items()}
     assert distance(weights(trainer.teacher.model), expected) < 1e-5
     assert distance(weights(trainer.teacher.model), weights(trainer.model)) > 1e-3
     plain = sum(student["classifier.bias"] for student in [weights(make_model(1)), *copies.steps[:3]]) / 4
@@ -94,7 +92,7 @@ def test_a_resumed_run_goes_on_with_the_average(tmp_path):
 
 
 def test_in_an_ensemble_it_follows_and_is_kept_as_alone(tmp_path):
-    """One that nobody tells of the steps stays the untrained student for ever."""
+    """One that is not updated stays the untrained student for ever."""
 
     def both(out, **changes):
         student, rows = make_model(1, 0.3), make_rows(22)
@@ -106,9 +104,9 @@ def test_in_an_ensemble_it_follows_and_is_kept_as_alone(tmp_path):
     resumed = both(tmp_path / "resumed")
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
     for number in (0, 2):
-        mine, theirs = (weights(trainer.teacher.members[number].model) for trainer in (resumed, whole))
-        assert distance(mine, theirs) < 1e-7
-        assert distance(mine, weights(make_model(1))) > 1e-3
+        found, expected = (weights(trainer.teacher.members[number].model) for trainer in (resumed, whole))
+        assert distance(found, expected) < 1e-7
+        assert distance(found, weights(make_model(1))) > 1e-3
     assert distance(weights(resumed.model), weights(whole.model)) < 1e-7
 
 

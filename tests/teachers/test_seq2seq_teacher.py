@@ -1,7 +1,5 @@
 """Decoder inputs, and teachers of many languages."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -138,7 +136,7 @@ def test_a_tokenizer_that_ends_with_the_language_is_refused_where_the_model_begi
         set_languages(model, nllb_tokenizer(legacy_behaviour=True), "eng_Latn", "deu_Latn")
 
 
-def test_a_translator_that_cannot_work_is_refused_before_it_is_asked():
+def test_a_translator_that_cannot_work_is_refused_before_it_is_run():
     """Each of these would be noticed after hours, or never."""
     model, tokenizer = make_translator()
     check_translator(model, tokenizer, 32)

@@ -1,7 +1,5 @@
 """A teacher with a tokenizer of its own: its columns, from the dataset to the batch."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np
@@ -204,8 +202,8 @@ def test_datasets_that_take_the_places_of_others_get_their_columns(tmp_path, tea
 @pytest.mark.parametrize("several", [False, True])
 def test_workers_get_what_pads_and_no_model(tmp_path, teacher, tokenized, tiny_bert, tokenizer, several):
     """On macOS and Windows workers get a pickle, and a teacher that has been run once holds what has none."""
-    asked = [teacher, ModelTeacher(tiny_bert(seed=2))] if several else teacher
-    trainer = make_trainer(tiny_bert(seed=1), asked, tokenizer, tmp_path, tokenized)
+    teachers = [teacher, ModelTeacher(tiny_bert(seed=2))] if several else teacher
+    trainer = make_trainer(tiny_bert(seed=1), teachers, tokenizer, tmp_path, tokenized)
     trainer.train()
     rows = trainer.train_dataset.remove_columns("sentence").select(range(4)).to_list()
     sent = pickle.dumps(trainer.data_collator)

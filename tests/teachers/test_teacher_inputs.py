@@ -1,7 +1,5 @@
 """A teacher reads what its rows have for it, live as stored, whatever its student reads of them."""
 
-from __future__ import annotations
-
 import random
 
 import pytest
@@ -91,7 +89,7 @@ def evaluated(tmp_path, rows, teacher, student=None):
 
 @pytest.mark.parametrize("family", TEACHERS)
 @pytest.mark.parametrize("seed", range(2))
-def test_live_and_stored_are_what_the_teacher_says_of_whole_rows(tmp_path, family, seed):
+def test_live_and_stored_are_the_teachers_logits_of_whole_rows(tmp_path, family, seed):
     """A column that the student does not take was dropped for the teacher, too, and never stored."""
     torch.manual_seed(seed)
     columns = random.Random(f"{family} {seed}").sample(COLUMNS, 2 + seed)
@@ -102,8 +100,7 @@ def test_live_and_stored_are_what_the_teacher_says_of_whole_rows(tmp_path, famil
     assert evaluated(tmp_path, stored, None) == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_column_changes_what_a_teacher_says():
-    """Otherwise the test above would compare nothing."""
+def test_a_column_changes_a_teachers_logits():
     for family, column in (("bert", "token_type_ids"), ("longformer", "global_attention_mask"), ("xlm", "langs")):
         torch.manual_seed(0)
         teacher, rows = TEACHERS[family]().eval(), rows_with([column])
@@ -112,7 +109,6 @@ def test_a_column_changes_what_a_teacher_says():
 
 
 def test_each_member_of_an_ensemble_reads_its_own(tmp_path):
-    """One of them takes global attention, another token types, the third neither."""
     rows = rows_with(["token_type_ids", "global_attention_mask"])
     members = [TEACHERS["bert"](), TEACHERS["longformer"](), distilbert(7)]
     student = distilbert()
@@ -150,7 +146,6 @@ def test_students_that_teach_one_another_read_their_own(tmp_path):
 
 
 def test_a_translating_teacher_reads_global_attention(tmp_path):
-    """Beside a student that has none."""
     rows, rng, student = make_pairs(8), random.Random(0), make_seq2seq("bart", 1).eval()
     marks = [[rng.randrange(2) for _ in ids] for ids in rows["input_ids"]]
     marked = rows.add_column("global_attention_mask", marks)
@@ -160,13 +155,13 @@ def test_a_translating_teacher_reads_global_attention(tmp_path):
     teacher = LEDForConditionalGeneration(LEDConfig(d_model=16, init_std=0.4, dropout=0.0, **sizes, **tokens)).eval()
     expected, count = 0.0, 0
     for row in marked:
-        own = token_logits(student, "bart", row)
+        student_logits = token_logits(student, "bart", row)
         shifted = torch.tensor([[student.config.decoder_start_token_id, *row["labels"][:-1]]])
         read = {name: torch.tensor([row[name]]) for name in ("input_ids", "global_attention_mask")}
         with torch.no_grad():
-            theirs = teacher(**read, decoder_input_ids=shifted).logits[0]
-        expected += naive_soft_target_loss(own, theirs, temperature=2.0) * len(own)
-        count += len(own)
+            teacher_logits = teacher(**read, decoder_input_ids=shifted).logits[0]
+        expected += naive_soft_target_loss(student_logits, teacher_logits, temperature=2.0) * len(student_logits)
+        count += len(student_logits)
     losses = [
         make_seq2seq_trainer(tmp_path, student, data, teacher=teacher, given={"eval_dataset": data}).evaluate()
         for data in (marked, rows)

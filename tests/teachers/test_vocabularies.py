@@ -1,7 +1,5 @@
 """Shared token ids: allowed where they mean the same to teacher and student, refused with the way out elsewhere."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -83,7 +81,6 @@ def test_a_resized_table_is_not_that_of_the_tokenizer_at_its_path(tiny_bert, tok
 
 
 def test_tokens_added_since_a_model_was_loaded_are_no_difference(tiny_bert, tokenizer, tmp_path):
-    """The tokenizer at its path lacks them."""
     tiny_bert().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     teacher = BertForSequenceClassification.from_pretrained(tmp_path)
@@ -115,8 +112,8 @@ def test_token_ids_beyond_a_table_are_named_live(tmp_path):
     narrow, wide = {"vocab_size": 40}, {"vocab_size": 50}
     order = {"train_sampling_strategy": "sequential"}
     for teacher, student, who in ((narrow, narrow, "student"), (narrow, wide, "teacher"), (wide, narrow, "student")):
-        asked = ModelTeacher(make_model(2, **teacher), make_tokenizer())
-        trainer = make_trainer(tmp_path, make_model(1, **student), rows, teacher=asked, **order)
+        live_teacher = ModelTeacher(make_model(2, **teacher), make_tokenizer())
+        trainer = make_trainer(tmp_path, make_model(1, **student), rows, teacher=live_teacher, **order)
         with pytest.raises(ValueError, match=rf"row 5 of the batch has the token id 40, and the {who} .* 0 to 39"):
             trainer.train()
 
@@ -139,7 +136,6 @@ def test_token_ids_beyond_a_table_are_named_when_stored_and_compared(tmp_path):
 
 
 def test_a_translators_token_ids_are_named(tmp_path):
-    """Those of its sources."""
     rows = make_pairs(8)
     ids = rows["input_ids"][:]
     ids[3] = [VOCABULARY + 3]

@@ -1,7 +1,5 @@
 """One run of the stock trainer and one of ours, on labels alone, and what must not differ between the two."""
 
-from __future__ import annotations
-
 import os
 
 import pytest
@@ -26,20 +24,9 @@ from hfdistill.training.checkpoints import SETTINGS_FILE
 
 #: With alpha 0 the objective is the mean cross-entropy that the model itself would compute.
 LABELS_ALONE = {"alpha": 0.0}
-PLAIN = {
-    "per_device_train_batch_size": 4,
-    "per_device_eval_batch_size": 4,
-    "num_train_epochs": 2,
-    "optim": "sgd",
-    "learning_rate": 0.05,
-    "max_grad_norm": 0.5,
-    "logging_steps": 1,
-    "save_strategy": "no",
-    "report_to": "none",
-    "disable_tqdm": True,
-    "use_cpu": True,
-    "seed": 3,
-}
+PLAIN = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 4, "num_train_epochs": 2, "optim": "sgd"}
+PLAIN |= {"learning_rate": 0.05, "max_grad_norm": 0.5, "logging_steps": 1, "save_strategy": "no", "report_to": "none"}
+PLAIN |= {"disable_tqdm": True, "use_cpu": True, "seed": 3}
 
 #: The ends of names of what a clock says, and the memory.
 CLOCK = ("runtime", "per_second", "preparation_time", "alloc_delta", "peaked_delta", "before_init_mem_cpu")
@@ -115,11 +102,11 @@ def figures(values):
     return {name: value for name, value in values.items() if not name.endswith(CLOCK)}
 
 
-def assert_says_as_much(stock, ours, rel=1e-4):
+def assert_reports_as_much(stock, ours, rel=1e-4):
     """What the stock trainer tells ours tells as well, by the same names."""
-    told = figures(stock)
-    assert told.keys() <= ours.keys()
-    assert {name: ours[name] for name in told} == pytest.approx(told, rel=rel, abs=1e-6)
+    expected = figures(stock)
+    assert expected.keys() <= ours.keys()
+    assert {name: ours[name] for name in expected} == pytest.approx(expected, rel=rel, abs=1e-6)
 
 
 def files_of(folder):
@@ -132,7 +119,7 @@ def assert_same_run(stock, ours, near=2e-6, rel=1e-4):
     assert distance(weights(stock.model), weights(ours.model)) < near
     assert len(stock.state.log_history) == len(ours.state.log_history)
     for one, other in zip(stock.state.log_history, ours.state.log_history, strict=True):
-        assert_says_as_much(one, other, rel)
+        assert_reports_as_much(one, other, rel)
     for name in ("global_step", "epoch", "max_steps", "num_train_epochs", "best_global_step", "num_input_tokens_seen"):
         assert getattr(stock.state, name) == getattr(ours.state, name), name
     assert ours.state.best_metric == (stock.state.best_metric and pytest.approx(stock.state.best_metric))

@@ -26,11 +26,7 @@ ARGUMENTS = {
     "learning_rate": {"learning_rate": 0.2, "weight_decay": 0.1},
     **{
         f"lr_scheduler_type {kind}": {"lr_scheduler_type": kind, "lr_scheduler_kwargs": settings, "warmup_steps": 2}
-        for kind, settings in {
-            "linear": {},
-            "cosine": {},
-            "warmup_stable_decay": {"num_decay_steps": 3},
-        }.items()
+        for kind, settings in {"linear": {}, "cosine": {}, "warmup_stable_decay": {"num_decay_steps": 3}}.items()
     },
     "lr_scheduler_type reduce_lr_on_plateau": {
         "lr_scheduler_type": "reduce_lr_on_plateau",
@@ -95,7 +91,7 @@ ARGUMENTS = {
         ),
     },
     "label_names": {"label_names": ["labels"]},
-    "for scripts": {"do_train": True, "do_eval": True, "do_predict": True, "run_name": "mine", "log_level": "error"},
+    "for scripts": {"do_train": True, "do_eval": True, "do_predict": True, "run_name": "a run", "log_level": "error"},
 }
 
 
@@ -126,7 +122,7 @@ KINDS = {
         "train_dataset": lambda: make_rows(problem_type=MULTI),
         "eval_dataset": lambda: make_rows(8, MULTI),
     },
-    "many labels, not told": {
+    "many labels, problem_type not set": {
         "train_dataset": lambda: make_rows(problem_type=MULTI),
         "eval_dataset": lambda: make_rows(8, MULTI),
     },
@@ -140,13 +136,13 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_every_kind_of_labels_is_learnt_alike(tmp_path, kind):
+def test_every_kind_of_labels_is_learned_alike(tmp_path, kind):
     stock, ours = train_both(tmp_path, eval_strategy="epoch", **kind)
     assert_same_run(stock, ours)
     assert stock.model.config.problem_type == ours.model.config.problem_type
 
 
-def test_labels_of_tokens_are_learnt_alike(tmp_path):
+def test_labels_of_tokens_are_learned_alike(tmp_path):
     """The evaluation is of rows of one batch: over several the stock trainer takes the mean of means."""
     kind = {"train_dataset": tagged_rows, "eval_dataset": lambda: tagged_rows().select(range(4))}
     collator = DataCollatorForTokenClassification(make_tokenizer())
@@ -215,9 +211,9 @@ ELSEWHERE = {
 def test_no_argument_is_left_out():
     """A field that `transformers` adds is compared, or stands above with the reason why not."""
     here = Path(__file__).parent
-    told = "".join(path.read_text() for path in (*here.glob("*_contract.py"), here / "both_trainers.py"))
-    start = told.index("\nELSEWHERE = {")
-    compared = set(re.findall(r"\w+", told[:start] + told[told.index("\n}\n", start) :]))
+    sources = "".join(path.read_text() for path in (*here.glob("*_contract.py"), here / "both_trainers.py"))
+    start = sources.index("\nELSEWHERE = {")
+    compared = set(re.findall(r"\w+", sources[:start] + sources[sources.index("\n}\n", start) :]))
     fields = {field.name for field in dataclasses.fields(Seq2SeqTrainingArguments)}
     assert fields - compared - ELSEWHERE.keys() == set()
     assert ELSEWHERE.keys() & compared <= {"fp16"}

@@ -8,43 +8,43 @@ EVENTS = [name for name in vars(TrainerCallback) if name.startswith("on_")]
 SEEN = ("should_training_stop", "should_epoch_stop", "should_save", "should_evaluate", "should_log")
 
 
-class Listen(TrainerCallback):
+class Recorder(TrainerCallback):
     """Writes down every call: the event, where training stands, what is asked for, and what came with it."""
 
     def __init__(self):
-        self.heard = []
+        self.calls = []
 
 
-def _listener(event):
-    def hear(self, args, state, control, **given):
+def _recorder(event):
+    def record(self, args, state, control, **given):
         flags = tuple(name for name in SEEN if getattr(control, name))
         # Ours tells more in its logs and metrics, by names of their own.
-        told = {name: sorted(set(given.pop(name)) - OURS) for name in ("logs", "metrics") if name in given}
+        names = {name: sorted(set(given.pop(name)) - OURS) for name in ("logs", "metrics") if name in given}
         there = sorted(name for name, value in given.items() if value is not None)
-        self.heard.append((event, state.global_step, state.epoch, flags, there, told))
+        self.calls.append((event, state.global_step, state.epoch, flags, there, names))
 
-    return hear
+    return record
 
 
 OURS = {"label_loss", "eval_label_loss", "eval_soft_target_loss", "test_label_loss"}
 for _event in EVENTS:
-    setattr(Listen, _event, _listener(_event))
+    setattr(Recorder, _event, _recorder(_event))
 
 
 def test_every_event_comes_in_the_same_order_with_the_same_arguments(tmp_path):
-    listeners = [Listen(), Listen()]
+    recorders = [Recorder(), Recorder()]
     arguments = {"eval_strategy": "steps", "eval_steps": 3, "save_strategy": "epoch", "logging_steps": 2}
     trainers = both(tmp_path, **arguments, eval_on_start=True, gradient_accumulation_steps=2)
-    for trainer, listener in zip(trainers, listeners, strict=True):
-        trainer.add_callback(listener)
+    for trainer, recorder in zip(trainers, recorders, strict=True):
+        trainer.add_callback(recorder)
         trainer.train()
         trainer.predict(trainer.eval_dataset)
-    stock, ours = (listener.heard for listener in listeners)
+    stock, ours = (recorder.calls for recorder in recorders)
     assert stock == ours
     assert {event for event, *_ in ours} == set(EVENTS) - {"on_init_end", "on_push_begin"}
 
 
-class Ask(TrainerCallback):
+class SetFlag(TrainerCallback):
     """Sets a flag of the control after a step."""
 
     def __init__(self, flag, step):
@@ -57,8 +57,8 @@ class Ask(TrainerCallback):
 
 
 @pytest.mark.parametrize("flag", SEEN)
-def test_what_a_callback_asks_for_is_done(tmp_path, flag):
-    stock, ours = train_both(tmp_path, callbacks=lambda: [Ask(flag, 3)])
+def test_flags_set_by_a_callback_are_followed(tmp_path, flag):
+    stock, ours = train_both(tmp_path, callbacks=lambda: [SetFlag(flag, 3)])
     assert_same_run(stock, ours)
     if flag == "should_training_stop":
         assert ours.state.global_step == 3

@@ -1,7 +1,5 @@
 """What a kill leaves behind is passed over by `resume_from_checkpoint=True`, as by the recipes."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
@@ -12,14 +10,10 @@ from tiny import distance, make_trainer, run_layers, stored, weights
 from hfdistill.training.checkpoints import is_whole, last_checkpoint, settings_of
 
 #: What is cut short, or not there yet, and for which runs.
-DAMAGE = {
-    "trainer_state.json": [b"", b'{"global_step": 4, "log_', None],
-    "model.safetensors": [b"", b"\x08\0\0\0\0\0\0\0{}", None, "half"],
-    "optimizer.pt": [b"", None, "half", "flipped"],
-    "scheduler.pt": [None, "half"],
-    "rng_state.pth": [None, "half", "flipped"],
-    "objective.safetensors": ["half"],
-}
+DAMAGE = {"trainer_state.json": [b"", b'{"global_step": 4, "log_', None]}
+DAMAGE |= {"model.safetensors": [b"", b"\x08\0\0\0\0\0\0\0{}", None, "half"]}
+DAMAGE |= {"optimizer.pt": [b"", None, "half", "flipped"], "scheduler.pt": [None, "half"]}
+DAMAGE |= {"rng_state.pth": [None, "half", "flipped"], "objective.safetensors": ["half"]}
 CASES = [(name, how) for name, ways in DAMAGE.items() for how in ways]
 SAVED = {"save_strategy": "steps", "save_steps": 2, "optim": "adamw_torch", "learning_rate": 1e-2}
 

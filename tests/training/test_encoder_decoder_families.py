@@ -1,7 +1,5 @@
 """Every family of encoder-decoders learns what a naive reference says: each sentence alone, token by token."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -3,12 +3,12 @@
 import numpy
 import pytest
 import torch
-from both_trainers import assert_same_run, assert_says_as_much, both, figures, train_both
+from both_trainers import assert_reports_as_much, assert_same_run, both, figures, train_both
 from datasets import Dataset
 from tiny import accuracy, make_rows
 
 
-def told_by(trainers, forward):
+def results_of(trainers, forward):
     return [forward(trainer) for trainer in trainers]
 
 
@@ -29,9 +29,9 @@ def counts(prediction):
 
 
 @pytest.mark.parametrize("included", [[], ["inputs"], ["loss"], ["inputs", "loss"]], ids="+".join)
-def test_metrics_get_what_they_ask_for_and_may_return_anything(tmp_path, included):
+def test_metrics_get_what_is_included_and_may_return_anything(tmp_path, included):
     trainers = both(tmp_path, compute_metrics=counts, include_for_metrics=included)
-    stock, ours = told_by(trainers, lambda trainer: figures(trainer.evaluate()))
+    stock, ours = results_of(trainers, lambda trainer: figures(trainer.evaluate()))
     exact, nested = ("eval_right", "eval_rows", "eval_shape", "eval_inputs"), ("eval_by_class", "eval_losses")
     assert stock.keys() <= ours.keys()
     assert {name: ours[name] for name in exact} == {name: stock[name] for name in exact}
@@ -44,16 +44,16 @@ def test_a_metric_of_the_users_goes_before_one_of_ours(tmp_path):
         return {"loss": 7.0, "label_loss": 8.0, "agreement": 9.0}
 
     for trainer in both(tmp_path, compute_metrics=metrics):
-        told = trainer.evaluate()
-        assert [told[f"eval_{name}"] for name in ("loss", "label_loss", "agreement")] == [7.0, 8.0, 9.0]
+        evaluated = trainer.evaluate()
+        assert [evaluated[f"eval_{name}"] for name in ("loss", "label_loss", "agreement")] == [7.0, 8.0, 9.0]
 
 
 def test_a_prefix_and_a_dataset_may_be_given(tmp_path):
     rows = make_rows(8, seed=5)
-    stock, ours = told_by(
+    stock, ours = results_of(
         both(tmp_path, compute_metrics=accuracy), lambda trainer: trainer.evaluate(rows, metric_key_prefix="held_out")
     )
-    assert_says_as_much(stock, ours)
+    assert_reports_as_much(stock, ours)
     assert {"held_out_loss", "held_out_accuracy"} <= stock.keys()
 
 
@@ -61,8 +61,8 @@ def test_a_prefix_and_a_dataset_may_be_given(tmp_path):
 def test_several_sets_have_names(tmp_path, given):
     sets = {"one": make_rows(8, seed=5), "two": make_rows(4, seed=6)}
     trainers = both(tmp_path, compute_metrics=accuracy, eval_dataset=None if given else (lambda: sets))
-    stock, ours = told_by(trainers, lambda trainer: trainer.evaluate(sets if given else None))
-    assert_says_as_much(stock, ours)
+    stock, ours = results_of(trainers, lambda trainer: trainer.evaluate(sets if given else None))
+    assert_reports_as_much(stock, ours)
     assert {"eval_one_loss", "eval_two_accuracy"} <= stock.keys()
 
 
@@ -89,7 +89,7 @@ def test_the_best_model_is_the_same(tmp_path, strategy, metric, greater):
     ids=str,
 )
 def test_predictions_are_the_same(tmp_path, arguments):
-    stock, ours = told_by(both(tmp_path, **arguments), lambda trainer: trainer.predict(make_rows(10, seed=5)))
+    stock, ours = results_of(both(tmp_path, **arguments), lambda trainer: trainer.predict(make_rows(10, seed=5)))
     assert type(stock.predictions) is type(ours.predictions)
     for one, other in zip(stock.predictions, ours.predictions, strict=True):
         numpy.testing.assert_allclose(one, other, rtol=1e-5)
@@ -101,7 +101,7 @@ def test_predictions_are_the_same(tmp_path, arguments):
 def test_rows_without_labels_are_predicted(tmp_path):
     rows = make_rows(8, seed=5).remove_columns("labels")
     trainers = both(tmp_path, compute_metrics=accuracy)
-    stock, ours = told_by(trainers, lambda trainer: trainer.predict(rows))
+    stock, ours = results_of(trainers, lambda trainer: trainer.predict(rows))
     numpy.testing.assert_allclose(stock.predictions, ours.predictions, rtol=1e-5)
     assert stock.label_ids is None and ours.label_ids is None
     assert figures(stock.metrics).keys() == figures(ours.metrics).keys()
@@ -110,7 +110,7 @@ def test_rows_without_labels_are_predicted(tmp_path):
 def test_labels_may_be_called_label(tmp_path):
     rows = make_rows(8, seed=5).rename_column("labels", "label")
     trainers = both(tmp_path, train_dataset=lambda: rows, compute_metrics=accuracy)
-    assert_says_as_much(*told_by(trainers, lambda trainer: trainer.evaluate(rows)))
+    assert_reports_as_much(*results_of(trainers, lambda trainer: trainer.evaluate(rows)))
 
 
 def test_logits_may_be_changed_before_they_are_kept(tmp_path):
@@ -122,7 +122,7 @@ def test_logits_may_be_changed_before_they_are_kept(tmp_path):
         return {"right": (prediction.predictions == prediction.label_ids).mean()}
 
     trainers = both(tmp_path, preprocess_logits_for_metrics=decide, compute_metrics=metrics)
-    assert_says_as_much(*told_by(trainers, lambda trainer: trainer.evaluate()))
+    assert_reports_as_much(*results_of(trainers, lambda trainer: trainer.evaluate()))
 
 
 class Running:
@@ -145,25 +145,25 @@ def test_metrics_may_be_computed_batch_by_batch(tmp_path, included):
     trainers = both(tmp_path, batch_eval_metrics=True, include_for_metrics=included)
     for trainer in trainers:
         trainer.compute_metrics = Running()
-    stock, ours = told_by(trainers, lambda trainer: trainer.evaluate())
-    assert_says_as_much(stock, ours)
+    stock, ours = results_of(trainers, lambda trainer: trainer.evaluate())
+    assert_reports_as_much(stock, ours)
     assert stock["eval_rows"] == 12
     assert trainers[0].compute_metrics.seen == trainers[1].compute_metrics.seen
 
 
-def test_the_loss_alone_may_be_asked_for(tmp_path):
+def test_prediction_loss_only(tmp_path):
     trainers = both(tmp_path, prediction_loss_only=True, compute_metrics=accuracy)
-    stock, ours = told_by(trainers, lambda trainer: trainer.evaluate())
-    assert_says_as_much(stock, ours)
+    stock, ours = results_of(trainers, lambda trainer: trainer.evaluate())
+    assert_reports_as_much(stock, ours)
     assert "eval_accuracy" not in ours
-    stock, ours = told_by(trainers, lambda trainer: trainer.predict(make_rows(8)))
+    stock, ours = results_of(trainers, lambda trainer: trainer.predict(make_rows(8)))
     assert stock.predictions is None and ours.predictions is None
     assert stock.label_ids is None and ours.label_ids is None
 
 
 def test_evaluation_in_half_precision(tmp_path):
     trainers = both(tmp_path, bf16_full_eval=True)
-    stock, ours = told_by(trainers, lambda trainer: trainer.evaluate())
+    stock, ours = results_of(trainers, lambda trainer: trainer.evaluate())
     assert ours["eval_loss"] == pytest.approx(stock["eval_loss"], rel=1e-2)  # theirs is computed in bfloat16 as well
     assert [trainer.model.dtype for trainer in trainers] == [torch.bfloat16, torch.bfloat16]
 

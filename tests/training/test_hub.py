@@ -1,7 +1,5 @@
 """Pushing and loading, against a Hub on this machine and by the real client."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -41,7 +39,7 @@ def client(hub, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_pushed_student_answers_the_same_when_it_is_pulled(hub, client, tmp_path):
+def test_a_pushed_student_predicts_the_same_when_it_is_pulled(hub, client, tmp_path):
     """From a clean cache, by plain transformers; and nothing but the student was pushed."""
     pushed = client("push", TOKEN)
     repository = hub.repositories["tester/my-student"]
@@ -52,15 +50,15 @@ def test_a_pushed_student_answers_the_same_when_it_is_pulled(hub, client, tmp_pa
         assert TOKEN.encode() not in content, path
     assert str(tmp_path).encode() not in repository.files["README.md"]
     pulled = client("pull", "tester/my-student")
-    assert pulled["answers"] == [pytest.approx(row, abs=1e-5) for row in pushed["answers"]]
+    assert pulled["predictions"] == [pytest.approx(row, abs=1e-5) for row in pushed["predictions"]]
     assert pulled["label"].startswith("LABEL_") and pulled["vocabulary"] == 40
     again = client("push", TOKEN)  # a repository that exists is added to
-    assert again["answers"] == [pytest.approx(row, abs=1e-5) for row in pushed["answers"]]
+    assert again["predictions"] == [pytest.approx(row, abs=1e-5) for row in pushed["predictions"]]
     assert list(hub.repositories) == ["tester/my-student"]
 
 
 @pytest.mark.slow
-def test_checkpoints_are_pushed_where_they_are_asked_for(hub, client):
+def test_checkpoints_are_pushed_with_all_checkpoints(hub, client):
     """With `hub_strategy all_checkpoints` whoever has the repository can resume; the teacher is in none of them."""
     client("push_checkpoints", TOKEN)
     files = hub.repositories["tester/my-student"].files
@@ -73,15 +71,13 @@ def test_checkpoints_are_pushed_where_they_are_asked_for(hub, client):
 
 @pytest.mark.slow
 def test_soft_targets_are_pushed_as_a_dataset(hub, client):
-    """A plain dataset: whoever loads it needs no teacher."""
     done = client("soft_targets", TOKEN)
     assert done["back"] == done["there"] and len(done["back"]) == 8
     assert any(path.endswith(".parquet") for path in hub.repositories["datasets/tester/soft"].files)
 
 
 @pytest.mark.slow
-def test_a_refused_token_is_told_before_anything_is_trained(hub, client, tmp_path):
-    """An hour later would be too late."""
+def test_a_refused_token_is_an_error_before_anything_is_trained(hub, client, tmp_path):
     line = client("push", "hf_wrong", fails=True).strip().splitlines()[-1]
     assert "Invalid user token" in line or "401" in line
     assert not list((tmp_path / "my-student").glob("checkpoint-*")) and not hub.repositories
@@ -92,8 +88,8 @@ def test_a_lost_connection_leaves_the_student_here(hub, client, tmp_path):
     """It fails with an error, not in silence, and the work is not lost."""
     hub.repositories["tester/my-student"] = Repository()
     hub.fail = "/commit/"
-    told = client("push", TOKEN, fails=True)
-    assert "error" in told.lower() and not hub.repositories["tester/my-student"].files
+    message = client("push", TOKEN, fails=True)
+    assert "error" in message.lower() and not hub.repositories["tester/my-student"].files
     assert (tmp_path / "my-student" / "model.safetensors").stat().st_size > 0
 
 
@@ -112,20 +108,19 @@ def test_a_renamed_repository_and_a_cut_connection_are_no_matter(hub, client):
 
 
 @pytest.mark.slow
-def test_what_the_hub_does_not_give_is_told_in_a_sentence(hub, client, monkeypatch):
-    """With the way out: access, a token, time, another spelling."""
+def test_each_refusal_of_the_hub_is_one_sentence(hub, client, monkeypatch):
     hold(hub, "gated/x", "busy/x", "lost/x")
     hub.busy, hub.reset, hub.fail = "busy/x", 0, "lost/x"
     for kind in ("", "datasets/"):
         hub.repositories[f"{kind}gated/x"].gated = True
-    told = client("load", "gated/x", "busy/x", "lost/x", "no/x")
-    assert not [line for pair in told.values() for line in pair if "\n" in line]
-    for place, line in zip(("", "datasets/"), told["gated/x"], strict=True):
+    errors = client("load", "gated/x", "busy/x", "lost/x", "no/x")
+    assert not [line for pair in errors.values() for line in pair if "\n" in line]
+    for place, line in zip(("", "datasets/"), errors["gated/x"], strict=True):
         assert line.startswith(f"HubRefusalError: 'gated/x' is gated: ask for access at {hub.url}/{place}gated/x")
         assert "hf auth login" in line
-    assert all("too many requests to give 'busy/x' now: wait 0 seconds" in line for line in told["busy/x"])
-    assert all("cannot be reached (Server disconnected" in line for line in told["lost/x"])
-    model, dataset = told["no/x"]
+    assert all("too many requests to give 'busy/x' now: wait 0 seconds" in line for line in errors["busy/x"])
+    assert all("cannot be reached (Server disconnected" in line for line in errors["lost/x"])
+    model, dataset = errors["no/x"]
     assert "There is no model 'no/x' on the Hub, or it is private" in model and "no dataset 'no/x'" in dataset
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     assert all("nobody with a wrong token" in line for line in client("load", "gated/x")["gated/x"])

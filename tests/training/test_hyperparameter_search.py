@@ -1,7 +1,5 @@
 """What a search over a trainer's arguments is after."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -35,7 +33,6 @@ def test_losses_of_different_objectives_are_not_compared(tmp_path):
 
 
 def test_without_metrics_a_search_is_after_the_loss(tmp_path):
-    """Where all trials have the same one."""
     trainer, best = search(
         tmp_path, lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)}
     )

@@ -1,7 +1,5 @@
 """Labels on their way into a trainer: read as what they mean, or refused before anything is trained."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from datasets import Dataset
@@ -61,19 +59,11 @@ def test_another_way_to_write_the_same_labels(tmp_path, written, meant, config, 
 @pytest.mark.parametrize(
     ("labels", "config", "sentence"),
     [
-        (
-            [1, 2, 3, 1],
-            {},
-            "the label of row 2 in column 'labels' of train_dataset, 3, .*: they are numbered from 1",
-        ),
+        ([1, 2, 3, 1], {}, "the label of row 2 in column 'labels' of train_dataset, 3, .*: they are numbered from 1"),
         ([0, 1, 2, -2], {}, "the label of row 3 in column 'labels' of train_dataset, -2, .* has no label write -100"),
         ([0.0, 0.5, 1.0, 1.0], {}, "row 1 in .*, 0.5, is no class"),
         ([[0, 1, 1]] * 4, {}, "row 0 in .* is a list of 3 labels, .* set config.problem_type = 'multi_label"),
-        (
-            [0, 1, 2, 1],
-            {"problem_type": MULTI},
-            "row 0 in .* is 0, one class, and the model's problem_type is",
-        ),
+        ([0, 1, 2, 1], {"problem_type": MULTI}, "row 0 in .* is 0, one class, and the model's problem_type is"),
         (["a", "b", "a", "b"], {}, "column 'labels' of train_dataset holds texts, such as 'a'"),
         ([1_700_000_000_000, 1_700_000_000_001] * 2, {}, "1700000000000 .*is this a column of ids or times"),
     ],
@@ -90,7 +80,6 @@ def test_labels_that_do_not_fit_are_refused_before_training(tmp_path, labels, co
 
 
 def test_of_a_stream_each_batch_is_checked(tmp_path):
-    """Nobody can look at its rows before."""
     with pytest.raises(ValueError, match="the label of row 2 in a batch, 3, is no class of the model"):
         trained(tmp_path, [1, 2, 3, 1], stream=True)
 
@@ -105,7 +94,7 @@ def test_a_column_that_a_transform_makes_is_checked_in_the_batch(tmp_path):
     assert trainer.state.log_history[0]["label_loss"] > 0
 
 
-def test_the_teachers_problem_type_says_what_labels_are(tmp_path):
+def test_the_problem_type_is_taken_from_the_teacher(tmp_path):
     """A student that does not say learns what its teacher knows."""
     student, teacher = make_model(1), make_model(2, problem_type=MULTI)
     rows = with_labels([[0, 1, 1]] * 4).remove_columns("teacher_logits")
@@ -115,7 +104,6 @@ def test_the_teachers_problem_type_says_what_labels_are(tmp_path):
 
 
 def test_scores_may_be_negative(tmp_path):
-    """-1 is a score where scores are learned."""
     scores = [-1.0, 2.0, -1.0, 0.5]
     rows = with_labels(scores).remove_columns("teacher_logits")
     trainer = make_trainer(tmp_path, make_model(1, num_labels=1, problem_type=REGRESSION), rows, alpha=0.0)
@@ -127,23 +115,19 @@ def test_labels_of_tokens_are_checked_as_such(tmp_path):
     """A row of them is no row of many labels at once."""
     config = make_model(1).config
     rows = make_rows(4).remove_columns("labels")
-    for last, sentence in (
-        (2, None),
-        (3, "row 0 in column 'labels' of train_dataset, 3 .*, is no class of the model, which has 3"),
-    ):
-        tokens = rows.map(lambda row: {"labels": [-100, *[last] * (len(row["input_ids"]) - 1)]})  # noqa: B023
-        model = BertForTokenClassification(config)
-        if sentence is None:
-            make_trainer(tmp_path, model, tokens)
-        else:
-            with pytest.raises(ValueError, match=sentence):
-                make_trainer(tmp_path, model, tokens)
+    known, unknown = (
+        rows.map(lambda row: {"labels": [-100, *[last] * (len(row["input_ids"]) - 1)]})  # noqa: B023
+        for last in (2, 3)
+    )
+    make_trainer(tmp_path, BertForTokenClassification(config), known)
+    with pytest.raises(ValueError, match="row 0 in column 'labels' of train_dataset, 3 .*, is no class of the model"):
+        make_trainer(tmp_path, BertForTokenClassification(config), unknown)
 
 
 # ---- What a script of a newcomer gets wrong ----
 
 
-def test_what_a_newcomers_script_forgets_is_said_in_a_sentence(tmp_path):
+def test_what_a_newcomers_script_forgets_is_named(tmp_path):
     """Each ended in a traceback from elsewhere, or trained on nothing."""
     texts = Dataset.from_dict({"review": ["a film", "no film"], "label": [0, 1]})
     args = make_args(tmp_path, alpha=0.0)

@@ -1,10 +1,9 @@
 """Liger Kernel's loss over target tokens is ours, and is taken only where it is."""
 
-from __future__ import annotations
-
 import pytest
 import torch
-from tiny import distance, logs_of, weights
+from test_chunked_loss import CLASSES, TOKENS, gradients, learned, problem
+from tiny import assert_logs_alike, distance, weights
 from tiny_seq2seq import ON_LAYERS, make_pairs, make_seq2seq, make_seq2seq_args, make_seq2seq_trainer
 from transformers.utils import is_liger_kernel_available
 
@@ -12,25 +11,11 @@ from hfdistill import Objective, Seq2SeqDistillationTrainer
 from hfdistill.losses import DecoupledSoftTargets, Labels, SoftTargets
 from hfdistill.losses.schedules import Schedule
 from hfdistill.models import deferred_logits
-from hfdistill.models.deferred_logits import Projection
 from hfdistill.training import seq2seq as seq2seq_trainer
 from hfdistill.training.chunked_loss import chunked_loss
 from hfdistill.training.liger import loss_by_liger, unknown_to_liger
 
-TOKENS, CLASSES = 23, 37
-
 with_liger = pytest.mark.skipif(not is_liger_kernel_available(), reason="needs Liger Kernel")
-
-
-def problem(tokens=TOKENS, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(0)
-
-    def drawn(*shape):
-        return torch.randn(*shape, generator=generator).to(dtype)
-
-    student = Projection(*(drawn(*shape).requires_grad_(True) for shape in ((tokens, 7), (CLASSES, 7), (CLASSES,))))
-    teacher = Projection(drawn(tokens, 11), drawn(CLASSES, 11), drawn(CLASSES))
-    return student, teacher, torch.randint(CLASSES, (tokens,), generator=generator)
 
 
 def usual(soft_targets=None, labels=None):
@@ -55,12 +40,12 @@ def test_liger_gives_our_value_and_gradient(objective, tokens, monkeypatch):
     counts = torch.tensor([31] * len(objective.terms))
     found = []
     for way in (loss_by_liger, chunked_loss):
-        student, teacher, labels = problem(tokens)
+        student, teacher, labels = problem(torch.float32, tokens=tokens)
+        learned(student)
         assert not unknown_to_liger(objective, student, teacher)
         loss = way(objective, student, teacher, labels, counts)
         (2.5 * loss.total).backward()
-        gradients = [tensor.grad for tensor in (student.hidden, student.weight, student.bias)]
-        found.append((loss.total.detach(), loss.terms, gradients))
+        found.append((loss.total.detach(), loss.terms, gradients(student)))
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
     assert (found[0][0] > 0) == (tokens > 0)
 
@@ -81,16 +66,16 @@ def test_liger_gives_our_value_and_gradient(objective, tokens, monkeypatch):
 )
 def test_what_liger_does_not_know_is_left_to_us(objective, unknown):
     """Each of these would silently be another loss: without its smoothing, by another divergence, without a term."""
-    student, teacher, _ = problem()
+    student, teacher, _ = problem(torch.float32)
     assert unknown in unknown_to_liger(objective, student, teacher if objective.needs_teacher else None)
 
 
 def test_half_precision_is_left_to_us():
     """Liger would sum a softmax over a large vocabulary in bfloat16."""
-    student, teacher, _ = problem()
+    student, teacher, _ = problem(torch.float32)
     assert not unknown_to_liger(usual(), student, teacher)
-    assert "half precision" in unknown_to_liger(usual(), *problem(dtype=torch.bfloat16)[:2])
-    assert "half precision" in unknown_to_liger(usual(), student, problem(dtype=torch.bfloat16)[1])
+    assert "half precision" in unknown_to_liger(usual(), *problem(torch.bfloat16)[:2])
+    assert "half precision" in unknown_to_liger(usual(), student, problem(torch.bfloat16)[1])
     with torch.autocast("cpu", torch.bfloat16):
         assert "half precision" in unknown_to_liger(usual(), student, teacher)
 
@@ -121,23 +106,20 @@ def test_liger_trains_the_student_that_we_train(tmp_path, liger_calls, terms):
     by_liger, ours = (teach(tmp_path, use_liger_kernel=yes, **terms) for yes in (True, False))
     assert len(liger_calls) == 3
     assert distance(weights(by_liger.model), weights(ours.model)) < 2e-6
-    names = ("loss", "label_loss", "soft_target_loss", "grad_norm")
-    for found, expected in zip(logs_of(by_liger, *names), logs_of(ours, *names), strict=True):
-        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert_logs_alike(by_liger, ours, "loss", "label_loss", "soft_target_loss", "grad_norm")
 
 
 @with_liger
 @pytest.mark.parametrize("changes", [{"divergence": "tv"}, {"alpha": 0.0}, {"bf16": True}])
-def test_a_loss_that_is_not_ligers_is_said_aloud(tmp_path, liger_calls, monkeypatch, changes):
+def test_a_loss_that_is_not_ligers_is_warned_of(tmp_path, liger_calls, monkeypatch, changes):
     """An option that does nothing must not be silent."""
-    said = []
-    monkeypatch.setattr(seq2seq_trainer.logger, "warning_once", said.append)
+    warnings = []
+    monkeypatch.setattr(seq2seq_trainer.logger, "warning_once", warnings.append)
     teach(tmp_path, use_liger_kernel=True, **changes)
-    assert not liger_calls and any("Liger Kernel's loss is not used" in text for text in said)
+    assert not liger_calls and any("Liger Kernel's loss is not used" in text for text in warnings)
 
 
 @pytest.mark.skipif(is_liger_kernel_available(), reason="Liger Kernel is installed")
-def test_liger_that_is_not_installed_is_asked_for(tmp_path):
-    """Before a teacher is trained, with the extra that brings it."""
+def test_liger_that_is_not_installed_is_named(tmp_path):
     with pytest.raises(ImportError, match=r"hfdistill\[liger\]"):
         Seq2SeqDistillationTrainer(make_seq2seq(), make_seq2seq_args(tmp_path, use_liger_kernel=True))

@@ -1,7 +1,5 @@
 """Several teachers, one that sees, few labels, a moving teacher: two processes must train the student of one."""
 
-from __future__ import annotations
-
 import pytest
 from processes import results_of_two_ranks
 from tiny import distance, make_model, make_rows, make_tokenizer, make_trainer, unlabel, weights

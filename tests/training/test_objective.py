@@ -71,7 +71,7 @@ def test_is_the_weighted_sum_of_means_over_what_counts():
     assert not any(term.requires_grad for term in loss.terms.values())
 
 
-def test_terms_of_one_class_are_told_apart():
+def test_terms_of_one_class_are_logged_apart():
     """Two losses under one name in the logs: one of them would be lost, and missing from `eval_loss`."""
     student, teacher, batch = case()
     objective = Objective({"soft_targets": (0.2, SoftTargets(1.0)), "softer": (0.8, SoftTargets(8.0))})
@@ -139,9 +139,9 @@ def test_a_mean_in_place_of_item_losses_is_refused():
             return super().forward(student, teacher, batch).mean()
 
     student, _, batch = case()
-    shapes = r"the term 'mine' gives losses of shape \(\) for items of shape \(5,\): `forward` must return one loss"
+    shapes = r"the term 'averaged' gives losses of shape \(\) for items of shape \(5,\): `forward` must return one loss"
     with pytest.raises(ValueError, match=shapes):
-        Objective({"mine": (1.0, Averaging())})(student, None, batch)
+        Objective({"averaged": (1.0, Averaging())})(student, None, batch)
 
 
 # ---- Weights, schedules ----
@@ -155,7 +155,7 @@ def test_a_term_of_weight_zero_costs_nothing_in_training():
     assert objective.log_names == ["label_loss", "off_loss", "soft_target_loss"]
 
 
-def test_asks_the_models_for_what_its_terms_read():
+def test_outputs_are_those_that_its_terms_read():
     assert Objective({"labels": (1.0, Labels()), "hints": (1.0, Hints())}).outputs == {"hidden_states"}
     assert Objective({"labels": (1.0, Labels()), "hints": (0.0, Hints())}).outputs == frozenset()
     assert Objective({"hints": (1.0, Hints())}).needs_teacher
@@ -202,7 +202,7 @@ def test_refuses_to_learn_from_nothing(terms):
 @pytest.mark.parametrize(
     "terms", [{"labels": 0.3}, {"labels": Labels()}, {"labels": (Labels(), 0.3)}, ["labels:0.3"], "labels:0.3"], ids=str
 )
-def test_says_what_it_takes(terms):
+def test_arguments_of_another_form_are_refused(terms):
     """The weights by name, or the words of the training arguments, are the first things that one tries."""
     with pytest.raises(TypeError, match="takes a weight and a Term under each name, as in {'labels': "):
         Objective(terms)
@@ -257,20 +257,13 @@ def test_row_sums_without_labels():
 # ---- A term of one's own, descriptions, arguments ----
 
 
-class Confidence(Term):
-    """Penalizes a student for being sure: Σ q log q (Pereyra et al. 2017)."""
-
-    name, uses_teacher, citation = "confidence", False, "https://huggingface.co/papers/1701.06548"
-
-    def forward(self, student, teacher, batch):
-        log_q = student.logits.float().log_softmax(-1)
-        return (log_q.exp() * log_q).sum(-1)
-
-
 def test_a_term_of_ones_own():
-    """The example of `Term`'s docstring, as it stands there."""
+    """The example of `Term`'s docstring, which is the first that a reader copies."""
+    lines = [line.strip() for line in Term.__doc__.splitlines()]
+    code = [line.removeprefix(">>> ").removeprefix("... ") for line in lines if line.startswith((">>> ", "... "))]
+    exec("\n".join(code), scope := {"Term": Term})
     student, _, batch = case()
-    objective = Objective({"labels": (1.0, Labels()), "confidence": (0.1, Confidence())})
+    objective = Objective({"labels": (1.0, Labels()), "confidence": (0.1, scope["Confidence"]())})
     loss = objective(student, None, batch)
     entropy = torch.distributions.Categorical(logits=student.logits).entropy().mean()
     torch.testing.assert_close(loss.terms["confidence_loss"], -entropy.detach())
@@ -279,17 +272,7 @@ def test_a_term_of_ones_own():
     assert not objective.needs_teacher
 
 
-def test_the_docstring_has_that_term():
-    """The first term that a reader copies must run."""
-    lines = [line.strip() for line in Term.__doc__.splitlines()]
-    code = [line.removeprefix(">>> ").removeprefix("... ") for line in lines if line.startswith((">>> ", "... "))]
-    scope = {"Term": Term}
-    exec("\n".join(code), scope)
-    student, _, batch = case()
-    assert torch.equal(scope["Confidence"]()(student, None, batch), Confidence()(student, None, batch))
-
-
-def test_describe_tells_all_that_a_card_needs():
+def test_describe_has_all_that_a_card_needs():
     objective = Objective({"labels": (0.3, Labels()), "soft": (Schedule(1.0, 0.0), SoftTargets(4.0, "js", beta=0.1))})
     citation = "https://huggingface.co/papers/1503.02531"
     assert objective.describe() == [

@@ -1,21 +1,25 @@
 """What the objective learns itself is trained, clipped, brought together over ranks, kept and restored; not shipped."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from processes import results_of_two_ranks
 from safetensors.torch import load_file
-from tiny import IN_ORDER, LAYER_CASES, distance, logs_of, make_model, make_rows, make_trainer, run_layers, weights
+from tiny import (
+    IN_ORDER,
+    LAYER_CASES,
+    LAYOUTS,
+    assert_logs_alike,
+    distance,
+    make_model,
+    make_rows,
+    make_trainer,
+    run_layers,
+    weights,
+)
 from transformers import BertForSequenceClassification
 
 from hfdistill import DistillationTrainer, Objective
 from hfdistill.losses import HiddenStates, Labels
-
-LAYOUTS = {
-    "accumulated": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
-    "accumulated_and_padded": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16},
-}
 
 
 def wide_teacher():
@@ -27,9 +31,9 @@ def rounding(name):
     return 1e-5 if name == "least_squares" else 1e-6
 
 
-def assert_same_run(trainer, reference, **tolerance):
-    assert distance(weights(trainer.model), weights(reference.model)) < tolerance.get("atol", 1e-6)
-    assert distance(weights(trainer.stages), weights(reference.stages)) < tolerance.get("atol", 1e-6)
+def assert_same_run(trainer, reference, atol=1e-6):
+    assert distance(weights(trainer.model), weights(reference.model)) < atol
+    assert distance(weights(trainer.stages), weights(reference.stages)) < atol
 
 
 @pytest.mark.parametrize("name", LAYER_CASES)
@@ -37,13 +41,10 @@ def test_any_cut_gives_one_run(tmp_path, name):
     """Student, projections and maps; 11 rows leave a batch of 3."""
     reference, before = run_layers(tmp_path, name, 11)
     assert distance(before, weights(reference.model)) > 1e-3, "the student was not trained"
-    for layout in LAYOUTS.values():
+    for layout in LAYOUTS:
         trainer, _ = run_layers(tmp_path, name, 11, **layout)
         assert_same_run(trainer, reference, atol=rounding(name))
-        for ours, theirs in zip(
-            logs_of(trainer, "loss", "grad_norm"), logs_of(reference, "loss", "grad_norm"), strict=True
-        ):
-            assert ours == pytest.approx(theirs, rel=1e-4)
+        assert_logs_alike(trainer, reference, "loss", "grad_norm")
 
 
 def test_what_the_objective_learns_is_trained_and_clipped_with_the_student(tmp_path):

@@ -1,7 +1,5 @@
 """Nothing that is saved or pushed tells where it was made, or by whom."""
 
-from __future__ import annotations
-
 import copy
 import csv
 import io
@@ -38,15 +36,15 @@ def everything_in(content):
                 yield from everything_in(packed.read(name))
 
 
-def tells(content, *secrets):
+def leaks_in(content, *secrets):
     """Which of the secrets are in a file, in any encoding of text."""
     needles = [secret.encode(code) for secret in secrets for code in ("utf-8", "utf-16-le", "utf-16-be")]
     return [needle for part in everything_in(content) for needle in needles if needle in part]
 
 
 def assert_silent(folder, *secrets):
-    told = {str(path): tells(path.read_bytes(), *secrets) for path in folder.rglob("*") if path.is_file()}
-    assert told and not {path: found for path, found in told.items() if found}
+    leaks = {str(path): leaks_in(path.read_bytes(), *secrets) for path in folder.rglob("*") if path.is_file()}
+    assert leaks and not {path: found for path, found in leaks.items() if found}
 
 
 @pytest.fixture
@@ -91,7 +89,7 @@ def test_arguments_are_pickled_without_places_and_copied_with_them(house):
         str(house / "out"), report_to="none", run_name=str(house / "run"), temperature=3.0
     )
     loaded = pickle.loads(pickle.dumps(args))
-    assert not tells(pickle.dumps(args), USER) and loaded.output_dir == "out" and loaded.temperature == 3.0
+    assert not leaks_in(pickle.dumps(args), USER) and loaded.output_dir == "out" and loaded.temperature == 3.0
     assert copy.deepcopy(args).output_dir == copy.copy(args).output_dir == str(house / "out")
 
 
@@ -115,7 +113,7 @@ def test_a_resumed_run_finds_its_best_checkpoint_by_its_name(house):
     assert loaded.output_dir == "out" and loaded.learning_rate == make_args("x").learning_rate
 
 
-def test_an_adapter_does_not_tell_where_its_base_lies(house):
+def test_an_adapter_holds_no_path_of_its_base(house):
     """`base_model_name_or_path` is in its config, and in the card that `peft` writes."""
     peft = pytest.importorskip("peft", reason="the extra `peft` is not installed")
     make_model(1).save_pretrained(house / "base")
@@ -141,8 +139,7 @@ class Codecarbon(TrainerCallback):
             rows.writerow([0.001, "Utopia", "north, by sea", 12.5, "a, b"])
 
 
-def test_emissions_tell_no_place(house):
-    """Two runs in one folder add up, and say nothing of where."""
+def test_emissions_hold_no_place(house):
     for _ in range(2):
         trainer = make_trainer(house, make_model(1), make_rows(8), alpha=0.0, given={"callbacks": [Codecarbon()]})
         trainer.train()
@@ -176,7 +173,7 @@ def translation(house):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["distill", "translate"])
-def test_a_pushed_repository_does_not_tell_where_it_was_made(house, command):
+def test_a_pushed_repository_holds_no_local_paths(house, command):
     """Every byte of it, of a run whose folders, files and caches all lie in somebody's home."""
     words = {"distill": classification, "translate": translation}[command](house)
     with running_hub() as hub:
@@ -192,5 +189,5 @@ def test_a_pushed_repository_does_not_tell_where_it_was_made(house, command):
     assert {"model.safetensors", "training_args.bin", "README.md", "report/report.md", "all_results.json"} <= set(files)
     assert any(path.startswith("checkpoint-") for path in files)
     secrets = (USER, str(house), str(house.parent), str(Path(__file__).parents[2]), TOKEN)
-    assert not {path: told for path, content in files.items() if (told := tells(content, *secrets))}
+    assert not {path: leaks for path, content in files.items() if (leaks := leaks_in(content, *secrets))}
     assert_silent(house / "my-student", USER, TOKEN)

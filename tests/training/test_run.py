@@ -1,7 +1,5 @@
 """The folder of a run: refused before anything is begun."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import make_model, make_rows, make_trainer

@@ -1,7 +1,5 @@
 """A run goes on with the settings that it was begun with, or is refused; its card says what was trained."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -50,19 +48,19 @@ OTHERS = {
     "rows": ({"rows": make_rows(17, teacher_logits=True)}, ["training rows (16 there, 17 now)"]),
     "texts": ({"rows": make_rows(16, teacher_logits=True, seed=1)}, ["the texts or labels of the training rows"]),
     "labels": ({"rows": unlabel(make_rows(16, teacher_logits=True), {5})}, ["the texts or labels of the training"]),
-    "answers": ({"rows": other_logits()}, ["the teacher's logits"]),
+    "teacher logits": ({"rows": other_logits()}, ["the teacher's logits"]),
 }
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_settings_are_refused_by_name(finished, name):
     """Nothing would be trained, and the card would speak of the new values; or torch would list every tensor."""
-    changes, told = OTHERS[name]
+    changes, differences = OTHERS[name]
     with pytest.raises(
         ValueError, match=r"checkpoint-4 was made with other settings: .* choose another output_dir"
     ) as e:
         build(finished, **changes).train(resume_from_checkpoint=True)
-    assert all(words in str(e.value) for words in told), str(e.value)
+    assert all(words in str(e.value) for words in differences), str(e.value)
     with pytest.raises(ValueError, match="was made with other settings"):
         build(finished, **changes).train(resume_from_checkpoint=str(finished / "checkpoint-2"))
 
@@ -130,7 +128,7 @@ def test_no_path_is_among_the_settings(finished):
     assert json.loads(text)["settings"]["alpha"] == 0.7
 
 
-def test_the_card_says_what_was_trained(tmp_path):
+def test_the_card_describes_what_was_trained(tmp_path):
     """The arguments may be changed once all is done; the student is not."""
     trainer = build(tmp_path, per_device_train_batch_size=4)
     trainer.train()

@@ -127,14 +127,14 @@ def test_an_optimizer_and_a_schedule_may_be_given(tmp_path, scheduled):
 
 
 def subclass(base):
-    class Mine(base):
+    class Overriding(base):
         """Overrides what users override."""
 
         def log(self, logs, start_time=None):
-            super().log({**logs, "mine": 1.0}, start_time)
+            super().log({**logs, "extra": 1.0}, start_time)
 
         def get_train_dataloader(self):
-            self.asked = True
+            self.loaded = True
             return super().get_train_dataloader()
 
         def create_optimizer(self, model=None):
@@ -156,15 +156,15 @@ def subclass(base):
         def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
             return {**super().evaluate(eval_dataset, ignore_keys, metric_key_prefix), "seen": True}
 
-    return Mine
+    return Overriding
 
 
 def test_a_subclass_may_override_what_it_overrides_of_trainer(tmp_path):
     classes = {True: subclass(DistillationTrainer), False: subclass(Trainer)}
     stock, ours = train_both(tmp_path, classes=classes)
     assert_same_run(stock, ours)
-    assert ours.asked and ours.evaluate()["seen"]
-    assert all(log["mine"] == 1.0 for log in ours.state.log_history)
+    assert ours.loaded and ours.evaluate()["seen"]
+    assert all(log["extra"] == 1.0 for log in ours.state.log_history)
 
 
 # ---- Searched ----

@@ -1,7 +1,5 @@
 """Born-again networks: who teaches whom, and that an interrupted series goes on."""
 
-from __future__ import annotations
-
 import pytest
 from tiny import distance, logits_of, make_model, make_rows, make_trainer, naive_soft_target_loss, weights
 

@@ -39,7 +39,7 @@ def test_an_argument_means_what_it_means_to_the_stock_trainer(tmp_path, argument
     assert_same_run(*train_both(tmp_path, seq2seq=True, **given, **arguments))
 
 
-def test_evaluation_in_training_tells_the_same_loss_where_batches_have_as_many_tokens(tmp_path):
+def test_evaluation_in_training_has_the_same_loss_where_batches_have_as_many_tokens(tmp_path):
     """`Trainer` takes the mean over batches; ours is over tokens, whatever batch they are in."""
     rows = make_pairs(4, seed=1)
     stock, ours = train_both(tmp_path, seq2seq=True, eval_dataset=lambda: rows, **EVALUATED)
@@ -68,7 +68,7 @@ def shape_of_text(tokens):
 
 
 @pytest.mark.parametrize("arguments, called", GENERATION.values(), ids=GENERATION)
-def test_translations_are_generated_as_it_is_said(tmp_path, arguments, called):
+def test_translations_follow_the_generation_settings(tmp_path, arguments, called):
     rows = make_pairs(6, seed=4)
     stock, ours = (
         trainer.predict(rows, **called)

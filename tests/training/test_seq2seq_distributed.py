@@ -1,7 +1,5 @@
 """Two processes must train the translator that one trains, and report what one reports."""
 
-from __future__ import annotations
-
 import pytest
 from processes import results_of_two_ranks
 from tiny import IN_ORDER, distance, make_tokenizer, weights
@@ -14,6 +12,11 @@ pytestmark = pytest.mark.slow
 
 LOGGED = ("loss", "grad_norm", "label_loss", "soft_target_loss")
 EVALUATED = ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agreement")
+
+
+def assert_logged_alike(found, expected, names=LOGGED):
+    for one, other in zip(found, expected, strict=True):
+        assert [one[name] for name in names] == pytest.approx([other[name] for name in names], rel=1e-4, abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +46,7 @@ def test_two_ranks_train_the_translator_of_one(ranks, tmp_path, count, layout):
     trainer.train()
     assert distance(before, weights(student)) > 0.003
     expected = [log for log in trainer.state.log_history if "loss" in log]
-    for ours, theirs in zip(first["logs"], expected, strict=True):
-        assert [ours[key] for key in LOGGED] == pytest.approx([theirs[key] for key in LOGGED], rel=1e-4, abs=1e-6)
+    assert_logged_alike(first["logs"], expected)
     assert distance(first["weights"], weights(student)) < 5e-6
     metrics = trainer.evaluate()
     for result in (first, second):
@@ -59,10 +61,7 @@ def test_two_ranks_by_liger_train_the_translator_of_two_without(ranks):
     """Its mean is over the tokens that it is given, and a step's are on both ranks and in several micro-batches."""
     for by_liger, ours in ((rank["liger"], rank[11, "quarters"]) for rank in ranks):
         assert 0 < distance(by_liger["weights"], ours["weights"]) < 5e-6
-        for found, expected in zip(by_liger["logs"], ours["logs"], strict=True):
-            assert [found[key] for key in LOGGED] == pytest.approx(
-                [expected[key] for key in LOGGED], rel=1e-4, abs=1e-6
-            )
+        assert_logged_alike(by_liger["logs"], ours["logs"])
 
 
 @pytest.mark.parametrize("layout", ["halves", "quarters"])
@@ -78,12 +77,11 @@ def test_two_ranks_learn_from_layers_as_one_does(ranks, tmp_path, layout):
         assert distance(first[name], second[name]) == 0, "the ranks went apart"
         assert distance(first[name], expected) < 5e-6
     logged = (*LOGGED, "encoder_hidden_states_loss", "decoder_hidden_states_loss", "decoder_minilm_loss")
-    for ours, theirs in zip(first["logs"], [log for log in trainer.state.log_history if "loss" in log], strict=True):
-        assert [ours[key] for key in logged] == pytest.approx([theirs[key] for key in logged], rel=1e-4, abs=1e-6)
+    assert_logged_alike(first["logs"], [log for log in trainer.state.log_history if "loss" in log], logged)
 
 
 @pytest.mark.parametrize("method", ["top_k", "sampled"])
-def test_two_ranks_train_on_stored_answers_as_one_does(ranks, tmp_path, method):
+def test_two_ranks_train_on_stored_soft_targets_as_one_does(ranks, tmp_path, method):
     """Made by two processes and read by two: the same predictions, and each token counts once."""
     first, second = (result[method] for result in ranks)
     assert distance(first["weights"], second["weights"]) == 0, "the ranks went apart"

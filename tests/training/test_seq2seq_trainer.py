@@ -1,13 +1,12 @@
 """Word-level distillation: every target token once, whatever the family, the padding and the cut of the batch."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np
 import pytest
 import torch
-from tiny import IN_ORDER, distance, logs_of, make_model, make_tokenizer, weights
+from both_trainers import both
+from tiny import assert_logs_alike, distance, logs_of, make_model, make_tokenizer, weights
 from tiny_seq2seq import (
     END,
     FAMILIES,
@@ -20,7 +19,7 @@ from tiny_seq2seq import (
     naive_losses,
     token_logits,
 )
-from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
+from transformers import DataCollatorForSeq2Seq
 
 from hfdistill import DistillationTrainingArguments, ModelTeacher, Seq2SeqDistillationTrainer, Seq2SeqTeacher
 from hfdistill.tasks.translation.metrics import translation_metrics
@@ -50,64 +49,39 @@ def test_the_loss_is_that_of_every_token_alone(tmp_path, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("divergence", ["reverse_kl", "js", "tv"])
-def test_parts_and_whole_train_one_student(tmp_path, monkeypatch, family, divergence):
+def test_chunked_and_whole_loss_train_one_student(tmp_path, monkeypatch, family, divergence):
     """The loss that holds few logits must be the loss that holds all of them, in every family's own projection."""
     compute_few_at_once(monkeypatch)
     runs = []
-    for in_parts in (True, False):
+    for chunked in (True, False):
         student, teacher = pair(family)
         trainer = make_seq2seq_trainer(
             tmp_path, student, make_pairs(8, family), teacher=teacher, divergence=divergence, max_steps=3
         )
-        trainer._projects_plainly = None if in_parts else False
+        trainer._projects_plainly = None if chunked else False
         before = weights(student)
         trainer.train()
-        assert trainer._projects_plainly is in_parts
+        assert trainer._projects_plainly is chunked
         runs.append((trainer, weights(student)))
         assert distance(before, weights(student)) > 0.003
     assert distance(runs[0][1], runs[1][1]) < 2e-6
-    for ours, theirs in zip(
-        logs_of(runs[0][0], *NAMES, "grad_norm"), logs_of(runs[1][0], *NAMES, "grad_norm"), strict=True
-    ):
-        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+    assert_logs_alike(runs[0][0], runs[1][0], *NAMES, "grad_norm")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parts_and_whole_train_one_student_in_mixed_precision(tmp_path, family):
+def test_chunked_and_whole_loss_train_one_student_in_mixed_precision(tmp_path, family):
     """Logits rounded to bfloat16 were taken for more than a projection, and those of whole batches held."""
     losses = []
-    for in_parts in (None, False):
+    for chunked in (None, False):
         student, teacher = pair(family)
         trainer = make_seq2seq_trainer(
             tmp_path, student, make_pairs(8, family), teacher=teacher, max_steps=3, bf16=True
         )
-        trainer._projects_plainly = in_parts
+        trainer._projects_plainly = chunked
         trainer.train()
-        assert trainer._projects_plainly is (in_parts is None)
+        assert trainer._projects_plainly is (chunked is None)
         losses.append(logs_of(trainer, *NAMES))
     assert losses[0] == [pytest.approx(row, rel=5e-3) for row in losses[1]]
-
-
-@pytest.mark.parametrize("rows", [16, 11])
-def test_any_cut_gives_one_run(tmp_path, rows):
-    """Sentences are of unequal length, so a mean over each micro-batch would weigh the tokens of short ones more."""
-    layouts = (
-        {},
-        {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
-        {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16},
-    )
-    runs = []
-    for layout in layouts:
-        student, teacher = pair()
-        before = weights(student)
-        trainer = make_seq2seq_trainer(tmp_path, student, make_pairs(rows), teacher=teacher, **layout, **IN_ORDER)
-        trainer.train()
-        runs.append(trainer)
-    assert distance(before, weights(runs[0].model)) > 0.003
-    for run in runs[1:]:
-        assert distance(weights(run.model), weights(runs[0].model)) < 2e-6
-        for ours, theirs in zip(logs_of(run, *NAMES, "grad_norm"), logs_of(runs[0], *NAMES, "grad_norm"), strict=True):
-            assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
 
 
 def test_a_label_of_minus_100_is_the_only_mask(tmp_path):
@@ -135,7 +109,7 @@ def test_a_teacher_that_starts_with_another_token_gets_its_own(tmp_path):
 
 
 def test_several_teachers_are_an_ensemble(tmp_path):
-    """A list of models was asked as if they classified."""
+    """A list of models was taken for classifiers."""
     student, rows = make_seq2seq(seed=1), make_pairs(8)
     models = [make_seq2seq(seed=2), make_seq2seq(seed=3)]
     for part in (models[0], make_tokenizer()):
@@ -149,25 +123,6 @@ def test_several_teachers_are_an_ensemble(tmp_path):
     with pytest.raises(ValueError, match="chooses among 48 tokens and the student among 40"):
         other = Seq2SeqTeacher(make_seq2seq(seed=3, vocab_size=48), make_tokenizer())
         make_seq2seq_trainer(tmp_path, student, rows, teacher=[models[0], other])
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_tied_and_untied_embeddings_learn_alike(tmp_path, monkeypatch, tied):
-    """With tied embeddings one weight gets a gradient from the parts and from the embedding, and must get both."""
-    compute_few_at_once(monkeypatch)
-    student, teacher = pair("bart", tie_word_embeddings=tied)
-    rows = make_pairs(8)
-    trainer = make_seq2seq_trainer(tmp_path, student, rows, teacher=teacher)
-    batch = next(iter(trainer.get_train_dataloader()))
-    trainer.model.train()
-    trainer.compute_loss(trainer.model, dict(batch)).backward()
-    gradient = student.lm_head.weight.grad.clone()
-    student.zero_grad()
-    trainer._projects_plainly = False
-    trainer.compute_loss(trainer.model, dict(batch)).backward()
-    torch.testing.assert_close(gradient, student.lm_head.weight.grad, rtol=1e-5, atol=1e-6)
-    assert gradient.abs().max() > 1e-3
-    assert (student.lm_head.weight is student.model.shared.weight) == tied
 
 
 def test_a_model_with_another_way_to_its_logits_is_not_computed_in_parts(tmp_path):
@@ -200,17 +155,6 @@ def test_labels_alone_need_no_teacher_and_smooth(tmp_path):
     trainer.train()
     expected = (sum(losses) / sum(map(len, rows["labels"]))).item()
     assert logs_of(trainer, "label_loss")[0][0] == pytest.approx(expected, rel=1e-5)
-
-
-def test_nothing_of_distillation_gets_into_the_students_folder(tmp_path):
-    """A problem type would make a classifier of it; the generation config must stay."""
-    student, teacher = pair()
-    trainer = make_seq2seq_trainer(tmp_path / "out", student, make_pairs(8), teacher=teacher, max_steps=1)
-    trainer.train()
-    trainer.save_model()
-    loaded = type(student).from_pretrained(tmp_path / "out")
-    assert loaded.config.problem_type is None and loaded.generation_config.max_length == 12
-    assert distance(weights(loaded), weights(student)) == 0
 
 
 def test_rows_are_padded_without_a_collator_of_the_users(tmp_path):
@@ -277,26 +221,10 @@ def test_bleu_of_the_students_translations(tmp_path):
 @pytest.mark.parametrize("settings", [{"num_return_sequences": 3, "num_beams": 3}, {"max_new_tokens": 4}, {}])
 def test_predictions_are_those_of_seq2seq_trainer(tmp_path, settings):
     """Of several translations a row, those of the last batch were lost; shorter ones were padded with -100."""
-    student, rows, seen = make_seq2seq("t5", 1), make_pairs(10), []
-    ours = make_seq2seq_args(tmp_path, alpha=0.0, predict_with_generate=True)
-    names = (
-        "output_dir",
-        "predict_with_generate",
-        "per_device_eval_batch_size",
-        "report_to",
-        "disable_tqdm",
-        "use_cpu",
-    )
-    stock = Seq2SeqTrainingArguments(**{name: getattr(ours, name) for name in names})
-    for cls, args in ((Seq2SeqDistillationTrainer, ours), (Seq2SeqTrainer, stock)):
-        trainer = cls(
-            student,
-            args,
-            eval_dataset=rows,
-            processing_class=make_tokenizer(),
-            data_collator=DataCollatorForSeq2Seq(make_tokenizer(), model=student),
-            compute_metrics=lambda prediction: seen.append(prediction) or {},
-        )
+    rows, seen = make_pairs(10), []
+    given = {"model": lambda: make_seq2seq("t5", 1), "eval_dataset": lambda: rows}
+    given |= {"compute_metrics": lambda prediction: seen.append(prediction) or {}, "predict_with_generate": True}
+    for trainer in both(tmp_path, seq2seq=True, **given):
         trainer.evaluate(**settings)
     assert len(seen[0].predictions) == 10 * settings.get("num_return_sequences", 1)
     assert seen[0].predictions.tolist() == seen[1].predictions.tolist()
@@ -306,32 +234,38 @@ def test_predictions_are_those_of_seq2seq_trainer(tmp_path, settings):
 # ---- What it refuses ----
 
 
-def test_another_vocabulary_is_refused(tmp_path):
-    student, teacher = make_seq2seq(seed=1), make_seq2seq(seed=2, vocab_size=44, decoder_vocab_size=44)
-    with pytest.raises(ValueError, match="vocabulary has 44 entries and the student's 40.*pseudo_translations"):
-        make_seq2seq_trainer(tmp_path, student, make_pairs(4), teacher=teacher)
+#: Rows and a teacher, by what is said of them.
+REFUSED = {
+    "vocabulary has 44 entries and the student's 40.*pseudo_translations": lambda: (
+        make_pairs(4),
+        make_seq2seq(seed=2, vocab_size=44, decoder_vocab_size=44),
+    ),
+    "BertForSequenceClassification is no encoder-decoder": lambda: (make_pairs(4), make_model()),
+    "vocabulary of its own.*pseudo_translations": lambda: (
+        make_pairs(4),
+        ModelTeacher(make_seq2seq(seed=2), make_tokenizer(), ["sentence"]),
+    ),
+    "train_dataset carries teacher_logits": lambda: (
+        make_pairs(4).add_column("teacher_logits", [[0.0, 1.0]] * 4),
+        make_seq2seq(seed=2),
+    ),
+    "no column labels.*text_target": lambda: (make_pairs(4).remove_columns("labels"), None),
+}
 
 
-def test_a_classifier_is_no_teacher(tmp_path):
-    with pytest.raises(ValueError, match="BertForSequenceClassification is no encoder-decoder"):
-        make_seq2seq_trainer(tmp_path, make_seq2seq(), make_pairs(4), teacher=make_model())
+@pytest.mark.parametrize("message", REFUSED)
+def test_rows_and_teachers_that_do_not_fit_are_refused(tmp_path, message):
+    rows, teacher = REFUSED[message]()
+    with pytest.raises(ValueError, match=message):
+        make_seq2seq_trainer(tmp_path, make_seq2seq(), rows, teacher=teacher)
 
 
-def test_a_teacher_with_words_of_its_own_is_refused(tmp_path):
-    teacher = ModelTeacher(make_seq2seq(seed=2), make_tokenizer(), ["sentence"])
-    with pytest.raises(ValueError, match="vocabulary of its own.*pseudo_translations"):
-        make_seq2seq_trainer(tmp_path, make_seq2seq(), make_pairs(4), teacher=teacher)
-
-
-def test_stored_logits_are_refused(tmp_path):
-    rows = make_pairs(4).add_column("teacher_logits", [[0.0, 1.0]] * 4)
-    with pytest.raises(ValueError, match="train_dataset carries teacher_logits"):
-        make_seq2seq_trainer(tmp_path, make_seq2seq(), rows, teacher=make_seq2seq(seed=2))
-
-
-def test_rows_without_targets_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no column labels.*text_target"):
-        make_seq2seq_trainer(tmp_path, make_seq2seq(), make_pairs(4).remove_columns("labels"))
+def test_terms_on_layers_of_neither_side_are_refused(tmp_path):
+    """A term that finds no hidden states under the name it knows must not pass for one that was learned from."""
+    student, teacher = pair()
+    terms = ["labels:1", "hidden_states:1"]
+    with pytest.raises(ValueError, match="encoder-decoder take encoder_hidden_states, decoder_hidden_states"):
+        make_seq2seq_trainer(tmp_path, student, make_pairs(4), teacher=teacher, terms=terms, max_steps=1).train()
 
 
 def test_labels_padded_on_the_left_are_refused(tmp_path):
@@ -343,14 +277,6 @@ def test_labels_padded_on_the_left_are_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="row 0 of the batch begin with -100"):
         trainer.train()
-
-
-def test_terms_on_layers_of_neither_side_are_refused(tmp_path):
-    """A term that finds no hidden states under the name it knows must not pass for one that was learned from."""
-    student, teacher = pair()
-    terms = ["labels:1", "hidden_states:1"]
-    with pytest.raises(ValueError, match="encoder-decoder take encoder_hidden_states, decoder_hidden_states"):
-        make_seq2seq_trainer(tmp_path, student, make_pairs(4), teacher=teacher, terms=terms, max_steps=1).train()
 
 
 def test_plain_arguments_are_refused(tmp_path):

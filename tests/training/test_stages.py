@@ -1,7 +1,5 @@
 """`hfdistill.training.stages`: one objective after the other, as if each were a run of its own."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import distance, logs_of, make_args, make_model, make_rows, make_trainer, weights
@@ -9,14 +7,8 @@ from tiny import distance, logs_of, make_args, make_model, make_rows, make_train
 from hfdistill.training.stages import parse_stages, staged_scheduler
 
 STAGES = ["hidden_states:1 epochs=2 learning_rate=0.02", "labels:0.5 soft_targets:0.5 epochs=1"]
-SETTINGS = {
-    "optim": "adamw_torch",
-    "learning_rate": 0.01,
-    "lr_scheduler_type": "linear",
-    "warmup_steps": 0.25,
-    "train_sampling_strategy": "sequential",
-    "max_grad_norm": 1.0,
-}
+SETTINGS = {"optim": "adamw_torch", "learning_rate": 0.01, "lr_scheduler_type": "linear", "warmup_steps": 0.25}
+SETTINGS |= {"train_sampling_strategy": "sequential", "max_grad_norm": 1.0}
 
 
 def run(out, student, teacher, rows=16, resume=None, **changes):
@@ -37,8 +29,7 @@ def test_stages_are_runs_one_after_the_other(tmp_path):
     assert distance(weights(staged.model), weights(second.model)) < 1e-6
     names = ("loss", "grad_norm", "learning_rate")
     expected = logs_of(first, *names) + logs_of(second, *names)
-    for ours, theirs in zip(logs_of(staged, *names), expected, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert logs_of(staged, *names) == [pytest.approx(row, rel=1e-4) for row in expected]
 
 
 @pytest.mark.parametrize("step", [2, 4, 5])
@@ -91,8 +82,8 @@ def test_stages_in_steps_set_the_length_of_the_run(tmp_path):
     assert make_args(tmp_path, stages=["labels epochs=0.5", "soft_targets epochs=2"]).num_train_epochs == 2.5
 
 
-def test_the_best_of_two_stages_is_not_told_by_their_losses(tmp_path):
-    """A first stage that matches layers may have the lower loss, and a student that cannot answer."""
+def test_the_best_of_two_stages_is_not_chosen_by_their_losses(tmp_path):
+    """A first stage that matches layers may have the lower loss, and a student that cannot predict."""
     best = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
     with pytest.raises(ValueError, match="the losses of two stages cannot be compared: set metric_for_best_model"):
         make_args(tmp_path, stages=STAGES, **best)
@@ -109,7 +100,7 @@ def test_each_stage_has_its_own_progress(tmp_path):
     assert stages.at(0, 0) is objectives[1], "outside of training it is the last"
 
 
-def test_the_card_tells_the_stages(tmp_path):
+def test_the_card_lists_the_stages(tmp_path):
     trainer = make_trainer(tmp_path, make_model(1), make_rows(8), teacher=make_model(2), stages=STAGES)
     assert [(term["stage"], term["name"]) for term in trainer.stages.describe()] == [
         (1, "hidden_states"),

@@ -1,14 +1,23 @@
 """Word-level distillation of causal language models: each token predicts the next, in training and evaluation."""
 
-from __future__ import annotations
-
 import copy
 import logging
 
 import pytest
 import torch
 from datasets import Dataset
-from tiny import IN_ORDER, WORDS, distance, logs_of, make_args, make_model, make_rows, make_tokenizer, weights
+from tiny import (
+    IN_ORDER,
+    WORDS,
+    assert_logs_alike,
+    distance,
+    logs_of,
+    make_args,
+    make_model,
+    make_rows,
+    make_tokenizer,
+    weights,
+)
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -29,24 +38,14 @@ SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 TOKENS = {"vocab_size": len(WORDS), "pad_token_id": PAD, "bos_token_id": 2, "eos_token_id": 3}
 BART = {"d_model": 16, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 24, "hidden_size": None}
 #: How `transformers` builds a model of each, and whether its own loss compares a token's logits with the next label.
-HEADS = {
-    "gpt2": (AutoModelForCausalLM, True),
-    "llama": (AutoModelForCausalLM, True),
-    "opt": (AutoModelForCausalLM, True),
-    "bloom": (AutoModelForCausalLM, True),
-    "gpt_neo": (AutoModelForCausalLM, True),
-    "mamba": (AutoModelForCausalLM, True),
-    "openai-gpt": (AutoModelForCausalLM, True),
-    "gemma2": (AutoModelForCausalLM, True),
-    "qwen2": (AutoModelForCausalLM, True),
-    "roberta": (AutoModelForCausalLM, True),
-    "bart": (AutoModelForCausalLM, False),
-    "marian": (AutoModelForCausalLM, False),
-    "xlnet": (AutoModelForCausalLM, False),
-    "xlm": (AutoModelForCausalLM, False),
-    "bert": (AutoModelForMaskedLM, False),
-    "distilbert": (AutoModelForTokenClassification, False),
-}
+HEADS = {"gpt2": (AutoModelForCausalLM, True), "llama": (AutoModelForCausalLM, True)}
+HEADS |= {"opt": (AutoModelForCausalLM, True), "bloom": (AutoModelForCausalLM, True)}
+HEADS |= {"gpt_neo": (AutoModelForCausalLM, True), "mamba": (AutoModelForCausalLM, True)}
+HEADS |= {"openai-gpt": (AutoModelForCausalLM, True), "gemma2": (AutoModelForCausalLM, True)}
+HEADS |= {"qwen2": (AutoModelForCausalLM, True), "roberta": (AutoModelForCausalLM, True)}
+HEADS |= {"bart": (AutoModelForCausalLM, False), "marian": (AutoModelForCausalLM, False)}
+HEADS |= {"xlnet": (AutoModelForCausalLM, False), "xlm": (AutoModelForCausalLM, False)}
+HEADS |= {"bert": (AutoModelForMaskedLM, False), "distilbert": (AutoModelForTokenClassification, False)}
 #: What some families call or want otherwise.
 OTHERS = {
     "gpt_neo": {"attention_types": [[["global"], 2]]},
@@ -104,12 +103,14 @@ def naive_losses(student, teacher, rows, temperature=2.0):
     """Label loss, soft-target loss and agreement: each text alone, the token at t against the logits at t - 1."""
     sums, tokens = torch.zeros(3, dtype=torch.float64), 0
     for ids in rows["input_ids"]:
-        own, theirs = (m.eval()(input_ids=torch.tensor([ids])).logits[0].double() for m in (student, teacher))
+        of_student, of_teacher = (
+            m.eval()(input_ids=torch.tensor([ids])).logits[0].double() for m in (student, teacher)
+        )
         for t in range(1, len(ids)):
-            p, q = (theirs[t - 1] / temperature).softmax(0), (own[t - 1] / temperature).softmax(0)
-            sums[0] -= own[t - 1].softmax(0)[ids[t]].log()
+            p, q = (of_teacher[t - 1] / temperature).softmax(0), (of_student[t - 1] / temperature).softmax(0)
+            sums[0] -= of_student[t - 1].softmax(0)[ids[t]].log()
             sums[1] += temperature**2 * (p * (p / q).log()).sum()
-            sums[2] += float(own[t - 1].argmax() == theirs[t - 1].argmax())
+            sums[2] += float(of_student[t - 1].argmax() == of_teacher[t - 1].argmax())
             tokens += 1
     return (sums / tokens).tolist()
 
@@ -155,8 +156,7 @@ def test_any_cut_gives_one_run(tmp_path, family, rows):
     assert distance(before, weights(runs[0].model)) > 0.003
     for run in runs[1:]:
         assert distance(weights(run.model), weights(runs[0].model)) < 3e-6
-        for ours, theirs in zip(logs_of(run, *NAMES, "grad_norm"), logs_of(runs[0], *NAMES, "grad_norm"), strict=True):
-            assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+        assert_logs_alike(run, runs[0], *NAMES, "grad_norm")
 
 
 def test_labels_alone_train_as_trainer_does(tmp_path):
@@ -193,7 +193,7 @@ def _stock(args):
 
 
 @pytest.mark.parametrize("family", HEADS)
-def test_a_head_shifts_as_transformers_says(family):
+def test_a_head_shifts_as_in_transformers(family):
     """The model's own loss is the judge: one label at one place, and whose logits does its loss read?"""
     head, shifts = HEADS[family]
     model = make_lm(family, 3, head)
@@ -283,7 +283,7 @@ def test_what_is_refused(tmp_path):
     assert make_model().config.is_encoder_decoder is False and not predicts_next_token(make_model())
 
 
-def test_a_decoder_whose_labels_come_shifted_is_told_of(tmp_path, caplog, monkeypatch):
+def test_a_decoder_whose_labels_come_shifted_is_warned_of(tmp_path, caplog, monkeypatch):
     """`BartForCausalLM` leaves the shift to whoever makes the labels, and would learn to repeat otherwise."""
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     make_trainer(tmp_path, make_lm("bart"), make_texts(4), alpha=0.0)

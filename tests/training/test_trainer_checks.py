@@ -1,24 +1,12 @@
 """What the trainer refuses, and whose labels it takes for the same."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
 import torch
 from accelerate import ParallelismConfig
 from datasets import ClassLabel, DatasetDict, concatenate_datasets
-from tiny import (
-    distance,
-    logs_of,
-    make_args,
-    make_model,
-    make_rows,
-    make_tokenizer,
-    make_trainer,
-    stored,
-    weights,
-)
+from tiny import distance, logs_of, make_args, make_model, make_rows, make_tokenizer, make_trainer, stored, weights
 from transformers import TrainingArguments
 
 from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets
@@ -46,15 +34,18 @@ def test_processes_that_do_not_find_each_other_are_refused(tmp_path, monkeypatch
         DistillationTrainer(make_model(1), args, train_dataset=make_rows())
 
 
-def test_fsdp_that_does_not_shard_is_told(tmp_path, monkeypatch):
+def test_fsdp_that_does_not_shard_is_warned_of(tmp_path, monkeypatch):
     """Accelerate passes it over on processors: a model that was to be shared out is held whole by each process."""
-    said = []
-    monkeypatch.setattr(trainer_checks.logger, "warning", lambda text, *words: said.append(text % words))
+    warnings = []
+    monkeypatch.setattr(trainer_checks.logger, "warning", lambda text, *words: warnings.append(text % words))
     make_trainer(tmp_path, make_model(1), make_rows(), teacher=make_model(2))
-    assert said == []
+    assert warnings == []
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # of `accelerate launch --use_fsdp`, or its configuration
     make_trainer(tmp_path, make_model(1), make_rows(), teacher=make_model(2))
-    assert len(said) == 1 and "does not shard on cpu with 1 process(es): each of them trains the whole model" in said[0]
+    assert (
+        len(warnings) == 1
+        and "does not shard on cpu with 1 process(es): each of them trains the whole model" in warnings[0]
+    )
 
 
 def test_fsdp_in_one_process_is_refused(tmp_path):
@@ -63,7 +54,6 @@ def test_fsdp_in_one_process_is_refused(tmp_path):
 
 
 def test_compute_loss_func_is_refused(tmp_path):
-    """It would be passed over in silence."""
     with pytest.raises(ValueError, match="compute_loss_func would be ignored.*objective"):
         make_trainer(tmp_path, make_model(1), make_rows(), given={"compute_loss_func": lambda *_: 0})
 
@@ -153,7 +143,6 @@ def test_a_teacher_whose_labels_are_in_another_order_teaches_the_same(tmp_path):
 
 
 def test_labels_of_other_names_are_refused(tmp_path):
-    """Another question, though of as many predictions."""
     teacher = named(make_model(2), {0: "red", 1: "green", 2: "blue"})
     with pytest.raises(ValueError, match="red.*against.*cold"):
         make_trainer(tmp_path, named(make_model(1), ABC), make_rows(), teacher=teacher)
@@ -198,7 +187,6 @@ def test_rows_that_number_their_labels_otherwise_are_refused(tmp_path, column):
 
 
 def test_rows_of_other_labels_are_refused(tmp_path):
-    """Their numbers would fit."""
     rows = in_order(make_rows(), {0: "red", 1: "mild", 2: "cold"})
     with pytest.raises(ValueError, match="labels red, mild, cold and the student cold, mild, hot: where they mean the"):
         make_trainer(tmp_path, named(make_model(1), ABC), rows)
@@ -208,10 +196,10 @@ def test_rows_of_other_labels_are_refused(tmp_path):
 
 def test_rows_whose_labels_are_called_otherwise_altogether_are_taken_with_a_warning(tmp_path, monkeypatch):
     """Many datasets say neg and pos where the model says NEGATIVE and POSITIVE."""
-    said = []
-    monkeypatch.setattr(labels.logger, "warning", lambda text, *words: said.append(text % words))
+    warnings = []
+    monkeypatch.setattr(labels.logger, "warning", lambda text, *words: warnings.append(text % words))
     make_trainer(tmp_path, named(make_model(1), ABC), in_order(make_rows(), {0: "frost", 1: "fair", 2: "heat"}))
-    assert said == [
+    assert warnings == [
         "train_dataset numbers its labels frost, fair, heat and the student cold, mild, hot: they are taken to mean "
         "the same in this order."
     ]
@@ -225,12 +213,12 @@ def test_a_student_without_names_takes_any_rows(tmp_path):
 
 
 def with_labels_of(order, teacher):
-    """A student that predictions as the teacher does, its labels in another order."""
+    """A student that predicts as the teacher does, its labels in another order."""
     student = named(copy.deepcopy(teacher), order)
-    theirs = [list(teacher.config.id2label.values()).index(name) for name in order.values()]
+    positions = [list(teacher.config.id2label.values()).index(name) for name in order.values()]
     with torch.no_grad():
         for parameter in (student.classifier.weight, student.classifier.bias):
-            parameter.copy_(parameter[theirs].clone())
+            parameter.copy_(parameter[positions].clone())
     return student
 
 

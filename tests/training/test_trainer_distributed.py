@@ -1,7 +1,5 @@
 """Two processes must train the student that one trains, and report the figures that one reports."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from processes import results_of_two_ranks
@@ -32,8 +30,8 @@ def test_two_ranks_train_the_student_of_one(ranks, tmp_path, name, rows, layout)
     assert distance(before, weights(reference.model)) > 0.003
     names = ["loss", "grad_norm", "label_loss", *(["soft_target_loss"] if name != "plain_labels" else [])]
     expected = [log for log in reference.state.log_history if "loss" in log]
-    for ours, theirs in zip(first["logs"], expected, strict=True):
-        assert [ours[key] for key in names] == pytest.approx([theirs[key] for key in names], rel=1e-5, abs=1e-6)
+    for one, other in zip(first["logs"], expected, strict=True):
+        assert [one[key] for key in names] == pytest.approx([other[key] for key in names], rel=1e-5, abs=1e-6)
     assert distance(first["weights"], weights(reference.model)) < 1e-6
 
 

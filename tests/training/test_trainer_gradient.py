@@ -1,12 +1,12 @@
 """The gradient does not depend on how a batch is cut: runs that must be the same run."""
 
-from __future__ import annotations
-
 import pytest
 from tiny import (
     CASES,
     IN_ORDER,
+    LAYOUTS,
     UNEVEN,
+    assert_logs_alike,
     distance,
     live,
     logs_of,
@@ -19,11 +19,6 @@ from tiny import (
 )
 from transformers import Trainer
 
-LAYOUTS = {
-    "accumulated": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
-    "accumulated_and_padded": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "pad_to": 16},
-}
-
 
 def logged(name):
     return ("loss", "grad_norm", "label_loss", *(() if name == "plain_labels" else ("soft_target_loss",)))
@@ -32,8 +27,7 @@ def logged(name):
 def assert_same_run(trainer, reference, before, name):
     assert distance(before, weights(reference.model)) > 0.003, "the reference did not train"
     assert distance(weights(trainer.model), weights(reference.model)) < 1e-6
-    for ours, theirs in zip(logs_of(trainer, *logged(name)), logs_of(reference, *logged(name)), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+    assert_logs_alike(trainer, reference, *logged(name), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -44,7 +38,7 @@ def test_any_cut_gives_one_run(tmp_path, name, rows):
     16 rows fill every batch of 8; 11 leave one of 3, and one micro-batch fewer to accumulate.
     """
     reference, before = run_case(tmp_path, name, rows)
-    for layout in LAYOUTS.values():
+    for layout in LAYOUTS:
         trainer, _ = run_case(tmp_path, name, rows, **layout)
         assert_same_run(trainer, reference, before, name)
 
@@ -91,7 +85,7 @@ def test_grouping_by_length_keeps_rows_and_their_soft_targets_together(tmp_path)
 
 
 def test_a_streamed_dataset_trains_as_the_same_rows_in_memory(tmp_path):
-    """A dataset without a length or columns must not lose what the teacher says."""
+    """A dataset without a length or columns must not lose the teacher's columns."""
     for case in (live, mixed):
         student, rows, teacher, settings = case()
         settings |= {"max_steps": 4, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4}

@@ -1,7 +1,5 @@
 """Training keeps no more memory than plain fine-tuning and one teacher; on stored soft targets, no teacher."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

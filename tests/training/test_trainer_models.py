@@ -1,7 +1,5 @@
 """The students that a trainer is given or makes itself: their dtypes, their problem types, one for each trial."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np
@@ -70,7 +68,7 @@ def test_autocast_computes_the_losses_in_float32(tmp_path):
 
 
 def test_mixed_precision_ends_with_the_training(tmp_path):
-    """What is measured and exported afterwards would answer in bfloat16, and otherwise than the saved student."""
+    """What is measured and exported afterwards would predict in bfloat16, and diverge from the saved student."""
     trainer = make_trainer(tmp_path, make_model(1), make_rows(8), teacher=make_model(2), bf16=True, max_steps=1)
     batch = {"input_ids": torch.arange(6).view(2, 3), "attention_mask": torch.ones(2, 3, dtype=torch.long)}
     for _ in range(2):  # a second training has it again
@@ -112,16 +110,16 @@ def test_model_init_makes_the_student(tmp_path):
     assert distance(weights(trainer.model), weights(make_model(1).to(torch.bfloat16).float())) > 1e-3
 
 
-@pytest.mark.parametrize("tells", ["labels", "teacher"])
-def test_many_labels_at_once_are_seen_from_labels_or_teacher(tmp_path, tells):
-    """A student without `problem_type` would learn a softmax from the teacher and be shipped to answer with one."""
+@pytest.mark.parametrize("source", ["labels", "teacher"])
+def test_many_labels_at_once_are_seen_from_labels_or_teacher(tmp_path, source):
+    """A student without `problem_type` would learn a softmax from the teacher and be shipped with one."""
     kind = {"problem_type": MULTI}
     rows = make_rows(16, MULTI)
-    rows = rows if tells == "labels" else rows.remove_columns("labels")
+    rows = rows if source == "labels" else rows.remove_columns("labels")
     runs = []
     for student_kind in (kind, {}):
         student = make_model(1, **student_kind)
-        teacher = make_model(2, **(kind if tells == "teacher" or student_kind else {}))
+        teacher = make_model(2, **(kind if source == "teacher" or student_kind else {}))
         trainer = make_trainer(tmp_path, student, rows, teacher=teacher, alpha=0.5, given={"eval_dataset": rows})
         trainer.train()
         assert student.config.problem_type == MULTI
@@ -191,7 +189,7 @@ def test_search_uses_each_trials_arguments_and_a_fresh_student(tmp_path, bf16):
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_search_combines_the_teachers_as_each_trial_says(tmp_path, stored):
+def test_search_combines_the_teachers_by_each_trials_arguments(tmp_path, stored):
     """The combination of the start would serve all trials: a search over something that changes nothing."""
     optuna = pytest.importorskip("optuna")
     student, teachers, rows = make_model(1), [make_model(2), make_model(3)], make_rows()

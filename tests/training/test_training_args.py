@@ -17,32 +17,15 @@ from hfdistill.teachers import COMBINATIONS
 from hfdistill.training.arguments import DTYPES, RANGES, Seq2SeqDistillationTrainingArguments
 
 #: Something other than the default for every field of its own.
-CHANGED = {
-    "temperature": 8.0,
-    "temperature_end": 2.0,
-    "temperature_schedule": "linear",
-    "alpha": 0.9,
-    "alpha_end": 0.1,
-    "alpha_schedule": "cosine",
-    "label_weight": 0.25,
-    "soft_target_weight": 1.5,
-    "divergence": "js",
-    "js_beta": 0.1,
-    "standardize_logits": True,
-    "terms": ["labels:0.3", "soft_targets:0.7"],
-    "stages": ["hidden_states:1 minilm epochs=2 learning_rate=0.001", "labels:0.5 soft_targets:0.5 epochs=3"],
-    "layer_map": ["1", "3"],
-    "hidden_state_loss": "cosine",
-    "projection_init": "least_squares",
-    "relation_heads": 4,
-    "teacher_dtype": "bfloat16",
-    "student_dtype": "auto",
-    "teacher_at_eval": False,
-    "teacher_combination": "logits",
-    "teacher_weights": [1.0, 3.0],
-    "labeled_share": 0.25,
-    "max_tokens_per_batch": 4096,
-}
+CHANGED = {"temperature": 8.0, "temperature_end": 2.0, "temperature_schedule": "linear", "alpha": 0.9}
+CHANGED |= {"alpha_end": 0.1, "alpha_schedule": "cosine", "label_weight": 0.25, "soft_target_weight": 1.5}
+CHANGED |= {"divergence": "js", "js_beta": 0.1, "standardize_logits": True}
+CHANGED |= {"terms": ["labels:0.3", "soft_targets:0.7"]}
+CHANGED |= {"stages": ["hidden_states:1 minilm epochs=2 learning_rate=0.001", "labels:0.5 soft_targets:0.5 epochs=3"]}
+CHANGED |= {"layer_map": ["1", "3"], "hidden_state_loss": "cosine", "projection_init": "least_squares"}
+CHANGED |= {"relation_heads": 4, "teacher_dtype": "bfloat16", "student_dtype": "auto", "teacher_at_eval": False}
+CHANGED |= {"teacher_combination": "logits", "teacher_weights": [1.0, 3.0], "labeled_share": 0.25}
+CHANGED |= {"max_tokens_per_batch": 4096}
 
 #: Numbers that each of these cannot be; of the others, what nothing can be.
 BELOW = dict.fromkeys(RANGES, -1) | {"max_steps": -2, "save_total_limit": -2, "alpha": -1.0}  # always a float
@@ -134,7 +117,7 @@ def test_refuses_what_no_formula_allows(make_args, settings, message):
     ],
     ids=str,
 )
-def test_the_best_model_is_not_told_by_the_losses_of_a_schedule(make_args, settings, message):
+def test_the_best_model_is_not_chosen_by_the_losses_of_a_schedule(make_args, settings, message):
     """The lowest loss may be that of the mildest temperature, and the model one of the first steps."""
     best = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
     with pytest.raises(ValueError, match=f"{message}.*: set metric_for_best_model to a metric of the task"):
@@ -171,8 +154,7 @@ def test_a_transformers_error_comes_after_the_ranges(make_args):
         make_args(warmup_steps=-0.1)
 
 
-def test_values_set_later_are_checked_when_asked(make_args):
-    """A search writes past the constructor."""
+def test_values_set_later_are_checked_by_check_ranges(make_args):
     args = make_args()
     args.temperature = -1.0
     with pytest.raises(ValueError, match="temperature must be .* got -1.0"):
@@ -315,8 +297,8 @@ def test_no_field_is_left_out_here():
 
 
 def test_keeps_the_defaults_of_transformers(tmp_path):
-    theirs, ours = TrainingArguments(str(tmp_path)), DistillationTrainingArguments(str(tmp_path))
-    changed = [name for name, value in theirs.to_dict().items() if ours.to_dict()[name] != value]
+    stock, ours = TrainingArguments(str(tmp_path)), DistillationTrainingArguments(str(tmp_path))
+    changed = [name for name, value in stock.to_dict().items() if ours.to_dict()[name] != value]
     assert changed == []
 
 

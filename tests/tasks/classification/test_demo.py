@@ -1,7 +1,5 @@
 """The demo corpus: fixed by its seed, clean where it is measured, and labeled as its sentences read."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -129,7 +129,7 @@ def test_one_fraction_among_json_integers_is_a_slip(write):
         text_classification_dataset(path, path)
 
 
-def test_absent_classes_are_told(read_task, caplog):
+def test_absent_classes_are_warned_of(read_task, caplog):
     read_task("a\t1", "b\t2")
     assert "1 of the 3 classes have no training row: 0." in caplog.text
     caplog.clear()
@@ -224,7 +224,6 @@ def test_numbers_get_the_names_that_are_given(read_task):
 
 
 def test_numbers_become_those_of_the_teacher(read_task):
-    """By name, as those of a `ClassLabel` do."""
     given = {"class_names": ["cold", "mild", "hot"], "label_names": ["HOT", "COLD", "MILD"]}
     assert labels_of(read_task("a\t2", "b\t0", "c\t1.0", **given)) == [0, 1, 2]
     other = {"class_names": ["neg", "pos"], "label_names": ["NEGATIVE", "POSITIVE"]}

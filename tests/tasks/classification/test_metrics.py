@@ -104,12 +104,7 @@ def test_two_processes_at_once():
             [1, 1, 0, 1, 0],
             {"accuracy": 3 / 5, "f1": 2 / 3, "matthews_correlation": 1 / 6},
         ),
-        (
-            "single_label_classification",
-            one_hot([0, 1, 1, 2], 3),
-            [0, 0, 1, 2],
-            {"accuracy": 3 / 4, "f1_macro": 7 / 9},
-        ),
+        ("single_label_classification", one_hot([0, 1, 1, 2], 3), [0, 0, 1, 2], {"accuracy": 3 / 4, "f1_macro": 7 / 9}),
         (
             "multi_label_classification",
             np.array([[0.1, 5.0], [2.0, -0.1]]),

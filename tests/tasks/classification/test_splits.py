@@ -10,7 +10,7 @@ from hfdistill.tasks.classification.data import text_classification_dataset
 
 
 def test_unlabeled_file_joins_train(read_task, write):
-    """Its own label column is not read: whatever stands there is for the teacher to say."""
+    """Its own label column is not read: the teacher labels these rows."""
     more = write("more.csv", "label,text\nunheard of,c\n")
     data = read_task("a\t0", "b\t1", unlabeled_file=more)
     assert data.dataset["train"].to_dict() == {"text": ["a", "b", "c"], "label": [0, 1, -100]}

@@ -1,7 +1,5 @@
 """The generated corpus: the same on every machine, right German, and combinations that only the test split has."""
 
-from __future__ import annotations
-
 import random
 
 import pytest
@@ -39,7 +37,7 @@ def test_no_sentence_comes_twice_and_the_test_split_has_its_own_combinations(cor
     assert sum(bool(unseen_pairs(text)) for text in corpus["test"]["en"]) > 120
 
 
-def test_each_noun_and_adjective_is_learnt_in_training(corpus):
+def test_each_noun_and_adjective_is_in_the_training_split(corpus):
     """An unseen combination is of known words: a test of grammar, not of guessing."""
     words = set(" ".join(corpus["train"]["en"]).replace(".", "").lower().split())
     assert {noun.english for noun in (*PERSONS, *THINGS)} <= words

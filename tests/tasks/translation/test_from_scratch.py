@@ -1,7 +1,5 @@
 """Untrained models of a given width."""
 
-from __future__ import annotations
-
 import pytest
 from tiny_seq2seq import make_seq2seq, make_translator
 

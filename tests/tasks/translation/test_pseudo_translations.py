@@ -1,7 +1,5 @@
 """Pseudo-translations: the teacher's, each once, whatever the batches."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest
@@ -32,10 +30,12 @@ def made(rows):
 
 
 def watch(monkeypatch, teacher):
-    asked = []
+    forwarded = []
     generate = teacher.generate
-    monkeypatch.setattr(teacher, "generate", lambda **given: asked.append(len(given["input_ids"])) or generate(**given))
-    return asked
+    monkeypatch.setattr(
+        teacher, "generate", lambda **given: forwarded.append(len(given["input_ids"])) or generate(**given)
+    )
+    return forwarded
 
 
 def test_they_are_what_the_teacher_writes(translator, texts):
@@ -52,11 +52,15 @@ def test_they_are_what_the_teacher_writes(translator, texts):
     assert len({tuple(row) for row in made(rows)}) > 8 and rows["id"] == texts["id"]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 100])
-def test_batches_change_nothing(translator, texts, batch_size, tmp_path):
+SCORES = {"return_dict_in_generate": True, "output_scores": True}
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 7}, {"batch_size": 100}, SCORES], ids=str)
+def test_batches_and_scores_change_nothing(translator, texts, settings, tmp_path):
+    """With scores `generate` gives an object, and its fields were decoded in place of the translations."""
     teacher, tokenizer = translator
     expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "a", **SETTINGS))
-    found = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", batch_size=batch_size, **SETTINGS)
+    found = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", **settings, **SETTINGS)
     assert made(found) == expected
 
 
@@ -77,14 +81,6 @@ def test_the_teachers_own_limit_does_not_come_before_max_length(translator, text
     assert made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", **SETTINGS)) == expected
 
 
-def test_scores_beside_the_translations_change_nothing(translator, texts, tmp_path):
-    """`generate` then gives an object, and its fields were decoded in place of the translations."""
-    teacher, tokenizer = translator
-    expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "a", **SETTINGS))
-    scores = {"return_dict_in_generate": True, "output_scores": True}
-    assert made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "b", **scores, **SETTINGS)) == expected
-
-
 def test_settings_reach_the_teacher(translator, texts, tmp_path):
     """Those of the call come before the teacher's own, `None` among them, which a config does not pass on."""
     teacher, tokenizer = translator
@@ -102,19 +98,19 @@ def test_the_bar_counts_sentences(translator, texts, capsys):
 
 
 def test_each_text_is_translated_once(translator, texts, monkeypatch):
-    """Neither a text that comes twice nor a second call asks again; a new text is run on alone."""
+    """Neither a text that comes twice nor a second call is run again; a new text is run alone."""
     teacher, tokenizer = translator
-    asked = watch(monkeypatch, teacher)
+    forwarded = watch(monkeypatch, teacher)
     first = pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
-    assert sum(asked) == 30
+    assert sum(forwarded) == 30
     shuffled = texts.shuffle(seed=1)
     again = pseudo_translations(teacher, shuffled, tokenizer, **SETTINGS)
-    assert sum(asked) == 30
+    assert sum(forwarded) == 30
     by_text = dict(zip(first["en"], made(first), strict=True))
     assert made(again) == [by_text[text] for text in shuffled["en"]]
     more = Dataset.from_dict({"en": [*texts["en"], "a new joy"]})
     pseudo_translations(teacher, more, tokenizer, **SETTINGS)
-    assert sum(asked) == 31
+    assert sum(forwarded) == 31
 
 
 def test_other_settings_are_other_translations(translator, texts, tmp_path):
@@ -134,11 +130,11 @@ def test_a_killed_call_goes_on(translator, texts, monkeypatch, tmp_path):
     teacher, tokenizer = translator
     expected = made(pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "whole", **SETTINGS))
     monkeypatch.setattr(sys.modules["hfdistill.soft_targets.precompute"], "SECONDS_A_PART", 0.0)
-    asked = watch(monkeypatch, teacher)
+    forwarded = watch(monkeypatch, teacher)
     alive = teacher.generate
 
     def killed(**given):
-        if len(asked) == 3:
+        if len(forwarded) == 3:
             raise KeyboardInterrupt
         return alive(**given)
 
@@ -147,7 +143,7 @@ def test_a_killed_call_goes_on(translator, texts, monkeypatch, tmp_path):
         pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "cut", batch_size=4, **SETTINGS)
     monkeypatch.setattr(teacher, "generate", alive)
     rows = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "cut", batch_size=4, **SETTINGS)
-    assert made(rows) == expected and sum(asked) == 30
+    assert made(rows) == expected and sum(forwarded) == 30
 
 
 @pytest.mark.slow
@@ -159,7 +155,7 @@ def test_two_processes_make_what_one_makes(translator, texts, tmp_path):
     texts.save_to_disk(tmp_path / "texts")
     results = results_of_two_ranks("make_translations.py", tmp_path)
     assert [result["made"] for result in results] == [expected, expected]
-    assert min(result["asked"] for result in results) > 0 and sum(result["asked"] for result in results) == 30
+    assert min(result["forwarded"] for result in results) > 0 and sum(result["forwarded"] for result in results) == 30
 
 
 # ---- What it refuses ----
@@ -225,6 +221,6 @@ def test_a_translation_must_have_room_to_end(translator, texts, name, most):
 
 
 def test_soft_targets_points_to_translations(translator, texts):
-    """One answer a row is not what a translator gives."""
+    """One distribution a row is not what a translator gives."""
     with pytest.raises(ValueError, match="MarianMTModel predicts for each target token.*pseudo_translations"):
         soft_targets(*translator[:1], texts, translator[1], text_columns=["en"])

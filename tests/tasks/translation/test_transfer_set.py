@@ -1,7 +1,5 @@
 """The rows that a student learns from, and which translations are not fit for it."""
 
-from __future__ import annotations
-
 import pytest
 from datasets import Dataset
 from texts import TEXTS
@@ -33,7 +31,7 @@ CLEAN = rows_of(
         ("all", ["ein Hund sah Katzen", "der Hund sieht die Katze", "er schläft"]),
     ],
 )
-def test_which_candidate_is_learnt_from(choose, texts):
+def test_which_candidate_is_learned_from(choose, texts):
     """Interpolation keeps the teacher's words and comes closest to people's; two equal candidates are one row."""
     rows, report = transfer_set(CLEAN, "en", "de", choose)
     assert rows["de"] == texts and rows.column_names == ["en", "id", "de"]

@@ -1,7 +1,5 @@
 """Pairs of texts from files: both ways to write them, and complaints that name the line."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import logging
@@ -63,7 +61,7 @@ def test_empty_sides_are_skipped_with_a_count_or_refused(tmp_path, caplog):
         translation_dataset(path, path, skip_empty=False)
 
 
-def test_same_texts_and_leaks_are_told(tmp_path, caplog):
+def test_same_texts_and_leaks_are_warned_of(tmp_path, caplog):
     path = write(tmp_path / "pairs.tsv", [*PAIRS, ("Berlin", "Berlin")])
     with caplog.at_level(logging.WARNING, "hfdistill"):
         translation_dataset(path, write(tmp_path / "other.tsv", PAIRS[:2]))

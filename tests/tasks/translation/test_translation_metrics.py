@@ -1,7 +1,5 @@
 """BLEU and chrF are sacreBLEU's, with its signature, and of texts alone."""
 
-from __future__ import annotations
-
 import builtins
 
 import numpy as np
@@ -43,7 +41,7 @@ def test_batches_and_several_references():
         metric.compute(predictions=["a", "b"], references=[["a"], ["b", "c"]])
 
 
-def test_the_signature_tells_how_to_cite():
+def test_the_signature_is_what_is_cited():
     assert "nrefs:1" in signatures()["bleu"] and "tok:13a" in signatures()["bleu"]
     assert "nc:6" in signatures()["chrf"] and f"version:{sacrebleu.__version__}" in signatures()["chrf"]
 

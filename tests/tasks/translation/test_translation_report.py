@@ -1,7 +1,5 @@
 """Translations do not depend on the batch, nor on limits that the model brings along."""
 
-from __future__ import annotations
-
 import pytest
 from texts import TEXTS
 from tiny_seq2seq import make_translator

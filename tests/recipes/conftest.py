@@ -1,0 +1,3 @@
+"""Fixtures of the runs of `recipes/sst2.py`."""
+
+from classification_runs import home, recipe  # noqa: F401
