@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-#: What is on the site; notebooks and the pages made of them are run by tests of their own.
+#: What is on the site; notebooks and worked examples have tests of their own.
 SITE = sorted(path for path in DOCS.rglob("*.md") if path.relative_to(DOCS).parts[0] not in ("notebooks", "examples"))
 PAGES = [ROOT / "README.md", ROOT / "recipes" / "README.md", *SITE]
 
