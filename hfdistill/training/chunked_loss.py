@@ -179,8 +179,6 @@ def _add_product(total: Tensor, gradient: Tensor, hidden: Tensor) -> None:
     """`total += gradient.T @ hidden`, without a second tensor of its size where the dtypes allow."""
     if total.dtype == gradient.dtype:
         total.addmm_(gradient.T, hidden)
-    elif total.is_cuda and total.dtype == torch.float32:
-        torch.addmm(total, gradient.T, hidden, out_dtype=torch.float32, out=total)
     else:
         total += gradient.T @ hidden
 

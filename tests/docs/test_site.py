@@ -11,7 +11,7 @@ import pytest
 import yaml
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
-from pages import DOCS, PAGES, ROOT
+from pages import DOCS, ROOT
 
 import hfdistill
 

@@ -104,6 +104,23 @@ def test_chunks_of_one_size_give_the_same(monkeypatch, divergence, compiled):
             torch.testing.assert_close(ours, expected)
 
 
+@pytest.mark.slow
+def test_compiled_chunks_under_autocast(monkeypatch):
+    """As on an accelerator in bfloat16: logits of half precision, weights and their gradient of full."""
+    objective, counts, found = Objective({"soft_targets": (0.7, SoftTargets(2.0))}), torch.tensor([TOKENS]), []
+    for rows in (None, 5):
+        if rows:
+            on_an_accelerator(monkeypatch, rows)
+        student, teacher, labels = problem(torch.float32)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = chunked_loss(objective, learned(student), teacher, labels, counts)
+        loss.total.backward()
+        found.append([loss.total.detach(), *gradients(student)])
+    for ours, expected in zip(*reversed(found), strict=True):
+        assert ours.dtype == expected.dtype == torch.float32
+        torch.testing.assert_close(ours, expected, rtol=2e-2, atol=2e-3)
+
+
 def test_no_token_that_counts():
     """A micro-batch without labels must give a loss of 0 that can be stepped on."""
     student, teacher, labels = problem(tokens=0)
