@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from test_architecture import FLOORS
+from test_architecture import LAYERS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -79,7 +79,7 @@ def test_a_walk_arrives(name, outcomes):
 
 
 def test_its_order_of_packages_is_the_one_that_is_enforced():
-    assert " < ".join(f"`{name}`" for name in FLOORS) in " ".join(TEXT.split())
+    assert " < ".join(f"`{name}`" for name in LAYERS) in " ".join(TEXT.split())
 
 
 def test_every_module_has_its_line():

@@ -19,7 +19,7 @@ from hfdistill.export.base import FORMATS
 from hfdistill.export.onnx import export_onnx
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE_TO_DEPLOY = (ROOT / "docs" / "how-to" / "deploy.md").read_text(encoding="utf-8")
 NODE_MODULES = Path(os.environ.get("HFDISTILL_NODE_MODULES", "node_modules"))
 SERVE = ["python", "-m", "http.server"]
 PAGE = "/recipes/browser/"
@@ -45,9 +45,9 @@ def in_chromium(test):
     return test
 
 
-def test_the_readme_leads_to_the_page():
+def test_the_how_to_leads_to_the_page():
     """What it tells to type is what the tests below serve the page with."""
-    assert " ".join(SERVE) in README and f"http://localhost:8000{PAGE}" in README
+    assert " ".join(SERVE) in PAGE_TO_DEPLOY and f"http://localhost:8000{PAGE}" in PAGE_TO_DEPLOY
     assert (ROOT / PAGE.strip("/") / "index.html").is_file()
 
 
