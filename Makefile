@@ -41,7 +41,8 @@ audit:  ## known vulnerabilities of the pinned releases; without a network it sa
 licenses:  ## the licenses of all that is installed, as a table
 	$(PYTHON) -m piplicenses --format=markdown --with-urls
 
-release: check dist audit licenses  ## all of a release but the upload: checks, files, an empty environment, the audit
+release: check dist audit licenses  ## all of a release but the upload: checks, the oldest releases, files, an empty environment, the audit
+	NOXSESSION=oldest $(PYTHON) -m nox
 	HFDISTILL_DIST=dist $(PYTHON) -m pytest -m "slow or not slow" tests/test_package.py
 	@version="$$($(PYTHON) -c 'import hfdistill; print(hfdistill.__version__)')"; \
 	echo "dist/ is ready. Then: git tag -s v$$version && git push origin v$$version && twine upload dist/*"

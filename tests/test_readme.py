@@ -22,7 +22,7 @@ def test_the_python_runs_as_it_stands(tiny_bert, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     teacher = tiny_bert(num_labels=2, num_hidden_layers=3, id2label={0: "negative", 1: "positive"})
     for part in (teacher, make_tokenizer()):
-        part.save_pretrained("distilled/_teacher")
+        part.save_pretrained("demo-distill/_teacher")
     (code,) = blocks("python")
     brief = code.replace("num_train_epochs=2", "max_steps=2").replace("logging_steps=100", "logging_steps=1")
     assert brief.count("steps=") == 2

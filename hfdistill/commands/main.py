@@ -77,12 +77,12 @@ def main(words: Sequence[str] | None = None) -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # read where tqdm is imported, by whatever imports it
     words = sys.argv[1:] if words is None else list(words)
-    if not {"--demo", "--help", "-h"} & set(words):
-        go_offline_without_hub()
     parser = argparse.ArgumentParser(prog="hfdistill", description=__doc__, allow_abbrev=False)
     parser.epilog = "hfdistill COMMAND --help lists the options of a command."
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
     for name, (_, _, text) in COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
     module, function, _ = COMMANDS[parser.parse_args(words[:1]).command]
+    if not {"--demo", "--help", "-h"} & set(words):
+        go_offline_without_hub()
     getattr(importlib.import_module(f"hfdistill.commands.{module}"), function)(words[1:])

@@ -43,6 +43,7 @@ class CardFacts:
         teacher: The teacher's name on the Hub, or a word for it; of several, each; empty where there was none. A local
             path is never printed: its last part is.
         dataset: The dataset's name on the Hub, or a word for it; likewise. Empty when it is not known.
+        measured_on: What the figures are of, where that is another dataset or file.
         comparison: The measured models.
         command: The words of the command that was run. Local paths are shortened to their last part, and a token is
             left out.
@@ -68,6 +69,7 @@ class CardFacts:
 
     teacher: str | Sequence[str]
     dataset: str | Sequence[str]
+    measured_on: str = ""
     comparison: Comparison | None = None
     command: Sequence[str] = ()
     license: str | None = None
@@ -331,7 +333,7 @@ def _limits(facts: CardFacts) -> str:
     if facts.comparison is None:
         measured = "The figures are the student's alone" if facts.evaluation else "Nothing was measured yet"
         return f"{text}{measured}: compare it on texts of your own before you use it."
-    datasets = escaped(", ".join(map(_shown, _listed(facts.dataset)))) or "one dataset"
+    datasets = escaped(_measured_on(facts)) or "one dataset"
     return text + (
         f"The figures are of {datasets} alone; texts of another kind, length or language were not tried. "
         "On rare classes and long texts a small model tends to lose more than the mean says."
@@ -361,14 +363,19 @@ def _rows_sentence(facts: CardFacts) -> str:
     return f"{facts.labeled_rows:,} rows with labels{rest}."
 
 
+def _measured_on(facts: CardFacts) -> str:
+    """What the dataset of the figures is called."""
+    return ", ".join(map(_shown, _listed(facts.measured_on or facts.dataset)))
+
+
 def _eval_results(facts: CardFacts) -> list[EvalResult] | None:
     if facts.comparison is None:
         return None
-    name = one_line(", ".join(map(_shown, _listed(facts.dataset)))) or "a dataset"
+    name = one_line(_measured_on(facts)) or "a dataset"
     return [
         EvalResult(
             task_type=next(iter(_listed(facts.task)), "other"),
-            dataset_type=next(iter(_dataset_tags(facts)), name),
+            dataset_type=name if facts.measured_on else next(iter(_dataset_tags(facts)), name),
             dataset_name=name,
             dataset_split=one_line(facts.comparison.split),
             metric_type=one_line(metric),

@@ -102,7 +102,7 @@ class Comparison:
         taught: Whether the student learned from the model in the teacher's column.
     """
 
-    #: What the headline metric is multiplied by to give points of a hundred.
+    #: What the main metric is multiplied by to give points of a hundred.
     points: ClassVar[float] = 100.0
 
     models: dict[str, ModelFigures]
@@ -118,11 +118,6 @@ class Comparison:
     one_network: Sequence[Sequence[str]] = ()
     not_measured: Sequence[str] = ()
     taught: bool = True
-
-    @property
-    def headline(self) -> str:
-        """The name of the first metric; empty where none was measured."""
-        return next(iter(self.models["student"].metrics), "")
 
     @property
     def speedup(self) -> float:
@@ -161,7 +156,7 @@ class Comparison:
         return [f"{self.rows:,} {self.split} rows", *self.models]
 
     def summary_rows(self) -> tuple[list[str], list[list[str]]]:
-        """The header and at most a dozen rows: without spreads, but for the interval of the headline metric."""
+        """The header and at most a dozen rows: without spreads, but for the interval of the main metric."""
         header, rows = self.table_rows()
         interval = [row for row in rows[1:2] if row[0].startswith(" ")]
         rest = [row for row in rows[1:] if not row[0].startswith(" ") and row[0] not in _DETAILS]
@@ -173,7 +168,7 @@ class Comparison:
         quality = [self._with_interval(model) for model in models]
         parameters, _, size = size_rows(models)
         rows = [
-            [metric_name(self.headline), *quality],
+            [metric_name(self.main_metric), *quality],
             figure_row("agrees with the teacher", models, "agreement", "{:.1f} %", 100),
             parameters,
             size,
@@ -182,12 +177,12 @@ class Comparison:
         return self.header, [row for row in rows if any(row[1:])]
 
     def _with_interval(self, model: ModelFigures) -> str:
-        """The headline metric of a model, such as `0.8670 (0.846 to 0.886)`."""
-        if self.headline not in model.metrics:
+        """The main metric of a model, such as `0.8670 (0.846 to 0.886)`."""
+        if self.main_metric not in model.metrics:
             return ""
         digits = 1 if self.points == 1 else 3
-        interval = model.intervals.get(self.headline)
-        value = f"{model.metrics[self.headline]:.{digits if digits == 1 else 4}f}"
+        interval = model.intervals.get(self.main_metric)
+        value = f"{model.metrics[self.main_metric]:.{digits if digits == 1 else 4}f}"
         return value if interval is None else f"{value} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
 
     def table(self) -> str:

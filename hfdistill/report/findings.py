@@ -18,7 +18,9 @@ EXAMPLES = 10
 
 def speed_sentence(comparison: Comparison) -> str:
     """The device that speed was measured on, how, and which models were measured as one."""
-    once = "".join(f" As one network were measured: {escaped(', '.join(names))}." for names in comparison.one_network)
+    once = "".join(
+        f" Of one architecture, and so measured once: {escaped(', '.join(names))}." for names in comparison.one_network
+    )
     device = escaped(comparison.device)
     return f"Speed was measured on {device}, the models in turns after a warm-up; medians are given.{once}"
 

@@ -75,9 +75,9 @@ def _kept_sentence(comparison: Comparison) -> str:
 
 
 def _quality(comparison: Comparison) -> str:
-    teacher, student = (_headline(comparison, role) for role in ("teacher", "student"))
-    name = metric_name(comparison.headline)
-    if not comparison.headline:
+    teacher, student = (_main(comparison, role) for role in ("teacher", "student"))
+    name = metric_name(comparison.main_metric)
+    if not comparison.main_metric:
         return "No metric was measured"
     if student >= teacher:
         figures = f"{_points(comparison, student)}, teacher {_points(comparison, teacher)}"
@@ -107,13 +107,13 @@ def _bytes(share: float) -> str:
 
 def _untaught_sentence(comparison: Comparison) -> str:
     student = comparison.models["student"]
-    figure = f"{metric_name(comparison.headline)} {_points(comparison, _headline(comparison, 'student'))}"
+    figure = f"{metric_name(comparison.main_metric)} {_points(comparison, _main(comparison, 'student'))}"
     return f"There was no teacher: {figure}, {student.megabytes:.1f} MB, {student.latency_ms:.1f} ms for a text."
 
 
 def _gain_sentence(comparison: Comparison) -> str:
     """What was gained over the same student without a teacher, or over the first other trained model."""
-    if not comparison.headline:
+    if not comparison.main_metric:
         return ""
     others = [role for role, one in comparison.models.items() if role not in ("teacher", "student") and not one.engine]
     if not others:
@@ -127,7 +127,9 @@ def _gain_sentence(comparison: Comparison) -> str:
 def _difference(comparison: Comparison, role: str) -> str:
     points = comparison.points * gain(comparison, role)
     unit = (
-        metric_name(comparison.headline) if comparison.points == 1 else f"points of {metric_name(comparison.headline)}"
+        metric_name(comparison.main_metric)
+        if comparison.points == 1
+        else f"points of {metric_name(comparison.main_metric)}"
     )
     return f"{0.0 if abs(points) < 0.05 else points:+.1f} {unit}"
 
@@ -143,12 +145,12 @@ def _proof(comparison: Comparison) -> str:
 
 
 def gain(comparison: Comparison, role: str) -> float:
-    """The student's headline metric less another model's."""
-    return _headline(comparison, "student") - _headline(comparison, role)
+    """The student's main metric less another model's."""
+    return _main(comparison, "student") - _main(comparison, role)
 
 
-def _headline(comparison: Comparison, role: str) -> float:
-    return comparison.models[role].metrics.get(comparison.headline, float("nan"))
+def _main(comparison: Comparison, role: str) -> float:
+    return comparison.models[role].metrics.get(comparison.main_metric, float("nan"))
 
 
 def _points(comparison: Comparison, value: float) -> str:
@@ -170,14 +172,14 @@ def advice(comparison: Comparison, training: Training) -> str:
         comparison: The measured models.
         training: How the student was trained.
     """
-    if not comparison.taught or not comparison.headline:
+    if not comparison.taught or not comparison.main_metric:
         return ""
     suggestions = (rule(comparison, training) for rule in _RULES)
     return next((f"To try first: {suggestion}." for suggestion in suggestions if suggestion), "")
 
 
 def _better_teacher(comparison: Comparison, training: Training) -> str:
-    if "baseline" not in comparison.models or _headline(comparison, "teacher") > _headline(comparison, "baseline"):
+    if "baseline" not in comparison.models or _main(comparison, "teacher") > _main(comparison, "baseline"):
         return ""
     return "a better teacher, as the same student without one does as well as this one"
 
@@ -222,8 +224,8 @@ def _more_text(comparison: Comparison, training: Training) -> str:
 
 
 def _share(comparison: Comparison) -> float:
-    teacher = _headline(comparison, "teacher")
-    return _headline(comparison, "student") / teacher if teacher > 0 else 0.0
+    teacher = _main(comparison, "teacher")
+    return _main(comparison, "student") / teacher if teacher > 0 else 0.0
 
 
 _RULES: Sequence[Callable[[Comparison, Training], str]] = (

@@ -186,10 +186,11 @@ class SoftTargetMaker:
             self.token_budget(model),
             self.batch_size,
         )
-        hidden = total is None or not self.state.is_main_process
+        # Left out where it may show, so that TQDM_DISABLE has its say.
+        hidden: dict[str, Any] = {"disable": True} if total is None or not self.state.is_main_process else {}
         unsaved: list[tuple[np.ndarray, Any]] = []
         saved_at = time.monotonic()
-        with tqdm(total=total, desc=self.description, unit=f" {self.unit}", leave=False, disable=hidden) as bar:
+        with tqdm(total=total, desc=self.description, unit=f" {self.unit}", leave=False, **hidden) as bar:
             for some, predictions in one_pass(chosen, rows.lengths):
                 self.check(rows, some, predictions)
                 unsaved.append((rows.keys[some], predictions))

@@ -68,7 +68,8 @@ def fused_loss(
             raise
         except Exception as error:  # noqa: BLE001 (whatever a compiler ends in; what the objective raises comes again)
             _broken.append(error)
-            logger.warning("The loss is not compiled here, which costs time: %s", str(error).strip().splitlines()[:1])
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            logger.warning("The loss over the vocabulary is not compiled here, which costs time: %s", reason)
     return Loss(*_value_and_gradient(*arguments))
 
 

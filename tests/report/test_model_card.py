@@ -390,3 +390,11 @@ def test_an_encoder_decoder_is_no_classifier(tmp_path, family):
         tmp_path, make_seq2seq(family), make_pairs(4, family), teacher=make_seq2seq(family, 1)
     ).create_model_card()
     assert "pipeline_tag" not in card_in(tmp_path).data.to_dict()
+
+
+def test_figures_of_another_file_are_not_those_of_the_training_texts(comparison):
+    """A card that calls them figures of the training file would be taken for a card of leaked texts."""
+    facts = CardFacts(teacher="me/teacher", dataset="train.tsv", measured_on="test.tsv", comparison=comparison)
+    card = card_of(facts)
+    assert "The figures are of test.tsv alone" in " ".join(card.text.split())
+    assert {one.dataset_name for one in card.data.eval_results} == {"test.tsv"}

@@ -41,6 +41,7 @@ class TextClassificationData:
         num_labels: The number of classes, 1 for a regression: the number of outputs of a model for this task.
         problem_type: `single_label_classification` or `regression`, as in `config.problem_type`.
         name: What a card calls the texts: their file, or the dataset on the Hub.
+        measured_on: Likewise those that the models are compared on, where they are others.
         demo: Whether they are the generated demo corpus.
     """
 
@@ -51,6 +52,7 @@ class TextClassificationData:
     num_labels: int
     problem_type: str
     name: str = ""
+    measured_on: str = ""
     demo: bool = False
 
     @property

@@ -150,6 +150,7 @@ def _card_facts(
     return CardFacts(
         teacher=["no teacher: students that taught one another"] if online else describe_teachers(teachers),
         dataset=data.name,
+        measured_on=data.measured_on,
         comparison=comparison,
         command=own_command(),
         license=teacher_license(origin) if origin else None,

@@ -71,7 +71,8 @@ def classification_data(
             "The classes have no names, so the student will predict LABEL_0, LABEL_1, ...: name them one a line in "
             "labels.txt beside the texts, or with --class_names of hfdistill distill."
         )
-    return replace(data, name=train_file or dataset_name)
+    measured_on = test_file or validation_file or ""
+    return replace(data, name=train_file or dataset_name, measured_on=measured_on)
 
 
 def labels_only(dataset: DatasetDict) -> DatasetDict:

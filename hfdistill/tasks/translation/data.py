@@ -32,6 +32,7 @@ class TranslationData:
         target: The name of the target column, such as `de`.
         monolingual: Source texts without a translation, for the teacher to translate; `None` when there are none.
         name: What a card calls the texts: their file, or the dataset on the Hub.
+        measured_on: Likewise those that the models are compared on, where they are others.
         demo: Whether they are the generated demo corpus.
     """
 
@@ -40,6 +41,7 @@ class TranslationData:
     target: str
     monolingual: Dataset | None = None
     name: str = ""
+    measured_on: str = ""
     demo: bool = False
 
     @property

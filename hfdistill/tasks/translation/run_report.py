@@ -104,6 +104,7 @@ def _card_facts(
     return CardFacts(
         teacher=name or f"a small Marian trained by this command on {data.source} and {data.target}",
         dataset=data.name,
+        measured_on=data.measured_on,
         comparison=comparison,
         command=own_command(),
         labeled_rows=len(data.dataset["train"]),

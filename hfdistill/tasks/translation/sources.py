@@ -53,4 +53,5 @@ def translation_data(
         files = [file or hub.get(split) for file, split in zip(files, splits, strict=True)]
     how: dict[str, Any] = {"unlabeled_file": unlabeled_file, "skip_empty": skip_empty}
     data = translation_dataset(*files, source=source_lang, target=target_lang, **how)
-    return replace(data, name=train_file or dataset_name)
+    measured_on = test_file or validation_file or ""
+    return replace(data, name=train_file or dataset_name, measured_on=measured_on)
