@@ -12,7 +12,7 @@
 
 The folder then loads in ONNX Runtime and transformers.js as it is. To see teacher and student side by side in a
 browser, a phone's too: `hfdistill export my/bert test.csv --output_dir teacher`, `python -m http.server`, and open
-http://localhost:8000/recipes/browser/?student=/distilled.
+http://localhost:8000/recipes/browser/?student=/demo-deploy.
 
 Needs `pip install 'hfdistill[export]'`. Expect int8 to take a quarter of the bytes and keep the accuracy: 99.8 % of it
 on SST-2, where one text was 8.8 times as fast as the teacher in PyTorch (one CPU thread, one student). The demo takes

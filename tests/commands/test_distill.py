@@ -147,6 +147,6 @@ def test_an_export_that_is_refused_costs_no_report(home, distill, monkeypatch):
     distill(*OWN, "--export", "onnx", "int8")
     _, results = assert_complete(home / "out")
     report = (home / "out/report/report.md").read_text(encoding="utf-8")
-    assert "**Not made: the export.** the onnx export is broken" in report and "confusion.png" in report
+    assert "**Not made: the export.** the onnx export is broken" in report and "reliability.png" in report
     assert "Not made" in (home / "out/README.md").read_text(encoding="utf-8")
     assert "int8_accuracy" in results and "onnx_accuracy" not in results and "int8 against the student" in report

@@ -50,6 +50,8 @@ def test_a_command_runs(told, reader, monkeypatch, capfd):
     name, *words = words_of(told)
     brief = () if name == "hfdistill" and words[0] in set(COMMANDS) - {"distill", "search", "translate"} else BRIEF
     brief += SHORT if "translat" in f"{name} {words[0]}" else ()
+    # A teacher of one step translates nothing that could be learned from; along the references it can teach.
+    brief += ("--methods", "word") if "--train_teacher" in words and words[0] == "translate" else ()
     if name == "hfdistill":
         monkeypatch.setattr(sys, "argv", ["hfdistill", *words, *brief])
         main()

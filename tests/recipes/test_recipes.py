@@ -88,8 +88,8 @@ def assert_left(folder, path):
 def test_the_demo_leaves_a_student_its_report_and_its_card(path, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     printed = run_script(path, TINY, monkeypatch, capfd)
-    assert "Student, card and report are in distilled/." in printed
-    assert_left(tmp_path / "distilled", path)
+    assert f"Student, card and report are in demo-{path.stem}/." in printed
+    assert_left(tmp_path / f"demo-{path.stem}", path)
 
 
 #: On files, with what only some of the options do.
