@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
+import sqlite3
 
 import pytest
 from tiny import make_model, make_rows, make_trainer
@@ -76,8 +78,9 @@ def test_wandb_offline_has_table_and_pictures(tmp_path, comparison, monkeypatch)
 def test_trackio_has_table_and_pictures(tmp_path, comparison, monkeypatch):
     """In a folder of its own, without a Space."""
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    trackio = pytest.importorskip("trackio")
+    pytest.importorskip("trackio")
     tracked_run(tmp_path, comparison, "trackio", run_name="small", project="tests", trackio_static_space_id=False)
-    [run] = trackio.Api().runs("tests")
-    found = {name for row in run.history() for name in row} if hasattr(run, "history") else set()
+    # Its Python interface shows no figures of a run; its file does.
+    with contextlib.closing(sqlite3.connect(tmp_path / "trackio" / "tests.db")) as kept:
+        found = {name for (row,) in kept.execute("SELECT metrics FROM metrics") for name in json.loads(row)}
     assert found >= TERMS | PICTURES | {"report/table"}
