@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+
+from hfdistill.report.figures import WIDTH
 
 #: Seconds between two looks of the line.
 REFRESH = 0.5
@@ -70,7 +72,7 @@ class ProgressLine(TrainerCallback):
         if done:
             left = (state.max_steps - state.global_step) * seconds / done
             parts += [f"{done / seconds:.3g} steps/s", f"{duration(left)} left"]
-        return ", ".join([*parts, *(f"{name} {value:.4g}" for name, value in self._figures.items())])
+        return fitting(parts, [f"{name} {value:.4g}" for name, value in self._figures.items()])
 
     def _rewrite(self, line: str) -> None:
         if self.live and (line or self._wrote):
@@ -81,6 +83,15 @@ class ProgressLine(TrainerCallback):
 
     def _print(self, line: str) -> None:
         print(line, flush=True)  # noqa: T201
+
+
+def fitting(parts: Sequence[str], figures: Sequence[str]) -> str:
+    """A line of all parts and of as many figures as 80 columns hold: the whole loss, the metrics, then its terms."""
+    line = ", ".join(parts)
+    for figure in sorted(figures, key=lambda one: "_loss " in one and not one.startswith("eval_loss ")):
+        if len(line) + len(figure) + 2 <= WIDTH:
+            line += f", {figure}"
+    return line
 
 
 def told_figures(logs: Mapping[str, Any]) -> dict[str, float]:

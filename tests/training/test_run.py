@@ -7,7 +7,7 @@ from transformers.utils.logging import enable_progress_bar
 
 from hfdistill.commands.command_line import plain_errors
 from hfdistill.report.terminal import quiet_libraries
-from hfdistill.training.progress import duration, told_figures
+from hfdistill.training.progress import duration, fitting, told_figures
 from hfdistill.training.run import claim_folder, remove_checkpoints, train_and_save
 
 
@@ -182,3 +182,16 @@ def test_figures_are_told_without_what_is_no_figure():
     logs = {"loss": 0.5, "grad_norm": 1.0, "learning_rate": 1e-3, "epoch": 1.0, "eval_f1": 0.25, "eval_runtime": 2.0}
     assert told_figures(logs) == {"loss": 0.5, "eval_f1": 0.25}
     assert [duration(seconds) for seconds in (4.2, 65, 7207)] == ["4 s", "1:05", "2:00:07"]
+
+
+def test_a_line_of_a_log_fits_a_terminal():
+    """A line that is broken in two is read as two; what it leaves out is in the logs and the report."""
+    figures = [
+        "eval_loss 0.5",
+        "eval_label_loss 0.6",
+        "eval_soft_target_loss 0.4",
+        "eval_accuracy 0.88",
+        "eval_f1 0.87",
+    ]
+    line = fitting(["  step 12,000 of 120,000"], figures)
+    assert line == "  step 12,000 of 120,000, eval_loss 0.5, eval_accuracy 0.88, eval_f1 0.87"
