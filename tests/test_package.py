@@ -39,6 +39,7 @@ def without(packages: str) -> str:
     return f"import sys; sys.modules.update(dict.fromkeys({packages.split()!r}))\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_a_missing_extra_is_named_in_one_sentence(extra):
     code, packages = EXTRAS[extra]
@@ -47,6 +48,7 @@ def test_a_missing_extra_is_named_in_one_sentence(extra):
     assert last.startswith("ImportError: ") and last.endswith(f"pip install 'hfdistill[{extra}]'."), done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_everything_imports_without_any_extra():
     """A module that imports an extra at its top breaks those who do not use it."""
     code = (

@@ -25,6 +25,7 @@ def a_step(make):
     return {name: (many[name] - few[name]) / 8 for name in few}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("teacher", "operations", "numbers"),
     # Numbers read: the least and the largest token id (on the CPU, before a batch is sent), and on a CPU alone whether
