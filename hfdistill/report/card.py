@@ -69,7 +69,6 @@ class CardFacts:
 
     teacher: str | Sequence[str]
     dataset: str | Sequence[str]
-    measured_on: str = ""
     comparison: Comparison | None = None
     command: Sequence[str] = ()
     license: str | None = None
@@ -90,6 +89,7 @@ class CardFacts:
     teacher_trained: bool = False
     text_pair: bool = False
     folder: str = ""
+    measured_on: str = ""
 
 
 def teacher_license(name: str) -> str | None:

@@ -21,7 +21,7 @@ PRINTED = {
     "distill_a_classifier": ("agrees with the teacher", "baseline", "'label': 'negative'"),
     "few_labels": ("3 % of the training rows have a label", "What the teacher's soft targets added"),
     "read_a_report": ("speedup over the teacher", "student better on", "image/png", "student_accuracy", "# student"),
-    "translation": ("BLEU, greedy", "16 pairs from 16 translated texts"),
+    "translation": ("BLEU, greedy", "from 16 translated texts"),
 }
 #: How long the test trains a teacher and a student.
 STEPS = {"teacher": 300, "student": 150}

@@ -52,8 +52,8 @@ class TextClassificationData:
     num_labels: int
     problem_type: str
     name: str = ""
-    measured_on: str = ""
     demo: bool = False
+    measured_on: str = ""
 
     @property
     def head(self) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class TranslationData:
     target: str
     monolingual: Dataset | None = None
     name: str = ""
-    measured_on: str = ""
     demo: bool = False
+    measured_on: str = ""
 
     @property
     def measured_split(self) -> str:
