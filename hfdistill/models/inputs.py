@@ -137,7 +137,7 @@ def pad_rows(
 
 
 def pad_batch(
-    processing_class: PreTrainedTokenizerBase, columns: Mapping[str, Column], side: str | None = None
+    processing_class: PreTrainedTokenizerBase, columns: Mapping[str, Column], side: str | None = None, multiple: int = 1
 ) -> dict[str, Tensor]:
     """As `pad_rows`, of a batch that is read by columns: at once, where the tokenizer pads as most do.
 
@@ -145,22 +145,23 @@ def pad_batch(
         processing_class: The tokenizer.
         columns: What a model reads of each row, `input_ids` among it.
         side: `right` or `left`; the tokenizer's own where left out.
+        multiple: Of how many tokens the width of the batch is a multiple.
 
     Raises:
         ValueError: for a column that cannot be padded.
     """
     side, ids = side or processing_class.padding_side, columns["input_ids"]
-    paddings = _paddings(processing_class)
+    paddings = usual_paddings(processing_class)
     if paddings is None or not isinstance(ids, Ragged):
-        return pad_rows(processing_class, _rows_of(columns), padding_side=side)
+        return pad_rows(processing_class, _rows_of(columns), padding_side=side, pad_to_multiple_of=multiple)
     given = dict(columns)
     if "attention_mask" in processing_class.model_input_names:
         given.setdefault("attention_mask", Ragged(np.ones(len(ids.values), np.int64), ids.lengths))
-    width = int(ids.lengths.max())
+    width = -(-int(ids.lengths.max()) // multiple) * multiple
     return {name: _padded(name, one, ids.lengths, width, side, paddings.get(name, 0)) for name, one in given.items()}
 
 
-def _paddings(processing_class: PreTrainedTokenizerBase) -> dict[str, int] | None:
+def usual_paddings(processing_class: PreTrainedTokenizerBase) -> dict[str, int] | None:
     """What a tokenizer fills columns up with, other than zeros; `None` of one that pads in its own way, or not."""
     kind, usual = type(processing_class), PreTrainedTokenizerBase
     usually = kind.pad is usual.pad and kind._pad is usual._pad and processing_class.model_input_names[0] == "input_ids"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,9 @@ def ragged_of(rows: Sequence[Any]) -> Column:
         if all(isinstance(row, (np.ndarray, Tensor)) for row in rows):
             numbers = _whole(np.concatenate([np.asarray(row) for row in rows if len(row)]))
             return Ragged(numbers, np.array([len(row) for row in rows]))
+        flat = np.asarray(list(itertools.chain.from_iterable(rows))) if all(type(row) is list for row in rows) else None
+        if flat is not None and flat.ndim == 1 and flat.dtype in (np.int64, np.float64):  # as most are, and quicker
+            return Ragged(flat, np.array([len(row) for row in rows]))
         return read_column(pa.array(rows))
     except (pa.ArrowException, TypeError, ValueError):
         return list(rows)

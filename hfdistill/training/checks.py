@@ -205,6 +205,8 @@ def _refuse_two_orders(args: DistillationTrainingArguments, train_dataset: Any) 
         raise ValueError("labeled_share and max_tokens_per_batch both say which rows make a batch: leave one out.")
     if args.max_tokens_per_batch is not None and args.auto_find_batch_size:
         raise ValueError("auto_find_batch_size counts rows, and max_tokens_per_batch tokens: leave one out.")
+    if args.max_tokens_per_batch is not None and args.dataloader_drop_last:
+        raise ValueError("max_tokens_per_batch leaves no row out, and dataloader_drop_last would: leave one out.")
 
 
 def _parallelism(args: DistillationTrainingArguments, name: str) -> int:

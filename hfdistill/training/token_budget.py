@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import Dataset, List
 from transformers.trainer_pt_utils import BatchRebalanceSampler
 
 
@@ -89,7 +89,7 @@ def _evened(sizes: list[int], at_once: int) -> list[int]:
 
 
 def row_lengths(dataset: Any, length_column: str) -> list[int]:
-    """The tokens of each row: of a column of lengths where there is one, else of `input_ids`.
+    """The tokens of each row: of a column of lengths where there is one, else of `input_ids` or of a longer target.
 
     Raises:
         ValueError: for a dataset that has neither.
@@ -102,5 +102,6 @@ def row_lengths(dataset: Any, length_column: str) -> list[int]:
             "max_tokens_per_batch counts the input_ids of a datasets.Dataset, and the training rows have none: "
             "tokenize them first, or leave it out."
         )
-    ids = dataset.select_columns("input_ids").with_format("arrow")[:]["input_ids"]
-    return pc.list_value_length(ids).to_pylist()
+    targets = ["labels"] if isinstance(dataset.features.get("labels"), List) else []
+    table = dataset.select_columns(["input_ids", *targets]).with_format("arrow")[:]
+    return np.max([pc.list_value_length(column).to_numpy() for column in table.columns], axis=0).tolist()

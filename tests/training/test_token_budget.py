@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import distance, logs_of, make_args, make_model, make_rows, make_trainer, weights
@@ -55,6 +56,12 @@ def test_lengths_are_of_the_rows_as_they_stand():
     assert row_lengths(chosen.add_column("length", [4, 5, 6]), "length") == [4, 5, 6]
 
 
+def test_a_target_longer_than_its_source_counts():
+    """In translation a batch is as wide as its longest target, too."""
+    rows = Dataset.from_dict({"input_ids": [[1, 2], [1, 2, 3, 4]], "labels": [[1, 2, 3], [1]]})
+    assert row_lengths(rows, "length") == [3, 4]
+
+
 def test_a_resumed_run_is_the_same_run(tmp_path):
     def run(resume=None):
         trainer = make_trainer(
@@ -80,6 +87,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path):
     [
         ({"labeled_share": 0.5}, "both say which rows make a batch"),
         ({"auto_find_batch_size": True}, "auto_find_batch_size counts rows"),
+        ({"dataloader_drop_last": True}, "max_tokens_per_batch leaves no row out"),
     ],
 )
 def test_refusals(tmp_path, changes, message):
