@@ -161,9 +161,11 @@ def pad_batch(
     return {name: _padded(name, one, ids.lengths, width, side, paddings.get(name, 0)) for name, one in given.items()}
 
 
-def usual_paddings(processing_class: PreTrainedTokenizerBase) -> dict[str, int] | None:
+def usual_paddings(processing_class: Any) -> dict[str, int] | None:
     """What a tokenizer fills columns up with, other than zeros; `None` of one that pads in its own way, or not."""
     kind, usual = type(processing_class), PreTrainedTokenizerBase
+    if not isinstance(processing_class, usual):
+        return None
     usually = kind.pad is usual.pad and kind._pad is usual._pad and processing_class.model_input_names[0] == "input_ids"
     if not usually or processing_class.pad_token_id is None:
         return None

@@ -16,12 +16,12 @@ from hfdistill.report.card import CardFacts, model_card
 from hfdistill.tasks.classification.report import compare
 from hfdistill.tasks.translation.report import compare_translations
 
-NEW_FORMAT = '''
+#: A pickled model of either task, as its format loads it.
+LOADED = """
 import copy
 from pathlib import Path
 import torch
 from hfdistill.export.base import register
-from hfdistill.export.classifier import ClassifierFormat
 
 
 class Loaded:
@@ -33,49 +33,13 @@ class Loaded:
         self.path, self.config, self.model = path, config, torch.load(path, weights_only=False)
 
     megabytes = property(lambda self: self.path.stat().st_size / 1e6)
+    generate = property(lambda self: self.model.generate)
 
     def eval(self):
         return self
 
     def __call__(self, **inputs):
         return self.model(**inputs)
-
-
-class PickleFormat(ClassifierFormat):
-    """The module itself."""
-
-    def export(self, source, path):
-        torch.save(copy.deepcopy(source.model), path)
-
-    def load(self, path, source):
-        return Loaded(path, source.model.config)
-
-
-register(PickleFormat("pickle", "pickle/model.pt", tolerance=1e-3))
-'''
-
-
-NEW_TRANSLATOR_FORMAT = """
-import copy
-from pathlib import Path
-import torch
-from hfdistill.export.base import register
-from hfdistill.export.translator import TranslatorFormat
-
-
-class Loaded:
-    engine = "TorchScript"
-    device = torch.device("cpu")
-    parity = None
-
-    def __init__(self, path, config):
-        self.path, self.config, self.model = path, config, torch.load(path, weights_only=False)
-        self.generate = self.model.generate
-
-    megabytes = property(lambda self: self.path.stat().st_size / 1e6)
-
-    def eval(self):
-        return self
 
     def log_probs(self, input_ids, attention_mask, tokens):
         start = torch.full_like(tokens[:, :1], self.config.decoder_start_token_id)
@@ -86,12 +50,29 @@ class Loaded:
         return [row[kept].tolist() for row, kept in zip(scores, ends)]
 
 
-class PickledTranslatorFormat(TranslatorFormat):
+class Pickled:
     def export(self, source, path):
         torch.save(copy.deepcopy(source.model), path)
 
     def load(self, path, source):
         return Loaded(path, source.model.config)
+"""
+NEW_FORMAT = f"""{LOADED}
+from hfdistill.export.classifier import ClassifierFormat
+
+
+class PickleFormat(Pickled, ClassifierFormat):
+    '''The module itself.'''
+
+
+register(PickleFormat("pickle", "pickle/model.pt", tolerance=1e-3))
+"""
+NEW_TRANSLATOR_FORMAT = f"""{LOADED}
+from hfdistill.export.translator import TranslatorFormat
+
+
+class PickledTranslatorFormat(Pickled, TranslatorFormat):
+    '''Likewise.'''
 
 
 register(PickledTranslatorFormat("pickled_translator", "pickle/model.pt"))
