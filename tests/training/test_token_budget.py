@@ -42,6 +42,8 @@ def test_epochs_differ_in_order_and_not_in_number():
     lengths = [3, 4, 4, 4, 5, 9, 9, 20] * 4
     first, second = (list(samplers(lengths, 24, epoch=epoch)[0]) for epoch in (0, 1))
     assert len(first) == len(second) and first != second
+    longest = [[max(lengths[row] for row in batch) for batch in epoch] for epoch in (first, second)]
+    assert sorted(longest[0]) == sorted(longest[1]) and longest[0] != longest[1]  # not the longest first, each time
 
 
 def test_too_few_rows_for_a_step():
