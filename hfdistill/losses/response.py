@@ -22,6 +22,7 @@ from hfdistill.losses.divergences import (
 )
 from hfdistill.losses.schedules import Schedule
 from hfdistill.losses.signal import TeacherSignal
+from hfdistill.models.heads import ITEM_MASK
 
 if TYPE_CHECKING:
     from hfdistill.losses.sparse_distributions import SparseDistribution
@@ -113,6 +114,14 @@ def has_token_labels(batch: Batch, problem_type: str | None = None) -> bool:
     return labels is not None and labels.dim() > 1 and not labels.is_floating_point() and one_class
 
 
+def decided_items(batch: Batch, problem_type: str | None = None) -> Tensor | None:
+    """Of rows with several items, which are decided on, shape `(batch, items)`; `None` where a row is one item."""
+    mask = batch.get(ITEM_MASK)
+    if mask is not None:
+        return mask.bool()
+    return labeled(batch["labels"]) if has_token_labels(batch, problem_type) else None
+
+
 def _classes(labels: Tensor, ignored: int) -> Tensor:
     """Labels as class indices, `ignored` where there is none; a column with holes comes as floats and NaN."""
     if ignored == IGNORED and labels.dtype == torch.int64:
@@ -136,8 +145,10 @@ class SoftTargets(Term):
     """The teacher's prediction as the target: `D(softmax(t/T), softmax(s/T)) · T²` for a divergence D.
 
     An item is an example; labels are not needed. Where each token has a label of its own an item is a token, and
-    those of label -100 count for nothing. With many labels at once each label is a distribution of its own
-    over yes and no, `sigmoid(z) = softmax((z, 0))`, and their divergences are averaged; a regression has no
+    those of label -100 count for nothing, unless the batch has an `item_mask`, which says of each token whether it
+    counts. Where an answer begins is one item, and where it ends another, each a distribution over the tokens. With
+    many labels at once each label is a distribution of its own over yes and no, `sigmoid(z) = softmax((z, 0))`, and
+    their divergences are averaged; a regression has no
     distribution, so its outputs are compared by squared error whatever the divergence.
 
     Args:
@@ -193,7 +204,8 @@ class SoftTargets(Term):
         self.problem_type = problem_type
 
     def valid(self, batch: Batch) -> Tensor:
-        return labeled(batch["labels"]) if has_token_labels(batch, self.problem_type) else super().valid(batch)
+        decided = decided_items(batch, self.problem_type)
+        return super().valid(batch) if decided is None else decided
 
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         if teacher is not None and teacher.sparse is not None and self.divergence in SPARSE_DIVERGENCES:

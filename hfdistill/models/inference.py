@@ -134,9 +134,14 @@ def predict(
 
 def logits(model: Classifier, inputs: Mapping[str, Tensor]) -> Tensor:
     """A model's logits for a batch on its device, without a graph."""
+    return run(model, inputs).logits
+
+
+def run(model: Classifier, inputs: Mapping[str, Tensor]) -> Any:
+    """A model's output for a batch on its device, without a graph."""
     check_tokens(inputs)
     with torch.inference_mode():
-        return model.eval()(**inputs).logits
+        return model.eval()(**inputs)
 
 
 @dataclass

@@ -13,13 +13,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from hfdistill.models.ragged import Column, Ragged, list_of, ragged_of
-from hfdistill.models.wrappers import config_of, forward_parameters, unwrapped
+from hfdistill.models.wrappers import config_of, forward_parameters, unwrapped, without_adapters
 
 #: What the `pad` of every tokenizer knows.
 TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
 
-#: What a `forward` takes that no row brings: the targets, embeddings or a cache, and options of its output.
-_NOT_OF_A_ROW = ("start_positions", "end_positions", "inputs_embeds", "past_key_values", "encoder_outputs")
+#: What a `forward` takes that no row brings to be read: the targets, a cache, and options of its output.
+_NOT_OF_A_ROW = ("start_positions", "end_positions", "past_key_values", "encoder_outputs")
 _OPTIONS = ("output_", "return_", "use_")
 
 
@@ -101,13 +101,19 @@ def _keep(columns: dict[str, Any], names: Sequence[str], wanted: np.ndarray) -> 
 
 
 def token_inputs(model: Any) -> tuple[str, ...]:
-    """The columns of a row that a model's `forward` takes, the token ids first: all but labels, caches and options.
+    """The columns of a row that a model's `forward` takes, its main input first: all but labels, caches and options.
 
     A model made of others lists them itself, in an attribute `reads`.
     """
     names = getattr(unwrapped(model), "reads", None) or forward_parameters(model) or TOKEN_COLUMNS[:-1]
     read = [name for name in names if not (name in _NOT_OF_A_ROW or name.startswith(_OPTIONS) or "label" in name)]
-    return tuple(sorted(read, key=lambda name: name != "input_ids"))
+    main = main_input(model)
+    return tuple(sorted(read, key=lambda name: name != main))
+
+
+def main_input(model: Any) -> str:
+    """What a model reads above all: `input_ids`, `pixel_values`, `input_values`, `input_features`, ..."""
+    return getattr(without_adapters(model), "main_input_name", None) or "input_ids"
 
 
 def taken_inputs(model: Any, names: Sequence[str]) -> tuple[str, ...]:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, LargeList, List
 from transformers.utils import logging
+
+from hfdistill.models.heads import head_of
 
 logger = logging.get_logger(__name__)
 
@@ -22,10 +24,6 @@ NO_CLASS = (-1, NO_LABEL)
 
 #: The columns of a dataset in which a `Trainer` looks for labels.
 LABEL_COLUMNS = ("labels", "label")
-
-#: What has a label in models of these classes.
-_ITEMS = dict.fromkeys(("SequenceClassification", "ImageClassification", "AudioClassification"), "row")
-_ITEMS |= {"TokenClassification": "token"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,7 @@ class LabelSpace:
         config = config or getattr(model, "config", None)
         if getattr(config, "id2label", None) is None:
             return cls(0, item=None)  # it may have labels, and does not name them
-        names = [base.__name__ for base in type(model).__mro__]
-        item = next((item for kind, item in _ITEMS.items() if any(kind in name for name in names)), None)
-        return replace(cls.of_config(config), item=item)
+        return replace(cls.of_config(config), item=head_of(model).item)
 
     @classmethod
     def of_names(cls, names: Sequence[str]) -> LabelSpace:
@@ -72,13 +68,13 @@ class LabelSpace:
     def of_features(cls, features: Mapping[str, Any] | None) -> tuple[str, LabelSpace] | None:
         """A dataset's column of classes and what they are, `None` where they have no names.
 
-        It is the `ClassLabel` called `label` or `labels`. Names that are the numbers themselves, as
-        `class_encode_column` makes them, name nothing.
+        It is the `ClassLabel`, or the lists of them, called `label` or `labels`. Names that are the numbers themselves,
+        as `class_encode_column` makes them, name nothing.
         """
-        columns = [name for name in LABEL_COLUMNS if isinstance((features or {}).get(name), ClassLabel)]
-        if features is None or len(columns) != 1:
+        columns = [name for name in LABEL_COLUMNS if class_names(features or {}, name) is not None]
+        if len(columns) != 1:
             return None
-        names = list(features[columns[0]].names)
+        names = class_names(features or {}, columns[0]) or []
         return None if names == [str(index) for index in range(len(names))] else (columns[0], cls.of_names(names))
 
     # ---- Against another ----
@@ -300,6 +296,13 @@ def names_of(config: Any) -> list[str]:
     """The names of a model's outputs in their order, whether the config counts them by numbers or by texts."""
     id2label: Mapping[Any, Any] = config.id2label or {}
     return [str(id2label[key]) for key in sorted(id2label, key=int)]
+
+
+def class_names(features: Mapping[str, Any], column: str) -> list[str] | None:
+    """The names of a dataset's column of classes, or of lists of them; `None` for another column."""
+    feature = features.get(column)
+    feature = feature.feature if isinstance(feature, (List, LargeList)) else feature
+    return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
 def name_classes(config: Any, names: Sequence[str] | None) -> None:

@@ -35,6 +35,30 @@ class Ragged:
         """The place of each entry in its row, from 0."""
         return np.arange(len(self.values)) - np.repeat(self.ends - self.lengths, self.lengths)
 
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.lengths)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ragged]) -> Ragged:
+        """The rows of several, one after the other."""
+        return cls(np.concatenate([one.values for one in parts]), np.concatenate([one.lengths for one in parts]))
+
+    @classmethod
+    def of_padded(cls, batch: np.ndarray, lengths: np.ndarray) -> Ragged:
+        """The beginning of each row of a batch, shape `(rows, width, ...)`, of these lengths."""
+        return cls(batch[np.arange(batch.shape[1]) < lengths[:, None]], lengths)
+
+    def taken(self, places: np.ndarray) -> Ragged:
+        """The rows at these places."""
+        lengths = self.lengths[places]
+        begins = np.repeat((self.ends - self.lengths)[places], lengths)
+        return Ragged(self.values[begins + Ragged(begins, lengths).places], lengths)
+
+    def split(self) -> list[np.ndarray]:
+        """Each row by itself."""
+        return np.split(self.values, self.ends[:-1]) if len(self) else []
+
     def kept(self, wanted: np.ndarray) -> Ragged:
         """The entries that are `wanted`, one boolean each."""
         before = np.append(0, np.cumsum(wanted))

@@ -12,8 +12,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from hfdistill.data.rows import as_dataset
-from hfdistill.models.causal_lm import predicts_next_token
 from hfdistill.models.labels import LabelSpace
+from hfdistill.models.ragged import Ragged
 from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.soft_targets.precompute import SoftTargetMaker
@@ -48,6 +48,9 @@ def soft_targets(
     store: str | os.PathLike[str] | None = None,
 ) -> AnyDataset:
     """Runs a teacher over a dataset once and returns the dataset with its logits in a column `teacher_logits`.
+
+    What they are follows from the teacher's head: `(classes,)` a row; of a token classifier `(tokens, classes)`; of a
+    model that finds answers `(tokens, 2)`, for where an answer begins and ends.
 
     Several teachers are run one after the other, and their logits kept apart: row by row, shape `(teachers, classes)`,
     in the column `ensemble_logits`. The trainer takes their mean at the temperature it trains at. Each has a store of
@@ -104,10 +107,10 @@ def _readable(
         if alone and (processing_class is not None or text_columns):
             raise ValueError("a MediaTeacher looks at its media_column: leave processing_class and text_columns out.")
         return given
-    if predicts_next_token(given.model):
+    if not given.head.storable:
         raise ValueError(
-            f"soft_targets keeps one prediction for a row, and a {type(given.model).__name__} predicts for each token: "
-            "pass it as the teacher of a DistillationTrainer, to be run in every step."
+            f"a {type(given.model).__name__} decides {given.head.decides}, and soft targets of whole vocabularies are "
+            "not stored: pass it as the teacher of a DistillationTrainer, to be run in every step."
         )
     if given.model.can_generate():
         raise ValueError(
@@ -122,6 +125,11 @@ def _readable(
     if tokenizer is None:
         raise ValueError("soft_targets needs the teacher's tokenizer: pass processing_class=tokenizer.")
     check_shared_tokens(given.model, given.processing_class, None, tokenizer, _OTHER_TOKENIZER, "given tokenizer")
+    if given.head.by_token and (columns[0] or columns[1]):
+        raise ValueError(
+            f"a {type(given.model).__name__} decides {given.head.decides}, and of text_columns it would read tokens of "
+            "its own: give it rows with the student's input_ids, which its tokenizer makes too."
+        )
     return ModelTeacher(given.model, tokenizer, columns[0] or columns[1])
 
 
@@ -132,27 +140,36 @@ def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: S
     named = LabelSpace.of_features(dataset.features)
     own = LabelSpace.of_config(makers[0].teacher.model.config)
     names = label_names or (named[1].names if named else own.names)
+    if makers[0].teacher.head.item is None:  # what it decides on has no names
+        names = None
     orders = [_order(maker.teacher, names) for maker in makers]
     if isinstance(dataset, IterableDataset):
         return _over_stream(makers, orders, dataset, names)
     for maker in makers:
         check_source_columns(maker.teacher, dataset.column_names)
-    logits = [maker.of_dataset(dataset)[:, order] for maker, order in zip(makers, orders, strict=True)]
-    features = _features(len(logits), logits[0].shape[1], names)
+    logits = [_in_order(maker.of_dataset(dataset), order) for maker, order in zip(makers, orders, strict=True)]
+    features = _features(makers, names)
     dataset = dataset.remove_columns(_earlier(dataset))
     for column, values in _columns(logits, features).items():
         dataset = dataset.add_column(column, _in_arrow(values), feature=features[column])
     return dataset
 
 
+def _in_order(logits: Any, order: slice | list[int]) -> Any:
+    if isinstance(logits, Ragged):
+        return Ragged(logits.values[:, order], logits.lengths)
+    return logits[:, order]
+
+
 def _over_stream(
     makers: Sequence[SoftTargetMaker], orders: Sequence[Any], dataset: IterableDataset, names: Sequence[str] | None
 ) -> IterableDataset:
-    config: Any = makers[0].teacher.model.config
-    added = _features(len(makers), config.num_labels, names)
+    added = _features(makers, names)
 
-    def predictions(rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
-        return _columns([maker.of_window(rows)[:, order] for maker, order in zip(makers, orders, strict=True)], added)
+    def predictions(rows: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        logits = [_in_order(maker.of_window(rows), order) for maker, order in zip(makers, orders, strict=True)]
+        columns = _columns(logits, added).items()
+        return {name: values.split() if isinstance(values, Ragged) else values for name, values in columns}
 
     earlier = _earlier(dataset)
     kept = {name: feature for name, feature in (dataset.features or {}).items() if name not in earlier}
@@ -160,23 +177,34 @@ def _over_stream(
     return dataset.map(predictions, batched=True, batch_size=STREAM_WINDOW, features=features, remove_columns=earlier)
 
 
-def _features(teachers: int, labels: int, names: Sequence[str] | None) -> Features:
-    """The columns that hold the predictions of this many teachers, and their types."""
-    one = List(Value("float32"), length=labels)
-    predictions = {TEACHER_LOGITS: one} if teachers == 1 else {ENSEMBLE_LOGITS: List(one, length=teachers)}
-    named = {TEACHER_LABEL: ClassLabel(names=list(names))} if names and labels > 1 else {}
-    return Features({**predictions, **named})
+def _features(makers: Sequence[SoftTargetMaker], names: Sequence[str] | None) -> Features:
+    """The columns that hold the predictions of these teachers, and their types; by token lists of them."""
+    config: Any = makers[0].teacher.model.config
+    one = List(Value("float32"), length=config.num_labels)
+    columns = {TEACHER_LOGITS: one} if len(makers) == 1 else {ENSEMBLE_LOGITS: List(one, length=len(makers))}
+    if names and config.num_labels > 1:
+        columns[TEACHER_LABEL] = ClassLabel(names=list(names))
+    by_token = makers[0].teacher.head.by_token
+    return Features({name: List(feature) if by_token else feature for name, feature in columns.items()})
 
 
-def _columns(logits: Sequence[np.ndarray], features: Features) -> dict[str, np.ndarray]:
-    """What is in these columns, of each teacher's logits of shape `(rows, classes)`."""
+def _columns(logits: Sequence[Any], features: Features) -> dict[str, Any]:
+    """What is in these columns, of each teacher's logits of shape `(rows, classes)`, or `(tokens, classes)` a row."""
+    if isinstance(logits[0], Ragged):
+        lengths = logits[0].lengths
+        return {
+            name: Ragged(values, lengths) for name, values in _columns([one.values for one in logits], features).items()
+        }
     several = np.stack(logits, axis=1)
     columns = {TEACHER_LOGITS: logits[0], ENSEMBLE_LOGITS: several, TEACHER_LABEL: several.mean(1).argmax(1)}
     return {name: values for name, values in columns.items() if name in features}
 
 
-def _in_arrow(values: np.ndarray) -> Any:
-    """An array of rows as an Arrow array of lists of one length, without a Python object for each."""
+def _in_arrow(values: Any) -> Any:
+    """An array of rows as an Arrow array of lists, without a Python object for each."""
+    if isinstance(values, Ragged):
+        offsets = np.append(0, values.ends).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), _in_arrow(values.values))
     flat = pa.array(values.reshape(-1))
     for length in values.shape[:0:-1]:
         flat = pa.FixedSizeListArray.from_arrays(flat, length)

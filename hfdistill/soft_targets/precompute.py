@@ -19,11 +19,11 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.models.fingerprints import describe_teacher
-from hfdistill.models.inference import Pass, logits, token_budget
+from hfdistill.models.inference import Pass, run, token_budget
 from hfdistill.models.inputs import check_token_ids, pad_batch
-from hfdistill.models.ragged import read_column
+from hfdistill.models.ragged import Ragged, read_column
 from hfdistill.models.wrappers import config_of, device_of, placed
-from hfdistill.soft_targets.store import SoftTargetStore, own_folder, row_keys
+from hfdistill.soft_targets.store import SoftTargetStore, TokenLogitStore, own_folder, row_keys
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.columns import check_source_columns, warn_of_cut_rows
 from hfdistill.teachers.model import without_logits
@@ -60,6 +60,7 @@ class SoftTargetMaker:
 
     description = "Soft targets"
     unit = "examples"
+    #: What its predictions are kept in, where the teacher decides once for a row.
     store_class = SoftTargetStore
 
     def __init__(
@@ -72,7 +73,8 @@ class SoftTargetMaker:
         manifest = self.manifest()
         with self.state.main_process_first():
             folder = store if store is not None and alone else own_folder(manifest, store)
-            self.store = self.store_class(folder, manifest)
+            store_class = TokenLogitStore if teacher.head.by_token else self.store_class
+            self.store = store_class(folder, manifest)
         self._check_shared()
 
     def _check_shared(self) -> None:
@@ -134,7 +136,7 @@ class SoftTargetMaker:
         return Dataset.from_dict(self.reader(rows))
 
     def of_dataset(self, dataset: Dataset) -> Any:
-        """The predictions for every row, as `(rows, classes)` logits; all processes share the work."""
+        """The predictions for every row, as `(rows, classes)` logits, or by token; all processes share the work."""
         if not len(dataset):
             raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")
         with self.state.main_process_first():
@@ -192,6 +194,7 @@ class SoftTargetMaker:
         saved_at = time.monotonic()
         with tqdm(total=total, desc=self.description, unit=f" {self.unit}", leave=False, **hidden) as bar:
             for some, predictions in one_pass(chosen, rows.lengths):
+                predictions = self.kept(rows, some, predictions)
                 self.check(rows, some, predictions)
                 unsaved.append((rows.keys[some], predictions))
                 bar.update(min(len(some) * self.state.num_processes, (total or 0) - bar.n))
@@ -208,38 +211,44 @@ class SoftTargetMaker:
         """A batch of some rows, in CPU memory; made in a background thread."""
         columns, _ = self.columns(rows.tokens[some])
         self.check_token_ids(columns, some)
-        return dict(pad_batch(self.tokenizer, columns))
+        # By token what is padded on the right is cut off again.
+        return dict(pad_batch(self.tokenizer, columns, "right" if self.teacher.head.by_token else None))
 
     def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> Any:
-        """The teacher's logits for a batch, `(rows, classes)`.
+        """The teacher's logits for a batch, `(rows, classes)`, or by token `(rows, tokens, classes)`.
 
         Raises:
-            ValueError: when it predicts something else than logits of one decision a row.
+            ValueError: when it predicts something else.
         """
-        try:
-            predictions = logits(model, inputs)
-        except AttributeError as error:
-            if error.name != "logits":
-                raise
-            raise without_logits(model) from None
+        predictions = self.teacher.head.scores(run(model, inputs))
+        if predictions is None:
+            raise without_logits(model)
         config: Any = config_of(model)
-        count, labels = len(next(iter(inputs.values()))), config.num_labels
-        if tuple(predictions.shape) != (count, labels):
+        shape = next(iter(inputs.values())).shape
+        wanted = (*shape[: 1 + self.teacher.head.by_token], config.num_labels)
+        if tuple(predictions.shape) != wanted:
             raise ValueError(
-                "soft_targets keeps one prediction for a row, logits of shape (rows, labels), and a "
-                f"{type(model).__name__} of {labels} labels gives {tuple(predictions.shape)} for {count} rows: take a "
-                "sequence classifier."
+                f"soft_targets keeps logits of shape {wanted} of this batch, and a {type(model).__name__} of "
+                f"{config.num_labels} labels gives {tuple(predictions.shape)}: take a teacher that classifies rows or "
+                "tokens, or finds answers."
             )
         return predictions
 
+    def kept(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> Any:
+        """What is kept of a batch's predictions: by token those of padding are left out."""
+        return Ragged.of_padded(predictions, rows.lengths[some]) if self.teacher.head.by_token else predictions
+
     def check(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> None:
         """Refuses predictions that are not finite, naming the row."""
-        broken = ~np.isfinite(predictions).all(axis=-1)
+        by_token = isinstance(predictions, Ragged)
+        values = predictions.values if by_token else predictions
+        broken = ~np.isfinite(values).all(axis=-1)
         if broken.any():
-            row = int(broken.argmax())
+            first = int(broken.argmax())
+            row = int(np.searchsorted(predictions.ends, first, side="right")) if by_token else first
             raise ValueError(
                 f"the teacher's logits for row {some[row]} ({self.row_description(rows, some[row : row + 1])}) are "
-                f"not finite: {predictions[row].tolist()[:8]}; look at it and at the teacher's weights, or run it with "
+                f"not finite: {values[first].tolist()[:8]}; look at it and at the teacher's weights, or run it with "
                 "dtype='float32'."
             )
 

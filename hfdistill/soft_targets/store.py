@@ -51,7 +51,8 @@ class StaleSoftTargets(ValueError):
 class SoftTargetStore:
     """Logits by row key, in memory and in a folder.
 
-    Another kind of prediction is a subclass with another `to_arrays`, `from_arrays`, `joined` and `taken`.
+    Another kind of prediction is a subclass with another `to_arrays`, `from_arrays`, `joined` and `taken`: logits for
+    each token are in `TokenLogitStore`.
 
     Args:
         folder: Where to keep them; made when it is not there.
@@ -218,6 +219,24 @@ class SoftTargetStore:
             for number, run in enumerate(self._runs)
         ]
         return self.taken(self.joined(found), np.argsort(np.argsort(run_of, kind="stable"), kind="stable"))
+
+
+class TokenLogitStore(SoftTargetStore):
+    """Logits for each token, of rows of unequal length."""
+
+    def to_arrays(self, predictions: Ragged) -> dict[str, np.ndarray]:
+        return {"logits": predictions.values, "lengths": predictions.lengths}
+
+    def from_arrays(self, part: Mapping[str, np.ndarray]) -> Ragged:
+        if len(part["logits"]) != part["lengths"].sum():
+            raise ValueError("its lengths are not those of its predictions")
+        return Ragged(part["logits"], part["lengths"])
+
+    def joined(self, predictions: Sequence[Ragged]) -> Ragged:
+        return Ragged.joined(predictions)
+
+    def taken(self, predictions: Ragged, places: np.ndarray) -> Ragged:
+        return predictions.taken(places)
 
 
 @dataclass(frozen=True)

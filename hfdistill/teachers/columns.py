@@ -8,19 +8,35 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from accelerate import Accelerator
-from datasets import ClassLabel, Dataset, IterableDataset, List
+from datasets import Dataset, IterableDataset, List
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
+from hfdistill.models.heads import ITEM_MASK, Head, head_of
 from hfdistill.models.inputs import TokenReader, check_token_ids, pad_columns, padded_by, token_inputs
-from hfdistill.models.labels import LabelSpace
+from hfdistill.models.labels import LabelSpace, class_names
 from hfdistill.models.padding import QuickPadding
+from hfdistill.models.ragged import Ragged, ragged_of
 from hfdistill.models.wrappers import config_of, token_table_size
-from hfdistill.teachers import PREFIX, SOFT_TARGETS, TEACHER_LABEL, TEACHER_LOGITS, ModelTeacher, Teacher
+from hfdistill.teachers import (
+    ENSEMBLE_LOGITS,
+    PREFIX,
+    SOFT_TARGETS,
+    TEACHER_LABEL,
+    TEACHER_LOGITS,
+    ModelTeacher,
+    Teacher,
+)
 
 logger = logging.get_logger(__name__)
+
+#: Soft targets where a head decides by token.
+_BY_TOKEN = (TEACHER_LOGITS, ENSEMBLE_LOGITS, TEACHER_LABEL)
+_ANY = Head(None)
 
 _CONFIG: Any = PreTrainedConfig  # its signature names no labels
 
@@ -124,8 +140,8 @@ def stored_label_names(*datasets: Any) -> list[str] | None:
     flat = [split for one in datasets for split in (one.values() if isinstance(one, dict) else [one])]
     known = [split.features or {} for split in flat if isinstance(split, (Dataset, IterableDataset))]
     stored = [features for features in known if set(SOFT_TARGETS) & set(features)]
-    kinds = [features[TEACHER_LABEL] for features in stored if TEACHER_LABEL in features]
-    orders = [list(kind.names) for kind in kinds if isinstance(kind, ClassLabel)]
+    kinds = [class_names(features, TEACHER_LABEL) for features in stored if TEACHER_LABEL in features]
+    orders = [names for names in kinds if names is not None]
     if len(orders) < len(kinds):
         logger.warning(
             "The column %s has lost its names, as in JSON and CSV, so the soft targets are taken to be in the "
@@ -221,6 +237,7 @@ class SharedCollator:
         student: The columns that the student reads.
         teacher: The teacher that reads the student's token ids, or `None`.
         tables: How many token ids student and teacher have embeddings for, by name.
+        head: What the student decides: where it is something by token, soft targets are padded as tokens are.
     """
 
     def __init__(
@@ -230,19 +247,25 @@ class SharedCollator:
         student: Sequence[str],
         teacher: Teacher | None,
         tables: Sequence[tuple[str, int | None]],
+        head: Head = _ANY,
     ) -> None:
         self.collator = QuickPadding.of(collator)
         self.padding_side = getattr(processing_class, "padding_side", "right")
         shared = teacher.shared_columns if teacher else ()
         # Those of `transformers` fail on what the tokenizer does not know, and others may know it.
         plain = str(getattr(collator, "__module__", "")).startswith("transformers.")
-        self.withheld = (set(student) | set(shared)) - padded_by(processing_class) if plain else set()
+        self.withheld = {*student, *shared, ITEM_MASK} - padded_by(processing_class) if plain else set()
         self.teachers_alone = set(shared) - set(student)
         self.tables = tables
+        self.head = head
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         if not isinstance(features[0], Mapping) or "input_ids" not in features[0]:
             return self.collator(features)
+        by_token = [name for name in _BY_TOKEN if name in features[0]] if self.head.by_token else []
+        if by_token:
+            rest = [{name: value for name, value in row.items() if name not in by_token} for row in features]
+            return _with_soft_targets(self(rest), by_token, features, self.padding_side)
         held = [name for name in features[0] if name in self.withheld]
         rest = [{name: value for name, value in feature.items() if name not in held} for feature in features]
         batch = dict(self.collator(rest))
@@ -266,4 +289,30 @@ def shared_collator(collator: Any, processing_class: Any, student: Any, teacher:
         one for one in (teacher.members if teacher else ()) if isinstance(one, ModelTeacher) and one.shares_tokens
     ]
     tables = [("student", token_table_size(student)), *(("teacher", one.table_size) for one in sharing)]
-    return SharedCollator(collator, processing_class, token_inputs(student), teacher, tables)
+    return SharedCollator(collator, processing_class, token_inputs(student), teacher, tables, head_of(student))
+
+
+def _with_soft_targets(
+    batch: dict[str, Any], names: Sequence[str], features: Sequence[Mapping[str, Any]], side: str
+) -> dict[str, Any]:
+    """The batch with soft targets of tokens beside the tokens that they are of.
+
+    Raises:
+        ValueError: where a row has another number of them than of tokens.
+    """
+    mask = batch.get("attention_mask")
+    if mask is None:
+        ones = Ragged(np.ones(sum(lengths := [len(row["input_ids"]) for row in features])), np.array(lengths))
+        mask = torch.from_numpy(ones.padded(batch["input_ids"].shape[1], 0, side))
+    mask = mask.bool()
+    for name in names:
+        column = ragged_of([row[name] for row in features])
+        if not isinstance(column, Ragged) or (column.lengths != mask.sum(1).numpy()).any():
+            raise ValueError(
+                f"the {name} of some row of a batch are not one for each of its tokens: the rows were tokenized or cut "
+                "again after soft_targets; run it on the rows as they are."
+            )
+        values = torch.tensor(column.values)
+        batch[name] = values.new_zeros(*mask.shape, *values.shape[1:])
+        batch[name][mask] = values
+    return batch

@@ -13,8 +13,17 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging
 
 from hfdistill.models.causal_lm import takes_positions, with_positions
+from hfdistill.models.heads import head_of
 from hfdistill.models.hub import hub_errors
-from hfdistill.models.inputs import TokenReader, check_token_ids, max_positions, pad_rows, padded_by, token_inputs
+from hfdistill.models.inputs import (
+    TokenReader,
+    check_token_ids,
+    main_input,
+    max_positions,
+    pad_rows,
+    padded_by,
+    token_inputs,
+)
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.mixed_precision import without_autocast
@@ -84,6 +93,8 @@ class ModelTeacher(Teacher):
             raise ValueError(f"text_columns takes one column of text, or a pair; got {', '.join(self.text_columns)}.")
         # Read once: Accelerate replaces `forward` by one without a signature.
         self.inputs = token_inputs(model)
+        self.main_input = main_input(model)
+        self.head = head_of(model)
         if self.text_columns:  # its tokenizer makes no more
             made = padded_by(processing_class)
             self.inputs = tuple(name for name in self.inputs if name in made)
@@ -110,7 +121,7 @@ class ModelTeacher(Teacher):
     @property
     def source_columns(self) -> tuple[str, ...]:
         """The columns of a dataset that it reads."""
-        return self.text_columns or ("input_ids",)
+        return self.text_columns or (self.main_input,)
 
     @property
     def shares_tokens(self) -> bool:
@@ -192,11 +203,13 @@ class ModelTeacher(Teacher):
     ) -> TeacherSignal:
         if context.accelerator is not None:
             self.prepare(context.accelerator)
+        read = self._placed(self._read(batch))
         with torch.no_grad():
-            prediction = forward(self.model.eval(), self._placed(self._read(batch)), outputs)
-        if getattr(prediction, "logits", None) is None:
+            prediction = forward(self.model.eval(), read, outputs)
+        scores = self.head.scores(prediction)
+        if scores is None:
             raise without_logits(self.model)
-        logits = prediction.logits if self._order is None else prediction.logits[..., self._order]
+        logits = self.head.logits(scores if self._order is None else scores[..., self._order], read)
         signal = {"logits": logits, **{name: getattr(prediction, name) for name in outputs}}
         if self._device is not None:
             home = next(tensor.device for tensor in batch.values() if isinstance(tensor, Tensor))
@@ -209,15 +222,22 @@ class ModelTeacher(Teacher):
     def _read(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What the model is called with."""
         prefix = self.prefix if self.text_columns else ""
-        if prefix + "input_ids" not in batch:
-            raise ValueError(f"the teacher reads {prefix}input_ids, which the batch lacks; it has {', '.join(batch)}.")
+        if not {prefix + self.main_input, prefix + "inputs_embeds"} & {*batch}:
+            raise ValueError(
+                f"the teacher reads {prefix}{self.main_input}, which the batch lacks; it has {', '.join(batch)}."
+            )
         read = self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
         return with_positions(read) if self._takes_positions else read
 
     def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shared token ids may be longer than the teacher has positions for: it reads the beginning, as in a reader."""
-        if inputs["input_ids"].shape[1] <= self.max_length:
+        if "input_ids" not in inputs or inputs["input_ids"].shape[1] <= self.max_length:
             return inputs
+        if self.head.by_token:
+            raise ValueError(
+                f"the teacher reads at most {self.max_length} tokens, and a text of this batch has "
+                f"{inputs['input_ids'].shape[1]}, each of which it should decide on: tokenize with that max_length."
+            )
         mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
         lengths = mask.sum(1, keepdim=True)
         if not self._warned:

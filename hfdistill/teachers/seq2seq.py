@@ -87,7 +87,6 @@ class Seq2SeqTeacher(ModelTeacher):
                 f"a teacher with a vocabulary of its own predicts none of the student's tokens: {self.other_vocabulary}"
             )
         super().__init__(model, processing_class, dtype=dtype)
-        self._main_input = model.main_input_name
 
     def align(self, student_config: Any) -> None:
         """Nothing to put in order: the predictions are tokens, not named labels."""
@@ -100,8 +99,8 @@ class Seq2SeqTeacher(ModelTeacher):
 
     def _source(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What its encoder reads: tokens, or sound or pictures as the student's."""
-        if self._main_input in batch and self._main_input != "input_ids":
-            return {name: batch[name] for name in (self._main_input, "attention_mask") if name in batch}
+        if self.main_input in batch and self.main_input != "input_ids":
+            return {name: batch[name] for name in (self.main_input, "attention_mask") if name in batch}
         return super()._read(batch)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hfdistill.losses.sparse_distributions import SparseDistribution
+from hfdistill.models.heads import Head
 from hfdistill.models.labels import LabelSpace
 from hfdistill.teachers.base import (
     ENSEMBLE_LOGITS,
@@ -30,6 +31,8 @@ class StoredTeacher(Teacher):
     """
 
     def __init__(self) -> None:
+        #: What the student decides, and so the teacher.
+        self.head = Head(None)
         #: The labels in the order of the predictions, `None` where it is not known.
         self.names: Sequence[str] | None = None
         self._student_config: Any = None
@@ -57,7 +60,8 @@ class StoredTeacher(Teacher):
         column = TEACHER_LOGITS if TEACHER_LOGITS in batch else ENSEMBLE_LOGITS
         predictions = batch[column] if self._order is None else batch[column][..., self._order]
         if column == TEACHER_LOGITS:
-            return TeacherSignal(logits=predictions)
+            return TeacherSignal(logits=self.head.logits(predictions, batch))
         problem_type = getattr(self._student_config, "problem_type", None)
         combination = context.combination or Combination()
-        return combination(predictions.movedim(1, 0), problem_type, context.step)
+        several = self.head.logits(predictions.movedim(-2, 0), batch)
+        return combination(several, problem_type, context.step)

@@ -13,8 +13,8 @@ from datasets import Dataset, Value
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from hfdistill.models.causal_lm import predicts_next_token
-from hfdistill.models.wrappers import without_adapters
+from hfdistill.models.heads import Head, NextTokenHead, SpanHead, head_of
+from hfdistill.models.wrappers import is_plain_module, without_adapters
 from hfdistill.teachers import SOFT_TARGETS, ModelTeacher, Teacher, TeacherSignal
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.objective import Objective
@@ -54,29 +54,53 @@ def check_problem_types(teacher: str | None, student: str | None) -> None:
         )
 
 
-def check_predictions(teacher: Teacher | None, next_token: bool) -> None:
-    """Refuses a teacher that predicts the next token beside a student that does not, or the other way round.
+def check_predictions(teacher: Teacher | None, student: nn.Module) -> None:
+    """Refuses a teacher that decides something else than the student, or the same of tokens of its own.
 
     Raises:
         ValueError: naming the teacher's class.
     """
+    head = head_of(student)
     for member in () if teacher is None else teacher.members:
-        if not isinstance(member, ModelTeacher) or predicts_next_token(member.model) == next_token:
+        if not isinstance(member, ModelTeacher):
             continue
-        name = type(member.model).__name__
-        if next_token:
+        name = type(without_adapters(member.model)).__name__
+        if isinstance(head, NextTokenHead) and not isinstance(member.head, NextTokenHead):
             raise ValueError(
                 f"the student predicts the next token of a text, and the teacher, a {name}, does not: pass "
                 "teacher=LanguageModelTeacher.from_pretrained(...), a causal language model of the same vocabulary."
             )
+        if type(member.head) is not type(head) and not is_plain_module(student):
+            raise ValueError(
+                f"the teacher, a {name}, decides {member.head.decides}, and the student {head.decides}: take a teacher "
+                "with the student's kind of head."
+            )
+        if head.by_token and not member.shares_tokens:
+            raise ValueError(
+                f"the teacher, a {name}, decides {head.decides}, and it reads the text in tokens of its own, which are "
+                "not the student's: take a teacher with the student's tokenizer, and leave its text_columns out."
+            )
+
+
+def check_divisible(head: Head, args: DistillationTrainingArguments) -> None:
+    """Refuses what is a mean over all classes where these are a text's tokens, so that padding would take part in it.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if not isinstance(head, SpanHead):
+        return
+    found = {"label_smoothing_factor": args.label_smoothing_factor > 0, "divergence mse": args.divergence == "mse"}
+    found["standardize_logits"] = args.standardize_logits
+    for name in [name for name, there in found.items() if there]:
         raise ValueError(
-            f"the teacher, a {name}, predicts the next token of a text, and the student does not: take a teacher with "
-            "the student's kind of head."
+            f"{name} is a mean over all classes, and of an answer's ends these are all tokens, padding too: leave it "
+            "out."
         )
 
 
-def refuse_stored_answers(name: str, dataset: Any) -> None:
-    """Refuses rows, or a dict of them, with stored predictions, beside a causal language model.
+def refuse_stored_answers(name: str, dataset: Any, head: Head) -> None:
+    """Refuses rows, or a dict of them, with stored predictions, beside a student whose soft targets are not stored.
 
     Raises:
         ValueError: naming the dataset and the columns.
@@ -85,8 +109,8 @@ def refuse_stored_answers(name: str, dataset: Any) -> None:
         stored = {*SOFT_TARGETS} & {*(getattr(split, "column_names", None) or ())}
         if stored:
             raise ValueError(
-                f"{name} carries {', '.join(sorted(stored))}, and stored soft targets of a causal language model are "
-                f"not supported: remove them, and pass the model as teacher=..., to be run in every step."
+                f"{name} carries {', '.join(sorted(stored))}, and stored soft targets of {head.decides} are not "
+                "supported: remove them, and pass the model as teacher=..., to be run in every step."
             )
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput, default_compute_objective
 
-from hfdistill.losses import Batch, StudentOutput, has_token_labels, labeled
+from hfdistill.losses import Batch, StudentOutput, decided_items
+from hfdistill.models.heads import Head
 from hfdistill.training.objective import Objective, row_sums
 from hfdistill.training.reporting import ReportingTrainer
 
@@ -87,9 +88,9 @@ class EvaluationSums:
         if teacher is None or teacher.logits is None or not self._decides(student.logits):
             return none, none
         student_decisions, teacher_decisions = self._decision(student.logits), self._decision(teacher.logits)
-        decided = torch.ones_like(student_decisions, dtype=torch.bool)
-        if has_token_labels(batch, self.problem_type):
-            decided = labeled(batch["labels"])
+        decided = decided_items(batch, self.problem_type)
+        if decided is None:
+            decided = torch.ones_like(student_decisions, dtype=torch.bool)
         return ((student_decisions == teacher_decisions) & decided).float().sum(1), decided.float().sum(1)
 
     def _decides(self, logits: Tensor) -> bool:
@@ -108,6 +109,8 @@ class EvaluatingTrainer(ReportingTrainer):
     """A trainer whose metrics have the exact mean of each term and the agreement with the teacher."""
 
     _evaluation: EvaluationSums | None = None
+    #: What the student decides.
+    _head = Head(None)
 
     @abstractmethod
     def _forward_both(
@@ -146,7 +149,7 @@ class EvaluatingTrainer(ReportingTrainer):
 
     def _predictions(self, student: Any) -> Any:
         """What an evaluation gathers of the student's output, for its metrics."""
-        return student.logits.detach()
+        return self._head.predictions(student.logits.detach())
 
     def evaluation_loop(
         self,

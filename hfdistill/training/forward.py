@@ -9,17 +9,13 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
+from transformers import DataCollatorForTokenClassification, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.data.few_labels import labeled_share_sampler
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
-from hfdistill.models.causal_lm import (
-    next_token_batch,
-    predicts_next_token,
-    takes_positions,
-    takes_shifted_labels,
-    with_positions,
-)
+from hfdistill.models.causal_lm import predicts_next_token, takes_positions, takes_shifted_labels, with_positions
+from hfdistill.models.heads import ITEM_MASK, TokenHead, head_of
 from hfdistill.models.inputs import taken_inputs, token_inputs
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.wrappers import is_plain_module, unwrapped
@@ -35,6 +31,7 @@ from hfdistill.teachers.columns import TeacherCollator, add_teacher_columns, sha
 from hfdistill.teachers.vocabularies import check_vocabularies
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.checks import (
+    check_divisible,
     check_predictions,
     check_problem_types,
     check_signal,
@@ -77,6 +74,8 @@ class ForwardTrainer(EvaluatingTrainer):
             if kwargs.get("data_collator") is None:
                 check_tokens(name, kwargs.get(name), model, kwargs.get("processing_class"))
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
+        if kwargs.get("data_collator") is None and _classifies_tokens(model, kwargs.get("processing_class")):
+            kwargs["data_collator"] = DataCollatorForTokenClassification(kwargs["processing_class"])
         super().__init__(model=_in_dtype(_alone(model), args.student_dtype), args=args, **kwargs)
         self._settle_columns()
         warn_of_ignored_sharding(args, self.accelerator)
@@ -176,21 +175,23 @@ class ForwardTrainer(EvaluatingTrainer):
         return None if self.teacher is None else self.teacher.problem_type
 
     def _settle_predictions(self, student: nn.Module) -> None:
-        """Finds out whether the student predicts the next token, and refuses a teacher that does not."""
-        self._next_token, self._takes_positions = predicts_next_token(student), takes_positions(student)
+        """Finds out what the student decides, and refuses a teacher that decides something else."""
+        self._head, self._takes_positions = head_of(student), takes_positions(student)
+        self._signals.stored.head = self._head
         if takes_shifted_labels(student):
             logger.warning(
                 "The loss of a %s does not shift labels, and here it is not done either: the label of each token must "
                 "be the token that its logits are about, such as the next.",
                 type(student).__name__,
             )
-        check_predictions(self.teacher, self._next_token)
-        for name in ("train_dataset", "eval_dataset") if self._next_token else ():
-            refuse_stored_answers(name, getattr(self, name))
+        check_predictions(self.teacher, student)
+        check_divisible(self._head, self.args)
+        for name in ("train_dataset", "eval_dataset") if not self._head.storable else ():
+            refuse_stored_answers(name, getattr(self, name), self._head)
 
     def _objective_batch(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The batch as the objective reads it: each label beside the logits that are about it."""
-        return next_token_batch(inputs) if self._next_token else inputs
+        return self._head.labeled(inputs)
 
     def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:
         """Where the student's config leaves its problem type open it becomes the teacher's, or that of its labels.
@@ -198,7 +199,7 @@ class ForwardTrainer(EvaluatingTrainer):
         A `transformers` model settles it likewise where it computes the loss. It is saved with the student: without
         it a pipeline would apply a softmax over labels that do not exclude one another.
         """
-        if self._problem_type is None and not self._next_token:
+        if self._problem_type is None and self._head.classifies:
             config: Any = self._student_config
             labels = inputs.get("labels")
             inferred = None if labels is None else infer_problem_type(config.num_labels, labels)
@@ -209,7 +210,7 @@ class ForwardTrainer(EvaluatingTrainer):
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
             columns: Any = self._signature_columns
-            columns += ["labels", *self._student_reads, *self._signals.stored_columns]
+            columns += ["labels", ITEM_MASK, *self._student_reads, *self._signals.stored_columns]
             columns += (*self.teacher.columns, *self.teacher.shared_columns) if self.teacher else ()
 
     # ---- Their outputs ----
@@ -220,16 +221,25 @@ class ForwardTrainer(EvaluatingTrainer):
         """The student's output, the teacher's signal, and the batch as the objective reads it."""
         self._settle_problem_type(inputs)
         objective = self.current_objective
-        student = forward(model, self._student_inputs(inputs), objective.outputs)
-        if getattr(student, "logits", None) is None:
-            raise ValueError(
-                f"the student, a {type(unwrapped(model)).__name__}, has no logits in its output: its forward must "
-                "return an output that has them, such as SequenceClassifierOutput(logits=...)."
-            )
+        student = self._student_output(model, inputs, objective.outputs)
         teacher = self._teacher_signal(model.training, inputs)
         if teacher is not None and teacher.logits is not None and self._may_wait_for(teacher.logits):
             check_finite(teacher.logits)
         return student, teacher, self._objective_batch(inputs)
+
+    def _student_output(self, model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str]) -> Any:
+        """The student's output for a batch, with `logits` beside which the labels stand."""
+        student = forward(model, self._student_inputs(inputs), outputs)
+        scores = self._head.scores(student)
+        if scores is None:
+            raise ValueError(
+                f"the student, a {type(unwrapped(model)).__name__}, has no logits in its output: its forward must "
+                "return an output that has them, such as SequenceClassifierOutput(logits=...)."
+            )
+        logits = self._head.logits(scores, inputs)
+        if logits is not scores:
+            student.logits = logits
+        return student
 
     def _student_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
@@ -238,7 +248,7 @@ class ForwardTrainer(EvaluatingTrainer):
 
     def _not_for_the_student(self) -> frozenset[str]:
         """The columns of a batch that the student is not given."""
-        reserved = {"labels", COUNTED_ROWS, *self._signals.stored_columns}
+        reserved = {"labels", *self.label_names, COUNTED_ROWS, ITEM_MASK, *self._signals.stored_columns}
         if self.teacher is not None:
             # What a decoder reads is made for the student.
             shared = [name for name in self.teacher.shared_columns if not name.startswith("decoder_")]
@@ -259,6 +269,12 @@ class ForwardTrainer(EvaluatingTrainer):
         if training:
             check_signal(signal, objective)
         return signal
+
+
+def _classifies_tokens(model: Any, tokenizer: Any) -> bool:
+    """Whether rows have a label for each token, which the usual collator of `Trainer` does not pad."""
+    has_head = isinstance(model, nn.Module) and isinstance(head_of(model), TokenHead)
+    return has_head and isinstance(tokenizer, PreTrainedTokenizerBase)
 
 
 def _alone(model: Any) -> Any:

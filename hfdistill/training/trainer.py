@@ -14,7 +14,7 @@ from transformers.trainer_utils import TrainOutput
 
 from hfdistill.data.few_labels import share_of_labels
 from hfdistill.losses import COUNTED_ROWS
-from hfdistill.models.intermediate_outputs import forward
+from hfdistill.models.heads import NextTokenHead
 from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.teachers import TeacherSignal
@@ -95,7 +95,7 @@ class DistillationTrainer(ForwardTrainer):
         sums, model = [], unwrapped(self.model).eval()  # nothing is learned here, and no rank waits
         for inputs in map(self._prepare_inputs, batches):
             with torch.no_grad(), self.compute_loss_context_manager():
-                student = forward(model, self._student_inputs(inputs), objective.outputs)
+                student = self._student_output(model, inputs, objective.outputs)
                 signal = self._teacher_signal(True, inputs)
             sums.append(objective.statistics(student, signal, self._objective_batch(inputs)))
         totals = {name: torch.stack([each[name] for each in sums]).sum(0) for name in sums[0]}
@@ -116,7 +116,7 @@ class DistillationTrainer(ForwardTrainer):
         """The number of items of each term in the whole optimizer step, over all its micro-batches and ranks."""
         if not batches:
             return None
-        if self._next_token and batches[0].get("labels") is None:
+        if isinstance(self._head, NextTokenHead) and batches[0].get("labels") is None:
             raise ValueError(
                 "the batch has no labels: of a causal language model they are the tokens themselves, as "
                 "data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False) gives them."

@@ -138,7 +138,7 @@ def test_a_prepared_model_makes_a_new_teacher(tiny_bert, batch, make_accelerator
     expected = ModelTeacher(model)(batch).logits
     ModelTeacher(model).prepare(make_accelerator("bf16"))
     teacher = ModelTeacher(model)
-    assert teacher.inputs == ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+    assert teacher.inputs == ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
     torch.testing.assert_close(teacher(batch).logits, expected)
 
 

@@ -271,14 +271,14 @@ def test_what_is_refused(tmp_path):
     student, teacher = pair()
     with pytest.raises(ValueError, match="BertForMaskedLM does not predict the next token"):
         make_trainer(tmp_path, student, make_texts(4), make_lm("bert", 1, AutoModelForMaskedLM))
-    with pytest.raises(ValueError, match="GPT2LMHeadModel, predicts the next token of a text, and the student does"):
+    with pytest.raises(ValueError, match="GPT2LMHeadModel, decides the next token of a text, and the student a token"):
         make_trainer(tmp_path, make_lm("bert", 1, AutoModelForMaskedLM), make_texts(4), teacher)
     with pytest.raises(ValueError, match="vocabulary of its own"):
         make_trainer(tmp_path, student, make_texts(4), ModelTeacher(teacher, make_tokenizer(), ["text"]))
     stored = make_texts(4).add_column("teacher_logits", [[0.0, 1.0]] * 4)
     with pytest.raises(ValueError, match="train_dataset carries teacher_logits.*not supported.*teacher=..."):
         make_trainer(tmp_path, student, stored, teacher)
-    with pytest.raises(ValueError, match="GPT2LMHeadModel predicts for each.*DistillationTrainer"):
+    with pytest.raises(ValueError, match="GPT2LMHeadModel decides the next token.*DistillationTrainer"):
         soft_targets(teacher, Dataset.from_dict({"text": ["w1"]}), make_tokenizer(), text_columns=["text"])
     assert make_model().config.is_encoder_decoder is False and not predicts_next_token(make_model())
 

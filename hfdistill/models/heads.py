@@ -1,0 +1,144 @@
+"""What a model's head decides: its output as logits, beside which the labels of a batch stand.
+
+One decision a row (classifiers of texts, pictures, sound), one a token (token classifiers, language models), or where
+in a text an answer begins and ends: the trainer, teachers and soft targets read each through the `Head` of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hfdistill.models.causal_lm import IGNORED, next_token_batch, predicts_next_token
+from hfdistill.models.wrappers import without_adapters
+
+#: In rows and batches: which items of a row are decided on, `(items,)` and `(batch, items)`. Without it those that
+#: have a label are; with it also items without one have soft targets.
+ITEM_MASK = "item_mask"
+#: The logit of a position that cannot be chosen: its probability is 0 at any usual temperature, in half precision too.
+IMPOSSIBLE = -1e4
+
+
+@dataclass(frozen=True)
+class Head:
+    """One decision a row: `(batch, classes)`.
+
+    Args:
+        item: What has a named label of its own: a `row`, a `token`, or `None` where labels have no names.
+    """
+
+    item: str | None = "row"
+
+    #: What it decides on, for messages.
+    decides: ClassVar[str] = "one label for a row"
+    #: Whether there is something to decide for each token of a row, so that rows have decisions of unequal number.
+    by_token: ClassVar[bool] = False
+    #: Whether its soft targets can be stored whole.
+    storable: ClassVar[bool] = True
+    #: Whether its classes are those of the config, whose `problem_type` says what labels are.
+    classifies: ClassVar[bool] = True
+
+    def scores(self, output: Any) -> Tensor | None:
+        """What the model says, shape `(batch, classes)`, or `(batch, tokens, classes)` by token; `None` for nothing."""
+        return getattr(output, "logits", None)
+
+    def logits(self, scores: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        """Scores, of a model or stored, as logits of `(..., batch, items, classes)`, or without items of rows.
+
+        Args:
+            scores: As from `scores`.
+            batch: What was read.
+        """
+        return scores
+
+    def labeled(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The batch with `labels` that stand beside the logits, and with `ITEM_MASK` where labels do not say it all."""
+        return batch
+
+    def predictions(self, logits: Tensor) -> Any:
+        """What an evaluation hands over to `compute_metrics`, as `Trainer` would."""
+        return logits
+
+
+class TokenHead(Head):
+    """One decision a token."""
+
+    decides = "a label for each token"
+    by_token = True
+
+
+class VocabularyHead(Head):
+    """A distribution over the vocabulary at each token, such as a masked language model's."""
+
+    decides = "a token of the vocabulary at each token"
+    by_token = True
+    storable = classifies = False
+
+
+class NextTokenHead(VocabularyHead):
+    """The next token of a text."""
+
+    decides = "the next token of a text"
+
+    def labeled(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        return next_token_batch(batch)
+
+
+class SpanHead(Head):
+    """Where in a text an answer begins and ends: two decisions a row, each among its tokens.
+
+    Padding cannot be chosen, so that what else is in a batch does not change a loss. (The loss of `transformers` itself
+    lets padding take part.)
+    """
+
+    decides = "where an answer begins and ends"
+    by_token = True
+    classifies = False
+    columns = ("start_positions", "end_positions")
+
+    def scores(self, output: Any) -> Tensor | None:
+        if getattr(output, "start_logits", None) is None:
+            return None
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+
+    def logits(self, scores: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        logits, mask = scores.transpose(-1, -2), batch.get("attention_mask")
+        return logits if mask is None else logits.masked_fill(mask[:, None] == 0, IMPOSSIBLE)
+
+    def labeled(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        rows = next(value for value in batch.values() if isinstance(value, Tensor))
+        mask = torch.ones(len(rows), 2, dtype=torch.bool, device=rows.device)
+        if any(batch.get(name) is None for name in self.columns):
+            return {**batch, ITEM_MASK: mask}
+        labels = torch.stack([batch[name] for name in self.columns], dim=1)
+        # As in `transformers`: an answer beyond what was read is none.
+        outside = (labels < 0) | (labels >= batch["input_ids"].shape[1])
+        return {**batch, "labels": labels.masked_fill(outside, IGNORED), ITEM_MASK: mask}
+
+    def predictions(self, logits: Tensor) -> tuple[Tensor, ...]:
+        return logits.unbind(1)
+
+
+#: The head of models in whose class's name, or that of one of its bases, stands the key.
+HEADS: dict[str, Head] = {
+    "SequenceClassification": Head(),
+    "ImageClassification": Head(),
+    "AudioClassification": Head(),
+    "TokenClassification": TokenHead("token"),
+    "QuestionAnswering": SpanHead(None),
+    "MaskedLM": VocabularyHead(None),
+}
+_UNKNOWN, _NEXT_TOKEN = Head(None), NextTokenHead(None)
+
+
+def head_of(model: Any) -> Head:
+    """The head of a model, whatever stands around it; one of a kind that is not known has one decision a row."""
+    inner = without_adapters(model)
+    if predicts_next_token(inner):
+        return _NEXT_TOKEN
+    names = [base.__name__ for base in type(inner).__mro__]
+    return next((head for kind, head in HEADS.items() if any(kind in name for name in names)), _UNKNOWN)

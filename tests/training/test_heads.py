@@ -1,0 +1,227 @@
+"""One contract for every kind of head: live = stored = naive, and no loss depends on how a batch is cut or padded."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, List
+from tiny import WORDS, distance, make_args, make_tokenizer, naive_soft_target_loss, weights
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForTokenClassification,
+    DataCollatorForTokenClassification,
+    DataCollatorWithPadding,
+)
+
+from hfdistill import DistillationTrainer, soft_targets
+
+NAMES = ["O", "B-x", "I-x"]
+
+
+def model_of(kind, seed=0, **changes):
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "initializer_range": 0.4}
+    config = BertConfig(vocab_size=len(WORDS), max_position_embeddings=32, **sizes, **quiet, **changes)
+    return kind(config)
+
+
+def tagger(seed=0, names=NAMES):
+    return model_of(BertForTokenClassification, seed, id2label=dict(enumerate(names)), num_labels=len(names))
+
+
+def finder(seed=0):
+    return model_of(BertForQuestionAnswering, seed)
+
+
+def texts(count=12):
+    rng = random.Random(1)
+    return [[2, *rng.choices(range(4, len(WORDS)), k=rng.randint(3, 9)), 3] for _ in range(count)]
+
+
+def tagged_rows():
+    """Labels of unequal number; the first and last token, and some others, have none."""
+    rng, ids = random.Random(2), texts()
+    labels = [[-100, *(rng.choice([0, 1, 2, -100]) for _ in row[2:]), -100] for row in ids]
+    return Dataset.from_dict({"input_ids": ids, "labels": labels})
+
+
+def answered_rows():
+    """Where an answer begins and ends; of the last row it is not to be found."""
+    rng, ids = random.Random(3), texts()
+    starts = [rng.randrange(1, len(row) - 1) for row in ids]
+    ends = [rng.randrange(start, len(row) - 1) for start, row in zip(starts, ids, strict=True)]
+    starts[-1] = ends[-1] = -1
+    return Dataset.from_dict({"input_ids": ids, "start_positions": starts, "end_positions": ends})
+
+
+KINDS = {
+    "tokens": (tagger, tagged_rows, DataCollatorForTokenClassification),
+    "spans": (finder, answered_rows, DataCollatorWithPadding),
+}
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def train(tmp_path, kind, *, rows=None, teacher=True, stored=False, pad_to=None, side="right", run=True, **changes):
+    make, make_rows, collator = KINDS[kind]
+    rows, asked, tokenizer = rows or make_rows(), make(7) if teacher else None, make_tokenizer()
+    tokenizer.padding_side = side
+    if stored:
+        rows, asked = soft_targets(asked, rows, make_tokenizer(), store=tmp_path / "store"), None
+    args = make_args(tmp_path / "out", **{"temperature": 2.0, "alpha": 0.5, "num_train_epochs": 1, **changes})
+    trainer = DistillationTrainer(
+        make(1),
+        args,
+        teacher=asked,
+        train_dataset=rows,
+        eval_dataset=rows,
+        processing_class=tokenizer,
+        data_collator=collator(tokenizer, pad_to_multiple_of=pad_to),
+    )
+    if run:
+        trainer.train()
+    return trainer
+
+
+@each_kind
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_loss_is_that_of_a_loop_over_rows(tmp_path, kind, stored):
+    trainer = train(tmp_path, kind, stored=stored, run=False)
+    student, teacher = KINDS[kind][0](1).eval(), KINDS[kind][0](7).eval()
+    hard, soft = [], []
+    for row in KINDS[kind][1]():
+        ids = torch.tensor([row["input_ids"]])
+        with torch.no_grad():
+            one, other = student(input_ids=ids), teacher(input_ids=ids)
+        if kind == "tokens":
+            items = [
+                (one.logits[0, i], other.logits[0, i], label) for i, label in enumerate(row["labels"]) if label >= 0
+            ]
+        else:
+            items = [
+                (one[f"{end}_logits"][0], other[f"{end}_logits"][0], row[f"{end}_positions"])
+                for end in ("start", "end")
+            ]
+        hard += [-s.double().log_softmax(0)[label].item() for s, _, label in items if label >= 0]
+        soft += [naive_soft_target_loss(s[None], t[None], 2.0) for s, t, _ in items]
+    metrics = trainer.evaluate()
+    assert metrics["eval_label_loss"] == pytest.approx(np.mean(hard), rel=1e-5)
+    assert metrics["eval_soft_target_loss"] == pytest.approx(np.mean(soft), rel=1e-5)
+
+
+@each_kind
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_weights_do_not_depend_on_the_cut(tmp_path, kind, stored):
+    whole = train(tmp_path / "whole", kind, stored=stored)
+    cuts = {
+        "padded": {"pad_to": 16},
+        "accumulated": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+    }
+    for name, changes in cuts.items():
+        other = train(tmp_path / name, kind, stored=stored, **changes)
+        assert distance(weights(whole.model), weights(other.model)) < 1e-5, name
+
+
+@each_kind
+def test_stored_soft_targets_stand_beside_their_tokens_on_either_side(tmp_path, kind):
+    trainer = train(tmp_path, kind, stored=True, side="left", run=False)
+    batch = next(iter(trainer.get_train_dataloader()))
+    padding = batch["attention_mask"] == 0
+    assert padding[:, 0].any() and not batch["teacher_logits"][padding].any()
+    assert batch["teacher_logits"][~padding].any(-1).all()
+
+
+@each_kind
+def test_stored_and_live_teachers_train_the_same_student(tmp_path, kind):
+    live, stored = train(tmp_path / "live", kind), train(tmp_path / "stored", kind, stored=True)
+    untaught = train(tmp_path / "none", kind, teacher=False, alpha=0.0)
+    assert distance(weights(live.model), weights(stored.model)) < 1e-5
+    assert distance(weights(live.model), weights(untaught.model)) > 1e-3
+
+
+@each_kind
+def test_several_teachers_stored_are_several_teachers_live(tmp_path, kind):
+    make, make_rows, _ = KINDS[kind]
+    rows, teachers = make_rows(), [make(7), make(8)]
+    stored = soft_targets(teachers, rows, make_tokenizer(), store=tmp_path / "store")
+    args = {"temperature": 2.0, "num_train_epochs": 1}
+    both = [
+        DistillationTrainer(
+            make(1), make_args(tmp_path / name, **args), teacher=asked, train_dataset=data, eval_dataset=data,
+            processing_class=make_tokenizer(), data_collator=KINDS[kind][2](make_tokenizer()),
+        ).evaluate()
+        for name, asked, data in (("live", teachers, rows), ("stored", None, stored))
+    ]  # fmt: skip
+    assert both[0]["eval_soft_target_loss"] == pytest.approx(both[1]["eval_soft_target_loss"], rel=1e-5)
+    assert both[0]["eval_agreement"] == both[1]["eval_agreement"]
+
+
+def test_labels_of_tokens_are_put_in_order_by_name(tmp_path):
+    permuted = tagger(7, names=["I-x", "O", "B-x"])
+    rows, order = tagged_rows(), [1, 2, 0]
+    live = DistillationTrainer(
+        tagger(1), make_args(tmp_path), teacher=permuted, train_dataset=rows, eval_dataset=rows,
+        processing_class=make_tokenizer(),
+    )  # fmt: skip
+    stored = soft_targets(permuted, rows, make_tokenizer(), label_names=NAMES, store=tmp_path / "store")
+    assert stored.features["teacher_label"] == List(ClassLabel(names=NAMES))
+    ids = torch.tensor([rows[0]["input_ids"]])
+    expected = permuted.eval()(input_ids=ids).logits[0][:, order]
+    assert torch.allclose(torch.tensor(stored[0]["teacher_logits"]), expected, atol=1e-5)
+    trainer = DistillationTrainer(
+        tagger(1), make_args(tmp_path), train_dataset=stored, eval_dataset=stored, processing_class=make_tokenizer()
+    )
+    found = [one.evaluate()["eval_soft_target_loss"] for one in (live, trainer)]
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_an_item_mask_gives_tokens_without_a_label_soft_targets(tmp_path):
+    rows = tagged_rows()
+    unlabeled = rows.map(
+        lambda row: {"labels": [-100] * len(row["labels"]), "item_mask": [label >= 0 for label in row["labels"]]}
+    )
+    masked, labeled = (
+        train(tmp_path / str(n), "tokens", rows=one, run=False) for n, one in enumerate((unlabeled, rows))
+    )
+    found, expected = masked.evaluate(), labeled.evaluate()
+    assert found["eval_soft_target_loss"] == pytest.approx(expected["eval_soft_target_loss"], rel=1e-5)
+    assert "eval_label_loss" not in found
+
+
+def test_rows_that_were_cut_after_soft_targets_are_refused(tmp_path):
+    stored = soft_targets(tagger(7), tagged_rows(), make_tokenizer(), store=tmp_path / "store")
+    cut = stored.map(lambda row: {name: row[name][:3] for name in ("input_ids", "labels")})
+    with pytest.raises(ValueError, match="not one for each of its tokens"):
+        train(tmp_path, "tokens", rows=cut, teacher=False)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "changes", "said"),
+    [
+        (finder, tagger, {}, "decides a label for each token, and the student where an answer begins"),
+        (tagger, finder, {}, "decides where an answer begins and ends, and the student a label for each token"),
+        (finder, finder, {"label_smoothing_factor": 0.1}, "label_smoothing_factor is a mean over all classes"),
+        (finder, finder, {"divergence": "mse"}, "divergence mse is a mean over all classes"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(tmp_path, student, teacher, changes, said):
+    with pytest.raises(ValueError, match=said):
+        DistillationTrainer(
+            student(1), make_args(tmp_path, **changes), teacher=teacher(7), train_dataset=answered_rows(),
+            processing_class=make_tokenizer(),
+        )  # fmt: skip
+
+
+def test_metrics_of_answers_get_both_ends_as_from_trainer(tmp_path):
+    shapes = []
+
+    def metrics(prediction):
+        shapes.append([one.shape for one in (*prediction.predictions, *prediction.label_ids)])
+        return {}
+
+    trainer = train(tmp_path, "spans", run=False)
+    trainer.compute_metrics = metrics
+    trainer.evaluate()
+    assert [len(shape) for shape in shapes[0]] == [2, 2, 1, 1]
