@@ -41,10 +41,11 @@ from hfdistill.tasks.classification.models import live_teachers as live_teachers
 from hfdistill.tasks.classification.models import load_student as load_student
 from hfdistill.tasks.classification.models import load_teachers as load_teachers
 from hfdistill.tasks.classification.models import train_teachers as train_teachers
-from hfdistill.tasks.classification.report import compare as compare
 from hfdistill.tasks.classification.run_report import report_run as report_run
 from hfdistill.tasks.classification.sources import classification_data as classification_data
 from hfdistill.tasks.classification.sources import labels_only as labels_only
+from hfdistill.tasks.comparison import compare as compare
+from hfdistill.tasks.run_report import report_student as report_student
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments as TranslationTrainingArguments
 from hfdistill.tasks.translation.data import translation_dataset as translation_dataset
 from hfdistill.tasks.translation.demo import TRANSLATION_DEMO as TRANSLATION_DEMO

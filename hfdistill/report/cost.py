@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -37,26 +40,49 @@ class Size:
     megabytes: float
 
 
+class Measurable(ABC):
+    """A model, and rows to measure it on; a subclass says how a batch of them is predicted."""
+
+    model: Any
+    rows: Sequence[Any]
+
+    @property
+    def inputs(self) -> Any:
+        """What its time depends on beside the model: the rows."""
+        return self.rows
+
+    @property
+    def median_row(self) -> Any:
+        """One of median length."""
+        return sorted(self.rows, key=self.length)[len(self.rows) // 2]
+
+    def length(self, row: Any) -> int:
+        """How long a row is."""
+        return len(row["input_ids"])
+
+    def batch(self, number: int, count: int) -> list[Any]:
+        """The `number`-th `count` rows; after the last comes the first."""
+        return [self.rows[index % len(self.rows)] for index in range(number * count, (number + 1) * count)]
+
+    def predict(self, number: int, count: int) -> None:
+        """Predictions, with batch, padding and the way to the device and back."""
+        self.predict_rows(self.batch(number, count))
+
+    @abstractmethod
+    def predict_rows(self, rows: Sequence[Any]) -> Any:
+        """The model's predictions for a batch of rows, in CPU memory."""
+
+
 @dataclass(frozen=True)
-class MeasuredModel:
+class MeasuredModel(Measurable):
     """A classifier to be timed, and the rows to time it on."""
 
     model: Classifier
     processing_class: PreTrainedTokenizerBase
     rows: Rows
 
-    @property
-    def inputs(self) -> Rows:
-        """The rows."""
-        return self.rows
-
-    def batch(self, number: int, count: int) -> list[dict[str, list[int]]]:
-        """The `number`-th `count` rows; after the last comes the first."""
-        return [self.rows[index % len(self.rows)] for index in range(number * count, (number + 1) * count)]
-
-    def predict(self, number: int, count: int) -> None:
-        """Predictions, with batch, padding and the way to the device and back."""
-        predict(self.model, self.processing_class, self.batch(number, count))
+    def predict_rows(self, rows: Rows) -> np.ndarray:
+        return predict(self.model, self.processing_class, rows)
 
 
 def size_beside(model: Any, student: Any) -> Size:
@@ -125,21 +151,20 @@ def _bytes_of(tensor: Tensor) -> int:
     return own
 
 
-def megaflops(measured: MeasuredModel) -> float | None:
+def megaflops(measured: Measurable) -> float | None:
     """Floating-point operations for one row of median length, in 10⁶; of matrix products, which is nearly all.
 
     `None` for an exported model, which does not show its inside.
     """
     if not isinstance(measured.model, torch.nn.Module):
         return None
-    by_length = sorted(measured.rows, key=lambda row: len(row["input_ids"]))
     # Attention as plain matrix products: not every fused kernel is known to the counter.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        predict(unwrapped(measured.model), measured.processing_class, [by_length[len(by_length) // 2]])
+        _unwrapped(measured).predict_rows([measured.median_row])
     return counter.get_total_flops() / 1e6
 
 
-def peak_megabytes(measured: MeasuredModel) -> float | None:
+def peak_megabytes(measured: Measurable) -> float | None:
     """The most memory that weights and tensors take at once while a batch goes through, in 10⁶ bytes.
 
     On a GPU the peak of PyTorch's allocator; elsewhere the sum of the tensors alive, without what a kernel uses inside.
@@ -147,14 +172,21 @@ def peak_megabytes(measured: MeasuredModel) -> float | None:
     """
     if not isinstance(measured.model, torch.nn.Module):
         return None
-    batch, model, device = measured.batch(0, THROUGHPUT_BATCH), unwrapped(measured.model), device_of(measured.model)
+    measured, device = _unwrapped(measured), device_of(measured.model)
+    batch = measured.batch(0, THROUGHPUT_BATCH)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        predict(model, measured.processing_class, batch)
+        measured.predict_rows(batch)
         return torch.cuda.max_memory_allocated(device) / 1e6
     with _LiveTensors() as live:
-        predict(model, measured.processing_class, batch)
-    return size_of(model).megabytes + live.peak / 1e6
+        measured.predict_rows(batch)
+    return size_of(measured.model).megabytes + live.peak / 1e6
+
+
+def _unwrapped(measured: Measurable) -> Measurable:
+    other = copy.copy(measured)
+    object.__setattr__(other, "model", unwrapped(measured.model))  # the classes are frozen
+    return other
 
 
 class _LiveTensors(TorchDispatchMode):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hfdistill.export.base import attempt_export
 from hfdistill.models.labels import NO_LABEL
 from hfdistill.online.trainer import OnlineTrainer
-from hfdistill.report.card import CardFacts, measured_emissions, teacher_language, teacher_license
+from hfdistill.report.card import CardFacts, teacher_language, teacher_license
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
-from hfdistill.report.results import write_report
-from hfdistill.report.terminal import begin_stage, own_command, print_outcome
+from hfdistill.report.terminal import begin_stage, own_command
 from hfdistill.report.verdict import advice, training_of
 from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.models import describe_teachers
 from hfdistill.tasks.classification.report import compare
 from hfdistill.tasks.demo import DEMO_NOTICE
+from hfdistill.tasks.run_report import write_run
 from hfdistill.teachers import TEACHER_LOGITS
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.model import ModelTeacher
-from hfdistill.training.trackers import log_report
 from hfdistill.training.trainer import DistillationTrainer
 
 
@@ -87,16 +85,12 @@ def report_run(
         comparison, advised = replace(comparison, taught=False), ""
     else:
         advised = advice(comparison, training_of(trainer, teacher, unlabeled_rows=_counted(data)[1]))
-    histories = {"student": trainer.state.log_history, **({"baseline": baseline.state.log_history} if baseline else {})}
     checked = [f"{name} against the student: {one.parity}." for name, one in exported.items()]
-    untrained = _untrained(histories["student"], comparison.main_metric)
+    untrained = _untrained(trainer.state.log_history, comparison.main_metric)
     own = [*attempt.notes, *checked, found, untrained, DEMO_NOTICE if data.demo else ""]
     all_notes = [note for note in [*notes, *own] if note]
-    write_report(folder, comparison, histories, all_notes, advised)
-    trainer.card_facts = replace(_card_facts(trainer, student, teachers, data, comparison, all_notes), advice=advised)
-    attempt("the model card", trainer.create_model_card)
-    attempt("the report in the trackers", partial(log_report, trainer, comparison))
-    print_outcome(comparison, advised, all_notes, folder)
+    facts = _card_facts(trainer, student, teachers, data, comparison, all_notes)
+    write_run(trainer, comparison, facts, advised, baseline=baseline)
     return comparison
 
 
@@ -156,7 +150,6 @@ def _card_facts(
         license=teacher_license(origin) if origin else None,
         language=teacher_language(origin) if origin else None,
         base_model=origin or None,
-        emissions_grams=measured_emissions(str(trainer.args.output_dir)),
         teacher_trained=bool(teachers[0].name) and any(Path(str(trainer.args.output_dir)).glob("_teacher*")),
         text_pair=len(data.text_columns) > 1,
         labeled_rows=labeled,

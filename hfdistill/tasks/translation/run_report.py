@@ -12,15 +12,14 @@ from hfdistill.export.base import attempt_export
 from hfdistill.report.card import CardFacts, teacher_language, teacher_license
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
-from hfdistill.report.results import write_report
-from hfdistill.report.terminal import begin_stage, own_command, print_outcome
+from hfdistill.report.terminal import begin_stage, own_command
 from hfdistill.report.verdict import advice, training_of
 from hfdistill.tasks.demo import DEMO_NOTICE
+from hfdistill.tasks.run_report import write_run
 from hfdistill.tasks.translation.data import TranslationData
 from hfdistill.tasks.translation.models import Translator
 from hfdistill.tasks.translation.report import compare_translations, write_translations
 from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
-from hfdistill.training.trackers import log_report
 
 #: Sentences that an exported student is compared with its original on.
 CHECKED_TEXTS = 500
@@ -81,16 +80,12 @@ def report_translation_run(
     )
     pages = attempt("the page of translations", partial(write_translations, folder, comparison))
     notes += attempt.notes
-    histories = {role: one.state.log_history for role, one in trainers.items()}
     known = {"unlabeled_rows": len(data.monolingual or ()), "layers_option": "--student_num_decoder_layers"}
     advised = advice(comparison, training_of(trainer, teacher.model, **known))
-    write_report(folder, comparison, histories, [*notes, *([pages] if pages else [])], advised)
     facts = _card_facts(trainer.model, teacher, data, comparison, notes)
     trained = bool(teacher.model.config.name_or_path) and (folder / "_teacher").exists()
-    trainer.card_facts = replace(facts, advice=advised, teacher_trained=trained)
-    attempt("the model card", trainer.create_model_card)
-    attempt("the report in the trackers", partial(log_report, trainer, comparison))
-    print_outcome(comparison, advised, notes, folder)
+    facts = replace(facts, teacher_trained=trained)
+    write_run(trainer, comparison, facts, advised, baseline=baseline, report_notes=[pages] if pages else [])
     return comparison
 
 

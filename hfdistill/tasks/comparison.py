@@ -1,0 +1,49 @@
+"""`compare`: teacher and student measured on the same rows, by the task that the student's head is for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from datasets import Dataset
+from torch import nn
+from transformers import PreTrainedModel
+
+from hfdistill.models.heads import Head, head_of
+from hfdistill.report.figures import Comparison
+
+#: The task, a folder, whose `report.compare` measures models of a head; of those not named here classification.
+TASKS: dict[type[Head], str] = {}
+_CLASSIFICATION = "classification"
+
+
+def compare(
+    teacher: PreTrainedModel, student: PreTrainedModel, dataset: Dataset, processing_class: Any = None, **settings: Any
+) -> Comparison:
+    """Measures models on the same rows: the task's metrics, agreement, size and speed.
+
+    Speed is measured on the device each model is on, in turns, so that a machine whose speed drifts does not favor
+    one of them; models that are one network, as student and baseline, are measured once and show one speed. Of
+    classifiers calibration is measured, too. Translators are compared by `compare_translations`.
+
+    Args:
+        teacher: The teacher; its labels, as those of the other models and of the rows, are put into the student's
+            order by name.
+        student: The student.
+        dataset: Rows with labels, and what the models read: text, or the columns that all models share.
+        processing_class: The student's tokenizer.
+        **settings: `baseline`, the same student trained without the teacher; `others`, more models that read as the
+            student does, by role, such as its exports; `split`, what to call the rows. Of classifiers:
+            `compute_metrics`, as for `Trainer`; `text_columns`, one or a pair, where the rows bring several;
+            `teacher_processing_class`, the teacher's tokenizer, when it is another; `reuse_soft_targets`, whether the
+            rows' `teacher_logits` are taken for its predictions. Of other tasks see their pages in the reference.
+
+    Raises:
+        TypeError: for a name or path in place of a model.
+        ValueError: when there are no rows, they have no labels, none that fit the student or nothing to read, or the
+            models or the rows solve different tasks or read the same token ids with different vocabularies.
+    """
+    task = TASKS.get(type(head_of(student)), _CLASSIFICATION) if isinstance(student, nn.Module) else _CLASSIFICATION
+    measure = importlib.import_module(f"hfdistill.tasks.{task}.report").compare
+    comparison: Comparison = measure(teacher, student, dataset, processing_class, **settings)
+    return comparison
