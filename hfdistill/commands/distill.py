@@ -250,7 +250,7 @@ def read_data(options: Options, seed: int) -> TextClassificationData:
     """The texts, with as many of their labels as are to be kept."""
     names = [field.name for field in fields(DataOptions) if field.name != "max_length"]
     data = classification_data(
-        **{name: getattr(options, name) for name in [*names, "unlabeled_file", "trust_remote_code"]},
+        **{name: getattr(options, name) for name in [*names, "unlabeled_file", "max_unlabeled", "trust_remote_code"]},
         teacher=None if options.learns_labels else options.teacher_name_or_path[0],
     )
     if options.label_fraction is None:

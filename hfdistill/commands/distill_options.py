@@ -24,6 +24,7 @@ NEEDED = {
     "search_trials": ("search_storage", "search_trade_off", "max_parameters", "max_latency_ms"),
     "online": ("num_students",),
     "augment": ("augment_copies",),
+    "unlabeled_file": ("max_unlabeled",),
 }
 
 
@@ -82,6 +83,7 @@ class FewLabelsOptions:
     _argument_group_name = "few labels"
 
     unlabeled_file: str | None = option(None, "More texts, for the teacher to label.")
+    max_unlabeled: int | None = option(None, "Of these texts so many, drawn at random; default all.")
     label_fraction: float | None = option(None, "Keep this share of the training labels; the teacher labels the rest.")
     augment: list[str] | None = option(None, f"More texts made of the training texts: any of {', '.join(AUGMENTERS)}.")
     augment_copies: int = option(1, "How many are made of each text, by each of them.")

@@ -12,6 +12,7 @@ from hfdistill.training.ranges import COUNT, Range, check_numbers
 #: Which numbers these may be.
 RANGES = {
     **dict.fromkeys(("num_teachers", "augment_copies", "student_num_hidden_layers", "student_hidden_size"), COUNT),
+    "max_unlabeled": COUNT,
     **dict.fromkeys(("num_students", "student_embedding_size"), Range(2, whole=True)),
     **dict.fromkeys(("teacher_size", "student_num_encoder_layers", "student_num_decoder_layers"), COUNT),
     **dict.fromkeys(("num_beams", "n_best"), COUNT),

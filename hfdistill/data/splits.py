@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 from datasets import Dataset, DatasetDict
 from transformers.utils import logging
 
 from hfdistill.data.columns import UNLABELED
+
+#: From so many words in a row on a text is taken for a copy of another.
+SHARED_WORDS = 8
+_WORD = re.compile(r"\w+")
 
 logger = logging.get_logger(__name__)
 
@@ -55,6 +60,46 @@ def warn_of_leaks(splits: DatasetDict, text_columns: Sequence[str], what: str = 
                 name,
                 what,
             )
+
+
+def without_held_out(unlabeled: Dataset, splits: DatasetDict, text_columns: Sequence[str]) -> Dataset:
+    """The unlabeled texts but for those that models are measured on; a warning counts what is left out.
+
+    A teacher that labels the very texts of a test tells its student the answers. Left out is what equals a validation
+    or test text, case and punctuation aside, or shares `SHARED_WORDS` words in a row with one.
+
+    Args:
+        unlabeled: The texts for a teacher to label.
+        splits: The splits, `validation` and `test` among them where there are such.
+        text_columns: The columns whose texts together are one example's.
+    """
+    held_out = [splits[name] for name in ("validation", "test") if name in splits]
+    texts = [_words(text) for rows in held_out for text in _text_keys(rows, text_columns)]
+    whole, runs = set(map(tuple, texts)), {run for words in texts for run in _runs(words)}
+
+    def is_new(text: str) -> bool:
+        words = _words(text)
+        return tuple(words) not in whole and runs.isdisjoint(_runs(words))
+
+    kept = [row for row, text in enumerate(_text_keys(unlabeled, text_columns)) if is_new(text)]
+    if len(kept) < len(unlabeled):
+        logger.warning(
+            "%d of the %d unlabeled texts are left out: they are validation or test texts, or share %d words in a row "
+            "with one.",
+            len(unlabeled) - len(kept),
+            len(unlabeled),
+            SHARED_WORDS,
+        )
+    return unlabeled.select(kept)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold()) or [text]
+
+
+def _runs(words: Sequence[str]) -> Iterator[int]:
+    """A number for each run of words, for less memory than the words take."""
+    return (hash(tuple(words[start : start + SHARED_WORDS])) for start in range(len(words) - SHARED_WORDS + 1))
 
 
 def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> list[str]:

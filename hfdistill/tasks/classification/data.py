@@ -20,7 +20,7 @@ from hfdistill.data.columns import (
     usable_class_names,
     with_class_names,
 )
-from hfdistill.data.splits import split_validation, warn_of_leaks
+from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
 from hfdistill.data.tables import Table, open_table, read_table
 from hfdistill.tasks.classification.metrics import classification_metrics
 
@@ -101,6 +101,7 @@ def text_classification_dataset(
     test_file: str | Path | Dataset | None = None,
     *,
     unlabeled_file: str | Path | Dataset | None = None,
+    max_unlabeled: int | None = None,
     text_column: str | None = None,
     text_pair_column: str | None = None,
     label_column: str | None = None,
@@ -120,7 +121,8 @@ def text_classification_dataset(
         validation_file: The validation examples; without it, a share of the training examples.
         test_file: The test examples.
         unlabeled_file: More texts for the teacher to label (a transfer set), added to `train` without labels. Its
-            label column, if any, is not read.
+            label column, if any, is not read. Texts that are measured on are left out, see `without_held_out`.
+        max_unlabeled: The most of these texts, drawn at random where there are more.
         text_column: The column with the text. By default a well-known pair such as `sentence1` and `sentence2`, else
             `sentence` or `text`, else the first column that holds words.
         text_pair_column: The column with the second text of a pair.
@@ -158,6 +160,9 @@ def text_classification_dataset(
     labels.warn_of_absent_classes(splits["train"][columns.label][:])
     if unlabeled is not None:
         more = _encoded(unlabeled, columns, labels, labeled=False)
+        if max_unlabeled is not None and max_unlabeled < len(more):
+            more = more.shuffle(seed).select(range(max_unlabeled))
+        more = without_held_out(more, splits, columns.texts)
         splits["train"] = concatenate_datasets([splits["train"], more])
     warn_of_leaks(splits, columns.texts)
     return TextClassificationData(

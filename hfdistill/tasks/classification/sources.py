@@ -46,7 +46,7 @@ def classification_data(
         class_names: Names of the numbered classes, or a file of one a line; default `labels.txt` beside `train_file`.
         trust_remote_code: Whether code that is kept with the teacher is run.
         demo: Generate a corpus instead; nothing else is read.
-        **columns: `text_column`, `text_pair_column`, `label_column` and `unlabeled_file`, as in
+        **columns: `text_column`, `text_pair_column`, `label_column`, `unlabeled_file` and `max_unlabeled`, as in
             `text_classification_dataset`.
 
     Raises:

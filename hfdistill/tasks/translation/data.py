@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.data.shortening import cut, shortened
-from hfdistill.data.splits import split_validation, warn_of_leaks
+from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
 from hfdistill.data.tables import Table, open_table
 
 logger = logging.get_logger(__name__)
@@ -116,7 +116,8 @@ def translation_dataset(
         test_file: The test pairs.
         source: The name of the source column, or its language in `translation`.
         target: The name of the target column, or its language in `translation`.
-        unlabeled_file: Source texts for the teacher to translate; a target column, if any, is not read.
+        unlabeled_file: Source texts for the teacher to translate; a target column, if any, is not read. Those that are
+            measured on are left out, see `without_held_out`.
         skip_empty: Whether pairs with an empty side are skipped, with a warning that counts them; otherwise they are
             refused.
         validation_share: The share of the training pairs to validate on when there is no validation file.
@@ -139,6 +140,7 @@ def translation_dataset(
     monolingual = None
     if unlabeled_file is not None:
         monolingual = _read(open_table(unlabeled_file, "unlabeled"), (source,), skip_empty)
+        monolingual = without_held_out(monolingual, splits, (source,))
     return TranslationData(splits, source, target, monolingual)
 
 

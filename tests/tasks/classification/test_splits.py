@@ -18,6 +18,27 @@ def test_unlabeled_file_joins_train(read_task, write):
     assert read_task("a\t0.5", "b\t1.5", unlabeled_file=more).dataset["train"]["label"][:] == [0.5, 1.5, -100.0]
 
 
+@pytest.mark.parametrize("held_out", ["validation", "test"])
+def test_texts_that_are_measured_on_are_not_labeled_by_the_teacher(read_task, write, caplog, held_out):
+    """A student that was told the answers would look as good as its teacher."""
+    long = "one two three four five six seven eight nine"
+    measured = write("held.csv", f'text,label\n"Is it, this?",1\n{long},0\n"!",1\n')
+    own = {"validation_file": measured} if held_out == "validation" else {"test_file": measured}
+    copies = ["is it this", f"So: {long.upper()} ten", "!", "? ", "is it", "two three four five six seven eight", "!!"]
+    more = write("more.csv", "text\n" + "\n".join(f'"{text}"' for text in copies))
+    data = read_task("a\t0", "b\t1", unlabeled_file=more, **own)
+    assert data.dataset["train"]["text"][2:] == ["? ", "is it", "two three four five six seven eight", "!!"]
+    assert "3 of the 7 unlabeled texts are left out: they are validation or test texts, or share 8" in caplog.text
+
+
+def test_of_the_unlabeled_texts_so_many_are_drawn(read_task, write):
+    more = write("more.csv", "text\n" + "\n".join(f"unheard {number}" for number in range(50)))
+    drawn = [read_task("a\t0", "b\t1", unlabeled_file=more, max_unlabeled=count) for count in (10, 10, 99)]
+    texts = [one.dataset["train"]["text"][2:] for one in drawn]
+    assert texts[0] == texts[1] and len(set(texts[0])) == 10 and len(texts[2]) == 50
+    assert sorted(texts[0]) != sorted(texts[2][:10])
+
+
 def test_a_task_of_unlabeled_training_texts(read_task):
     """Only the teacher labels `train`; what the labels mean is learned from the validation file."""
     data = read_task("a\t", "b\t", validation=["c\t1", "d\t0"], label_names=["no", "yes"])
