@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, List
+from processes import results_of_two_ranks
 from tiny import WORDS, distance, make_args, make_tokenizer, naive_soft_target_loss, weights
 from transformers import (
     BertConfig,
@@ -225,3 +226,38 @@ def test_metrics_of_answers_get_both_ends_as_from_trainer(tmp_path):
     trainer.compute_metrics = metrics
     trainer.evaluate()
     assert [len(shape) for shape in shapes[0]] == [2, 2, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    return results_of_two_ranks("train_heads_in_ranks.py", tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.mark.slow
+@each_kind
+@pytest.mark.parametrize("stored", [False, True])
+def test_two_ranks_train_the_student_of_one(ranks, tmp_path, kind, stored):
+    alone = train(tmp_path, kind, stored=stored)
+    expected = alone.evaluate()
+    for found in (rank[kind, stored] for rank in ranks):
+        assert distance(found["weights"], weights(alone.model)) < 1e-5
+        for name in ("eval_loss", "eval_label_loss", "eval_soft_target_loss", "eval_agreement"):
+            assert found["metrics"][name] == pytest.approx(expected[name], rel=1e-4)
+
+
+@each_kind
+def test_a_killed_run_goes_on_to_the_same_student(tmp_path, kind):
+    changes = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1}
+    whole = train(tmp_path, kind, **changes)
+    resumed = train(tmp_path, kind, run=False, **changes)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-1"))
+    assert resumed.state.global_step == 4 and distance(weights(whole.model), weights(resumed.model)) < 1e-6
+
+
+@each_kind
+def test_the_saved_student_is_a_plain_model(tmp_path, kind):
+    trainer = train(tmp_path, kind)
+    trainer.save_model()
+    loaded = type(trainer.model).from_pretrained(trainer.args.output_dir)
+    assert distance(weights(loaded), weights(trainer.model)) == 0
+    assert getattr(loaded.config, "problem_type", None) == ("single_label_classification" if kind == "tokens" else None)
