@@ -166,6 +166,7 @@ def teacher_translations(
         num_candidates=method.num_beams if method.interpolate else method.n_best or 1,
         max_length=options.texts.max_length,
         dtype=options.training.teacher_dtype,
+        engine=method.engine,
     )
     choice = "closest" if method.interpolate else "all" if method.n_best else "best"
     rows, found = transfer_set(translated, data.source, data.target, choice)

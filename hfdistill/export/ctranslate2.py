@@ -51,7 +51,7 @@ class CTranslate2Format(TranslatorFormat):
 
     def export(self, source: TranslatorSource, path: Path) -> None:
         """Writes the converted model into a folder."""
-        _convert(source.model, source.processing_class, source.settings, path)
+        convert(source.model, source.processing_class, source.settings, path, QUANTIZATION)
 
     def load(self, path: Path, source: TranslatorSource) -> CTranslate2Model:
         """The converted model."""
@@ -98,7 +98,21 @@ def export_ctranslate2(
     return made, made.parity
 
 
-def _convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Any, folder: Path) -> None:
+def convert(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Any, folder: Path, quantization: str
+) -> None:
+    """Writes a translator as CTranslate2 reads it.
+
+    Args:
+        model: The model; it is left as it is.
+        tokenizer: Its tokenizer.
+        settings: Its generation config.
+        folder: Where to.
+        quantization: How weights are kept, such as `float32`.
+
+    Raises:
+        ValueError: when it cannot be converted.
+    """
     from ctranslate2.converters import Converter, transformers
 
     name, fields = _LOADERS[model.config.model_type]
@@ -114,7 +128,7 @@ def _convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting
             return spec
 
     try:
-        OfThisModel().convert(str(folder), quantization=QUANTIZATION)
+        OfThisModel().convert(str(folder), quantization=quantization)
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())  # some of them are lists over many lines
         raise ValueError(

@@ -67,16 +67,32 @@ class CTranslate2Model:
             max_new_tokens: As in `generate`, where `None` lets `max_length` count.
         """
         assert not do_sample, "sampling would give other translations than those that were compared"
+        start, padding = self.generation_config.decoder_start_token_id, self.generation_config.pad_token_id
+        found = self.candidates(input_ids, attention_mask, num_beams=num_beams, max_length=max_length)
+        written = [torch.tensor([start, *first]) for first, *_ in found]
+        return pad_sequence(written, batch_first=True, padding_value=padding)
+
+    def candidates(
+        self, input_ids: Tensor, attention_mask: Tensor, *, num_beams: int, max_length: int, count: int = 1
+    ) -> list[list[list[int]]]:
+        """The likeliest translations of each text, as token ids without the tokens that begin and end one.
+
+        Args:
+            input_ids: Shape `(batch, tokens)`.
+            attention_mask: Likewise, 0 at padding.
+            num_beams: Width of the beam search; 1 is greedy.
+            max_length: The most tokens of a translation, start and end included.
+            count: How many of the beam's hypotheses.
+        """
         sources = self._named(input_ids, attention_mask.bool())
         predictions = self._translator.translate_batch(
             sources,
             target_prefix=[self._prefix] * len(sources),
             beam_size=num_beams,
+            num_hypotheses=count,
             **self._options(max_length),
         )
-        start, padding = self.generation_config.decoder_start_token_id, self.generation_config.pad_token_id
-        written = [torch.tensor([start, *(self._ids[token] for token in one.hypotheses[0])]) for one in predictions]
-        return pad_sequence(written, batch_first=True, padding_value=padding)
+        return [[[self._ids[token] for token in tokens] for tokens in one.hypotheses] for one in predictions]
 
     def log_probs(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor) -> list[list[float]]:
         """How likely it finds translations, for each row the log-probability of each token until the first end.

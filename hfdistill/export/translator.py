@@ -48,7 +48,7 @@ class TranslatorSource:
     Args:
         model: The model, in eval mode.
         processing_class: Its tokenizer.
-        settings: Its generation config, see `_generation_config`.
+        settings: Its generation config, see `completed_generation_config`.
         texts: Source texts.
         num_beams: Width of the beam search to compare beside greedy.
         max_length: The most tokens of a text on either side.
@@ -96,7 +96,9 @@ class TranslatorFormat(Format):
             num_beams: Width of the beam search to compare beside greedy.
             max_length: The most tokens of a text on either side.
         """
-        return TranslatorSource(model, processing_class, _generation_config(model), examples, num_beams, max_length)
+        return TranslatorSource(
+            model, processing_class, completed_generation_config(model), examples, num_beams, max_length
+        )
 
     def check(self, exported: Any, source: TranslatorSource) -> SearchParities:
         """The comparison of the translations."""
@@ -115,8 +117,12 @@ class TranslatorFormat(Format):
         return ""
 
 
-def _generation_config(model: PreTrainedModel) -> Any:
-    """The generation config, with what an older model has in its config alone."""
+def completed_generation_config(model: PreTrainedModel) -> Any:
+    """A copy of the generation config, with what an older model has in its config alone.
+
+    Raises:
+        ValueError: when it does not say how a text begins or ends.
+    """
     settings: Any = copy.deepcopy(model.generation_config)
     for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id"):
         if getattr(settings, name) is None:

@@ -203,6 +203,7 @@ REFUSED = {
     "texts of one's own in the demo": (("--demo",), "--train_file does nothing with --demo"),
     "predictions to no words": (("--soft_targets", "top_k", "--methods", "sequence"), "go with --methods word"),
     "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
+    "an engine for nothing": (("--engine", "ctranslate2", "--methods", "word"), "--engine runs the teacher for its"),
     "several of nothing": (("--n_best", "2", "--methods", "word"), "--n_best is of the teacher's translations"),
     "one and several": (("--interpolate", "--n_best", "2"), "takes one of the teacher's candidates and --n_best"),
     "more than the beam": (("--n_best", "3"), "--n_best 3 are more candidates than --num_beams 2 has"),

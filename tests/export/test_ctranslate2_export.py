@@ -4,11 +4,13 @@ import random
 
 import pytest
 import torch
+from datasets import Dataset
 from texts import TEXTS
 from tiny_seq2seq import FAMILIES, make_seq2seq
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from hfdistill import StaleSoftTargets, pseudo_translations
 from hfdistill.export import base
 from hfdistill.export import ctranslate2 as ctranslate2_export
 from hfdistill.export.base import check_export
@@ -203,3 +205,35 @@ def test_a_model_that_cannot_end_is_refused(tmp_path):
     model.generation_config.eos_token_id = model.config.eos_token_id = None
     with pytest.raises(ValueError, match="no eos_token_id, so that a translation cannot begin or end"):
         export_ctranslate2(model, make_word_tokenizer(), ["w1"], tmp_path)
+
+
+def test_pseudo_translations_are_those_of_generate(tmp_path, trained):
+    """In float32 but for hypotheses of like score; each candidate in its place, and known to have ended or not."""
+    model, tokenizer = trained
+    texts = Dataset.from_dict({"en": [*TEXTS, TEXTS[0]]})
+    settings = {"source_column": "en", "num_beams": 3, "num_candidates": 2, "max_length": 12}
+    expected, found, small = (
+        pseudo_translations(model, texts, tokenizer, store=tmp_path / str(number), **how, **settings)
+        for number, how in enumerate(({}, {"engine": "ctranslate2"}, {"engine": "ctranslate2", "dtype": "int8"}))
+    )
+    first = [[row[0] for row in rows["teacher_translations"]] for rows in (expected, found, small)]
+    assert first[1] == first[0] and {one["finished"] for one in first[0]} == {True, False}
+    assert all(len(row) == 2 for row in found["teacher_translations"])
+    assert sum(one == other for one, other in zip(first[2], first[0], strict=True)) > len(texts) // 2
+    with pytest.raises(StaleSoftTargets, match="engine"):
+        pseudo_translations(model, texts, tokenizer, store=tmp_path / "0", engine="ctranslate2", **settings)
+
+
+def test_what_ctranslate2_would_not_honor_is_refused(tmp_path, trained):
+    model, tokenizer = trained
+    texts = Dataset.from_dict({"en": TEXTS})
+    for settings, said in (
+        ({"min_length": 3}, "CTranslate2 does not honor min_length"),
+        ({"dtype": "float64"}, "CTranslate2 keeps weights in float32, bfloat16, float16, int8; got dtype='float64'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            pseudo_translations(
+                model, texts, tokenizer, source_column="en", engine="ctranslate2", store=tmp_path, **settings
+            )
+    with pytest.raises(ValueError, match="engine must be transformers or ctranslate2, got 'onnx'"):
+        pseudo_translations(model, texts, tokenizer, source_column="en", engine="onnx", store=tmp_path)
