@@ -15,18 +15,14 @@ from huggingface_hub import ModelCard
 from texts import TEXTS
 
 from hfdistill.commands.main import COMMANDS, go_offline_without_hub, main
-from hfdistill.report import quality, timing
 
 NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch, tiny_bert, tokenizer):
+def home(tmp_path, monkeypatch, tiny_bert, tokenizer, quick_report):
     """A folder with a teacher, a student and a file, in which the user stands."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(timing, "LATENCY_TURNS", 1)
-    monkeypatch.setattr(timing, "THROUGHPUT_ROUNDS", 1)
-    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     for folder, settings in (("teacher", {"seed": 1}), ("student", {"seed": 2, "num_hidden_layers": 1})):
         for part in (tiny_bert(num_labels=2, **NAMES, **settings), tokenizer):
             part.save_pretrained(tmp_path / folder)

@@ -30,7 +30,6 @@ from hfdistill.export.classifier import Parity, measure_parity
 from hfdistill.export.onnx import export_onnx
 from hfdistill.export.onnx_model import OnnxModel
 from hfdistill.models.inference import predict_logits, token_rows
-from hfdistill.report import quality, timing
 from hfdistill.tasks.classification import report
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
@@ -244,10 +243,8 @@ def test_unknown_formats_and_missing_packages_are_named_first(monkeypatch):
 # ---- Where it is used ----
 
 
-def test_the_exported_student_is_a_column_of_the_comparison(shared, monkeypatch):
+def test_the_exported_student_is_a_column_of_the_comparison(shared, monkeypatch, quick_report):
     """Its size is its file's, its predictions its own: those that it was checked by, as the rows are the same."""
-    monkeypatch.setattr(timing, "LATENCY_TURNS", 1)
-    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     metrics = classification_metrics(["accuracy"])
     dataset = Dataset.from_dict({"sentence": TEXTS, "label": [len(text) % 3 for text in TEXTS]})
     rows = token_rows(shared.model, shared.tokenizer, dataset, SENTENCE)
