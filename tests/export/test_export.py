@@ -88,7 +88,7 @@ def run_session(path, tokenizer, texts):
 
 def test_what_a_trainer_left_in_mixed_precision_is_exported_in_float32(tiny_bert, text_dataset, tokenizer, tmp_path):
     """ONNX Runtime has no bfloat16 products, and a deployed student is to predict as the saved one does."""
-    model = tiny_bert()
+    model = tiny_bert(num_hidden_layers=1)
     tokenized = text_dataset.map(lambda rows: tokenizer(rows["sentence"]), batched=True)
     args = TrainingArguments(tmp_path, bf16=True, max_steps=1, use_cpu=True, report_to="none")
     Trainer(model, args, train_dataset=tokenized, processing_class=tokenizer).train()
@@ -206,7 +206,7 @@ def test_an_export_far_beyond_rounding_is_refused_and_changed_decisions_are_not(
 
 def test_int8_of_a_hardly_trained_student_is_kept(tiny_bert, export_to):
     """Six of 256 decisions changed, and the run ended with an error; now its figures stand beside the student's."""
-    model = tiny_bert()
+    model = tiny_bert(num_hidden_layers=1)
     with torch.no_grad():  # so unsure that rounding decides some rows
         model.classifier.weight[1:] = model.classifier.weight[:1] + 0.01 * model.classifier.weight[1:]
         model.classifier.bias.fill_(0.3)

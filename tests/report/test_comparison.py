@@ -123,6 +123,12 @@ def test_sizes_are_exact(classifier, tokenizer, text_dataset):
         assert models[role].megabytes == pytest.approx(models[role].parameters * bytes_each / 1e6)
 
 
+def test_a_notebook_shows_a_table(classifier, tokenizer, text_dataset):
+    """As the last line of a cell it was the source of a dataclass, of pages."""
+    shown = measured(classifier(1), classifier(2), text_dataset, tokenizer)._repr_markdown_().splitlines()
+    assert shown[0] == "| 30 test rows | teacher | student |" and 5 < len(shown) <= 14
+
+
 def test_a_much_larger_model_is_slower(classifier, tokenizer, text_dataset, monkeypatch):
     """A clock that is read before the work is done would find all models alike."""
     monkeypatch.setattr(timing, "LATENCY_TURNS", 2)
