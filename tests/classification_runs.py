@@ -48,7 +48,7 @@ def save_model(folder, tokenizer, names=NAMES, **config):
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, quick_report):
     """A folder with a teacher and files, in which the user stands."""
     monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "teacher", make_tokenizer())

@@ -10,11 +10,14 @@ import random
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
+from matplotlib.figure import Figure
 from texts import TEXTS, make_tokenizer
 from tiny import make_model
 from transformers import BertForSequenceClassification, set_seed
 
+from hfdistill.report import plots, quality, timing
 from hfdistill.tasks.classification.data import text_classification_dataset
+from hfdistill.tasks.translation import report as translation_report
 
 # One thread here and in every process that a test starts: with another number sums are rounded otherwise, and over
 # tensors this small threads only stand in one another's way.
@@ -42,6 +45,20 @@ def _own_world(_homes, monkeypatch):
     store = importlib.import_module("hfdistill.soft_targets.store")
     monkeypatch.setattr(store, "HF_HOME", next(_homes))
     set_seed(0)
+
+
+@pytest.fixture
+def quick_report(monkeypatch):
+    """Reports whose figures and pictures nobody looks at: measured in one round, and rendered as an empty canvas.
+
+    Otherwise these take most of a run. Processes that a test starts measure and draw in full.
+    """
+    for name in ("LATENCY_TURNS", "LATENCY_ROWS", "WARM_UP_ROWS", "THROUGHPUT_ROUNDS"):
+        monkeypatch.setattr(timing, name, 1)
+    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
+    monkeypatch.setattr(translation_report, "LATENCY_ROUNDS", {})
+    monkeypatch.setattr(translation_report, "THROUGHPUT_ROUNDS", 1)
+    monkeypatch.setattr(plots, "save", lambda figure, path: Figure().savefig(path, dpi=10))
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ def test_there_are_five_walks():
     assert [name.rpartition(" ")[2] for name in WALKS] == ["loss", "divergence", "task", "family", "format"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WALKS)
 def test_a_walk_arrives(name, outcomes):
     code, printed = outcomes[name]

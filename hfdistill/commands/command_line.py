@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import json
 import os
 import signal
 import sys
 import threading
-from collections import Counter
+from argparse import SUPPRESS
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from huggingface_hub.utils import httpx
 from transformers import HfArgumentParser
 
+from hfdistill.commands.early import unknown_option
+from hfdistill.commands.help import USAGE, Formatter, add_help, help_of, is_opposite
 from hfdistill.commands.options import check_demo, check_options
+from hfdistill.commands.settings_files import with_settings
 from hfdistill.data.shortening import cut, shortened
 from hfdistill.models.hub import HubUnreachableError
 from hfdistill.report.terminal import LEFT_BEHIND, plan_stages, quiet_libraries
 
-SETTINGS_FILES = (".yaml", ".yml", ".json")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
-_NO_OPTIONS = "it holds no options; write one `name: value` a line."
 
 
 def parse_arguments(
@@ -59,9 +57,8 @@ def parse_arguments(
         An instance of each class. An option that is unknown or cannot be read ends the program with one line.
     """
     # Without an abbreviation "--eval" would quietly stand for whichever option is alone in beginning so.
-    usage = "%(prog)s [settings.yaml] [--option value ...], where --help lists the options"
     about = (description or "").partition("\n\n")[0]
-    parser = _Parser(classes, prog=program, description=about, usage=usage, allow_abbrev=False)
+    parser = _Parser(classes, prog=program, description=about)
     words = sys.argv[1:] if words is None else list(words)
     parsed = parser.read(words, defaults or {}, None if demo else check)
     if demo and any(getattr(one, "demo", False) for one in parsed):
@@ -82,6 +79,13 @@ def demo_folder(options: Iterable[Any]) -> str:
 class _Parser(HfArgumentParser):
     """A parser that refuses in one line, whatever was typed."""
 
+    def __init__(self, classes: Sequence[Any], **settings: Any) -> None:
+        plain = {"add_help": False, "allow_abbrev": False, "formatter_class": Formatter, "usage": USAGE}
+        super().__init__(classes, **plain, **settings)
+        add_help(self)
+        for action in self._actions:
+            action.help = SUPPRESS if is_opposite(action) else help_of(action.dest, classes) or action.help
+
     def read(
         self,
         words: list[str],
@@ -94,8 +98,7 @@ class _Parser(HfArgumentParser):
         parsed: list[Any] = []
         unknown: list[str] = []
         try:
-            if words and words[0].endswith(SETTINGS_FILES):
-                words = [*_words(Path(words[0])), *words[1:]]
+            words = with_settings(words)
             for word in words:
                 _check_text(word)
             *parsed, unknown = self.parse_args_into_dataclasses(
@@ -115,8 +118,7 @@ class _Parser(HfArgumentParser):
             self.error(f"an option has a value of another kind than it should: {error}")
         if unknown:
             options = [option for action in self._actions for option in action.option_strings]
-            close = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1)
-            self.error(f"unknown option {cut(unknown[0])}" + (f"; did you mean {close[0]}?" if close else "."))
+            self.error(unknown_option(unknown[0], options))
         return tuple(parsed)
 
     def error(self, message: str) -> NoReturn:
@@ -245,76 +247,3 @@ def _check_text(word: str) -> None:
     """
     if "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
         raise ValueError(f"{shortened(word)} holds NUL, half an emoji or bytes that are not UTF-8: spell it otherwise.")
-
-
-def _words(path: Path) -> list[str]:
-    """A file of options as the words of a command line."""
-    try:
-        settings = (_json_settings if path.suffix == ".json" else _yaml_settings)(path.read_text(encoding="utf-8-sig"))
-    except RecursionError:
-        raise ValueError(f"{path} cannot be read: it is nested too deeply.") from None
-    except OSError:
-        raise
-    except Exception as error:  # of a `!!timestamp` that is none PyYAML says AttributeError, and so on
-        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    words: list[str] = []
-    for name, value in settings:
-        if isinstance(value, list):
-            words += [f"--{name}", *(_item(path, name, item) for item in value)]
-        elif value is not None:
-            words.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
-    return words
-
-
-def _item(path: Path, name: str, item: object) -> str:
-    """An entry of a list as a word that is no option."""
-    if item is None or isinstance(item, (list, dict)) or str(item).startswith("--"):
-        raise ValueError(f"{path}: {name} lists {shortened(item)}; write a text or a number.")
-    return str(item)
-
-
-def _json_settings(text: str) -> list[tuple[str, Any]]:
-    # As pairs, or of two values of one option the first would be lost without a word.
-    settings = json.loads(text, object_pairs_hook=_named_once)
-    if not isinstance(settings, dict):
-        raise ValueError(_NO_OPTIONS)
-    return list(settings.items())
-
-
-def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{shortened(repeated[0])} is there twice.")
-    return dict(pairs)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases, a few of which can stand for more text than fits into memory."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise ValueError("it has an alias (*name): write what it stands for.")
-        return super().compose_node(parent, index)
-
-
-def _yaml_settings(text: str) -> list[tuple[str, Any]]:
-    """The options as they are written: YAML would make `no` of Norwegian false, and a date of a name."""
-    loader = _Loader(text)
-    try:
-        root = loader.get_single_node()
-        if not isinstance(root, yaml.MappingNode):
-            raise ValueError(_NO_OPTIONS)
-        written = [(str(_written(loader, name)), _written(loader, value)) for name, value in root.value]
-    finally:
-        loader.dispose()
-    return list(_named_once(written).items())
-
-
-def _written(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):  # of arguments for somebody else, who wants them typed
-        value = loader.construct_document(node)
-        json.dumps(value)  # refuses dates
-        return value
-    if isinstance(node, yaml.SequenceNode):
-        return [_written(loader, item) for item in node.value]
-    return None if node.tag == "tag:yaml.org,2002:null" else node.value

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
+import numpy as np
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.commands.command_line import plain_errors
-from hfdistill.commands.main import COMMANDS
+from hfdistill.commands.tool_options import PARSERS
 from hfdistill.data.class_names import read_class_names
 from hfdistill.export.base import ExportError, check_export, export_student, formats
-from hfdistill.models.labels import name_classes, names_of
+from hfdistill.models.inference import predict_logits, token_rows
+from hfdistill.models.labels import LABEL_COLUMNS, name_classes, names_of
 from hfdistill.models.loading import load_classifier
 from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.models.wrappers import placed
 from hfdistill.report import Comparison
 from hfdistill.report.card import CardFacts, model_card, teacher_license
 from hfdistill.report.figures import WIDTH
+from hfdistill.report.quality import MAIN_METRICS, REGRESSION, SINGLE
 from hfdistill.report.results import write_report
 from hfdistill.report.saved_form import saved_form
 from hfdistill.report.terminal import quiet_libraries
@@ -31,93 +35,32 @@ from hfdistill.tasks.classification.data import TextClassificationData, labeled_
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
 
-MODEL = "folder of a model, or its name on the Hub"
-FILE = "texts with labels: csv, tsv, json lines or parquet"
-
 
 def compare_main(words: Sequence[str]) -> None:
     """Runs `hfdistill compare` with these words."""
-    _run(compare_parser(), _compare, words)
+    _run("compare", _compare, words)
 
 
 def export_main(words: Sequence[str]) -> None:
     """Runs `hfdistill export` with these words."""
-    _run(export_parser(), _export, words)
+    _run("export", _export, words)
 
 
 def soft_targets_main(words: Sequence[str]) -> None:
     """Runs `hfdistill soft-targets` with these words."""
-    _run(soft_targets_parser(), _soft_targets, words)
+    _run("soft-targets", _soft_targets, words)
 
 
 def card_main(words: Sequence[str]) -> None:
     """Runs `hfdistill card` with these words."""
-    _run(card_parser(), _card, words)
+    _run("card", _card, words)
 
 
-def _run(parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], None], words: Sequence[str]) -> None:
-    options = parser.parse_args(words)
+def _run(name: str, action: Callable[[argparse.Namespace], None], words: Sequence[str]) -> None:
+    options = PARSERS[name]().parse_args(words)
     quiet_libraries()
     with plain_errors():
         action(options)
-
-
-def compare_parser() -> argparse.ArgumentParser:
-    """The options of `hfdistill compare`."""
-    parser = _parser("compare", labels=True)
-    parser.add_argument("teacher", metavar="TEACHER", help=MODEL)
-    parser.add_argument("student", metavar="STUDENT", help=MODEL)
-    parser.add_argument("file", metavar="FILE", help=FILE)
-    parser.add_argument("--baseline", metavar="MODEL", help="the same student, trained without a teacher")
-    parser.add_argument("--output_dir", metavar="FOLDER", help="also write all_results.json and report/ there")
-    return parser
-
-
-def export_parser() -> argparse.ArgumentParser:
-    """The options of `hfdistill export`."""
-    parser = _parser("export")
-    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}; a folder gets the files")
-    parser.add_argument("file", metavar="FILE", help="texts to check the export on, with labels or without")
-    known = list(formats("text-classification"))
-    parser.add_argument("--formats", nargs="+", choices=known, default=known, help="default: %(default)s")
-    parser.add_argument("--output_dir", metavar="FOLDER", help="write there, with config and tokenizer, instead")
-    return parser
-
-
-def soft_targets_parser() -> argparse.ArgumentParser:
-    """The options of `hfdistill soft-targets`."""
-    parser = _parser("soft-targets")
-    parser.add_argument("teacher", metavar="TEACHER", help=MODEL)
-    parser.add_argument("file", metavar="FILE", help="texts, with labels or without")
-    columns = "the rows with the columns teacher_logits and teacher_label"
-    parser.add_argument("output", metavar="OUTPUT.parquet", help=columns)
-    return parser
-
-
-def card_parser() -> argparse.ArgumentParser:
-    """The options of `hfdistill card`."""
-    parser = _parser("card", labels=True)
-    parser.add_argument("teacher", metavar="TEACHER", help=MODEL)
-    parser.add_argument("student", metavar="STUDENT", help="folder of the student; README.md is written there")
-    parser.add_argument("file", metavar="FILE", help=FILE)
-    parser.add_argument("--dataset_name", metavar="NAME", help="what to call the data, as its name on the Hub")
-    return parser
-
-
-def _parser(name: str, labels: bool = False) -> argparse.ArgumentParser:
-    """A command's parser with the options that all have; with `labels`, those of labels too."""
-    parser = argparse.ArgumentParser(prog=f"hfdistill {name}", description=COMMANDS[name][2], allow_abbrev=False)
-    parser.add_argument(
-        "--trust_remote_code", action="store_true", help="run code that comes with a named model; read it first"
-    )
-    columns = parser.add_argument_group("columns of FILE", "found by their names where they are not given")
-    columns.add_argument("--text_column", metavar="NAME", help="the text")
-    columns.add_argument("--text_pair_column", metavar="NAME", help="the second text of a pair")
-    if labels:
-        columns.add_argument("--label_column", metavar="NAME", help="the label")
-        names = "of the numbered classes, or a file of one a line (default: labels.txt beside FILE)"
-        columns.add_argument("--class_names", metavar="NAME", nargs="+", help=names)
-    return parser
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -130,9 +73,11 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    check_export(options.formats)
+    wanted = options.formats or list(formats("text-classification"))
+    check_export(wanted)
     texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
     tokenizer, model = load_classifier(options.model, options.trust_remote_code)
+    data = _read_labels(options, model, texts)
     folder = Path(options.output_dir or options.model)
     if options.output_dir:
         model.save_pretrained(folder)
@@ -142,13 +87,36 @@ def _export(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
     broken = None
     try:
-        exported = export_student(model, tokenizer, texts, folder, formats=options.formats, text_columns=columns)
+        exported = export_student(model, tokenizer, texts, folder, formats=wanted, text_columns=columns)
     except ExportError as error:
         exported, broken = error.exported, error
     for name, one in exported.items():
         print(f"{name}: {one.path}, {one.megabytes:.1f} MB; {one.parity}")  # noqa: T201
+    if data is not None:
+        print(_scores({"model": model, **exported}, tokenizer, data))  # noqa: T201
     if broken:
         raise broken
+
+
+def _read_labels(options: argparse.Namespace, model: PreTrainedModel, texts: Dataset) -> TextClassificationData | None:
+    """The texts with their labels, where the file has such labels as the model's."""
+    if not (options.label_column or set(texts.column_names) & set(LABEL_COLUMNS)):
+        return None
+    try:
+        return _labeled(options, model, read_class_names(options.class_names, options.file))
+    except ValueError as error:
+        print(f"How often it is right is not measured: {error}")  # noqa: T201
+        return None
+
+
+def _scores(models: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, data: TextClassificationData) -> str:
+    """The main metric of each model, in a line."""
+    rows = token_rows(models["model"], tokenizer, _rows(data), data.text_columns)
+    labels = np.asarray(data.dataset["test"][data.label_column])
+    metrics, name = classification_metrics(problem_type=data.problem_type), MAIN_METRICS[data.problem_type]
+    logits = {role: predict_logits(model, tokenizer, rows) for role, model in models.items()}
+    scores = {role: metrics(EvalPrediction(predictions=one, label_ids=labels))[name] for role, one in logits.items()}
+    return f"{name}: {', '.join(f'{role} {score:.4f}' for role, score in scores.items())}; {len(rows):,} rows"
 
 
 def _soft_targets(options: argparse.Namespace) -> None:
@@ -183,15 +151,7 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
     class_names = read_class_names(options.class_names, options.file)
     for model in (student, teacher):
         name_classes(model.config, class_names)
-    data = labeled_texts(
-        options.file,
-        text_column=options.text_column,
-        text_pair_column=options.text_pair_column,
-        label_column=options.label_column,
-        label_names=names_of(student.config),
-        class_names=class_names,
-        problem_type="regression" if student.config.num_labels == 1 else "single_label_classification",
-    )
+    data = _labeled(options, student, class_names)
     comparison = compare(
         teacher,
         student,
@@ -203,6 +163,21 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
         text_columns=data.text_columns,
     )
     return comparison, student
+
+
+def _labeled(
+    options: argparse.Namespace, model: PreTrainedModel, class_names: Sequence[str] | None
+) -> TextClassificationData:
+    """The labeled texts of the file, as the model numbers its classes."""
+    return labeled_texts(
+        options.file,
+        text_column=options.text_column,
+        text_pair_column=options.text_pair_column,
+        label_column=options.label_column,
+        label_names=names_of(model.config),
+        class_names=class_names,
+        problem_type=REGRESSION if model.config.num_labels == 1 else SINGLE,
+    )
 
 
 def _measured(name: str, options: argparse.Namespace) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:

@@ -82,7 +82,9 @@ def main(words: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
     for name, (_, _, text) in COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
-    module, function, _ = COMMANDS[parser.parse_args(words[:1]).command]
-    if not {"--demo", "--help", "-h"} & set(words):
+    command = parser.parse_args(words[:1]).command
+    importlib.import_module("hfdistill.commands.early").refuse_early(command, words[1:])
+    module, function, _ = COMMANDS[command]
+    if not {"--demo", "--help", "--help_all", "--help-all", "-h"} & set(words):
         go_offline_without_hub()
     getattr(importlib.import_module(f"hfdistill.commands.{module}"), function)(words[1:])

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset
 
+from hfdistill.data.files import recognized
 from hfdistill.data.shortening import cut, shortened
 
 #: How deep lists and objects of a JSON value may lie in one another: Arrow takes little more.
@@ -56,7 +57,7 @@ def read_table(path: str | Path) -> Dataset:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read in full; names the line.
     """
-    path, extension = _recognized(path)
+    path, extension = recognized(path)
     if extension == "parquet":
         return _read_parquet(path)
     table = _TEXT_READERS[extension](path)
@@ -64,22 +65,10 @@ def read_table(path: str | Path) -> Dataset:
     return _as_dataset(path, pa.table(columns))
 
 
-def _recognized(path: str | Path) -> tuple[Path, str]:
-    path = Path(path)
-    name = path.name.lower()
-    extension = name.removesuffix(".gz").rpartition(".")[2]
-    if extension not in (*_TEXT_READERS, "parquet") or name.endswith(".parquet.gz"):
-        known = ", ".join(f".{known}" for known in (*_TEXT_READERS, "parquet"))
-        raise ValueError(f"Cannot read {path}: its ending must be one of {known} (all but .parquet also with .gz).")
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path} (looked in {Path.cwd()}).")
-    return path, extension
-
-
 def open_table(path: str | Path | Dataset, split: str) -> Table:
     if isinstance(path, Dataset):
         return _table_of(path, f"the {split} split")
-    path, extension = _recognized(path)
+    path, extension = recognized(path)
     if extension == "parquet":
         return _table_of(_read_parquet(path), str(path))
     return _TEXT_READERS[extension](path)

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import hfdistill.export
+from hfdistill.models.extras import install_hint
 from hfdistill.models.wrappers import config_of
 from hfdistill.report.failures import Attempts
 
@@ -136,7 +137,7 @@ def check_export(names: Sequence[str], task: str = "text-classification", model_
     for one in (known[name] for name in names):
         missing = [package for package in one.packages if importlib.util.find_spec(package) is None]
         if missing:
-            raise ImportError(f"the export needs {', '.join(missing)}: pip install 'hfdistill[{one.extra}]'.")
+            raise ImportError(f"the export needs {', '.join(missing)}: {install_hint(one.extra)}.")
         if model_type is not None:
             one.check_model(model_type)
 

@@ -16,6 +16,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import is_sentencepiece_available
 
+from hfdistill.models.extras import install_hint
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.vocabularies import has_vocabulary
 
@@ -39,7 +40,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedToke
         if is_sentencepiece_available():
             raise
         raise ValueError(
-            f'{error} Many tokenizers, such as Marian\'s, need sentencepiece: pip install "hfdistill[translation]".'
+            f"{error} Many tokenizers, such as Marian's, need sentencepiece: {install_hint('translation')}."
         ) from error
     if not has_vocabulary(tokenizer):
         raise ValueError(f"{name!r} has no tokenizer: save the one of the model there, tokenizer.save_pretrained(...).")

@@ -199,6 +199,10 @@ class Comparison:
         """The comparison as a Markdown table."""
         return markdown_table(*self.table_rows())
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows: the rows of the summary."""
+        return markdown_table(*self.summary_rows())
+
 
 def metric_name(metric: str) -> str:
     """A metric as people write it."""

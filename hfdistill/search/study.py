@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
+from hfdistill.models.extras import install_hint
 from hfdistill.models.inference import token_rows
 from hfdistill.report.cost import MeasuredModel, size_of
 from hfdistill.report.quality import MAIN_METRICS, SINGLE
@@ -53,7 +54,7 @@ def check_search() -> None:
         ValueError: under a launcher of several processes, saying how they can share a search.
     """
     if importlib.util.find_spec("optuna") is None:
-        raise ImportError("a search needs optuna: pip install 'hfdistill[search]'.")
+        raise ImportError(f"a search needs optuna: {install_hint('search')}.")
     if PartialState().num_processes > 1:
         raise ValueError(
             "a search trains one student in one process: start several processes without a launcher, each with its own "

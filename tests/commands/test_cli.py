@@ -1,7 +1,9 @@
 """The command `hfdistill`: what it leaves, what it says, how it ends."""
 
+import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,20 +15,19 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from huggingface_hub import ModelCard
 from texts import TEXTS
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from hfdistill.commands import help
+from hfdistill.commands.early import SOURCES, name_of, option_names
 from hfdistill.commands.main import COMMANDS, go_offline_without_hub, main
-from hfdistill.report import quality, timing
 
 NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch, tiny_bert, tokenizer):
+def home(tmp_path, monkeypatch, tiny_bert, tokenizer, quick_report):
     """A folder with a teacher, a student and a file, in which the user stands."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(timing, "LATENCY_TURNS", 1)
-    monkeypatch.setattr(timing, "THROUGHPUT_ROUNDS", 1)
-    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     for folder, settings in (("teacher", {"seed": 1}), ("student", {"seed": 2, "num_hidden_layers": 1})):
         for part in (tiny_bert(num_labels=2, **NAMES, **settings), tokenizer):
             part.save_pretrained(tmp_path / folder)
@@ -103,10 +104,16 @@ def test_export_writes_into_the_models_folder(home, capsys):
     main(["export", "student", "test.tsv", "--formats", "onnx", "int8"])
     assert (home / "student" / "onnx" / "model.onnx").stat().st_size > 0
     printed = capsys.readouterr()
-    assert [line.partition(", ")[0] for line in printed.out.splitlines()] == [
+    *files, scores = printed.out.splitlines()
+    assert [line.partition(", ")[0] for line in files] == [
         "onnx: student/onnx/model.onnx",
         "int8: student/onnx/model_quantized.onnx",
     ]
+    model, labels = AutoModelForSequenceClassification.from_pretrained("student"), [len(text) % 2 for text in TEXTS]
+    with torch.no_grad():
+        inputs = AutoTokenizer.from_pretrained("student")(TEXTS, padding=True, return_tensors="pt")
+        accuracy = (model(**inputs).logits.argmax(-1) == torch.tensor(labels)).float().mean().item()
+    assert scores.startswith(f"accuracy: model {accuracy:.4f}, onnx {accuracy:.4f}, int8 ") and "; 30 rows" in scores
     assert "WARNING" not in printed.err and "torch.onnx" not in printed.err
 
 
@@ -117,6 +124,7 @@ MENDABLE = {
     "other labels": (["compare", "teacher", "student", "bad.tsv"], "Line 2 of bad.tsv.*'god'"),
     "not a parquet file": (["soft-targets", "teacher", "test.tsv", "x.csv"], r"x\.csv should end in \.parquet"),
     "a translator": (["export", "translator", "test.tsv"], "a translator .MarianMTModel. and no classifier"),
+    "no such format": (["export", "student", "test.tsv", "--formats", "onxx"], "no export format 'onxx'.*onnx, int8"),
     "no folder to write to": (["export", "some/model", "test.tsv"], "some/model|reached"),
 }
 
@@ -136,7 +144,7 @@ def test_what_the_user_can_mend_is_one_line_and_code_1(home, case, monkeypatch, 
     assert isinstance(ended.value.code, str) and "\n" not in ended.value.code  # Python ends with 1, and prints it
 
 
-@pytest.mark.parametrize("words", [[], ["compare"], ["fly"], ["export", "student", "test.tsv", "--formats", "onxx"]])
+@pytest.mark.parametrize("words", [[], ["compare"], ["fly"], ["export", "student", "test.tsv", "--onnx"]])
 def test_wrong_usage_is_code_2(words, capsys):
     with pytest.raises(SystemExit) as ended:
         main(words)
@@ -154,10 +162,12 @@ def test_help_reads_well(command, capsys):
 
 
 def test_the_options_of_distill_stand_in_groups(capsys):
-    with pytest.raises(SystemExit):
-        main(["distill", "--help"])
-    groups = [line for line in capsys.readouterr().out.splitlines() if line.endswith(":") and line[0] != " "]
-    assert groups == [
+    usual, everything = help_of("distill", "--help", capsys), help_of("distill", "--help_all", capsys)
+    assert len(usual.splitlines()) < 80 < len(everything.splitlines())
+    assert "\n  --temperature " in usual and "--js_beta" not in usual and "\n  --js_beta " in everything
+    for line in usual.splitlines():
+        assert len(line) <= 80 or line.startswith("usage"), line
+    assert [line for line in everything.splitlines() if line.endswith(":") and line[0] != " "] == [
         "options:",
         "data:",
         "teacher:",
@@ -167,6 +177,59 @@ def test_the_options_of_distill_stand_in_groups(capsys):
         "export:",
         "training arguments:",
     ]
+
+
+def help_of(command, option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, option])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["distill", "translate"])
+def test_every_option_has_a_line_of_help(command, capsys):
+    """Six of the most usual had none: another default had taken their text away."""
+    lines = [*help_of(command, "--help_all", capsys).splitlines(), ""]
+    told = [line for line in lines if re.match(r"  --.*\S {2,}\S", line)]
+    told += [line for line, below in itertools.pairwise(lines) if line.startswith("  --") and below.startswith(" " * 9)]
+    assert len(lines) > 200 and not [line for line in lines if line.startswith("  --") and line not in told]
+
+
+@pytest.mark.parametrize("command", SOURCES)
+def test_the_names_of_options_are_known_without_torch(command, monkeypatch):
+    """One that was missing would be refused; one too many would be told of seconds later."""
+    shown = []
+    monkeypatch.setattr(help, "usual_help", lambda parser: shown.append(parser) or "")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    names = {name for one in shown[0]._actions for name in map(name_of, one.option_strings)} - {""}
+    opposites = {name for name in option_names(command) if name.startswith("no_") and name not in names}
+    assert option_names(command) - opposites == names
+
+
+UNKNOWN = "unknown option --trainfile; did you mean --train_file?"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["distill", "--trainfile", "a.csv"], 2, f"hfdistill distill: error: {UNKNOWN}"),
+        (["search", "settings.yaml"], 2, "unknown option --trainfile=a.csv; did you mean --train_file?"),
+        (["translate", "none.yaml"], 2, "none.yaml"),
+        (["distill", "--train-file=none.csv"], 1, "error: There is no file none.csv"),
+        (["translate", "--test_file", "none.xls"], 1, "error: Cannot read none.xls: its ending must be one of .csv"),
+        (["compare", "a", "b", "none.csv"], 1, "error: There is no file none.csv"),
+        (["card", "a"], 2, "the following arguments are required"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_told_before_torch_is_imported(words, code, sentence, tmp_path):
+    """It took seven seconds to hear of a slip of the finger."""
+    (tmp_path / "settings.yaml").write_text("trainfile: a.csv\n")
+    text = "import sys\nfrom hfdistill.commands.main import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
+    text += "    assert not {'torch', 'transformers', 'datasets', 'accelerate'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", text, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code and done.stderr.strip().splitlines()[-1].find(sentence) >= 0, done.stderr
 
 
 def test_help_imports_no_torch():

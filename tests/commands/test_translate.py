@@ -23,7 +23,7 @@ from hfdistill.tasks.translation.report import translate
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, quick_report):
     return translator_home(tmp_path, monkeypatch)
 
 

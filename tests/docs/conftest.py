@@ -32,7 +32,7 @@ def readers_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def reader(readers_folder, tmp_path, monkeypatch):
+def reader(readers_folder, tmp_path, monkeypatch, quick_report):
     """A copy of them, in which the reader stands."""
     shutil.copytree(readers_folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)

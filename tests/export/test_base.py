@@ -8,7 +8,6 @@ from texts import TEXTS
 from tiny_seq2seq import make_translator
 
 import hfdistill.export
-from hfdistill.commands.compare_export_card import export_parser
 from hfdistill.commands.translate_options import read_options
 from hfdistill.export.base import FORMATS, attempt_export, check_export, export_student, formats
 from hfdistill.report import Attempts, Comparison, ModelFigures
@@ -96,8 +95,7 @@ def new_format(tmp_path, monkeypatch):
 def test_a_new_format_is_one_file(new_format, tiny_bert, tokenizer, text_dataset, tmp_path):
     """The card left out what it did not know by name, and the comparison stopped at an `assert`."""
     assert list(formats("text-classification")) == ["onnx", "int8", "pickle"]
-    words = ["student", "texts.csv", "--formats", "pickle"]
-    assert export_parser().parse_args(words).formats == ["pickle"]
+    check_export(["pickle"])
     model = tiny_bert(num_labels=3)
     columns = {"text_columns": ("sentence",)}
     exported = export_student(model, tokenizer, text_dataset, tmp_path / "student", formats=["pickle"], **columns)

@@ -30,7 +30,6 @@ from hfdistill.export.classifier import Parity, measure_parity
 from hfdistill.export.onnx import export_onnx
 from hfdistill.export.onnx_model import OnnxModel
 from hfdistill.models.inference import predict_logits, token_rows
-from hfdistill.report import quality, timing
 from hfdistill.tasks.classification import report
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
@@ -89,7 +88,7 @@ def run_session(path, tokenizer, texts):
 
 def test_what_a_trainer_left_in_mixed_precision_is_exported_in_float32(tiny_bert, text_dataset, tokenizer, tmp_path):
     """ONNX Runtime has no bfloat16 products, and a deployed student is to predict as the saved one does."""
-    model = tiny_bert()
+    model = tiny_bert(num_hidden_layers=1)
     tokenized = text_dataset.map(lambda rows: tokenizer(rows["sentence"]), batched=True)
     args = TrainingArguments(tmp_path, bf16=True, max_steps=1, use_cpu=True, report_to="none")
     Trainer(model, args, train_dataset=tokenized, processing_class=tokenizer).train()
@@ -207,7 +206,7 @@ def test_an_export_far_beyond_rounding_is_refused_and_changed_decisions_are_not(
 
 def test_int8_of_a_hardly_trained_student_is_kept(tiny_bert, export_to):
     """Six of 256 decisions changed, and the run ended with an error; now its figures stand beside the student's."""
-    model = tiny_bert()
+    model = tiny_bert(num_hidden_layers=1)
     with torch.no_grad():  # so unsure that rounding decides some rows
         model.classifier.weight[1:] = model.classifier.weight[:1] + 0.01 * model.classifier.weight[1:]
         model.classifier.bias.fill_(0.3)
@@ -244,10 +243,8 @@ def test_unknown_formats_and_missing_packages_are_named_first(monkeypatch):
 # ---- Where it is used ----
 
 
-def test_the_exported_student_is_a_column_of_the_comparison(shared, monkeypatch):
+def test_the_exported_student_is_a_column_of_the_comparison(shared, monkeypatch, quick_report):
     """Its size is its file's, its predictions its own: those that it was checked by, as the rows are the same."""
-    monkeypatch.setattr(timing, "LATENCY_TURNS", 1)
-    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
     metrics = classification_metrics(["accuracy"])
     dataset = Dataset.from_dict({"sentence": TEXTS, "label": [len(text) % 3 for text in TEXTS]})
     rows = token_rows(shared.model, shared.tokenizer, dataset, SENTENCE)

@@ -27,7 +27,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hfdistill import DistillationTrainer, ModelTeacher, make_student, soft_targets
 from hfdistill.models.wrappers import config_of, is_plain_module, is_quantized, unwrapped, without_adapters
-from hfdistill.report import cost, quality, timing
+from hfdistill.report import cost
 from hfdistill.report.cost import size_of
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
@@ -47,13 +47,8 @@ def _process_group():
 
 
 @pytest.fixture(autouse=True)
-def _short_measurements(monkeypatch):
-    monkeypatch.setattr(timing, "LATENCY_TURNS", 1)
-    monkeypatch.setattr(timing, "THROUGHPUT_ROUNDS", 1)
-    monkeypatch.setattr(timing, "LATENCY_ROWS", 1)
-    monkeypatch.setattr(timing, "WARM_UP_ROWS", 1)
+def _short_measurements(quick_report, monkeypatch):
     monkeypatch.setattr(cost, "THROUGHPUT_BATCH", 4)
-    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
 
 
 def lora(model, alpha=8):

@@ -119,6 +119,7 @@ def launched(launcher, *words):
     )
 
 
+@pytest.mark.slow
 def test_a_refusal_of_a_process(home):
     """Exit code and error stream are what scripts look at."""
     (home / "train.csv").write_text("")

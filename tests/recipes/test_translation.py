@@ -18,7 +18,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "translation.py"
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, quick_report):
     return translator_home(tmp_path, monkeypatch)
 
 

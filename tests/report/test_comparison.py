@@ -8,7 +8,7 @@ from texts import TEXTS
 from tiny_seq2seq import make_translator
 
 from hfdistill.models.inference import predict_logits, token_rows
-from hfdistill.report import quality, timing
+from hfdistill.report import timing
 from hfdistill.soft_targets import soft_targets
 from hfdistill.tasks.classification import report
 from hfdistill.tasks.classification.metrics import classification_metrics
@@ -20,12 +20,8 @@ ORDER = ["good", "bad", "fair"]
 SENTENCE = ("sentence",)
 
 
-@pytest.fixture(autouse=True)
-def _short_measurements(monkeypatch):
-    """Few rounds: speed is only looked at where a test says so."""
-    monkeypatch.setattr(timing, "LATENCY_TURNS", 1)
-    monkeypatch.setattr(timing, "THROUGHPUT_ROUNDS", 1)
-    monkeypatch.setattr(quality, "BOOTSTRAP_DRAWS", 3)
+#: Speed is only looked at where a test says so.
+pytestmark = pytest.mark.usefixtures("quick_report")
 
 
 @pytest.fixture
@@ -127,9 +123,16 @@ def test_sizes_are_exact(classifier, tokenizer, text_dataset):
         assert models[role].megabytes == pytest.approx(models[role].parameters * bytes_each / 1e6)
 
 
+def test_a_notebook_shows_a_table(classifier, tokenizer, text_dataset):
+    """As the last line of a cell it was the source of a dataclass, of pages."""
+    shown = measured(classifier(1), classifier(2), text_dataset, tokenizer)._repr_markdown_().splitlines()
+    assert shown[0] == "| 30 test rows | teacher | student |" and 5 < len(shown) <= 14
+
+
 def test_a_much_larger_model_is_slower(classifier, tokenizer, text_dataset, monkeypatch):
     """A clock that is read before the work is done would find all models alike."""
     monkeypatch.setattr(timing, "LATENCY_TURNS", 2)
+    monkeypatch.setattr(timing, "LATENCY_ROWS", 10)
     monkeypatch.setattr(timing, "THROUGHPUT_ROUNDS", 3)
     teacher, student = classifier(1, num_hidden_layers=16, hidden_size=64), classifier(2, num_hidden_layers=1)
     comparison = measured(teacher, student, text_dataset, tokenizer)

@@ -74,9 +74,7 @@ def test_a_merged_adapter_is_a_plain_model(adapter):
     assert saved_form(adapter("base").merge_and_unload()).library == "transformers"
 
 
-def test_the_command_sees_an_adapter_too(tmp_path, adapter, monkeypatch):
-    for name in ("LATENCY_TURNS", "THROUGHPUT_ROUNDS"):
-        monkeypatch.setattr(f"hfdistill.report.timing.{name}", 1)
+def test_the_command_sees_an_adapter_too(tmp_path, adapter, quick_report):
     make_model(2, num_labels=3).save_pretrained("teacher")
     make_tokenizer().save_pretrained("teacher")
     peft = pytest.importorskip("peft")

@@ -17,15 +17,21 @@ def python_in(blocks):
     return [code for block in blocks for code in re.findall(r"```python\n(.*?)\n```", block, re.DOTALL)]
 
 
-@pytest.mark.parametrize("text_pair", [False, True])
-def test_a_classifiers_code_runs(tmp_path, monkeypatch, capsys, text_pair):
-    """In the folder that the student's folder lies in, with `pipeline` and with ONNX Runtime alike."""
+@pytest.fixture(scope="module")
+def classifiers_home(tmp_path_factory):
+    """The folder that a student's folder lies in."""
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
-    model, tokenizer = make_model(1), make_tokenizer()
+    home, model, tokenizer = tmp_path_factory.mktemp("home"), make_model(1, num_hidden_layers=1), make_tokenizer()
     for part in (model, tokenizer):
-        part.save_pretrained(tmp_path / "my student")
-    export_onnx(model, tokenizer, make_rows(), tmp_path / "my student", formats=["onnx"])
-    monkeypatch.chdir(tmp_path)
+        part.save_pretrained(home / "my student")
+    export_onnx(model, tokenizer, make_rows(), home / "my student", formats=["onnx"])
+    return home
+
+
+@pytest.mark.parametrize("text_pair", [False, True])
+def test_a_classifiers_code_runs(classifiers_home, monkeypatch, capsys, text_pair):
+    """With `pipeline` and with ONNX Runtime alike."""
+    monkeypatch.chdir(classifiers_home)
     usage = Usage("my student", task="text-classification", text_pair=text_pair, exports=["onnx/model.onnx"])
     blocks = usage_code(SavedForm(), usage)
     by_pipeline, by_onnx = python_in(blocks)

@@ -33,9 +33,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "search_students.py"
 FLOAT = optuna.distributions.FloatDistribution
 
 
-@pytest.fixture(autouse=True)
-def _short_measurements(monkeypatch):
-    monkeypatch.setattr("hfdistill.report.timing.LATENCY_TURNS", 1)
+pytestmark = pytest.mark.usefixtures("quick_report")
 
 
 @pytest.fixture
@@ -332,15 +330,16 @@ def test_a_trial_that_runs_elsewhere_is_left_alone(searching):
 def test_an_interrupted_trial_is_given_up_at_once(searching, monkeypatch):
     search = searching(small_space(), defaults={"temperature": 2.0, "learning_rate": 0.05})
 
+    new_trainer = search.new_trainer
+
     def interrupted(student, args):
-        monkeypatch.undo()
+        monkeypatch.setattr(search, "new_trainer", new_trainer)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(search, "new_trainer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.run(2)
     assert states(search) == ["FAIL"]
-    monkeypatch.setattr("hfdistill.report.timing.LATENCY_TURNS", 1)
     search.run(2)
     assert states(search) == ["FAIL", "COMPLETE", "COMPLETE"] and search.study.trials[1].params["temperature"] == 2.0
 

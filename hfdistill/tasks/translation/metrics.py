@@ -12,6 +12,7 @@ from datasets import Sequence as ListOf
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from hfdistill.losses import IGNORED
+from hfdistill.models.extras import install_hint
 
 
 def check_sacrebleu() -> None:
@@ -27,7 +28,7 @@ def _sacrebleu() -> Any:
     try:
         import sacrebleu
     except ImportError as error:
-        raise ImportError("BLEU and chrF need sacreBLEU: pip install 'hfdistill[translation]'.") from error
+        raise ImportError(f"BLEU and chrF need sacreBLEU: {install_hint('translation')}.") from error
     return sacrebleu
 
 

@@ -1,0 +1,70 @@
+"""The options of the commands that train nothing, read without torch: wrong usage is told at once."""
+
+from __future__ import annotations
+
+import argparse
+
+from hfdistill.commands.main import COMMANDS
+
+MODEL = "folder of a model, or its name on the Hub"
+FILE = "texts with labels: csv, tsv, json lines or parquet"
+
+
+def compare_parser() -> argparse.ArgumentParser:
+    """The options of `hfdistill compare`."""
+    parser = _parser("compare", labels=True)
+    parser.add_argument("teacher", metavar="TEACHER", help=MODEL)
+    parser.add_argument("student", metavar="STUDENT", help=MODEL)
+    parser.add_argument("file", metavar="FILE", help=FILE)
+    parser.add_argument("--baseline", metavar="MODEL", help="the same student, trained without a teacher")
+    parser.add_argument("--output_dir", metavar="FOLDER", help="also write all_results.json and report/ there")
+    return parser
+
+
+def export_parser() -> argparse.ArgumentParser:
+    """The options of `hfdistill export`."""
+    parser = _parser("export", labels=True)
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}; a folder gets the files")
+    parser.add_argument("file", metavar="FILE", help="texts to check the export on; with labels, its accuracy too")
+    parser.add_argument("--formats", metavar="NAME", nargs="+", help="such as onnx and int8 (default: all there are)")
+    parser.add_argument("--output_dir", metavar="FOLDER", help="write there, with config and tokenizer, instead")
+    return parser
+
+
+def soft_targets_parser() -> argparse.ArgumentParser:
+    """The options of `hfdistill soft-targets`."""
+    parser = _parser("soft-targets")
+    parser.add_argument("teacher", metavar="TEACHER", help=MODEL)
+    parser.add_argument("file", metavar="FILE", help="texts, with labels or without")
+    columns = "the rows with the columns teacher_logits and teacher_label"
+    parser.add_argument("output", metavar="OUTPUT.parquet", help=columns)
+    return parser
+
+
+def card_parser() -> argparse.ArgumentParser:
+    """The options of `hfdistill card`."""
+    parser = _parser("card", labels=True)
+    parser.add_argument("teacher", metavar="TEACHER", help=MODEL)
+    parser.add_argument("student", metavar="STUDENT", help="folder of the student; README.md is written there")
+    parser.add_argument("file", metavar="FILE", help=FILE)
+    parser.add_argument("--dataset_name", metavar="NAME", help="what to call the data, as its name on the Hub")
+    return parser
+
+
+def _parser(name: str, labels: bool = False) -> argparse.ArgumentParser:
+    """A command's parser with the options that all have; with `labels`, those of labels too."""
+    parser = argparse.ArgumentParser(prog=f"hfdistill {name}", description=COMMANDS[name][2], allow_abbrev=False)
+    parser.add_argument(
+        "--trust_remote_code", action="store_true", help="run code that comes with a named model; read it first"
+    )
+    columns = parser.add_argument_group("columns of FILE", "found by their names where they are not given")
+    columns.add_argument("--text_column", metavar="NAME", help="the text")
+    columns.add_argument("--text_pair_column", metavar="NAME", help="the second text of a pair")
+    if labels:
+        columns.add_argument("--label_column", metavar="NAME", help="the label")
+        names = "of the numbered classes, or a file of one a line (default: labels.txt beside FILE)"
+        columns.add_argument("--class_names", metavar="NAME", nargs="+", help=names)
+    return parser
+
+
+PARSERS = {"compare": compare_parser, "export": export_parser, "soft-targets": soft_targets_parser, "card": card_parser}
