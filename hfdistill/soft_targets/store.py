@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
+import struct
 import time
 import uuid
 import zipfile
@@ -49,7 +51,7 @@ class StaleSoftTargets(ValueError):
 
 
 class SoftTargetStore:
-    """Logits by row key, in memory and in a folder.
+    """Logits by row key: the logits in a folder, their keys in memory, 24 bytes a row.
 
     Another kind of prediction is a subclass with another `to_arrays`, `from_arrays`, `joined` and `taken`: logits for
     each token are in `TokenLogitStore`.
@@ -68,7 +70,8 @@ class SoftTargetStore:
     def __init__(self, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self._runs: list[_Run] = []
-        self._read: set[str] = set()
+        #: The parts that were read, in the order of the places of their rows, and where each of them ends.
+        self._parts: dict[Path, int] = {}
         self._check(dict(manifest))
         self._sweep()
         self.load()
@@ -123,9 +126,8 @@ class SoftTargetStore:
     def load(self) -> None:
         """Reads the parts that are new since the last look, of whichever process wrote them."""
         for path in sorted(self.folder.glob("part-*.npz")):
-            if path.name not in self._read:
-                self._keep(*self._read_part(path))
-                self._read.add(path.name)
+            if path not in self._parts:
+                self._keep(path, self._read_keys(path))
 
     def to_arrays(self, predictions: Any) -> dict[str, np.ndarray]:
         """The predictions for some rows as a part keeps them."""
@@ -150,49 +152,44 @@ class SoftTargetStore:
         arrays: dict[str, Any] = {"keys": keys.view(np.uint8), **self.to_arrays(predictions)}
         np.savez(content, **arrays)
         _write_whole(path, content.getvalue())
-        self._keep(keys, predictions)
-        self._read.add(path.name)
+        self._keep(path, keys)
 
-    def _read_part(self, path: Path) -> tuple[np.ndarray, Any]:
-        content = path.read_bytes()
+    def _read_keys(self, path: Path) -> np.ndarray:
+        """The keys of a part, once all of it was looked at; none of one that is damaged."""
         try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            with zipfile.ZipFile(path) as archive:
                 if (name := archive.testzip()) is not None:  # read in part, an array's checksum would not be looked at
                     raise zipfile.BadZipFile(f"the checksum of {name} is another")
-            with np.load(io.BytesIO(content)) as part:
-                keys, predictions = part["keys"].view(KEY), self.from_arrays(part)
+            with np.load(path) as part:
+                keys = part["keys"].view(KEY)
+            predictions = self._predictions(path)
             if len(keys) != len(predictions):
                 raise zipfile.BadZipFile(f"it has {len(keys)} keys and {len(predictions)} predictions")
         except Exception as error:  # noqa: BLE001 (a damaged archive may end in any: of compression, of a password, ...)
             logger.warning("%s is damaged (%s): delete it. The teacher is run on its rows again.", path, error)
-            return np.empty(0, KEY), None
-        return keys, predictions
+            return np.empty(0, KEY)
+        return keys
 
-    def _keep(self, keys: np.ndarray, predictions: Any) -> None:
+    def _predictions(self, path: Path) -> Any:
+        return self.from_arrays(_mapped(path))
+
+    def _keep(self, path: Path, keys: np.ndarray) -> None:
         """Adds them to those in memory: runs of keys in order, each at least twice as long as the next."""
+        start = max(self._parts.values(), default=0)
+        self._parts[path] = start + len(keys)
         if len(keys):
-            self._runs.append(self._run(keys, predictions))
-        while len(self._runs) > 1 and len(self._runs[-2].keys) < 2 * len(self._runs[-1].keys):
+            self._runs.append(_Run.of(*_halves(keys), np.arange(start, start + len(keys))))
+        while len(self._runs) > 1 and len(self._runs[-2].heads) < 2 * len(self._runs[-1].heads):
             two = self._runs[-2:]
-            self._runs[-2:] = [self._run(np.concatenate([run.keys for run in two]), self._all(two))]
-
-    def _run(self, keys: np.ndarray, predictions: Any) -> _Run:
-        order = np.argsort(keys, kind="stable")
-        return _Run(keys[order], _heads(keys[order]), self.taken(predictions, order))
-
-    def _all(self, runs: Sequence[_Run]) -> Any:
-        return self.joined([run.predictions for run in runs])
+            self._runs[-2:] = [_Run.of(*(np.concatenate(both) for both in zip(*map(_Run.columns, two), strict=True)))]
 
     def places(self, keys: Keys) -> np.ndarray:
-        """Where the predictions of these keys stand among all, run after run; -1 where there are none."""
-        keys = as_keys(keys)
-        order = np.argsort(_heads(keys))  # one after the other they are found in the processor's caches
-        keys = keys[order]
-        heads, places, start = _heads(keys), np.full(len(keys), -1), 0
+        """Where the predictions of these keys stand among all, part after part; -1 where there are none."""
+        heads, tails = _halves(as_keys(keys))
+        order = np.argsort(heads)  # one after the other they are found in the processor's caches
+        heads, tails, places = heads[order], tails[order], np.full(len(heads), -1)
         for run in self._runs:
-            found = run.find(keys, heads)
-            places = np.where(found < 0, places, start + found)
-            start += len(run.keys)
+            places = np.where(places < 0, run.find(heads, tails), places)
         given = np.empty_like(places)
         given[order] = places
         return given
@@ -212,13 +209,16 @@ class SoftTargetStore:
                 f"{self.folder} lacks {self.what} that another process should have written: with several machines, "
                 "name a folder that all of them share with store=..."
             )
-        ends = np.cumsum([len(run.keys) for run in self._runs])
-        run_of = np.searchsorted(ends, places, side="right")
-        found = [
-            self.taken(run.predictions, places[run_of == number] - (ends[number] - len(run.keys)))
-            for number, run in enumerate(self._runs)
-        ]
-        return self.taken(self.joined(found), np.argsort(np.argsort(run_of, kind="stable"), kind="stable"))
+        order = np.argsort(places)  # each part is read once, from its beginning to its end
+        ends = np.searchsorted(places[order], list(self._parts.values()))
+        found, start, taken = [], 0, 0
+        for (path, next_start), end in zip(self._parts.items(), ends, strict=True):
+            if end > taken:
+                found.append(self.taken(self._predictions(path), places[order[taken:end]] - start))
+            start, taken = next_start, end
+        given = np.empty_like(order)
+        given[order] = np.arange(len(order))
+        return self.taken(self.joined(found), given)
 
 
 class TokenLogitStore(SoftTargetStore):
@@ -241,20 +241,30 @@ class TokenLogitStore(SoftTargetStore):
 
 @dataclass(frozen=True)
 class _Run:
-    """Keys in order, the first half of each as a number, and their predictions."""
+    """Keys in the order of their first halves, as numbers, and the place of each one's prediction."""
 
-    keys: np.ndarray
     heads: np.ndarray
-    predictions: Any
+    tails: np.ndarray
+    places: np.ndarray
 
-    def find(self, keys: np.ndarray, heads: np.ndarray) -> np.ndarray:
-        """Where each of other keys stands; -1 where it is missing."""
-        last = len(self.keys) - 1
+    @classmethod
+    def of(cls, *columns: np.ndarray) -> _Run:
+        order = np.argsort(columns[0], kind="stable")
+        return cls(*(column[order] for column in columns))
+
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.heads, self.tails, self.places
+
+    def find(self, heads: np.ndarray, tails: np.ndarray) -> np.ndarray:
+        """The places of other keys; -1 where one is missing."""
+        last = len(self.heads) - 1
         found = np.searchsorted(self.heads, heads).clip(max=last)
-        # Numbers are found twice as fast as strings; where two keys begin alike, the whole of them is looked for.
-        alike = (self.heads[found] == heads) & (self.keys[found] != keys)
-        found[alike] = np.searchsorted(self.keys, keys[alike]).clip(max=last)
-        return np.where(self.keys[found] == keys, found, -1)
+        while True:  # keys that begin alike stand side by side
+            alike = self.heads[found] == heads
+            other = alike & (self.tails[found] != tails) & (found < last)
+            if not other.any():
+                return np.where(alike & (self.tails[found] == tails), self.places[found], -1)
+            found = found + other
 
 
 def as_keys(keys: Keys) -> np.ndarray:
@@ -262,9 +272,26 @@ def as_keys(keys: Keys) -> np.ndarray:
     return keys if isinstance(keys, np.ndarray) else np.frombuffer(b"".join(keys), KEY)
 
 
-def _heads(keys: np.ndarray) -> np.ndarray:
-    """The first half of each key as a number, in the keys' own order."""
-    return keys.view(">u8")[::2].astype(np.uint64)
+def _halves(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first half of each key and the second as numbers."""
+    both = keys.view(">u8").astype(np.uint64)
+    return both[::2].copy(), both[1::2].copy()
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a part, which `np.savez` keeps as they are: read from the disk where they are looked at."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        for info in archive.infolist():
+            file.seek(info.header_offset + 26)  # where a zip's entry says how long its name and its notes are
+            name, notes = struct.unpack("<HH", file.read(4))
+            file.seek(name + notes, os.SEEK_CUR)
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            empty = not math.prod(shape)
+            array = np.empty(shape, dtype) if empty else np.memmap(file, dtype, "r", file.tell(), shape)
+            arrays[info.filename.removesuffix(".npy")] = array
+    return arrays
 
 
 def row_key(row: Mapping[str, Sequence[int]]) -> bytes:

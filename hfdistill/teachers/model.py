@@ -27,6 +27,7 @@ from hfdistill.models.inputs import (
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.mixed_precision import without_autocast
+from hfdistill.models.sharding import sharded_copy
 from hfdistill.models.vocabularies import has_vocabulary
 from hfdistill.models.wrappers import (
     config_of,
@@ -49,7 +50,7 @@ class ModelTeacher(Teacher):
     """A `transformers` model that is run in every step.
 
     The model is used as it is, not copied: moved to the training device, frozen, set to eval mode whenever it is run,
-    cast where there is a `dtype`.
+    cast where there is a `dtype`. Under FSDP2 a sharded copy of it is run.
 
     Args:
         model: The teacher; what compiles it or spreads it over devices is left out, adapters are kept.
@@ -106,6 +107,8 @@ class ModelTeacher(Teacher):
         self.max_length = max_positions(model, processing_class)
         self._order: list[int] | None = None
         self._accelerator: Accelerator | None = None
+        #: Under FSDP2 the copy that is run.
+        self._sharded: Any = None
         #: Where a model that cannot be moved is; `None` for one that is where the batch is.
         self._device: torch.device | None = None
         self._warned = False
@@ -170,12 +173,15 @@ class ModelTeacher(Teacher):
             return
         model = _unprepared(self.model)
         movable = not is_quantized(model)
-        # Explicitly to the device: under FSDP and DeepSpeed Accelerate leaves placement to the wrapper, and a frozen
-        # teacher has none, it is replicated.
+        sharded = accelerator.is_fsdp2 and movable
+        # Explicitly to the device: under FSDP and DeepSpeed Accelerate leaves placement to the wrapper.
+        model = sharded_copy(model, accelerator) if sharded else placed(model, accelerator.device)
         others = len(accelerator._models)
-        self.model = accelerator.prepare_model(
-            placed(model, accelerator.device), device_placement=None if movable else False, evaluation_mode=True
-        )
+        model = accelerator.prepare_model(model, device_placement=None if movable else False, evaluation_mode=True)
+        if sharded:
+            self._sharded = model
+        else:
+            self.model = model
         self._device = None if movable else device_of(model)
         # Or accelerator.save_state would save it; not by its name, as what is kept there may be under torch.compile.
         del accelerator._models[others:]
@@ -203,9 +209,10 @@ class ModelTeacher(Teacher):
     ) -> TeacherSignal:
         if context.accelerator is not None:
             self.prepare(context.accelerator)
+        model = self.model if self._sharded is None else self._sharded
         read = self._placed(self._read(batch))
         with torch.no_grad():
-            prediction = forward(self.model.eval(), read, outputs)
+            prediction = forward(model.eval(), read, outputs)
         scores = self.head.scores(prediction)
         if scores is None:
             raise without_logits(self.model)

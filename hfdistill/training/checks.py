@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow.compute as pc
-from accelerate import Accelerator
-from accelerate.utils import DistributedType, parse_flag_from_env
 from datasets import Dataset, Value
 from torch import Tensor, nn
 from transformers.utils import logging
@@ -239,18 +237,6 @@ def _parallelism(args: DistillationTrainingArguments, name: str) -> int:
         return int(getattr(args.parallelism_config, name, 1))
     launched = os.environ.get("ACCELERATE_USE_PARALLELISM_CONFIG", "false").lower() == "true"
     return int(os.environ.get(f"PARALLELISM_CONFIG_{name.upper()}", 1)) if launched else 1
-
-
-def warn_of_ignored_sharding(args: DistillationTrainingArguments, accelerator: Accelerator) -> None:
-    """Says that FSDP was asked for and each process holds the whole model, as on processors Accelerate has it."""
-    asked = args.fsdp or parse_flag_from_env("ACCELERATE_USE_FSDP")
-    if asked and accelerator.distributed_type != DistributedType.FSDP and args.process_index == 0:
-        logger.warning(
-            "FSDP was asked for (--fsdp, or Accelerate's configuration), and Accelerate does not shard on %s with %d "
-            "process(es): each of them trains the whole model.",
-            accelerator.device.type,
-            args.world_size,
-        )
 
 
 def _smooths(objective: Objective) -> bool:

@@ -38,11 +38,11 @@ from hfdistill.training.checks import (
     check_tokens,
     refuse_stored_answers,
     refuse_what_cannot_work,
-    warn_of_ignored_sharding,
 )
 from hfdistill.training.evaluation import EvaluatingTrainer
 from hfdistill.training.label_columns import LabelCollator, check_labels
 from hfdistill.training.objective import Objective
+from hfdistill.training.sharding import settle_sharding
 from hfdistill.training.signals import SignalSource
 from hfdistill.training.token_budget import TokenBudgetSampler, row_lengths
 
@@ -78,7 +78,7 @@ class ForwardTrainer(EvaluatingTrainer):
             kwargs["data_collator"] = DataCollatorForTokenClassification(kwargs["processing_class"])
         super().__init__(model=_in_dtype(_alone(model), args.student_dtype), args=args, **kwargs)
         self._settle_columns()
-        warn_of_ignored_sharding(args, self.accelerator)
+        settle_sharding(args, self.accelerator, self.model, self._members)
         self._compare_labels("train_dataset", self.train_dataset)
         self._compare_labels("eval_dataset", self.eval_dataset)
         self._settle_predictions(self.accelerator.unwrap_model(self.model))

@@ -16,6 +16,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
 from hfdistill.models.hub import HubUnreachableError, check_token
+from hfdistill.models.sharding import put_together
 from hfdistill.report.results import RESULTS
 from hfdistill.report.terminal import print_main, put_away_unfinished
 from hfdistill.training.checkpoints import begin_checkpoint, is_whole, last_checkpoint, settings_of
@@ -107,6 +108,8 @@ def train_and_save(trainer: ObjectiveTrainer, resume: bool, keep_checkpoints: bo
         if checkpoint is None or not trainer.resume_finished(checkpoint):
             trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(_internal_call=True)  # otherwise it is pushed, and lost with its report where that fails
+    if trainer.accelerator.is_fsdp2:  # the report is one process's
+        trainer.model = trainer.model_wrapped = put_together(trainer.model)
     if not keep_checkpoints:
         remove_checkpoints(trainer, folder)
 

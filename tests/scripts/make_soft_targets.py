@@ -1,6 +1,6 @@
 """Makes soft targets in a process of its own: `make_soft_targets.py TEACHER STORE OUT [--seconds-a-batch S]`.
 
-`{rank}` in the store's name makes it one folder a process, as on machines without a shared disk.
+`{rank}` in the store's name makes it one folder a process, as on machines without a shared disk; `-` is the cache.
 """
 
 import argparse
@@ -34,7 +34,8 @@ def watch(_, args, inputs):
 teacher = ModelTeacher.from_pretrained(options.teacher, text_columns=["sentence"])
 teacher.model.register_forward_pre_hook(watch, with_kwargs=True)
 dataset = load_from_disk(options.teacher / "dataset")
-result = soft_targets(teacher, dataset, batch_size=2, store=options.store.format(rank=os.environ.get("RANK")))
+store = None if options.store == "-" else options.store.format(rank=os.environ.get("RANK"))
+result = soft_targets(teacher, dataset, batch_size=2, store=store)
 rank = PartialState().process_index
 np.savez(
     options.out.with_suffix(f".rank{rank}.npz") if rank else options.out,

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,8 +31,8 @@ def teacher(tiny_bert):
 SCRIPT = SCRIPTS / "make_soft_targets.py"
 
 
-def start(*command, **environment):
-    return subprocess.Popen([sys.executable, *map(str, command)], env={**os.environ, **environment})
+def start(*command, stderr=None, **environment):
+    return subprocess.Popen([sys.executable, *map(str, command)], env={**os.environ, **environment}, stderr=stderr)
 
 
 @pytest.fixture
@@ -85,6 +86,34 @@ def test_folders_that_are_not_shared_are_refused_at_the_start(saved_teacher, tmp
     told = done.stderr.decode()
     assert done.returncode and told.count("ValueError: process 1 does not see what process 0 writes to") == 2, told
     assert not list(tmp_path.glob("store*/part-*")) and not list(tmp_path.glob("store*/manifest.json.*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [False, True])
+def test_two_machines_share_a_folder_or_are_refused(saved_teacher, teacher, tokenizer, text_dataset, tmp_path, shared):
+    """Two launches with homes of their own: each has a cache of its own, and one folder where it is named."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store, out = tmp_path / "store" if shared else "-", tmp_path / "out.npz"
+    launch = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1"]
+    machines = [
+        start(
+            *[*launch, f"--master-port={port}", f"--node-rank={rank}", SCRIPT, saved_teacher, store, out],
+            stderr=subprocess.PIPE,
+            **{"HOME": f"{tmp_path}/home{rank}", "HF_HOME": f"{tmp_path}/home{rank}/hf", "OMP_NUM_THREADS": "1"},
+        )
+        for rank in range(2)
+    ]
+    told = [machine.communicate()[1].decode() for machine in machines]
+    if shared:
+        assert [machine.returncode for machine in machines] == [0, 0], told
+        ranks = [np.load(tmp_path / name) for name in ("out.npz", "out.rank1.npz")]
+        assert sum(rank["forwarded"].sum() for rank in ranks) == 30
+        assert_same({"teacher_logits": ranks[1]["logits"]}, plain_logits(teacher, tokenizer, text_dataset["sentence"]))
+    else:
+        assert all("ValueError: process 1 does not see what process 0 writes to" in words for words in told), told
+        assert all(machine.returncode for machine in machines) and not list(tmp_path.rglob("part-*"))
 
 
 @pytest.mark.slow

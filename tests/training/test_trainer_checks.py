@@ -12,7 +12,6 @@ from transformers import TrainingArguments
 from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets
 from hfdistill.losses import Labels
 from hfdistill.models import labels
-from hfdistill.training import checks as trainer_checks
 
 # ---- What is refused ----
 
@@ -32,25 +31,6 @@ def test_processes_that_do_not_find_each_other_are_refused(tmp_path, monkeypatch
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="2 processes were started.*use_cpu=True"):
         DistillationTrainer(make_model(1), args, train_dataset=make_rows())
-
-
-def test_fsdp_that_does_not_shard_is_warned_of(tmp_path, monkeypatch):
-    """Accelerate passes it over on processors: a model that was to be shared out is held whole by each process."""
-    warnings = []
-    monkeypatch.setattr(trainer_checks.logger, "warning", lambda text, *words: warnings.append(text % words))
-    make_trainer(tmp_path, make_model(1), make_rows(), teacher=make_model(2))
-    assert warnings == []
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # of `accelerate launch --use_fsdp`, or its configuration
-    make_trainer(tmp_path, make_model(1), make_rows(), teacher=make_model(2))
-    assert (
-        len(warnings) == 1
-        and "does not shard on cpu with 1 process(es): each of them trains the whole model" in warnings[0]
-    )
-
-
-def test_fsdp_in_one_process_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="fsdp shards a model over several processes, and here is one"):
-        make_trainer(tmp_path, make_model(1), make_rows(), given={}, fsdp=True)
 
 
 def test_compute_loss_func_is_refused(tmp_path):
