@@ -37,9 +37,9 @@ _TERMS: tuple[type[Term], ...] = (
     *(EncoderHiddenStates, EncoderEmbeddings, EncoderMiniLM),
     *(DecoderHiddenStates, DecoderEmbeddings, DecoderMiniLM),
 )
-TERMS = {term.name: term for term in _TERMS}
+TERMS: dict[str, type[Term]] = {term.name: term for term in _TERMS}
 #: The same for students that hear, whose labels are letters of which nobody knows the frames.
-SPEECH_TERMS = {**TERMS, "labels": CTCLabels}
+SPEECH_TERMS: dict[str, type[Term]] = {**TERMS, "labels": CTCLabels}
 
 __all__ = [
     "COUNTED_ROWS",

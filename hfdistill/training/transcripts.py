@@ -49,8 +49,8 @@ def check_transcripts(name: str, dataset: Any, frames: FrameLengths | None, blan
     _refuse(
         needed > made,
         lambda row: (
-            f"row {row} of {name} has {labels.lengths[row]} labels, which need {needed[row]} frames (equal ones next to "
-            f"each other need a blank between them), and its {samples[row]} samples make {made[row]}"
+            f"row {row} of {name} has {labels.lengths[row]} labels, which need {needed[row]} frames (equal ones next "
+            f"to each other need a blank between them), and its {samples[row]} samples make {made[row]}"
         ),
     )
 
@@ -69,6 +69,6 @@ def _refuse(found: np.ndarray, what: Any) -> None:
         more = int(found.sum()) - 1
         others = f", and {more} more are like it" if more else ""
         raise ValueError(
-            f"{what(int(found.argmax()))}{others}: leave such rows out with dataset.filter(...), or bring the recording "
-            "with its whole text."
+            f"{what(int(found.argmax()))}{others}: leave such rows out with dataset.filter(...), or bring each "
+            "recording with its own text."
         )

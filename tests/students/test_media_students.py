@@ -8,12 +8,18 @@ from transformers import ASTConfig, ASTForAudioClassification, ResNetConfig, Res
 from hfdistill import make_student
 
 SPECTROGRAM = {"max_length": 40, "num_mel_bins": 16, "patch_size": 4, "time_stride": 4, "frequency_stride": 4}
+
+
+def make_ast():
+    return ASTForAudioClassification(ASTConfig(**SIZES, **SPECTROGRAM))
+
+
 INPUTS = {
     "vit": (lambda: make_vit()[0], {"pixel_values": torch.randn(2, 3, 8, 8)}),
-    "ast": (lambda: ASTForAudioClassification(ASTConfig(**SIZES, **SPECTROGRAM)), {"input_values": torch.randn(2, 40, 16)}),
+    "ast": (make_ast, {"input_values": torch.randn(2, 40, 16)}),
     "wav2vec2": (quiet_listener, {"input_values": torch.randn(2, 90)}),
     "ctc": (make_speaker, {"input_values": torch.randn(2, 90)}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", INPUTS)
