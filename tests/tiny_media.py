@@ -13,6 +13,7 @@ from transformers import (
     ViTImageProcessorPil,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
     Wav2Vec2ForSequenceClassification,
 )
 
@@ -21,22 +22,43 @@ from hfdistill import MediaTeacher
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 
 
-def make_vit(seed=1):
+def make_vit(seed=1, quiet=False):
     torch.manual_seed(seed)
+    dropouts = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} if quiet else {}
     model = ViTForImageClassification(
-        ViTConfig(image_size=8, patch_size=4, num_labels=3, initializer_range=0.4, **SIZES)
+        ViTConfig(image_size=8, patch_size=4, num_labels=3, initializer_range=0.4, **SIZES, **dropouts)
     )
     return model, ViTImageProcessorPil(size={"height": 8, "width": 8})
 
 
-def make_listener(seed=2):
-    torch.manual_seed(seed)
+QUIET = {f"{name}_dropout": 0.0 for name in ("hidden", "attention", "activation", "feat_proj", "final")}
+QUIET |= {"layerdrop": 0.0, "mask_time_prob": 0.0}
+
+
+def listener_config(**changes):
     layers = {"conv_dim": (8, 8), "conv_kernel": (5, 3), "conv_stride": (3, 2), "num_feat_extract_layers": 2}
     # Its other norm looks at the padding, too.
     norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
     positions = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
-    config = Wav2Vec2Config(**layers, **norms, **positions, num_labels=3, initializer_range=0.4, **SIZES)
-    return Wav2Vec2ForSequenceClassification(config), Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    own = {"num_labels": 3, "initializer_range": 0.4, **SIZES, **changes}
+    return Wav2Vec2Config(**layers, **norms, **positions, **own)
+
+
+def make_listener(seed=2):
+    torch.manual_seed(seed)
+    return Wav2Vec2ForSequenceClassification(listener_config()), Wav2Vec2FeatureExtractor(return_attention_mask=True)
+
+
+def quiet_listener(seed=2):
+    """Without dropout, layer drop and masked frames."""
+    torch.manual_seed(seed)
+    return Wav2Vec2ForSequenceClassification(listener_config(**QUIET))
+
+
+def make_speaker(seed=3, **changes):
+    """What tells five letters and a blank apart in each frame."""
+    torch.manual_seed(seed)
+    return Wav2Vec2ForCTC(listener_config(**{**QUIET, "vocab_size": 6, "pad_token_id": 0, **changes}))
 
 
 def make_picture(rng):

@@ -2,6 +2,7 @@
 
 from hfdistill.losses.attention import Attentions, AttentionScores, MiniLM, MiniLMv1
 from hfdistill.losses.base import COUNTED_ROWS, Batch, StudentOutput, Term
+from hfdistill.losses.ctc import CTCLabels
 from hfdistill.losses.divergences import DIVERGENCES
 from hfdistill.losses.encoder_decoder import (
     DecoderEmbeddings,
@@ -36,7 +37,9 @@ _TERMS: tuple[type[Term], ...] = (
     *(EncoderHiddenStates, EncoderEmbeddings, EncoderMiniLM),
     *(DecoderHiddenStates, DecoderEmbeddings, DecoderMiniLM),
 )
-TERMS = {term.name: term for term in _TERMS}
+TERMS: dict[str, type[Term]] = {term.name: term for term in _TERMS}
+#: The same for students that hear, whose labels are letters of which nobody knows the frames.
+SPEECH_TERMS: dict[str, type[Term]] = {**TERMS, "labels": CTCLabels}
 
 __all__ = [
     "COUNTED_ROWS",
@@ -45,10 +48,12 @@ __all__ = [
     "IGNORED",
     "PROJECTION_INITS",
     "SPARSE_DIVERGENCES",
+    "SPEECH_TERMS",
     "TERMS",
     "AttentionScores",
     "Attentions",
     "Batch",
+    "CTCLabels",
     "Contrastive",
     "DecoderEmbeddings",
     "DecoderHiddenStates",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hfdistill.losses.schedules import Schedule, value_at
 from hfdistill.losses.signal import TeacherSignal
+from hfdistill.models.sequences import SEQUENCE_MASK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,6 +43,7 @@ class Term(nn.Module):
         outputs: What student and teacher must return beside their logits: any of `"hidden_states"`, `"attentions"`,
             `"queries"`, `"keys"`, `"values"` (see `hfdistill.models.intermediate_outputs.forward`).
         token_wise: Whether the student is compared with the teacher token by token, so that both must read the same.
+        reads_first_token: Whether it takes the first token's hidden state for the row's.
         logits_only: Whether the loss of an item reads only that item's logits and label, so that a few target tokens at
             a time may be computed.
         idle_steps: How many optimizer steps it has to see before it can teach.
@@ -64,6 +66,7 @@ class Term(nn.Module):
     uses_teacher: ClassVar[bool] = True
     outputs: ClassVar[frozenset[str]] = frozenset()
     token_wise: ClassVar[bool] = False
+    reads_first_token: ClassVar[bool] = False
     logits_only: ClassVar[bool] = False
     idle_steps: ClassVar[int] = 0
     starts_from_data: bool = False
@@ -141,7 +144,9 @@ class Term(nn.Module):
 
 
 def attended(batch: Batch) -> Tensor:
-    """Which positions hold a token and no padding, as a bool tensor `(batch, tokens)`."""
+    """Which positions hold a token (a patch, a frame) and no padding, as a bool tensor `(batch, tokens)`."""
+    if SEQUENCE_MASK in batch:
+        return batch[SEQUENCE_MASK]
     if "attention_mask" in batch:
         return batch["attention_mask"].bool()
     return torch.ones_like(batch["input_ids"], dtype=torch.bool)
@@ -161,6 +166,7 @@ def check_same_tokens(name: str, student: Tensor, teacher: Tensor) -> None:
     """
     if student.shape[:2] != teacher.shape[:2]:
         raise ValueError(
-            f"the term {name!r} compares token by token, and of {len(student)} texts the student read "
-            f"{student.shape[1]} tokens and the teacher {teacher.shape[1]}: tokenize with a max_length that both take."
+            f"the term {name!r} compares token by token (or patch, or frame), and of {len(student)} rows the student "
+            f"read {student.shape[1]} tokens and the teacher {teacher.shape[1]}: tokenize with a max_length that both "
+            "take, or take models of equal patches or frames."
         )

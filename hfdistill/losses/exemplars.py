@@ -55,6 +55,7 @@ class _Placed(Term):
     """A term whose items are examples, placed among the teacher's exemplars."""
 
     outputs = frozenset({"hidden_states"})
+    reads_first_token = True
     idle_steps = 1
 
     def __init__(self, queue_size: int) -> None:

@@ -190,6 +190,7 @@ class Patient(HiddenStates):
 
     name = "patient"
     token_wise = False
+    reads_first_token = True
     citation = "https://huggingface.co/papers/1908.09355"
     settings = {"layer_map": "layer_map", "projection_init": "projection_init"}
 

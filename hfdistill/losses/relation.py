@@ -28,6 +28,7 @@ class Relation(Term):
     """
 
     outputs = frozenset({"hidden_states"})
+    reads_first_token = True
     examples_needed: ClassVar[int] = 3
 
     @property

@@ -112,6 +112,8 @@ def layer_stack(model: PreTrainedModel, side: str = "") -> str:
     found = [n for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     # A list within a layer may happen to be as long (say, experts).
     outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    if len(outermost) > 1:  # as many convolutions before the encoder (wav2vec 2.0)
+        outermost = [name for name in outermost if name.split(".")[-2:-1] == ["encoder"]]
     if len(outermost) != 1:
         raise no_layer_stack(model)
     return outermost[0]
@@ -127,7 +129,7 @@ def no_layer_stack(model: PreTrainedModel, side: str = "") -> ValueError:
     return ValueError(
         f"{type(model).__name__} does not keep its layers in one list with an entry per layer, so there is "
         "nothing to choose from; if its layers share their weights (ALBERT), load it with fewer instead: "
-        "from_pretrained(name, num_hidden_layers=...)."
+        "from_pretrained(name, num_hidden_layers=...); of a convolutional network take a smaller model of the family."
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hfdistill.models.causal_lm import IGNORED, next_token_batch, predicts_next_token
+from hfdistill.models.sequences import SEQUENCE_MASK
 from hfdistill.models.wrappers import without_adapters
 
 #: In rows and batches: which items of a row are decided on, `(items,)` and `(batch, items)`. Without it those that
@@ -37,10 +38,16 @@ class Head:
     decides: ClassVar[str] = "one label for a row"
     #: Whether there is something to decide for each token of a row, so that rows have decisions of unequal number.
     by_token: ClassVar[bool] = False
+    #: Whether that is a frame of sound, which a model makes of many samples.
+    by_frame: ClassVar[bool] = False
     #: Whether its soft targets can be stored whole.
     storable: ClassVar[bool] = True
     #: Whether its classes are those of the config, whose `problem_type` says what labels are.
     classifies: ClassVar[bool] = True
+
+    def size(self, config: Any) -> int:
+        """How many classes there are to choose from."""
+        return int(config.num_labels)
 
     def scores(self, output: Any) -> Tensor | None:
         """What the model says, shape `(batch, classes)`, or `(batch, tokens, classes)` by token; `None` for nothing."""
@@ -59,8 +66,12 @@ class Head:
         """The batch with `labels` that stand beside the logits, and with `ITEM_MASK` where labels do not say it all."""
         return batch
 
-    def predictions(self, logits: Tensor) -> Any:
-        """What an evaluation hands over to `compute_metrics`, as `Trainer` would."""
+    def settings(self, config: Any) -> dict[str, Any]:
+        """What terms must know of a student with this head, by name, as `Term.from_settings` reads it."""
+        return {}
+
+    def predictions(self, logits: Tensor, batch: Mapping[str, Any]) -> Any:
+        """What an evaluation hands over to `compute_metrics`, as `Trainer` would; padding frames are -100."""
         return logits
 
 
@@ -119,8 +130,28 @@ class SpanHead(Head):
         outside = (labels < 0) | (labels >= batch["input_ids"].shape[1])
         return {**batch, "labels": labels.masked_fill(outside, IGNORED), ITEM_MASK: mask}
 
-    def predictions(self, logits: Tensor) -> tuple[Tensor, ...]:
+    def predictions(self, logits: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
         return logits.unbind(1)
+
+
+class CTCHead(Head):
+    """A letter or none, the blank, for each frame of sound; which frame is which letter nobody says (CTC)."""
+
+    decides = "a letter or a blank for each frame of sound"
+    by_token = by_frame = True
+    classifies = False
+
+    def size(self, config: Any) -> int:
+        return int(config.vocab_size)
+
+    def settings(self, config: Any) -> dict[str, Any]:
+        return {"blank": config.pad_token_id}
+
+    def labeled(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**batch, ITEM_MASK: batch[SEQUENCE_MASK]}
+
+    def predictions(self, logits: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        return logits.masked_fill(~batch[SEQUENCE_MASK][..., None], IGNORED)
 
 
 #: The head of models in whose class's name, or that of one of its bases, stands the key.
@@ -131,6 +162,7 @@ HEADS: dict[str, Head] = {
     "TokenClassification": TokenHead("token"),
     "QuestionAnswering": SpanHead(None),
     "MaskedLM": VocabularyHead(None),
+    "ForCTC": CTCHead(None),
 }
 _UNKNOWN, _NEXT_TOKEN = Head(None), NextTokenHead(None)
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hfdistill.models.families import PROJECTIONS, attention_projections, side_of, unpadded
+from hfdistill.models.families import PROJECTIONS, attention_projections, side_of, size_in, unpadded
+from hfdistill.models.sequences import no_sequence
 from hfdistill.models.wrappers import config_of, unwrapped
 
 #: Intermediate representations that a model can return; an encoder-decoder `encoder_hidden_states`, `decoder_keys`, ...
@@ -79,6 +80,12 @@ def check_shows_layers(model: nn.Module, outputs: frozenset[str]) -> None:
             f"a {type(model).__name__} is no transformers model, and {', '.join(sorted(outputs))} are looked for where "
             "those keep them: leave terms on layers out."
         )
+    if any(not side_of(name)[0] for name in outputs) and not _has_layers(config_of(model)):
+        raise no_sequence(model)
+
+
+def _has_layers(config: Any) -> bool:
+    return config.is_encoder_decoder or None not in (size_in(config, "layers"), size_in(config, "width"))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hfdistill.losses import Batch
 from hfdistill.models.checksums import load_into, save_checked
 from hfdistill.models.labels import LabelSpace
 from hfdistill.online.students import OnlineOutput, OnlineStudents
@@ -114,7 +115,7 @@ class OnlineTrainer(DistillationTrainer):
         terms = {name: torch.stack([loss.terms[name] for loss in losses]).mean() for name in losses[0].terms}
         return Loss(total, terms)
 
-    def _predictions(self, student: Any) -> tuple[Tensor, ...]:
+    def _predictions(self, student: Any, batch: Batch) -> tuple[Tensor, ...]:
         ensemble = () if student.ensemble is None else (student.ensemble,)
         return tuple(peer_logits.detach() for peer_logits in (*student.peers, *ensemble))
 

@@ -15,6 +15,7 @@ from hfdistill.data.rows import as_dataset
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.ragged import Ragged
 from hfdistill.models.vocabularies import check_shared_tokens
+from hfdistill.soft_targets.arrays import ArrayTargetMaker
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.teachers import (
@@ -92,11 +93,14 @@ def soft_targets(
         raise ValueError(f"soft_targets runs a model, given by object, name or path, not {type(given).__name__}.")
     alone = len(members) == 1
     readers = [_readable(member, processing_class, text_columns, alone) for member in members]
-    makers = [
-        (MediaTargetMaker if isinstance(one, MediaTeacher) else SoftTargetMaker)(one, batch_size, store, alone)
-        for one in readers
-    ]
+    makers = [_maker_of(one)(one, batch_size, store, alone) for one in readers]
     return _over_splits(makers, dataset, label_names)
+
+
+def _maker_of(teacher: ModelTeacher) -> type[SoftTargetMaker]:
+    if isinstance(teacher, MediaTeacher):
+        return MediaTargetMaker
+    return SoftTargetMaker if teacher.main_input == "input_ids" else ArrayTargetMaker
 
 
 def _readable(
@@ -104,8 +108,7 @@ def _readable(
 ) -> ModelTeacher:
     """The teacher with its tokenizer and text columns: what is passed is for the only one, or for those without."""
     if isinstance(given, MediaTeacher):
-        if alone and (processing_class is not None or text_columns):
-            raise ValueError("a MediaTeacher looks at its media_column: leave processing_class and text_columns out.")
+        _check_media(given, alone and (processing_class is not None or bool(text_columns)))
         return given
     if not given.head.storable:
         raise ValueError(
@@ -118,6 +121,10 @@ def _readable(
             "token: keep those with token_soft_targets, pass it as the teacher of a Seq2SeqDistillationTrainer, or let "
             "it translate with pseudo_translations."
         )
+    if given.main_input != "input_ids":
+        if text_columns:
+            raise ValueError(f"a {type(given.model).__name__} reads {given.main_input}: leave text_columns out.")
+        return given
     tokenizers, columns = (processing_class, given.processing_class), (text_columns, given.text_columns)
     if not alone:
         tokenizers, columns = tokenizers[::-1], columns[::-1]
@@ -131,6 +138,16 @@ def _readable(
             "its own: give it rows with the student's input_ids, which its tokenizer makes too."
         )
     return ModelTeacher(given.model, tokenizer, columns[0] or columns[1])
+
+
+def _check_media(given: MediaTeacher, reads_text: bool) -> None:
+    if reads_text:
+        raise ValueError("a MediaTeacher looks at its media_column: leave processing_class and text_columns out.")
+    if given.head.by_token:
+        raise ValueError(
+            f"a {type(given.model).__name__} decides {given.head.decides}, which stand beside the student's own: give "
+            "soft_targets the model itself, and rows with what it reads."
+        )
 
 
 def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: Sequence[str] | None) -> Any:
@@ -180,9 +197,10 @@ def _over_stream(
 def _features(makers: Sequence[SoftTargetMaker], names: Sequence[str] | None) -> Features:
     """The columns that hold the predictions of these teachers, and their types; by token lists of them."""
     config: Any = makers[0].teacher.model.config
-    one = List(Value("float32"), length=config.num_labels)
+    size = makers[0].teacher.head.size(config)
+    one = List(Value("float32"), length=size)
     columns = {TEACHER_LOGITS: one} if len(makers) == 1 else {ENSEMBLE_LOGITS: List(one, length=len(makers))}
-    if names and config.num_labels > 1:
+    if names and size > 1:
         columns[TEACHER_LABEL] = ClassLabel(names=list(names))
     by_token = makers[0].teacher.head.by_token
     return Features({name: List(feature) if by_token else feature for name, feature in columns.items()})

@@ -167,9 +167,13 @@ class SoftTargetMaker:
         for start in range(0, len(tokens), ROWS_A_LOOK):
             columns, are_cut = self.columns(arrow[start : start + ROWS_A_LOOK])
             keys.append(row_keys(columns))
-            lengths.append(next(iter(columns.values())).lengths)  # the token ids come first
+            lengths.append(self.lengths(columns))
             cut += int(are_cut.sum())
         return KnownRows(arrow, np.concatenate(keys), np.concatenate(lengths), cut)
+
+    def lengths(self, columns: Mapping[str, Any]) -> np.ndarray:
+        """How long each row is, in what `token_budget` counts."""
+        return next(iter(columns.values())).lengths  # the token ids come first
 
     def _missing(self, rows: KnownRows) -> np.ndarray:
         """The rows to run: the first of each text that is not in the store, the longest first."""
@@ -224,19 +228,26 @@ class SoftTargetMaker:
         if predictions is None:
             raise without_logits(model)
         config: Any = config_of(model)
-        shape = next(iter(inputs.values())).shape
-        wanted = (*shape[: 1 + self.teacher.head.by_token], config.num_labels)
-        if tuple(predictions.shape) != wanted:
+        rows, *tokens = next(iter(inputs.values())).shape
+        head = self.teacher.head
+        wanted = (rows, *(tokens[:1] if head.by_token and not head.by_frame else ()), head.size(config))
+        found = tuple(predictions.shape)
+        if (*found[:1], *found[2:]) != wanted if head.by_frame else found != wanted:
             raise ValueError(
                 f"soft_targets keeps logits of shape {wanted} of this batch, and a {type(model).__name__} of "
-                f"{config.num_labels} labels gives {tuple(predictions.shape)}: take a teacher that classifies rows or "
-                "tokens, or finds answers."
+                f"{wanted[-1]} labels gives {found}: take a teacher that classifies rows or tokens, or finds answers."
             )
         return predictions
 
     def kept(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> Any:
         """What is kept of a batch's predictions: by token those of padding are left out."""
-        return Ragged.of_padded(predictions, rows.lengths[some]) if self.teacher.head.by_token else predictions
+        if not self.teacher.head.by_token:
+            return predictions
+        return Ragged.of_padded(predictions, self.decisions(rows, some))
+
+    def decisions(self, rows: KnownRows, some: np.ndarray) -> np.ndarray:
+        """How many tokens or frames of these rows are decided on, by token."""
+        return rows.lengths[some]
 
     def check(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> None:
         """Refuses predictions that are not finite, naming the row."""

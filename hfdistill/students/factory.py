@@ -95,6 +95,8 @@ def make_student(
         return _of_two_sides(teacher, dict(zip(SIDES, sides, strict=True)))
     if (num_encoder_layers, num_decoder_layers) != (None, None):
         raise ValueError(f"{type(teacher).__name__} has one stack of layers: give num_hidden_layers.")
+    if size_in(teacher.config, "layers") is None:
+        raise no_layer_stack(teacher)
     narrower = any(size is not None for size in widths)
     if importance_batch is not None and not narrower:
         raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size too.")

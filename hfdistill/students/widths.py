@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hfdistill.models.families import NAMES, attention_projections, layer_stack, size_field
 from hfdistill.models.intermediate_outputs import forward
+from hfdistill.models.sequences import SequenceMasks
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,10 @@ def narrow_weights(
             kept |= {"attention": attention[number], "neurons": neurons[number]}
         taken = source[origin]
         for dimension, (kind, repeats) in axes.kinds(origin).items():
+            if taken.shape[dimension] == tensor.shape[dimension]:
+                continue
+            if not repeats:  # a part of the hidden dimensions, as of grouped convolutions
+                raise _unknown(teacher, origin)
             part = taken.shape[dimension] // repeats
             index = torch.cat([kept[kind] + part * repeat for repeat in range(repeats)])
             taken = taken.index_select(dimension, index.to(taken.device))
@@ -186,7 +191,10 @@ class _Axes:
 def _measure(model: PreTrainedModel, axes: _Axes, batch: Mapping[str, Tensor]) -> _Importance:
     """The importance of all parts of a model, on a batch of text."""
     inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
+    if "input_ids" in inputs:
+        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
+    else:
+        mask = SequenceMasks(model)(inputs)
     read: dict[str, Tensor] = {}
 
     def note(name: str) -> Any:

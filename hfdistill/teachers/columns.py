@@ -21,6 +21,7 @@ from hfdistill.models.inputs import TokenReader, check_token_ids, pad_columns, p
 from hfdistill.models.labels import LabelSpace, class_names
 from hfdistill.models.padding import QuickPadding
 from hfdistill.models.ragged import Ragged, ragged_of
+from hfdistill.models.sound import FrameLengths
 from hfdistill.models.wrappers import config_of, token_table_size
 from hfdistill.teachers import (
     ENSEMBLE_LOGITS,
@@ -238,6 +239,7 @@ class SharedCollator:
         teacher: The teacher that reads the student's token ids, or `None`.
         tables: How many token ids student and teacher have embeddings for, by name.
         head: What the student decides: where it is something by token, soft targets are padded as tokens are.
+        frames: How many frames the student makes of sound, where it hears.
     """
 
     def __init__(
@@ -248,6 +250,7 @@ class SharedCollator:
         teacher: Teacher | None,
         tables: Sequence[tuple[str, int | None]],
         head: Head = _ANY,
+        frames: FrameLengths | None = None,
     ) -> None:
         self.collator = QuickPadding.of(collator)
         self.padding_side = getattr(processing_class, "padding_side", "right")
@@ -258,14 +261,18 @@ class SharedCollator:
         self.teachers_alone = set(shared) - set(student)
         self.tables = tables
         self.head = head
+        self.frames = frames
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        by_token = self.head.by_token and isinstance(features[0], Mapping)
+        stored = [name for name in _BY_TOKEN if name in features[0]] if by_token else []
+        if stored:
+            rest = [{name: value for name, value in row.items() if name not in stored} for row in features]
+            batch = self(rest)
+            mask = self._token_mask(batch, features) if self.frames is None else self.frames.mask(batch)
+            return _with_soft_targets(batch, stored, features, mask)
         if not isinstance(features[0], Mapping) or "input_ids" not in features[0]:
             return self.collator(features)
-        by_token = [name for name in _BY_TOKEN if name in features[0]] if self.head.by_token else []
-        if by_token:
-            rest = [{name: value for name, value in row.items() if name not in by_token} for row in features]
-            return _with_soft_targets(self(rest), by_token, features, self.padding_side)
         held = [name for name in features[0] if name in self.withheld]
         rest = [{name: value for name, value in feature.items() if name not in held} for feature in features]
         batch = dict(self.collator(rest))
@@ -282,6 +289,14 @@ class SharedCollator:
                 check_token_ids(ids, table, who)
         return batch
 
+    def _token_mask(self, batch: Mapping[str, Any], features: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Which tokens of a batch are those of its rows, shape `(batch, tokens)`."""
+        if batch.get("attention_mask") is not None:
+            return batch["attention_mask"].bool()
+        lengths = np.array([len(row["input_ids"]) for row in features])
+        ones = Ragged(np.ones(lengths.sum(), bool), lengths)
+        return torch.from_numpy(ones.padded(batch["input_ids"].shape[1], 0, self.padding_side))
+
 
 def shared_collator(collator: Any, processing_class: Any, student: Any, teacher: Teacher | None) -> SharedCollator:
     """The collator for a student and a teacher that may read the same token ids."""
@@ -289,28 +304,24 @@ def shared_collator(collator: Any, processing_class: Any, student: Any, teacher:
         one for one in (teacher.members if teacher else ()) if isinstance(one, ModelTeacher) and one.shares_tokens
     ]
     tables = [("student", token_table_size(student)), *(("teacher", one.table_size) for one in sharing)]
-    return SharedCollator(collator, processing_class, token_inputs(student), teacher, tables, head_of(student))
+    reads, frames = token_inputs(student), FrameLengths.of(student)
+    return SharedCollator(collator, processing_class, reads, teacher, tables, head_of(student), frames)
 
 
 def _with_soft_targets(
-    batch: dict[str, Any], names: Sequence[str], features: Sequence[Mapping[str, Any]], side: str
+    batch: dict[str, Any], names: Sequence[str], features: Sequence[Mapping[str, Any]], mask: Tensor
 ) -> dict[str, Any]:
-    """The batch with soft targets of tokens beside the tokens that they are of.
+    """The batch with soft targets of tokens, or frames, beside those that they are of, which `mask` shows.
 
     Raises:
-        ValueError: where a row has another number of them than of tokens.
+        ValueError: where a row has another number of them than of tokens or frames.
     """
-    mask = batch.get("attention_mask")
-    if mask is None:
-        ones = Ragged(np.ones(sum(lengths := [len(row["input_ids"]) for row in features])), np.array(lengths))
-        mask = torch.from_numpy(ones.padded(batch["input_ids"].shape[1], 0, side))
-    mask = mask.bool()
     for name in names:
         column = ragged_of([row[name] for row in features])
         if not isinstance(column, Ragged) or (column.lengths != mask.sum(1).numpy()).any():
             raise ValueError(
-                f"the {name} of some row of a batch are not one for each of its tokens: the rows were tokenized or cut "
-                "again after soft_targets; run it on the rows as they are."
+                f"the {name} of some row of a batch are not one for each of its tokens or frames: the rows were "
+                "processed or cut again after soft_targets; run it on the rows as they are."
             )
         values = torch.tensor(column.values)
         batch[name] = values.new_zeros(*mask.shape, *values.shape[1:])

@@ -67,7 +67,7 @@ class MediaTeacher(ModelTeacher):
         Raises:
             ValueError: for sound that nobody has decoded yet.
         """
-        return self._in_its_dtype(self._processed(media))
+        return self.in_its_dtype(self._processed(media))
 
     def _processed(self, media: Sequence[Any]) -> dict[str, Tensor]:
         # Without the model, which a data loader's worker may not have.
@@ -76,10 +76,6 @@ class MediaTeacher(ModelTeacher):
             settings = {"sampling_rate": getattr(self.processor, "sampling_rate", None), "padding": True}
         made = self.processor([self._as_array(one) for one in media], return_tensors="pt", **settings)
         return {name: made[name] for name in self.inputs if name in made}
-
-    def _in_its_dtype(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        dtype = next(self.model.parameters()).dtype
-        return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
     def _as_array(self, one: Any) -> Any:
         if hasattr(one, "convert"):  # a picture: gray ones and those with an alpha channel have other numbers of them
@@ -97,4 +93,4 @@ class MediaTeacher(ModelTeacher):
             raise ValueError(
                 f"the teacher looks at {self.media_column}, of which the batch has nothing; it has {', '.join(batch)}."
             )
-        return self._in_its_dtype(taken)
+        return self.in_its_dtype(taken)

@@ -233,8 +233,19 @@ class ModelTeacher(Teacher):
             raise ValueError(
                 f"the teacher reads {prefix}{self.main_input}, which the batch lacks; it has {', '.join(batch)}."
             )
-        read = self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
+        read = self.in_its_dtype({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
+        read = self._cut(read)
         return with_positions(read) if self._takes_positions else read
+
+    def in_its_dtype(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Pictures and sound in the model's dtype; whole numbers as they are."""
+        floating = [
+            name for name, tensor in tensors.items() if isinstance(tensor, Tensor) and tensor.is_floating_point()
+        ]
+        if not floating:
+            return dict(tensors)
+        dtype = next(self.model.parameters()).dtype
+        return {name: tensor.to(dtype) if name in floating else tensor for name, tensor in tensors.items()}
 
     def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shared token ids may be longer than the teacher has positions for: it reads the beginning, as in a reader."""

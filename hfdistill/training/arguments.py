@@ -318,14 +318,15 @@ class DistillationTrainingArguments(TrainingArguments):
         maps = {"layer_map": layer_map, "decoder_layer_map": layer_map}
         return {**settings, **maps, "temperature": self.temperature_over_time}
 
-    def make_stages(self, problem_type: str | None = None) -> Stages:
+    def make_stages(self, problem_type: str | None = None, **of_head: Any) -> Stages:
         """What these arguments describe: an objective for each stage, or a single one.
 
         Args:
             problem_type: As in the student's `config.problem_type`.
+            **of_head: What terms must know of the student's head, see `Head.settings`.
         """
-        each = self._objectives
-        objectives = [Objective.from_settings(weights, self.loss_settings, problem_type) for weights, _ in each]
+        each, settings = self._objectives, {**self.loss_settings, **of_head}
+        objectives = [Objective.from_settings(weights, settings, problem_type) for weights, _ in each]
         return Stages(objectives, [length for _, length in each])
 
     @property

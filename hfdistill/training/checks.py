@@ -11,8 +11,8 @@ from datasets import Dataset, Value
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from hfdistill.models.heads import Head, NextTokenHead, SpanHead, head_of
-from hfdistill.models.wrappers import is_plain_module, without_adapters
+from hfdistill.models.heads import CTCHead, Head, NextTokenHead, SpanHead, head_of
+from hfdistill.models.wrappers import config_of, is_plain_module, without_adapters
 from hfdistill.teachers import SOFT_TARGETS, ModelTeacher, Teacher, TeacherSignal
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.objective import Objective
@@ -73,11 +73,23 @@ def check_predictions(teacher: Teacher | None, student: nn.Module) -> None:
                 f"the teacher, a {name}, decides {member.head.decides}, and the student {head.decides}: take a teacher "
                 "with the student's kind of head."
             )
+        if isinstance(head, CTCHead):
+            _check_letters(config_of(member.model), config_of(student))
         if head.by_token and not member.shares_tokens:
             raise ValueError(
                 f"the teacher, a {name}, decides {head.decides}, and it reads the text in tokens of its own, which are "
                 "not the student's: take a teacher with the student's tokenizer, and leave its text_columns out."
             )
+
+
+def _check_letters(teacher: Any, student: Any) -> None:
+    """Refuses a teacher of other letters than the student's, as far as configs tell."""
+    found = [(config.vocab_size, config.pad_token_id) for config in (teacher, student)]
+    if found[0] != found[1]:
+        raise ValueError(
+            "the teacher tells {} letters apart and its blank (pad_token_id) is {}, and of the student it is {} and "
+            "{}: take a teacher with the student's tokenizer.".format(*found[0], *found[1])
+        )
 
 
 def check_divisible(head: Head, args: DistillationTrainingArguments) -> None:
@@ -86,6 +98,8 @@ def check_divisible(head: Head, args: DistillationTrainingArguments) -> None:
     Raises:
         ValueError: naming the argument.
     """
+    if isinstance(head, CTCHead):
+        _refuse_for_speech(args)
     if not isinstance(head, SpanHead):
         return
     found = {"label_smoothing_factor": args.label_smoothing_factor > 0, "divergence mse": args.divergence == "mse"}
@@ -94,6 +108,16 @@ def check_divisible(head: Head, args: DistillationTrainingArguments) -> None:
         raise ValueError(
             f"{name} is a mean over all classes, and of an answer's ends these are all tokens, padding too: leave it "
             "out."
+        )
+
+
+def _refuse_for_speech(args: DistillationTrainingArguments) -> None:
+    if args.label_smoothing_factor > 0:
+        raise ValueError("label_smoothing_factor has no meaning for letters that are spread over frames: leave it out.")
+    if "decoupled" in args.terms_with_weight:
+        raise ValueError(
+            "the term 'decoupled' sets the labeled class apart, and no frame of sound has a label of its own: take "
+            "soft_targets."
         )
 
 

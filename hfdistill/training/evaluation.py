@@ -137,7 +137,7 @@ class EvaluatingTrainer(ReportingTrainer):
             loss = torch.tensor(self._evaluation.loss_of_last_batch(), device=self.args.device)
         if prediction_loss_only:
             return loss, None, None
-        return loss, self._predictions(student), self._gathered_labels(inputs)
+        return loss, self._predictions(student, batch), self._gathered_labels(inputs)
 
     def _gathered_labels(self, inputs: Mapping[str, Any]) -> Any:
         """What an evaluation gathers for its metrics, as `Trainer`: the column of labels, or a tuple of several."""
@@ -147,9 +147,9 @@ class EvaluatingTrainer(ReportingTrainer):
             return None
         return labels[0] if len(labels) == 1 else labels
 
-    def _predictions(self, student: Any) -> Any:
+    def _predictions(self, student: Any, batch: Batch) -> Any:
         """What an evaluation gathers of the student's output, for its metrics."""
-        return self._head.predictions(student.logits.detach())
+        return self._head.predictions(student.logits.detach(), batch)
 
     def evaluation_loop(
         self,

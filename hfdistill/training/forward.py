@@ -15,9 +15,11 @@ from transformers.utils import logging
 from hfdistill.data.few_labels import labeled_share_sampler
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.models.causal_lm import predicts_next_token, takes_positions, takes_shifted_labels, with_positions
-from hfdistill.models.heads import ITEM_MASK, TokenHead, head_of
+from hfdistill.models.heads import ITEM_MASK, CTCHead, TokenHead, head_of
 from hfdistill.models.inputs import taken_inputs, token_inputs
 from hfdistill.models.intermediate_outputs import forward
+from hfdistill.models.sequences import SEQUENCE_MASK, SequenceMasks
+from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding
 from hfdistill.models.wrappers import is_plain_module, unwrapped
 from hfdistill.teachers import (
     Teacher,
@@ -45,6 +47,7 @@ from hfdistill.training.objective import Objective
 from hfdistill.training.sharding import settle_sharding
 from hfdistill.training.signals import SignalSource
 from hfdistill.training.token_budget import TokenBudgetSampler, row_lengths
+from hfdistill.training.transcripts import check_transcripts
 
 logger = logging.get_logger(__name__)
 
@@ -76,6 +79,8 @@ class ForwardTrainer(EvaluatingTrainer):
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
         if kwargs.get("data_collator") is None and _classifies_tokens(model, kwargs.get("processing_class")):
             kwargs["data_collator"] = DataCollatorForTokenClassification(kwargs["processing_class"])
+        if kwargs.get("data_collator") is None and isinstance(model, nn.Module) and FrameLengths.of(model) is not None:
+            kwargs["data_collator"] = SoundCollator(SoundPadding.of(model))
         super().__init__(model=_in_dtype(_alone(model), args.student_dtype), args=args, **kwargs)
         self._settle_columns()
         settle_sharding(args, self.accelerator, self.model, self._members)
@@ -128,6 +133,9 @@ class ForwardTrainer(EvaluatingTrainer):
     def _compare_labels(self, name: str, dataset: Any) -> None:
         """Refuses rows whose labels are not the student's; finds the order of labels of their stored predictions."""
         check_labels(name, dataset, self._label_space)
+        if isinstance(head_of(self.model), CTCHead):
+            config: Any = self._student_config
+            check_transcripts(name, dataset, FrameLengths.of(self.model), config.pad_token_id)
         self._signals.align(self._student_config, self.train_dataset, self.eval_dataset, dataset)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -177,6 +185,7 @@ class ForwardTrainer(EvaluatingTrainer):
     def _settle_predictions(self, student: nn.Module) -> None:
         """Finds out what the student decides, and refuses a teacher that decides something else."""
         self._head, self._takes_positions = head_of(student), takes_positions(student)
+        self._sequence_masks = SequenceMasks(student)
         self._signals.stored.head = self._head
         if takes_shifted_labels(student):
             logger.warning(
@@ -191,6 +200,8 @@ class ForwardTrainer(EvaluatingTrainer):
 
     def _objective_batch(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The batch as the objective reads it: each label beside the logits that are about it."""
+        if "input_ids" not in inputs and (self._head.by_frame or self.current_objective.outputs):
+            inputs = {**inputs, SEQUENCE_MASK: self._sequence_masks(inputs)}
         return self._head.labeled(inputs)
 
     def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:

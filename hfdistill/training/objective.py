@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from hfdistill.losses import COUNTED_ROWS, TERMS, Batch, StudentOutput, Term
+from hfdistill.losses import COUNTED_ROWS, SPEECH_TERMS, TERMS, Batch, StudentOutput, Term
 from hfdistill.losses.schedules import Schedule, value_at
+from hfdistill.models.sound import FrameLengths
 from hfdistill.training.ranges import WEIGHT, check_number
 
 if TYPE_CHECKING:
@@ -108,6 +109,12 @@ class Objective(nn.Module):
                 raise ValueError(
                     f"the term {name!r} compares token by token, and the teacher reads the text with a tokenizer of "
                     "its own: take a teacher of the student's vocabulary, or a term on whole examples."
+                )
+            if term.reads_first_token and FrameLengths.of(student) is not None:
+                raise ValueError(
+                    f"the term {name!r} reads the first token, which stands for a whole text or picture, and the first "
+                    f"frame of a {type(student).__name__} is one like others: take a term on all frames, such as "
+                    "hidden_states or minilm."
                 )
             if term.outputs:
                 term.bind(student, teacher)
@@ -212,7 +219,8 @@ class Objective(nn.Module):
         cls, weights: Mapping[str, Weight], settings: Mapping[str, Any], problem_type: str | None = None
     ) -> Objective:
         """The objective of the terms of these names and weights; `settings` as for `Term.from_settings`."""
-        terms = {name: TERMS[name].from_settings(settings, problem_type) for name in weights}
+        kinds = SPEECH_TERMS if "blank" in settings else TERMS
+        terms = {name: kinds[name].from_settings(settings, problem_type) for name in weights}
         return cls({name: (weight, terms[name]) for name, weight in weights.items()})
 
 

@@ -15,6 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
 from hfdistill.data.few_labels import settle_alpha
+from hfdistill.models.heads import head_of
 from hfdistill.models.intermediate_outputs import check_shows_layers
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.wrappers import config_of, unwrapped
@@ -160,14 +161,16 @@ class ObjectiveTrainer(PathCleaningTrainer):
             stages = Stages([self._given_objective])
         else:
             self.args.check_ranges()
-            stages = self.args.make_stages(self._problem_type)
+            of_head = head_of(self.model).settings(self._student_config)
+            stages = self.args.make_stages(self._problem_type, **of_head)
         teacher = getattr(self.teacher, "model", None)
         if self.teacher is not None and teacher is not None:
             student = unwrapped(self.model)
             with torch.random.fork_rng(devices=[]):  # the same on each rank, and no draw less for what follows
                 torch.default_generator.manual_seed(self.args.seed)
                 for objective in stages:
-                    check_shows_layers(student, objective.outputs)
+                    for model in (student, teacher):
+                        check_shows_layers(model, objective.outputs)
                     objective.bind(student, teacher, same_tokens=not self.teacher.columns)
         return stages.to(self.args.device)
 

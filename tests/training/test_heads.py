@@ -1,5 +1,6 @@
 """One contract for every kind of head: live = stored = naive, and no loss depends on how a batch is cut or padded."""
 
+import math
 import random
 
 import numpy as np
@@ -8,15 +9,19 @@ import torch
 from datasets import ClassLabel, Dataset, List
 from processes import results_of_two_ranks
 from tiny import WORDS, distance, make_args, make_tokenizer, naive_soft_target_loss, weights
+from tiny_media import make_speaker, make_vit, quiet_listener
+from torch.nn.functional import pad
 from transformers import (
     BertConfig,
     BertForQuestionAnswering,
     BertForTokenClassification,
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
+    default_data_collator,
 )
 
 from hfdistill import DistillationTrainer, soft_targets
+from hfdistill.models.sound import SoundCollator, SoundPadding
 
 NAMES = ["O", "B-x", "I-x"]
 
@@ -58,9 +63,54 @@ def answered_rows():
     return Dataset.from_dict({"input_ids": ids, "start_positions": starts, "end_positions": ends})
 
 
+def seen_rows(count=12):
+    pictures = np.random.default_rng(4).normal(size=(count, 3, 8, 8)).astype("float32")
+    return Dataset.from_dict({"pixel_values": list(pictures), "labels": [row % 3 for row in range(count)]})
+
+
+def sounds(count=12):
+    rng = np.random.default_rng(5)
+    return [rng.normal(size=length).astype("float32") for length in rng.integers(60, 120, size=count)]
+
+
+def heard_rows():
+    return Dataset.from_dict({"input_values": sounds(), "labels": [row % 3 for row in range(12)]})
+
+
+def spoken_rows():
+    """Letters of unequal number, equal ones next to each other among them; the last row has none."""
+    rng = random.Random(6)
+    letters = [rng.choices(range(1, 6), k=rng.randint(1, 4)) for _ in range(11)]
+    return Dataset.from_dict({"input_values": sounds(), "labels": [*letters[:-1], [2, 2, 3], []]})
+
+
+class MorePadding:
+    """A collator of sounds that pads beyond the longest."""
+
+    def __init__(self, collator, multiple):
+        self.collator, self.multiple = collator, multiple
+
+    def __call__(self, features):
+        batch = self.collator(features)
+        batch.setdefault("attention_mask", torch.ones_like(batch["input_values"], dtype=torch.int64))
+        more = -batch["input_values"].shape[1] % self.multiple
+        return batch | {name: pad(batch[name], (0, more)) for name in ("input_values", "attention_mask")}
+
+
+def sound_collator(tokenizer, pad_to_multiple_of=None):
+    return MorePadding(SoundCollator(SoundPadding.of(quiet_listener())), 7 * (pad_to_multiple_of or 1))
+
+
+def picture_collator(tokenizer, pad_to_multiple_of=None):
+    return default_data_collator
+
+
 KINDS = {
     "tokens": (tagger, tagged_rows, DataCollatorForTokenClassification),
     "spans": (finder, answered_rows, DataCollatorWithPadding),
+    "pictures": (lambda seed=0: make_vit(seed, quiet=True)[0], seen_rows, picture_collator),
+    "sounds": (quiet_listener, heard_rows, sound_collator),
+    "speech": (make_speaker, spoken_rows, sound_collator),
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -70,7 +120,8 @@ def train(tmp_path, kind, *, rows=None, teacher=True, stored=False, pad_to=None,
     rows, asked, tokenizer = rows or make_rows(), make(7) if teacher else None, make_tokenizer()
     tokenizer.padding_side = side
     if stored:
-        rows, asked = soft_targets(asked, rows, make_tokenizer(), store=tmp_path / "store"), None
+        reader = make_tokenizer() if "input_ids" in rows.column_names else None
+        rows, asked = soft_targets(asked, rows, reader, store=tmp_path / "store"), None
     args = make_args(tmp_path / "out", **{"temperature": 2.0, "alpha": 0.5, "num_train_epochs": 1, **changes})
     trainer = DistillationTrainer(
         make(1),
@@ -86,17 +137,38 @@ def train(tmp_path, kind, *, rows=None, teacher=True, stored=False, pad_to=None,
     return trainer
 
 
+def naive_ctc(logits, letters, blank=0):
+    """`−log` of the sum over all ways to say the letters, frame by frame (Graves et al. 2006, section 3)."""
+    states = [blank, *(state for letter in letters for state in (letter, blank))]
+    p = logits.double().softmax(-1)
+    alive = {0: p[0, blank].item(), 1: p[0, states[1]].item()}
+    for frame in p[1:]:
+        new = {}
+        for place, state in enumerate(states):
+            skips = state != blank and place > 1 and states[place - 2] != state
+            sources = (place, place - 1, place - 2) if skips else (place, place - 1)
+            new[place] = sum(alive.get(source, 0.0) for source in sources) * frame[state].item()
+        alive = new
+    return -math.log(alive[len(states) - 1] + alive[len(states) - 2])
+
+
 @each_kind
 @pytest.mark.parametrize("stored", [False, True])
 def test_the_loss_is_that_of_a_loop_over_rows(tmp_path, kind, stored):
     trainer = train(tmp_path, kind, stored=stored, run=False)
     student, teacher = KINDS[kind][0](1).eval(), KINDS[kind][0](7).eval()
-    hard, soft = [], []
-    for row in KINDS[kind][1]():
-        ids = torch.tensor([row["input_ids"]])
+    hard, soft, rows = [], [], KINDS[kind][1]()
+    read = rows.column_names[0]
+    for row in rows:
+        inputs = {read: torch.tensor([row[read]])}
         with torch.no_grad():
-            one, other = student(input_ids=ids), teacher(input_ids=ids)
-        if kind == "tokens":
+            one, other = student(**inputs), teacher(**inputs)
+        if kind == "speech":
+            hard += [naive_ctc(one.logits[0], row["labels"]) / len(row["labels"])] if row["labels"] else []
+            items = [(*pair, -1) for pair in zip(one.logits[0], other.logits[0], strict=True)]
+        elif kind in ("pictures", "sounds"):
+            items = [(one.logits[0], other.logits[0], row["labels"])]
+        elif kind == "tokens":
             items = [
                 (one.logits[0, i], other.logits[0, i], label) for i, label in enumerate(row["labels"]) if label >= 0
             ]
@@ -125,7 +197,17 @@ def test_the_weights_do_not_depend_on_the_cut(tmp_path, kind, stored):
         assert distance(weights(whole.model), weights(other.model)) < 1e-5, name
 
 
-@each_kind
+@pytest.mark.parametrize("kind", ["pictures", "sounds", "speech"])
+def test_terms_on_layers_of_patches_and_frames_do_not_depend_on_the_cut(tmp_path, kind):
+    terms = {"terms": ["hidden_states", "attentions", "minilm"]}
+    whole = train(tmp_path / "whole", kind, **terms)
+    cut = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    other = train(tmp_path / "cut", kind, pad_to=3, **terms, **cut)
+    assert distance(weights(whole.model), weights(other.model)) < 1e-5
+    assert distance(weights(whole.model), weights(train(tmp_path / "none", kind, alpha=0.0).model)) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["tokens", "spans"])
 def test_stored_soft_targets_stand_beside_their_tokens_on_either_side(tmp_path, kind):
     trainer = train(tmp_path, kind, stored=True, side="left", run=False)
     batch = next(iter(trainer.get_train_dataloader()))
@@ -146,7 +228,8 @@ def test_stored_and_live_teachers_train_the_same_student(tmp_path, kind):
 def test_several_teachers_stored_are_several_teachers_live(tmp_path, kind):
     make, make_rows, _ = KINDS[kind]
     rows, teachers = make_rows(), [make(7), make(8)]
-    stored = soft_targets(teachers, rows, make_tokenizer(), store=tmp_path / "store")
+    reader = make_tokenizer() if "input_ids" in rows.column_names else None
+    stored = soft_targets(teachers, rows, reader, store=tmp_path / "store")
     args = {"temperature": 2.0, "num_train_epochs": 1}
     both = [
         DistillationTrainer(
@@ -201,6 +284,11 @@ def test_rows_that_were_cut_after_soft_targets_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("student", "teacher", "changes", "said"),
     [
+        (make_speaker, finder, {}, "begins and ends, and the student a letter or a blank for each frame"),
+        (make_speaker, lambda seed: make_speaker(seed, vocab_size=7), {}, "tells 7 letters apart"),
+        (make_speaker, make_speaker, {"label_smoothing_factor": 0.1}, "no meaning for letters"),
+        (make_speaker, make_speaker, {"terms": ["decoupled"]}, "no frame of sound has a label of its own"),
+        (make_speaker, make_speaker, {"terms": ["patient"]}, "the first frame of a Wav2Vec2ForCTC is one like others"),
         (finder, tagger, {}, "decides a label for each token, and the student where an answer begins"),
         (tagger, finder, {}, "decides where an answer begins and ends, and the student a label for each token"),
         (finder, finder, {"label_smoothing_factor": 0.1}, "label_smoothing_factor is a mean over all classes"),
@@ -212,7 +300,7 @@ def test_what_cannot_be_learned_is_refused(tmp_path, student, teacher, changes, 
         DistillationTrainer(
             student(1), make_args(tmp_path, **changes), teacher=teacher(7), train_dataset=answered_rows(),
             processing_class=make_tokenizer(),
-        )  # fmt: skip
+        ).train()  # fmt: skip
 
 
 def test_metrics_of_answers_get_both_ends_as_from_trainer(tmp_path):
