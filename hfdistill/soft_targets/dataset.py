@@ -17,6 +17,7 @@ from hfdistill.models.ragged import Ragged
 from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.soft_targets.precompute import SoftTargetMaker
+from hfdistill.soft_targets.words import WordTargetMaker
 from hfdistill.teachers import (
     ENSEMBLE_LOGITS,
     SOFT_TARGETS,
@@ -50,7 +51,9 @@ def soft_targets(
     """Runs a teacher over a dataset once and returns the dataset with its logits in a column `teacher_logits`.
 
     What they are follows from the teacher's head: `(classes,)` a row; of a token classifier `(tokens, classes)`; of a
-    model that finds answers `(tokens, 2)`, for where an answer begins and ends.
+    model that finds answers `(tokens, 2)`, for where an answer begins and ends. A token classifier with another
+    tokenizer than the student's reads a column of words, `text_columns=["tokens"]`: its logits of a word stand at the
+    student's first token of it, which the column `item_mask` names.
 
     Several teachers are run one after the other, and their logits kept apart: row by row, shape `(teachers, classes)`,
     in the column `ensemble_logits`. The trainer takes their mean at the temperature it trains at. Each has a store of
@@ -92,11 +95,14 @@ def soft_targets(
         raise ValueError(f"soft_targets runs a model, given by object, name or path, not {type(given).__name__}.")
     alone = len(members) == 1
     readers = [_readable(member, processing_class, text_columns, alone) for member in members]
-    makers = [
-        (MediaTargetMaker if isinstance(one, MediaTeacher) else SoftTargetMaker)(one, batch_size, store, alone)
-        for one in readers
-    ]
+    makers = [_maker_of(one)(one, batch_size, store, alone) for one in readers]
     return _over_splits(makers, dataset, label_names)
+
+
+def _maker_of(teacher: ModelTeacher) -> type[SoftTargetMaker]:
+    if isinstance(teacher, MediaTeacher):
+        return MediaTargetMaker
+    return WordTargetMaker if teacher.reads_words else SoftTargetMaker
 
 
 def _readable(
@@ -125,12 +131,13 @@ def _readable(
     if tokenizer is None:
         raise ValueError("soft_targets needs the teacher's tokenizer: pass processing_class=tokenizer.")
     check_shared_tokens(given.model, given.processing_class, None, tokenizer, _OTHER_TOKENIZER, "given tokenizer")
-    if given.head.by_token and (columns[0] or columns[1]):
+    reader = ModelTeacher(given.model, tokenizer, columns[0] or columns[1])
+    if given.head.by_token and reader.text_columns and not reader.reads_words:
         raise ValueError(
             f"a {type(given.model).__name__} decides {given.head.decides}, and of text_columns it would read tokens of "
             "its own: give it rows with the student's input_ids, which its tokenizer makes too."
         )
-    return ModelTeacher(given.model, tokenizer, columns[0] or columns[1])
+    return reader
 
 
 def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: Sequence[str] | None) -> Any:
