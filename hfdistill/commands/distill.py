@@ -36,15 +36,15 @@ from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_s
 from hfdistill.soft_targets import soft_targets
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import TextClassificationData
-from hfdistill.tasks.classification.models import (
+from hfdistill.tasks.classification.run_report import report_run
+from hfdistill.tasks.classification.sources import classification_data, labels_only
+from hfdistill.tasks.models import (
     default_depth,
     live_teachers,
     load_student,
     load_teachers,
     train_teachers,
 )
-from hfdistill.tasks.classification.run_report import report_run
-from hfdistill.tasks.classification.sources import classification_data, labels_only
 from hfdistill.teachers import ModelTeacher, learned_weights
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.run import begin_run, push, train_and_save

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
-from datasets import Dataset, IterableDataset, concatenate_datasets
+from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets
 from torch.utils.data import Sampler
 
 from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, has_label
@@ -80,6 +80,18 @@ def labeled_rows(dataset: Dataset, label_column: str = "labels", length: int | N
         raise ValueError(f"no row has a label in {label_column}: there is nothing to learn from without a teacher.")
     count = len(labeled) if length is None else length
     return dataset.select([labeled[index % len(labeled)] for index in range(count)])
+
+
+def labels_only(dataset: DatasetDict) -> DatasetDict:
+    """Splits for a teacher or a baseline: only training rows with a label, repeated to as many rows as there were.
+
+    So an epoch has as many steps as one of a student that also learns from unlabeled texts.
+
+    Raises:
+        ValueError: when no training row has a label.
+    """
+    rows = dataset["train"]
+    return DatasetDict({**dataset, "train": labeled_rows(rows, length=len(rows))})
 
 
 def share_of_labels(

@@ -6,10 +6,11 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers.utils import logging
 
-from hfdistill.data.columns import UNLABELED
+from hfdistill.models.labels import NO_LABEL, has_label
 
 #: From so many words in a row on a text is taken for a copy of another.
 SHARED_WORDS = 8
@@ -28,7 +29,9 @@ def split_validation(
     if not 0 < share < 1:
         raise ValueError(f"validation_share must lie between 0 and 1, got {share}.")
     keys = _text_keys(train, text_columns)
-    labeled = {key for key, label in zip(keys, train[label_column][:], strict=True) if label != UNLABELED}
+    values = train.select_columns(label_column).with_format("arrow")[:][label_column]
+    there = np.concatenate([has_label(chunk, (NO_LABEL,)) for chunk in values.chunks])
+    labeled = {key for key, is_there in zip(keys, there, strict=True) if is_there}
     if len(labeled) < 2:
         raise ValueError(
             f"train has {len(labeled)} different labeled texts, too few to set some aside; give a validation file."
@@ -103,4 +106,6 @@ def _runs(words: Sequence[str]) -> Iterator[int]:
 
 
 def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> list[str]:
-    return ["\t".join(texts) for texts in zip(*(dataset[name][:] for name in text_columns), strict=True)]
+    """What tells texts apart, of columns of text or of words."""
+    rows = zip(*(dataset[name][:] for name in text_columns), strict=True)
+    return ["\t".join(text if isinstance(text, str) else " ".join(text) for text in texts) for texts in rows]

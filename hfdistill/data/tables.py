@@ -15,10 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset
+from datasets import Dataset
 
 from hfdistill.data.files import recognized
 from hfdistill.data.shortening import cut, shortened
+from hfdistill.models.labels import class_names
 
 #: How deep lists and objects of a JSON value may lie in one another: Arrow takes little more.
 MOST_NESTED = 50
@@ -75,7 +76,8 @@ def open_table(path: str | Path | Dataset, split: str) -> Table:
 
 
 def _table_of(dataset: Dataset, source: str) -> Table:
-    classes = {name: kind.names for name, kind in dataset.features.items() if isinstance(kind, ClassLabel)}
+    named = {name: class_names(dataset.features, name) for name in dataset.column_names}
+    classes = {name: names for name, names in named.items() if names is not None}
     plain = dataset.with_format(None)
     return Table({name: plain[name] for name in plain.column_names}, source, class_names=classes)
 
@@ -120,7 +122,7 @@ def _arrow_column(table: Table, name: str) -> pa.Array:
         raise ValueError(f"Column {name!r} of {table.source} mixes types: {found}; write one type.") from None
 
 
-def _decoded_lines(path: Path) -> Iterator[str]:
+def decoded_lines(path: Path) -> Iterator[str]:
     """The lines with their ends, which are `\\n` alone: cells may hold other separators that Unicode knows."""
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as file:
@@ -142,13 +144,13 @@ def _decoded(line: bytes, number: int, path: Path) -> str:
 
 
 def _tsv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(_decoded_lines(path), start=1):
+    for number, line in enumerate(decoded_lines(path), start=1):
         if line.strip("\r\n"):
             yield number, line.removesuffix("\n").removesuffix("\r").split("\t")
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(_decoded_lines(path), strict=True)
+    reader = csv.reader(decoded_lines(path), strict=True)
     limit = csv.field_size_limit(2**31 - 1)  # The default refuses cells above 128 KiB: long documents.
     try:
         number = 1
@@ -201,7 +203,7 @@ def _read_tsv(path: Path) -> Table:
 
 
 def _read_json(path: Path) -> Table:
-    text_lines = list(_decoded_lines(path))
+    text_lines = list(decoded_lines(path))
     numbered: list[tuple[int | None, Any]]
     if next((line for line in text_lines if line.strip()), "").lstrip().startswith("["):
         numbered = [(None, row) for row in _parsed("".join(text_lines), str(path))]

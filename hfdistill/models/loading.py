@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -21,12 +22,13 @@ from hfdistill.models.hub import hub_errors
 from hfdistill.models.vocabularies import has_vocabulary
 
 
-def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, trust_remote_code: bool = False, **settings: Any) -> PreTrainedTokenizerBase:
     """A tokenizer, from a folder or the Hub.
 
     Args:
         name: The folder, or the name on the Hub.
         trust_remote_code: Whether code that is kept there is run.
+        **settings: Of the tokenizer, such as `add_prefix_space`.
 
     Raises:
         HubUnreachableError: when the Hub is needed and cannot be reached.
@@ -35,7 +37,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedToke
     """
     try:
         with hub_errors(name):
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code, **settings)
     except (ImportError, ValueError) as error:
         if is_sentencepiece_available():
             raise
@@ -64,13 +66,44 @@ def load_classifier(
         ValueError: when what is there is no classifier, such as a translator, has no tokenizer, or needs code that is
             not trusted.
     """
-    trainable = {"dtype": "float32", "ignore_mismatched_sizes": True} if head else {"dtype": "auto"}
     tokenizer = load_tokenizer(name, trust_remote_code)
-    how = {**trainable, "trust_remote_code": trust_remote_code}
+    if not head:
+        _refuse_translator(name, _architectures(name, trust_remote_code))
+    return tokenizer, _load(AutoModelForSequenceClassification, name, trust_remote_code, head)
+
+
+def load_tagger(
+    name: str, trust_remote_code: bool = False, **head: Any
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """A token classifier, and its tokenizer set to read words; otherwise as `load_classifier`.
+
+    Raises:
+        ValueError: when what is there has another head and none is given, or has no tokenizer.
+    """
+    tokenizer = load_tokenizer(name, trust_remote_code)
+    splitter = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    if type(splitter).__name__ == "ByteLevel":  # it tells by the space before it where a word begins
+        tokenizer = load_tokenizer(name, trust_remote_code, add_prefix_space=True)
+    return tokenizer, _load_head(AutoModelForTokenClassification, "TokenClassification", name, trust_remote_code, head)
+
+
+def _load_head(
+    auto_class: Any, kind: str, name: str, trust_remote_code: bool, head: Mapping[str, Any]
+) -> PreTrainedModel:
+    """A model of a kind of head: its own, or the one that is given."""
+    architectures = _architectures(name, trust_remote_code)
+    if not head and architectures and not any(kind in one for one in architectures):
+        raise ValueError(
+            f"{name} is a {architectures[0]}, and this takes a {auto_class.__name__.removeprefix('AutoModel')} model: "
+            "fine-tune it first with --train_teacher true, or name a fine-tuned one."
+        )
+    return _load(auto_class, name, trust_remote_code, head)
+
+
+def _load(auto_class: Any, name: str, trust_remote_code: bool, head: Mapping[str, Any]) -> PreTrainedModel:
+    trainable = {"dtype": "float32", "ignore_mismatched_sizes": True} if head else {"dtype": "auto"}
     with hub_errors(name):
-        if not head:
-            _refuse_translator(name, _architectures(name, trust_remote_code))
-        return tokenizer, AutoModelForSequenceClassification.from_pretrained(name, **how, **head)
+        return auto_class.from_pretrained(name, trust_remote_code=trust_remote_code, **trainable, **head)
 
 
 def _architectures(name: str, trust_remote_code: bool) -> Sequence[str]:

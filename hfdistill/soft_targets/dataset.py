@@ -18,6 +18,7 @@ from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.soft_targets.arrays import ArrayTargetMaker
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.soft_targets.precompute import SoftTargetMaker
+from hfdistill.soft_targets.words import WordTargetMaker
 from hfdistill.teachers import (
     ENSEMBLE_LOGITS,
     SOFT_TARGETS,
@@ -51,7 +52,9 @@ def soft_targets(
     """Runs a teacher over a dataset once and returns the dataset with its logits in a column `teacher_logits`.
 
     What they are follows from the teacher's head: `(classes,)` a row; of a token classifier `(tokens, classes)`; of a
-    model that finds answers `(tokens, 2)`, for where an answer begins and ends.
+    model that finds answers `(tokens, 2)`, for where an answer begins and ends. A token classifier with another
+    tokenizer than the student's reads a column of words, `text_columns=["tokens"]`: its logits of a word stand at the
+    student's first token of it, which the column `item_mask` names.
 
     Several teachers are run one after the other, and their logits kept apart: row by row, shape `(teachers, classes)`,
     in the column `ensemble_logits`. The trainer takes their mean at the temperature it trains at. Each has a store of
@@ -100,7 +103,9 @@ def soft_targets(
 def _maker_of(teacher: ModelTeacher) -> type[SoftTargetMaker]:
     if isinstance(teacher, MediaTeacher):
         return MediaTargetMaker
-    return SoftTargetMaker if teacher.main_input == "input_ids" else ArrayTargetMaker
+    if teacher.main_input != "input_ids":
+        return ArrayTargetMaker
+    return WordTargetMaker if teacher.reads_words else SoftTargetMaker
 
 
 def _readable(
@@ -132,12 +137,13 @@ def _readable(
     if tokenizer is None:
         raise ValueError("soft_targets needs the teacher's tokenizer: pass processing_class=tokenizer.")
     check_shared_tokens(given.model, given.processing_class, None, tokenizer, _OTHER_TOKENIZER, "given tokenizer")
-    if given.head.by_token and (columns[0] or columns[1]):
+    reader = ModelTeacher(given.model, tokenizer, columns[0] or columns[1])
+    if given.head.by_token and reader.text_columns and not reader.reads_words:
         raise ValueError(
             f"a {type(given.model).__name__} decides {given.head.decides}, and of text_columns it would read tokens of "
             "its own: give it rows with the student's input_ids, which its tokenizer makes too."
         )
-    return ModelTeacher(given.model, tokenizer, columns[0] or columns[1])
+    return reader
 
 
 def _check_media(given: MediaTeacher, reads_text: bool) -> None:

@@ -1,9 +1,14 @@
-"""What the generated corpora of all tasks share."""
+"""What the generated corpora of all tasks share, and the small models that learn them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_lowercase
+from typing import Any, TypeVar
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 Other = TypeVar("Other")
 
@@ -22,3 +27,82 @@ def distinct(write: Callable[[], tuple[str, Other]], count: int, seen: set[str])
             seen.add(text)
             rows.append((text, other))
     return rows
+
+
+@dataclass(frozen=True)
+class DemoModels:
+    """The untrained models of a demo.
+
+    Args:
+        texts: The training texts, of which the tokenizer is made.
+        teacher: Makes the teacher, for a tokenizer.
+        student: Makes the student.
+        teacher_training: Training arguments of the teacher, where they differ from the student's.
+    """
+
+    texts: Sequence[str]
+    teacher: Callable[[PreTrainedTokenizerBase], PreTrainedModel]
+    student: Callable[[PreTrainedTokenizerBase], PreTrainedModel]
+    teacher_training: Mapping[str, Any]
+
+
+# Every word of the training text fits whole, next to the pieces that unseen words are read from.
+_VOCAB_SIZE = 600
+_MAX_LENGTH = 128
+
+
+def demo_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Train a small BPE tokenizer; the same texts give the same tokenizer.
+
+    Args:
+        texts: the training sentences, and only those: the test split's own words must stay in pieces.
+
+    Returns:
+        A fast tokenizer with BERT's special tokens, that saves and loads as any other.
+    """
+    # BPE, for the trainer of WordPiece breaks ties by a hash and gives another vocabulary in every process.
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    special_tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=_VOCAB_SIZE,
+        special_tokens=special_tokens,
+        initial_alphabet=list(ascii_lowercase),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, special_tokens.index(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=_MAX_LENGTH, **dict(zip(names, special_tokens, strict=True))
+    )
+
+
+def bert_config(tokenizer: PreTrainedTokenizerBase, size: tuple[int, int], label_names: Sequence[str]) -> BertConfig:
+    """The config of a small BERT.
+
+    Args:
+        tokenizer: The tokenizer of the corpus, for the size of the vocabulary and the padding token.
+        size: Its layers and its width, a multiple of 32.
+        label_names: Its labels.
+    """
+    num_hidden_layers, hidden_size = size
+    return BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=hidden_size // 32,
+        intermediate_size=4 * hidden_size,
+        max_position_embeddings=_MAX_LENGTH,
+        # BERT's 0.02 suits a width of 768; narrow models trained from scratch start to learn sooner with more.
+        initializer_range=0.05,
+        pad_token_id=tokenizer.pad_token_id,
+        id2label=dict(enumerate(label_names)),
+        label2id={name: index for index, name in enumerate(label_names)},
+    )

@@ -29,6 +29,7 @@ from hfdistill.models.labels import LabelSpace
 from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.sharding import sharded_copy
 from hfdistill.models.vocabularies import has_vocabulary
+from hfdistill.models.words import WordReader
 from hfdistill.models.wrappers import (
     config_of,
     device_of,
@@ -132,6 +133,11 @@ class ModelTeacher(Teacher):
         return not self.text_columns
 
     @property
+    def reads_words(self) -> bool:
+        """Whether it reads a column of words and decides on each, whatever the student's tokens of them are."""
+        return self.head.item == "token" and bool(self.text_columns)
+
+    @property
     def name(self) -> str:
         return str(getattr(self.model.config, "name_or_path", ""))
 
@@ -194,7 +200,8 @@ class ModelTeacher(Teacher):
     def reader(self) -> TokenReader:
         """What this teacher reads of a dataset row."""
         assert self.processing_class is not None
-        return TokenReader(self.processing_class, self.text_columns, self.inputs, self.max_length)
+        kind = WordReader if self.reads_words else TokenReader
+        return kind(self.processing_class, self.text_columns, self.inputs, self.max_length)
 
     def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
         assert self.processing_class is not None

@@ -19,6 +19,9 @@ from hfdistill.training.objective import Objective
 
 logger = logging.get_logger(__name__)
 
+_SAME_TOKENS = "take a teacher with the student's tokenizer, and leave its text_columns out"
+_BY_WORD = f"make its soft targets first, with soft_targets, which stores them word by word, or {_SAME_TOKENS}"
+
 
 def check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
     """Refuses to train on an objective whose teacher says nothing, or too little.
@@ -78,7 +81,7 @@ def check_predictions(teacher: Teacher | None, student: nn.Module) -> None:
         if head.by_token and not member.shares_tokens:
             raise ValueError(
                 f"the teacher, a {name}, decides {head.decides}, and it reads the text in tokens of its own, which are "
-                "not the student's: take a teacher with the student's tokenizer, and leave its text_columns out."
+                f"not the student's: {_BY_WORD if member.reads_words else _SAME_TOKENS}."
             )
 
 

@@ -34,18 +34,25 @@ from hfdistill.models.inference import predict_logits, token_rows
 
 
 class Bench:
-    """The texts of a task, and models to train on them."""
+    """The texts of a task, and models to train on them: here of classification."""
+
+    auto_class: Any = AutoModelForSequenceClassification
+    #: By which the best checkpoint is chosen, and what is measured of it.
+    metric = "accuracy"
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.folder = Path(options.output_dir)
         self.figures = Figures(self.folder)
         self.tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=False)
-        self.data = text_classification_dataset(options.train_file, options.validation_file, options.test_file)
+        self.data = self.read(options.train_file, options.validation_file, options.test_file)
         self.splits = self.data.tokenized(self.tokenizer)
         if options.rows:
             train = self.splits["train"]
             self.splits["train"] = train.shuffle(0).select(range(min(options.rows, len(train))))
+
+    def read(self, *files: str) -> Any:
+        return text_classification_dataset(*files)
 
     @property
     def train_rows(self) -> Dataset:
@@ -55,7 +62,7 @@ class Bench:
         """The pretrained model with a head of this seed; or some of its layers, or of its dimensions."""
         set_seed(seed)
         given = {**self.data.head, "dtype": "float32", "ignore_mismatched_sizes": True, "trust_remote_code": False}
-        model = new_head(AutoModelForSequenceClassification.from_pretrained(self.options.model, **given))
+        model = new_head(self.auto_class.from_pretrained(self.options.model, **given))
         return make_student(model, num_hidden_layers=layers, hidden_size=width) if layers or width else model
 
     def arguments(self, folder: str, seed: int, **changes: Any) -> ClassificationTrainingArguments:
@@ -67,7 +74,7 @@ class Bench:
             "eval_on_start": False,
             "save_only_model": True,
             "load_best_model_at_end": True,
-            "metric_for_best_model": "accuracy",
+            "metric_for_best_model": self.metric,
             "teacher_at_eval": False,
             "temperature": options.temperature,
             "disable_tqdm": True,
@@ -94,18 +101,26 @@ class Bench:
             return trainer.model, trainer.predict(self.splits["test"]).metrics
 
     def student_accuracy(self, student: Any, rows: Dataset, seed: int, **changes: Any) -> float:
-        """Of a model that is trained on these rows, on the test texts."""
-        return self.train(student, rows, seed, **changes)[1]["test_accuracy"]
+        """The metric of a model that is trained on these rows, on the test texts."""
+        return self.train(student, rows, seed, **changes)[1][f"test_{self.metric}"]
 
-    def fine_tuned(self, name: str, seed: int, rows: Dataset) -> PreTrainedModel:
+    def fine_tuned(self, name: str, seed: int, rows: Dataset, **changes: Any) -> PreTrainedModel:
         """A teacher that learned the labels of these rows, kept in the output folder."""
         kept = self.folder / "teachers" / name
         if not kept.exists():
-            model, _ = self.train(self.new_model(seed), rows, seed, terms=["labels"])
+            model, _ = self.train(self.new_model(seed), rows, seed, **{"terms": ["labels"], **changes})
             unfinished = kept.with_suffix(".unfinished")
             model.save_pretrained(unfinished)
             unfinished.rename(kept)
-        return AutoModelForSequenceClassification.from_pretrained(kept, trust_remote_code=False)
+        return self.auto_class.from_pretrained(kept, trust_remote_code=False)
+
+    def test_metric(self, model: PreTrainedModel) -> float:
+        """Of a trained model, by a trainer's evaluation."""
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            how = {"processing_class": self.tokenizer, "compute_metrics": self.data.metrics}
+            arguments = self.arguments(folder, 0, terms=["labels"], eval_strategy="no", load_best_model_at_end=False)
+            trainer = DistillationTrainer(model, arguments, **how)
+            return trainer.evaluate(self.splits["test"])[f"eval_{self.metric}"]
 
     def accuracy(self, model: PreTrainedModel) -> float:
         """On the test texts."""

@@ -26,7 +26,8 @@ from transformers import (
 
 from hfdistill import DistillationTrainer, Seq2SeqDistillationTrainer, make_student
 from hfdistill.models.version_four import make_readable_by_version_4
-from hfdistill.tasks.classification.demo import demo_student, demo_tokenizer
+from hfdistill.tasks.classification.demo import demo_student
+from hfdistill.tasks.demo import demo_tokenizer
 
 SIZES = {"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
 SMALL = {**SIZES, "intermediate_size": 48, "max_position_embeddings": 64, "pad_token_id": 0, "num_labels": 3}

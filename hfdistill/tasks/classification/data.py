@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
-from transformers import BatchEncoding, EvalPrediction, PreTrainedTokenizerBase
+from transformers import BatchEncoding, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.data.columns import (
     UNLABELED,
@@ -22,7 +22,11 @@ from hfdistill.data.columns import (
 )
 from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
 from hfdistill.data.tables import Table, open_table, read_table
+from hfdistill.models.labels import name_classes
+from hfdistill.models.loading import load_classifier
+from hfdistill.tasks.classification.demo import TEACHER_TRAINING, demo_student, demo_teacher
 from hfdistill.tasks.classification.metrics import classification_metrics
+from hfdistill.tasks.demo import DemoModels
 
 #: Tokens that a text is cut to, unless a model takes fewer.
 MAX_LENGTH = 128
@@ -67,6 +71,35 @@ class TextClassificationData:
         """The task's metrics, as a trainer's `compute_metrics`."""
         return classification_metrics(problem_type=self.problem_type)
 
+    @property
+    def demo_models(self) -> DemoModels | None:
+        """The untrained models of the demo."""
+        if not self.demo:
+            return None
+        return DemoModels(self.dataset["train"][self.text_columns[0]][:], demo_teacher, demo_student, TEACHER_TRAINING)
+
+    @staticmethod
+    def load(
+        name: str, trust_remote_code: bool = False, **head: Any
+    ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+        """A classifier and its tokenizer, with a new head where one is given."""
+        return load_classifier(name, trust_remote_code, **head)
+
+    def check_teacher(self, name: str, config: Any) -> None:
+        """Refuses a teacher of other labels, or of another kind of them; names its classes where it does not."""
+        if config.num_labels != self.num_labels:
+            raise ValueError(
+                f"{name} predicts {config.num_labels} labels and the texts have {self.num_labels}: take a teacher of "
+                "these labels, or fine-tune it on them first with --train_teacher true."
+            )
+        name_classes(config, self.label_names)
+        if config.problem_type not in (None, self.problem_type):
+            raise ValueError(
+                f"{name} predicts for {config.problem_type} (problem_type in its config.json) and the texts are for "
+                f"{self.problem_type}: take a teacher of one label a text, fine-tune it on them first with "
+                "--train_teacher true, or correct its config."
+            )
+
     def with_splits(self, dataset: DatasetDict) -> TextClassificationData:
         """The same task with other splits, such as those with the teacher's soft targets."""
         return replace(self, dataset=dataset)
@@ -75,9 +108,9 @@ class TextClassificationData:
         """The same task with other rows to train on."""
         return replace(self, dataset=DatasetDict({**self.dataset, "train": rows}))
 
-    def tokenized(self, tokenizer: PreTrainedTokenizerBase, max_length: int = MAX_LENGTH) -> DatasetDict:
+    def tokenized(self, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> DatasetDict:
         """The splits with token ids beside their columns and the labels as `labels`, as a trainer reads them."""
-        limit = min(max_length, tokenizer.model_max_length)
+        limit = min(max_length or MAX_LENGTH, tokenizer.model_max_length)
         with PartialState().main_process_first():
             return self.dataset.rename_column(self.label_column, "labels").map(
                 lambda rows: tokenizer(*(rows[name] for name in self.text_columns), truncation=True, max_length=limit),
@@ -86,11 +119,11 @@ class TextClassificationData:
             )
 
     def sample(
-        self, tokenizer: PreTrainedTokenizerBase, max_length: int = MAX_LENGTH, rows: int = 256
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None, rows: int = 256
     ) -> BatchEncoding:
         """The first training texts as one padded batch, to measure on which parts of a model matter."""
         first = self.dataset["train"][:rows]
-        limit = min(max_length, tokenizer.model_max_length)
+        limit = min(max_length or MAX_LENGTH, tokenizer.model_max_length)
         texts = (first[name] for name in self.text_columns)
         return tokenizer(*texts, truncation=True, max_length=limit, padding=True, return_tensors="pt")
 

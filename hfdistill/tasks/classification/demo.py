@@ -21,16 +21,13 @@ The last point is why a teacher helps: it has averaged over the disagreement, an
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from itertools import accumulate
-from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
-from hfdistill.tasks.demo import distinct
+from hfdistill.tasks.demo import bert_config, distinct
 
 LABEL_NAMES = ("negative", "positive")
 
@@ -106,10 +103,6 @@ CLASSIFICATION_DEMO: dict[str, Any] = {
     "temperature": 2.0,
     "alpha": 0.9,
 }
-
-# Every word of the training text fits whole, next to the pieces that unseen words are read from.
-_VOCAB_SIZE = 600
-_MAX_LENGTH = 128
 
 
 class _Statement(NamedTuple):
@@ -231,46 +224,13 @@ def _to_dataset(rows: list[tuple[str, int]]) -> Dataset:
     return Dataset.from_dict({"sentence": list(sentences), "label": list(labels)}, features=features)
 
 
-def demo_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train a small BPE tokenizer; the same texts give the same tokenizer.
-
-    Args:
-        texts: the training sentences, and only those: the test split's own words must stay in pieces.
-
-    Returns:
-        A fast tokenizer with BERT's special tokens, that saves and loads as any other.
-    """
-    # BPE, for the trainer of WordPiece breaks ties by a hash and gives another vocabulary in every process.
-    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    special_tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=_VOCAB_SIZE,
-        special_tokens=special_tokens,
-        initial_alphabet=list(ascii_lowercase),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, special_tokens.index(token)) for token in ("[CLS]", "[SEP]")],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=_MAX_LENGTH, **dict(zip(names, special_tokens, strict=True))
-    )
-
-
 def demo_teacher(tokenizer: PreTrainedTokenizerBase) -> BertForSequenceClassification:
     """Make the untrained teacher: a small BERT. Its weights depend on torch's seed, as any new model's do.
 
     Args:
         tokenizer: the tokenizer of the corpus, for the size of the vocabulary and the padding token.
     """
-    return BertForSequenceClassification(_bert_config(tokenizer, *TEACHER_SIZE))
+    return BertForSequenceClassification(bert_config(tokenizer, TEACHER_SIZE, LABEL_NAMES))
 
 
 def demo_student(tokenizer: PreTrainedTokenizerBase) -> BertForSequenceClassification:
@@ -281,20 +241,4 @@ def demo_student(tokenizer: PreTrainedTokenizerBase) -> BertForSequenceClassific
     Args:
         tokenizer: the tokenizer of the corpus, as for the teacher.
     """
-    return BertForSequenceClassification(_bert_config(tokenizer, *STUDENT_SIZE))
-
-
-def _bert_config(tokenizer: PreTrainedTokenizerBase, num_hidden_layers: int, hidden_size: int) -> BertConfig:
-    return BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden_size,
-        num_hidden_layers=num_hidden_layers,
-        num_attention_heads=hidden_size // 32,
-        intermediate_size=4 * hidden_size,
-        max_position_embeddings=_MAX_LENGTH,
-        # BERT's 0.02 suits a width of 768; narrow models trained from scratch start to learn sooner with more.
-        initializer_range=0.05,
-        pad_token_id=tokenizer.pad_token_id,
-        id2label=dict(enumerate(LABEL_NAMES)),
-        label2id={name: index for index, name in enumerate(LABEL_NAMES)},
-    )
+    return BertForSequenceClassification(bert_config(tokenizer, STUDENT_SIZE, LABEL_NAMES))

@@ -18,9 +18,9 @@ from hfdistill.report.figures import Comparison
 from hfdistill.report.terminal import begin_stage, own_command
 from hfdistill.report.verdict import advice, training_of
 from hfdistill.tasks.classification.data import TextClassificationData
-from hfdistill.tasks.classification.models import describe_teachers
 from hfdistill.tasks.classification.report import compare
 from hfdistill.tasks.demo import DEMO_NOTICE
+from hfdistill.tasks.models import describe_teachers
 from hfdistill.tasks.run_report import write_run
 from hfdistill.teachers import TEACHER_LOGITS
 from hfdistill.teachers.ensemble_model import EnsembleModel

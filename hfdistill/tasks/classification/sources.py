@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from datasets import DatasetDict
 from transformers import AutoConfig, PreTrainedConfig
 
 from hfdistill.data.class_names import read_class_names
-from hfdistill.data.few_labels import labeled_rows
 from hfdistill.data.hub import load_hub_dataset
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.labels import LabelSpace, names_of
@@ -73,18 +71,6 @@ def classification_data(
         )
     measured_on = test_file or validation_file or ""
     return replace(data, name=train_file or dataset_name, measured_on=measured_on)
-
-
-def labels_only(dataset: DatasetDict) -> DatasetDict:
-    """Splits for a teacher or a baseline: only training rows with a label, repeated to as many rows as there were.
-
-    So an epoch has as many steps as one of a student that also learns from unlabeled texts.
-
-    Raises:
-        ValueError: when no training row has a label.
-    """
-    rows = dataset["train"]
-    return DatasetDict({**dataset, "train": labeled_rows(rows, length=len(rows))})
 
 
 def _labels_of(teacher: str, trust_remote_code: bool, numbered: bool) -> dict[str, Any]:

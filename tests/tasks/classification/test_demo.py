@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from hfdistill.tasks import demo as shared
 from hfdistill.tasks.classification import demo
 
 DOWNTONED, PLAIN, INTENSIFIED = 1, 2, 3
@@ -21,7 +22,7 @@ def corpus():
 
 @pytest.fixture(scope="module")
 def tokenizer(corpus):
-    return demo.demo_tokenizer(corpus["train"]["sentence"])
+    return shared.demo_tokenizer(corpus["train"]["sentence"])
 
 
 # ---- A second reading of the language, which shares no code with the grammar ----
@@ -150,7 +151,7 @@ FINGERPRINT = """
 import hashlib, json, runpy
 demo = runpy.run_path({path!r})
 corpus = demo["demo_dataset"](seed=3, num_train=300, num_eval=50)
-tokenizer = demo["demo_tokenizer"](corpus["train"]["sentence"])
+tokenizer = runpy.run_path({shared!r})["demo_tokenizer"](corpus["train"]["sentence"])
 rows = [[split["sentence"][:], split["label"][:]] for split in corpus.values()]
 text = json.dumps(rows) + tokenizer.backend_tokenizer.to_str()
 fingerprint = hashlib.sha256(text.encode()).hexdigest()
@@ -160,7 +161,7 @@ fingerprint = hashlib.sha256(text.encode()).hexdigest()
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_corpus_and_tokenizer_in_another_process():
     """Silent failure: an order taken from a set or a hash, which another process has otherwise."""
-    script = FINGERPRINT.format(path=demo.__file__)
+    script = FINGERPRINT.format(path=demo.__file__, shared=shared.__file__)
     here: dict[str, str] = {}
     exec(script, here)
     other = subprocess.run(

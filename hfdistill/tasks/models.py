@@ -1,29 +1,66 @@
-"""Teachers and students of a text classifier: loaded by name, fine-tuned, cut from one another, or the demo's."""
+"""Teachers and students of a task: loaded by name, fine-tuned, cut from one another, or the demo's."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from datasets import DatasetDict
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from hfdistill.models.labels import name_classes
-from hfdistill.models.loading import load_classifier
+from hfdistill.data.few_labels import labels_only
 from hfdistill.report.terminal import begin_stage, print_main, say_if_slow
 from hfdistill.students.factory import make_student
-from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
-from hfdistill.tasks.classification.data import MAX_LENGTH, TextClassificationData
-from hfdistill.tasks.classification.demo import TEACHER_TRAINING, demo_student, demo_teacher, demo_tokenizer
-from hfdistill.tasks.classification.sources import labels_only
+from hfdistill.tasks.demo import DemoModels, demo_tokenizer
 from hfdistill.teachers.model import ModelTeacher
+from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.run import train_and_save
 from hfdistill.training.trainer import DistillationTrainer
 
 
+class TaskData(Protocol):
+    """What a task's rows say of themselves, for the models that learn them."""
+
+    name: str
+    demo: bool
+
+    @property
+    def dataset(self) -> DatasetDict:
+        """The splits, `train` and `validation` among them."""
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """What a teacher reads with its own tokenizer."""
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The arguments with which `from_pretrained` gives a model a head for the task."""
+
+    @property
+    def metrics(self) -> Any:
+        """A trainer's `compute_metrics`."""
+
+    @property
+    def demo_models(self) -> DemoModels | None:
+        """The models of the demo, where the rows are those."""
+
+    def load(self, name: str, trust_remote_code: bool, **head: Any) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+        """A model of the task and its tokenizer, with a new head where one is given."""
+
+    def check_teacher(self, name: str, config: Any) -> None:
+        """Refuses a teacher of another task or other labels."""
+
+    def tokenized(self, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> DatasetDict:
+        """The splits as a trainer reads them."""
+
+    def sample(self, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> BatchEncoding:
+        """Some training rows as a padded batch, to measure on which parts of a model matter."""
+
+
 def load_teachers(
     names: str | Sequence[str],
-    data: TextClassificationData,
+    data: TaskData,
     *,
     train: bool = False,
     count: int = 1,
@@ -33,7 +70,7 @@ def load_teachers(
     """Load one or several teachers with their tokenizers, and print their size.
 
     Args:
-        names: Names or paths of classifiers. For the demo's data, its small untrained BERT is made, whatever they are.
+        names: Names or paths of models. For the demo's data, its small untrained BERT is made, whatever they are.
         data: The texts that they are to predict for.
         train: Whether they will be fine-tuned on the labels (`train_teachers`): each gets a new head where its own
             does not fit.
@@ -43,16 +80,19 @@ def load_teachers(
 
     Raises:
         HubUnreachableError, OSError: when a model cannot be had.
-        ValueError: when it is no classifier, or one for other labels.
+        ValueError: when it is a model of another task, or one for other labels.
     """
-    tokenizer = demo_tokenizer(data.dataset["train"][data.text_columns[0]]) if data.demo else None
-    names = ["demo"] if tokenizer else [names] if isinstance(names, str) else list(names)
+    demo = data.demo_models
+    tokenizer = demo_tokenizer(demo.texts) if demo else None
+    names = ["demo"] if demo else [names] if isinstance(names, str) else list(names)
     teachers = []
     for number, name in enumerate(names * count):
         set_seed(seed + number)
-        own, model = (
-            (tokenizer, demo_teacher(tokenizer)) if tokenizer else _load_teacher(name, data, train, trust_remote_code)
-        )
+        if demo and tokenizer:
+            own, model = tokenizer, demo.teacher(tokenizer)
+        else:
+            own, model = data.load(name, trust_remote_code, **(data.head if train else {}))
+            data.check_teacher(name, model.config)
         teachers.append(ModelTeacher(model, own, data.text_columns))
     texts, parameters = len(data.dataset["train"]), sum(one.model.num_parameters() for one in teachers)
     called, verb = " and ".join(describe_teachers(teachers)), "has" if len(teachers) == 1 else "have"
@@ -61,32 +101,12 @@ def load_teachers(
     return teachers
 
 
-def _load_teacher(
-    name: str, data: TextClassificationData, train: bool, trust_remote_code: bool
-) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    tokenizer, teacher = load_classifier(name, trust_remote_code, **(data.head if train else {}))
-    config = teacher.config  # not every model repeats what stands in it
-    if config.num_labels != data.num_labels:
-        raise ValueError(
-            f"{name} predicts {config.num_labels} labels and the texts have {data.num_labels}: take a teacher of "
-            "these labels, or fine-tune it on them first with --train_teacher true."
-        )
-    name_classes(config, data.label_names)
-    if config.problem_type not in (None, data.problem_type):
-        raise ValueError(
-            f"{name} predicts for {config.problem_type} (problem_type in its config.json) and the texts are for "
-            f"{data.problem_type}: take a teacher of one label a text, fine-tune it on them first with --train_teacher "
-            "true, or correct its config."
-        )
-    return tokenizer, teacher
-
-
 def train_teachers(
     teachers: Sequence[ModelTeacher],
-    data: TextClassificationData,
-    args: ClassificationTrainingArguments,
+    data: TaskData,
+    args: DistillationTrainingArguments,
     resume: bool = False,
-    max_length: int = MAX_LENGTH,
+    max_length: int | None = None,
 ) -> None:
     """Fine-tune each teacher on the labels, from a seed of its own, in `_teacher` (`_teacher_1`, ...) of `output_dir`.
 
@@ -95,12 +115,12 @@ def train_teachers(
         data: The texts; rows without a label are left out.
         args: The student's training arguments, of which terms, stages and folder are replaced.
         resume: Whether an interrupted run is continued.
-        max_length: Tokens that a text is cut to.
+        max_length: Tokens that a text is cut to; by default the task's.
     """
     for number, teacher in enumerate(teachers):
         begin_stage("Fine-tuning the teacher." if len(teachers) == 1 else f"Fine-tuning teacher {number + 1}.")
         folder = f"{args.output_dir}/_teacher" + (f"_{number + 1}" if len(teachers) > 1 else "")
-        changes = {"seed": args.seed + number, **(TEACHER_TRAINING if data.demo else {})}
+        changes = {"seed": args.seed + number, **(data.demo_models.teacher_training if data.demo_models else {})}
         tokenizer: Any = teacher.processing_class
         splits = labels_only(data.tokenized(tokenizer, max_length))
         teacher.model.requires_grad_(True)
@@ -139,11 +159,11 @@ def live_teachers(
 
 def load_student(
     teacher: ModelTeacher,
-    data: TextClassificationData,
+    data: TaskData,
     name_or_path: str | None = None,
     *,
     seed: int = 42,
-    max_length: int = MAX_LENGTH,
+    max_length: int | None = None,
     trust_remote_code: bool = False,
     **shape: Any,
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
@@ -155,7 +175,7 @@ def load_student(
             data and without a shape, the student is a small BERT with random weights.
         name_or_path: A small model to start from, with a new head where its own does not fit.
         seed: Of what is initialized.
-        max_length: Tokens that a text is cut to.
+        max_length: Tokens that a text is cut to; by default the task's.
         trust_remote_code: Whether code that is kept with the named model is run.
         **shape: As in `make_student`, such as `num_hidden_layers` (default: half of the teacher's) and `hidden_size`.
     """
@@ -164,9 +184,9 @@ def load_student(
     given = {name: value for name, value in shape.items() if value is not None}
     if name_or_path is not None:
         labels = {key: getattr(teacher.model.config, key) for key in ("id2label", "label2id", "problem_type")}
-        return load_classifier(name_or_path, trust_remote_code, **labels)
-    if data.demo and not given:
-        return tokenizer, demo_student(tokenizer)
+        return data.load(name_or_path, trust_remote_code, **labels)
+    if data.demo_models and not given:
+        return tokenizer, data.demo_models.student(tokenizer)
     if "hidden_size" in given:
         given["importance_batch"] = data.sample(tokenizer, max_length)
     return tokenizer, make_student(teacher.model, **{"num_hidden_layers": default_depth(teacher.model), **given})
