@@ -80,10 +80,10 @@ class TrimmedVocabulary:
 
     def __str__(self) -> str:
         return (
-            f"The student's vocabulary has {len(self.old_ids):,} of its teacher's {self.old_size:,} tokens: beside "
-            f"special tokens and single characters those most frequent in {self.texts:,} texts, in which {self.used:,} "
-            f"occur. These texts are cut into {self.growth:.2f} times as many tokens, of which "
-            f"{100 * self.unknown:.2g} % are unknown ({100 * self.unknown_before:.2g} % of the teacher's)."
+            f"The student's vocabulary is trimmed to {len(self.old_ids):,} of {self.old_size:,} tokens: special ones, "
+            f"single characters, and the most frequent of the {self.used:,} that {self.texts:,} texts are made of. It "
+            f"cuts these texts into {self.growth:.2f} times as many tokens, of which {100 * self.unknown:.2g} % are "
+            f"unknown ({100 * self.unknown_before:.2g} % before)."
         )
 
 
