@@ -95,12 +95,12 @@ class Run:
         options = self.options
         args: DistillationTrainingArguments = self.args
         plan_stages(self.stage_count())
+        self.vocabulary = self.trimmed_vocabulary()  # first: what cannot be is refused before hours of work
+        self.tokenizer = self.vocabulary.tokenizer if self.vocabulary else self.student_tokenizer()
         if options.train_teacher and not options.online:
             train_teachers(self.teachers, self.data, self.args, self.resume, options.max_length)
         if options.augment:
             self.data = self.data.with_train(more_texts(options, self.data, self.tokenizer_of_teacher, args.seed))
-        self.vocabulary = self.trimmed_vocabulary()
-        self.tokenizer = self.vocabulary.tokenizer if self.vocabulary else self.student_tokenizer()
         if not options.online:
             self.run_teachers()
         notes = [settle_alpha(args, self.data.dataset["train"], self.data.label_column)]

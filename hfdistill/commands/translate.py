@@ -66,7 +66,7 @@ def distill_translator(options: TranslateOptions) -> None:
     texts = {name: value for name, value in asdict(options.texts).items() if name != "max_length"}
     data = translation_data(**texts)
     teacher = load_teacher(options, data)
-    check_feasible(options, teacher)
+    check_feasible(options, data, teacher)
     references = data.tokenized(teacher.tokenizer, max_length)
     chosen = (options.teacher.train_teacher, "sequence" in options.method.methods, options.outcome.baseline)
     plan_stages(2 + sum(map(bool, chosen)))  # student and comparison there are in any case
@@ -79,6 +79,8 @@ def distill_translator(options: TranslateOptions) -> None:
         learned, found = teacher_translations(options, data, teacher)
     vocabulary = trimmed_vocabulary(options, data, learned, teacher)
     tokenizer = vocabulary.tokenizer if vocabulary else student_tokenizer(options, data, learned, teacher)
+    if vocabulary:
+        print_main(str(vocabulary))
     if tokenizer is not teacher.tokenizer:
         references = data.tokenized(tokenizer, max_length)
     dataset = references if learned is data else learned.tokenized(tokenizer, max_length)
@@ -123,8 +125,9 @@ def load_named_student(options: TranslateOptions) -> Translator:
     return load_translator(str(options.student.student_name_or_path), dtype="float32", **_loading(options))
 
 
-def check_feasible(options: TranslateOptions, teacher: Translator) -> None:
+def check_feasible(options: TranslateOptions, data: TranslationData, teacher: Translator) -> None:
     """Refuses a run that could not be finished, before hours of work."""
+    trimmed_vocabulary(options, data, data, teacher)
     own_words = options.student.student_vocab_size and "shrink" not in options.method.methods
     student = None if own_words else student_maker(options, teacher)(teacher.tokenizer, None)
     model_type = "marian" if student is None else student.config.model_type
@@ -184,9 +187,7 @@ def trimmed_vocabulary(
     size = options.student.student_vocab_size
     if not size or "shrink" not in options.method.methods:
         return None
-    vocabulary = TrimmedVocabulary.choose(teacher.model, teacher.tokenizer, student_texts(data, learned), size)
-    print_main(str(vocabulary))
-    return vocabulary
+    return TrimmedVocabulary.choose(teacher.model, teacher.tokenizer, student_texts(data, learned), size)
 
 
 def student_texts(data: TranslationData, learned: TranslationData) -> list[str]:
