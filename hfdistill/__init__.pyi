@@ -33,6 +33,8 @@ from hfdistill.soft_targets.dataset import soft_targets as soft_targets
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.token_soft_targets import token_soft_targets as token_soft_targets
 from hfdistill.students.factory import make_student as make_student
+from hfdistill.students.vocabulary import TrimmedVocabulary as TrimmedVocabulary
+from hfdistill.students.vocabulary import trim_vocabulary as trim_vocabulary
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments as ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import text_classification_dataset as text_classification_dataset
 from hfdistill.tasks.classification.demo import CLASSIFICATION_DEMO as CLASSIFICATION_DEMO

@@ -7,7 +7,8 @@
 3. Run the teacher over the texts once: its soft targets are kept for this and every later run. (With terms that
    compare layers, such as --terms labels soft_targets minilm, it is run in every step instead.)
 4. With --search_trials, look for the student and the settings that do best on the validation texts.
-5. Make a student of some of the teacher's layers, or of narrower ones, and train it on soft targets and labels.
+5. Make a student of some of the teacher's layers, or of narrower ones, or of fewer tokens, and train it on soft targets
+   and labels.
 6. With --baseline, train the same student on the labels alone, on the same budget.
 7. With --export, write it for ONNX Runtime and transformers.js, too.
 8. Compare them; write the student, its card and its report.
@@ -34,6 +35,7 @@ from hfdistill.report.quality import MAIN_METRICS
 from hfdistill.report.terminal import begin_stage, plan_stages, print_main
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.soft_targets import soft_targets
+from hfdistill.students import TrimmedVocabulary
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.run_report import report_run
@@ -93,9 +95,10 @@ class Run:
         options = self.options
         args: DistillationTrainingArguments = self.args
         plan_stages(self.stage_count())
+        self.vocabulary = self.trimmed_vocabulary()  # first: what cannot be is refused before hours of work
+        self.tokenizer = self.vocabulary.tokenizer if self.vocabulary else self.student_tokenizer()
         if options.train_teacher and not options.online:
             train_teachers(self.teachers, self.data, self.args, self.resume, options.max_length)
-        self.tokenizer = self.student_tokenizer()
         if options.augment:
             self.data = self.data.with_train(more_texts(options, self.data, self.tokenizer_of_teacher, args.seed))
         if not options.online:
@@ -114,6 +117,7 @@ class Run:
             begin_stage("Training the same student without a teacher.")
             baseline = self.trainer(self.new_student(shape), args.for_labels_only(f"{self.folder}/_baseline"), alone)
             train_and_save(baseline, self.resume, keep_checkpoints=False)
+        notes.append(str(self.vocabulary) if self.vocabulary else None)
         exports = options.export or ()
         report_run(trainer, self.teachers, self.data, baseline=baseline, others=others, formats=exports, notes=notes)
         if args.push_to_hub:
@@ -135,6 +139,16 @@ class Run:
         """That of the student's name; one that is made of its teacher has the teacher's."""
         name = self.options.student_name_or_path
         return load_tokenizer(name, self.options.trust_remote_code) if name else self.tokenizer_of_teacher
+
+    def trimmed_vocabulary(self) -> TrimmedVocabulary | None:
+        """With --student_vocab_size: those of the teacher's tokens that are most frequent in the training texts."""
+        size = self.options.student_vocab_size
+        if size is None:
+            return None
+        model, texts = self.teachers[0].model, self.data.training_texts
+        vocabulary = TrimmedVocabulary.choose(model, self.tokenizer_of_teacher, texts, size)
+        print_main(str(vocabulary))
+        return vocabulary
 
     def run_teachers(self) -> None:
         """Adds the teachers' soft targets to the texts; or keeps the teachers, to be run in every step."""
@@ -166,6 +180,7 @@ class Run:
             "num_hidden_layers": options.student_num_hidden_layers,
             "hidden_size": options.student_hidden_size,
             "embedding_size": options.student_embedding_size,
+            "vocabulary": self.vocabulary,
         }
         _, student = load_student(
             self.teachers[0],

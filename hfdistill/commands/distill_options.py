@@ -10,6 +10,7 @@ from hfdistill.commands.command_line import parse_arguments
 from hfdistill.commands.options import check_demo, not_default, option
 from hfdistill.data.augmentation.augmenters import AUGMENTERS
 from hfdistill.export.base import check_export, formats
+from hfdistill.losses import TERMS
 from hfdistill.search import Budget, check_search, parse_count
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import MAX_LENGTH
@@ -73,6 +74,7 @@ class StudentOptions:
     student_num_hidden_layers: int | None = option(None, "Otherwise: how many of the teacher's layers; default half.")
     student_hidden_size: int | None = option(None, "And hidden dimensions: those that matter most on the texts.")
     student_embedding_size: int | None = option(None, "And dimensions of a factorized embedding (low rank).")
+    student_vocab_size: int | None = option(None, "And tokens: those most frequent in the training texts.")
     baseline: bool = option(False, "Train the same student without a teacher, too.")
 
 
@@ -185,7 +187,13 @@ def read_options(
 
 
 def _check(*parsed: Any) -> None:
-    _together(parsed[:-1])
+    *groups, args = parsed
+    token_wise = sorted(name for name in args.terms_with_weight if TERMS[name].token_wise)
+    if _together(groups).student_vocab_size and token_wise:
+        raise ValueError(
+            f"--student_vocab_size gives the student tokens of its own, and the term {token_wise[0]} compares it with "
+            "its teacher token by token: leave one of the two out, or take terms on whole texts, such as soft_targets."
+        )
 
 
 def _together(groups: Sequence[Any]) -> Options:

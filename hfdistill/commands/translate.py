@@ -3,7 +3,8 @@
 1. Read pairs of texts (from the Hub, your own files, or a generated demo corpus).
 2. Take a trained teacher, or train one first (--train_teacher).
 3. sequence: the teacher translates the training texts, once, and the student learns from its translations.
-4. shrink: the student starts from some of the teacher's layers; otherwise it starts untrained.
+4. shrink: the student starts from some of the teacher's layers, with fewer of its tokens where --student_vocab_size
+   says so; otherwise it starts untrained.
 5. word: at each target token the student also learns the teacher's distribution.
 6. With --baseline, train the same student on reference translations alone, on the same budget.
 7. With --export, such as for CTranslate2, write the student for another engine, too.
@@ -27,6 +28,7 @@ from hfdistill.models.families import size_in
 from hfdistill.report.terminal import begin_stage, plan_stages, print_main
 from hfdistill.soft_targets.token_soft_targets import token_soft_targets
 from hfdistill.students.factory import make_student
+from hfdistill.students.vocabulary import TrimmedVocabulary, with_vocabulary
 from hfdistill.tasks.translation.data import TranslationData
 from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian, untrained_like
 from hfdistill.tasks.translation.models import (
@@ -45,7 +47,7 @@ from hfdistill.teachers.seq2seq import Seq2SeqTeacher
 from hfdistill.training.run import begin_run, push, train_and_save
 from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
 
-NewStudent = Callable[[PreTrainedTokenizerBase], PreTrainedModel]
+NewStudent = Callable[[PreTrainedTokenizerBase, TrimmedVocabulary | None], PreTrainedModel]
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -64,7 +66,7 @@ def distill_translator(options: TranslateOptions) -> None:
     texts = {name: value for name, value in asdict(options.texts).items() if name != "max_length"}
     data = translation_data(**texts)
     teacher = load_teacher(options, data)
-    check_feasible(options, teacher)
+    check_feasible(options, data, teacher)
     references = data.tokenized(teacher.tokenizer, max_length)
     chosen = (options.teacher.train_teacher, "sequence" in options.method.methods, options.outcome.baseline)
     plan_stages(2 + sum(map(bool, chosen)))  # student and comparison there are in any case
@@ -75,22 +77,26 @@ def distill_translator(options: TranslateOptions) -> None:
     learned, found = data, None
     if "sequence" in options.method.methods:
         learned, found = teacher_translations(options, data, teacher)
-    tokenizer = student_tokenizer(options, data, learned, teacher)
+    vocabulary = trimmed_vocabulary(options, data, learned, teacher)
+    tokenizer = vocabulary.tokenizer if vocabulary else student_tokenizer(options, data, learned, teacher)
+    if vocabulary:
+        print_main(str(vocabulary))
     if tokenizer is not teacher.tokenizer:
         references = data.tokenized(tokenizer, max_length)
     dataset = references if learned is data else learned.tokenized(tokenizer, max_length)
-    trainer = train_student(options, teacher, new_student(tokenizer), dataset, tokenizer, resume)
+    trainer = train_student(options, teacher, new_student(tokenizer, vocabulary), dataset, tokenizer, resume)
     baseline = None
     if options.outcome.baseline:
         begin_stage("Training the same student without a teacher.")
         # However many rows there are: the student's may be fewer, or more.
         alone = args.for_labels_only(f"{folder}/_baseline", max_steps=trainer.state.max_steps)
-        baseline = translation_trainer(new_student(tokenizer), alone, references, tokenizer)
+        baseline = translation_trainer(new_student(tokenizer, vocabulary), alone, references, tokenizer)
         train_and_save(baseline, resume, keep_checkpoints=False)
 
     search = {"num_beams": options.method.num_beams, "max_length": max_length}
     formats = options.outcome.export or ()
-    report_translation_run(trainer, teacher, data, baseline=baseline, formats=formats, translations=found, **search)
+    how: dict[str, Any] = {"formats": formats, **search}
+    report_translation_run(trainer, teacher, data, baseline=baseline, translations=found, vocabulary=vocabulary, **how)
     if args.push_to_hub:
         push(trainer)
 
@@ -119,10 +125,11 @@ def load_named_student(options: TranslateOptions) -> Translator:
     return load_translator(str(options.student.student_name_or_path), dtype="float32", **_loading(options))
 
 
-def check_feasible(options: TranslateOptions, teacher: Translator) -> None:
+def check_feasible(options: TranslateOptions, data: TranslationData, teacher: Translator) -> None:
     """Refuses a run that could not be finished, before hours of work."""
-    own_words = options.student.student_vocab_size
-    student = None if own_words else student_maker(options, teacher)(teacher.tokenizer)
+    trimmed_vocabulary(options, data, data, teacher)
+    own_words = options.student.student_vocab_size and "shrink" not in options.method.methods
+    student = None if own_words else student_maker(options, teacher)(teacher.tokenizer, None)
     model_type = "marian" if student is None else student.config.model_type
     check_export(options.outcome.export or [], "translation", model_type)
 
@@ -136,11 +143,11 @@ def student_maker(options: TranslateOptions, teacher: Translator) -> NewStudent:
     # Cut now: --teacher_dtype rounds a teacher that is run.
     shrunk = make_student(teacher.model, **layers) if "shrink" in options.method.methods else None
 
-    def new_student(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    def new_student(tokenizer: PreTrainedTokenizerBase, vocabulary: TrimmedVocabulary | None) -> PreTrainedModel:
         if student.student_name_or_path:
             return load_named_student(options).model
         if shrunk is not None:
-            return copy.deepcopy(shrunk)
+            return copy.deepcopy(shrunk) if vocabulary is None else with_vocabulary(shrunk, vocabulary)
         set_seed(options.training.seed)
         if student.student_vocab_size:
             depth = encoder_layers or size_in(config, "layers", "encoder") or 1
@@ -174,6 +181,21 @@ def teacher_translations(
     return data.with_train(rows), found
 
 
+def trimmed_vocabulary(
+    options: TranslateOptions, data: TranslationData, learned: TranslationData, teacher: Translator
+) -> TrimmedVocabulary | None:
+    """With --student_vocab_size, of a student that shrinks its teacher: the tokens that its texts are made of."""
+    size = options.student.student_vocab_size
+    if not size or "shrink" not in options.method.methods:
+        return None
+    return TrimmedVocabulary.choose(teacher.model, teacher.tokenizer, student_texts(data, learned), size)
+
+
+def student_texts(data: TranslationData, learned: TranslationData) -> list[str]:
+    """What the student learns from, and the reference translations, which a baseline learns from."""
+    return [*learned.training_texts, *data.dataset["train"][data.target][:]]
+
+
 def student_tokenizer(
     options: TranslateOptions, data: TranslationData, learned: TranslationData, teacher: Translator
 ) -> PreTrainedTokenizerBase:
@@ -183,8 +205,7 @@ def student_tokenizer(
         return load_named_student(options).tokenizer
     if not student.student_vocab_size:
         return teacher.tokenizer
-    texts = [*learned.training_texts, *data.dataset["train"][data.target][:]]
-    return joint_tokenizer(texts, student.student_vocab_size, options.texts.max_length)
+    return joint_tokenizer(student_texts(data, learned), student.student_vocab_size, options.texts.max_length)
 
 
 def train_student(

@@ -94,7 +94,10 @@ class StudentOptions:
     student_num_encoder_layers: int | None = option(None, "Default: as many as the teacher.")
     student_num_decoder_layers: int | None = option(None, "Default: a third of the teacher's.")
     student_hidden_size: int | None = option(None, "Width of the student, where it does not shrink the teacher.")
-    student_vocab_size: int | None = option(None, "A vocabulary of the student's own; with --methods sequence alone.")
+    student_vocab_size: int | None = option(
+        None,
+        "A vocabulary of the student's own, not with word: trained anew, or with shrink trimmed from the teacher's.",
+    )
 
 
 @dataclass
@@ -203,10 +206,10 @@ def check_candidates(options: TranslateOptions) -> None:
 
 def check_student(options: TranslateOptions) -> None:
     student, methods = options.student, options.method.methods
-    if student.student_vocab_size and set(methods) != {"sequence"}:
+    if student.student_vocab_size and ("word" in methods or not methods):
         raise ValueError(
-            "--student_vocab_size gives the student a vocabulary of its own, for which the teacher has neither "
-            "predictions nor weights: it goes with --methods sequence alone."
+            "--student_vocab_size gives the student a vocabulary of its own, for which the teacher has no predictions: "
+            "it goes with --methods sequence (a new vocabulary) or sequence shrink (the teacher's, trimmed)."
         )
     if student.student_name_or_path and "shrink" in methods:
         raise ValueError("--student_name_or_path has layers of its own: leave shrink out of --methods.")

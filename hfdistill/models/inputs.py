@@ -229,7 +229,7 @@ def _padded(name: str, column: Column, lengths: np.ndarray, width: int, side: st
 
 
 def check_token_ids(
-    ids: Tensor | Sequence[Any], table: int | None, who: str, rows: Sequence[int] | None = None
+    ids: Tensor | Sequence[Any], table: int | None, who: str, rows: Sequence[int] | None = None, dataset: str = ""
 ) -> None:
     """Refuses token ids that a model has no embedding for; torch would end in an `IndexError` without row or id.
 
@@ -238,6 +238,7 @@ def check_token_ids(
         table: How many ids the model knows; `None` takes any.
         who: Whose table it is, such as `teacher`.
         rows: The numbers of the rows in their dataset; those in the batch when left out.
+        dataset: The dataset's name, where there are several.
 
     Raises:
         ValueError: naming the row and the id.
@@ -249,7 +250,9 @@ def check_token_ids(
     for number, row in enumerate(ids):
         if len(row) and not (0 <= min(row) and max(row) < table):
             token = next(int(one) for one in row if not 0 <= one < table)
-            where = f"row {number} of the batch" if rows is None else f"row {rows[number]}"
+            where = (
+                f"row {number} of the batch" if rows is None else f"row {rows[number]}{dataset and f' of {dataset}'}"
+            )
             raise ValueError(
                 f"{where} has the token id {token}, and the {who} has embeddings for the ids 0 to {table - 1}: "
                 f"tokenize the rows with the {who}'s own tokenizer, or call its resize_token_embeddings where its "

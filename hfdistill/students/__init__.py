@@ -1,6 +1,7 @@
-"""Students made of their teacher's weights: fewer layers, narrower ones, factorized embeddings."""
+"""Students made of their teacher's weights: fewer layers, narrower ones, factorized embeddings, fewer tokens."""
 
 from hfdistill.students.factory import make_student
 from hfdistill.students.layers import choose_layers
+from hfdistill.students.vocabulary import TrimmedVocabulary, trim_vocabulary
 
-__all__ = ["choose_layers", "make_student"]
+__all__ = ["TrimmedVocabulary", "choose_layers", "make_student", "trim_vocabulary"]

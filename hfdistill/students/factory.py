@@ -13,6 +13,7 @@ from hfdistill.models.hub import hub_errors
 from hfdistill.models.wrappers import is_quantized, unwrapped
 from hfdistill.students.layers import cut_layers
 from hfdistill.students.low_rank_embeddings import with_low_rank_embeddings
+from hfdistill.students.vocabulary import TrimmedVocabulary, with_vocabulary
 from hfdistill.students.widths import choose_widths
 
 
@@ -30,8 +31,9 @@ def make_student(
     num_attention_heads: int | None = None,
     importance_batch: Mapping[str, Tensor] | None = None,
     embedding_size: int | None = None,
+    vocabulary: TrimmedVocabulary | None = None,
 ) -> PreTrainedModel:
-    """Make a student with fewer layers, or narrower ones, out of its teacher.
+    """Make a student with fewer layers, narrower ones, or fewer tokens, out of its teacher.
 
     Embeddings, pooler and head are copied too, so every weight of the student comes from the teacher, and a
     student with all the layers gives the teacher's own logits. A narrower student keeps some of the hidden
@@ -62,6 +64,9 @@ def make_student(
         embedding_size: dimensions of a factorized embedding of tokens, positions and token types, fewer than
             `hidden_size`, with a projection from there (see `hfdistill.students.low_rank_embeddings`): for BERT,
             ELECTRA and DeBERTa. A BERT becomes an ELECTRA, whose head for sequences BERT's fits only nearly.
+        vocabulary: some of the teacher's tokens, chosen by `TrimmedVocabulary.choose(teacher, tokenizer, texts, size)`:
+            the student reads with `vocabulary.tokenizer`, and its teacher with its own tokenizer (`text_columns`, or
+            stored soft targets).
 
     Returns:
         A plain transformers model of the teacher's class (of ELECTRA's, for a BERT with an `embedding_size`) that
@@ -92,7 +97,8 @@ def make_student(
                 f"a student of {type(teacher).__name__} can have fewer layers here, not narrower ones: train a narrow "
                 "one from its own config, on the teacher's translations (pseudo_translations)."
             )
-        return _of_two_sides(teacher, dict(zip(SIDES, sides, strict=True)))
+        student = _of_two_sides(teacher, dict(zip(SIDES, sides, strict=True)))
+        return student if vocabulary is None else with_vocabulary(student, vocabulary)
     if (num_encoder_layers, num_decoder_layers) != (None, None):
         raise ValueError(f"{type(teacher).__name__} has one stack of layers: give num_hidden_layers.")
     if size_in(teacher.config, "layers") is None:
@@ -100,10 +106,13 @@ def make_student(
     narrower = any(size is not None for size in widths)
     if importance_batch is not None and not narrower:
         raise ValueError("importance_batch is for narrower students: give hidden_size or intermediate_size too.")
-    if (narrower or embedding_size is not None) and isinstance(layers, str) and num_hidden_layers is None:
+    otherwise_smaller = narrower or embedding_size is not None or vocabulary is not None
+    if otherwise_smaller and isinstance(layers, str) and num_hidden_layers is None:
         num_hidden_layers = teacher.config.num_hidden_layers
     chosen_widths = choose_widths(teacher.config, *widths) if narrower else None
     student = cut_layers(teacher, {"": (num_hidden_layers, layers)}, chosen_widths, importance_batch)
+    if vocabulary is not None:  # first: the directions of an embedding are then those of the tokens that are kept
+        student = with_vocabulary(student, vocabulary)
     return student if embedding_size is None else with_low_rank_embeddings(student, embedding_size)
 
 

@@ -177,7 +177,8 @@ def load_student(
         seed: Of what is initialized.
         max_length: Tokens that a text is cut to; by default the task's.
         trust_remote_code: Whether code that is kept with the named model is run.
-        **shape: As in `make_student`, such as `num_hidden_layers` (default: half of the teacher's) and `hidden_size`.
+        **shape: As in `make_student`, such as `num_hidden_layers` (default: half of the teacher's), `hidden_size`, and
+            `vocabulary`, with whose tokenizer the student reads.
     """
     set_seed(seed)
     tokenizer: Any = teacher.processing_class
@@ -189,7 +190,8 @@ def load_student(
         return tokenizer, data.demo_models.student(tokenizer)
     if "hidden_size" in given:
         given["importance_batch"] = data.sample(tokenizer, max_length)
-    return tokenizer, make_student(teacher.model, **{"num_hidden_layers": default_depth(teacher.model), **given})
+    student = make_student(teacher.model, **{"num_hidden_layers": default_depth(teacher.model), **given})
+    return given["vocabulary"].tokenizer if "vocabulary" in given else tokenizer, student
 
 
 def default_depth(teacher: PreTrainedModel) -> int:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from hfdistill.models.heads import CTCHead, Head, NextTokenHead, SpanHead, head_of
-from hfdistill.models.wrappers import config_of, is_plain_module, without_adapters
+from hfdistill.models.inputs import check_token_ids
+from hfdistill.models.wrappers import config_of, is_plain_module, token_table_size, without_adapters
 from hfdistill.teachers import SOFT_TARGETS, ModelTeacher, Teacher, TeacherSignal
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.objective import Objective
@@ -21,6 +22,8 @@ logger = logging.get_logger(__name__)
 
 _SAME_TOKENS = "take a teacher with the student's tokenizer, and leave its text_columns out"
 _BY_WORD = f"make its soft targets first, with soft_targets, which stores them word by word, or {_SAME_TOKENS}"
+#: Rows whose tokens are looked at together.
+_ROWS_AT_ONCE = 10_000
 
 
 def check_signal(signal: TeacherSignal | None, objective: Objective) -> None:
@@ -143,7 +146,8 @@ def check_tokens(name: str, dataset: Any, model: Any, tokenizer: Any) -> None:
     """Refuses rows, or a dict of them, of which the usual collator could make no batch of tokens.
 
     Raises:
-        ValueError: for rows without tokens, or of unequal lengths where there is no tokenizer to pad them.
+        ValueError: for rows without tokens, with tokens that the model does not know, or of unequal lengths where there
+            is no tokenizer to pad them.
     """
     if isinstance(dataset, dict):
         for split, rows in dataset.items():
@@ -158,6 +162,8 @@ def check_tokens(name: str, dataset: Any, model: Any, tokenizer: Any) -> None:
             f"{name} has no input_ids, only {', '.join(columns)}: tokenize it first, as in dataset.map(lambda rows: "
             f"tokenizer(rows[{texts[0] if texts else 'text'!r}], truncation=True), batched=True)."
         )
+    if "input_ids" in columns and (table := token_table_size(model)) is not None:
+        _check_known_tokens(name, dataset, table)
     if tokenizer is None and "input_ids" in columns:
         tokens = dataset.select_columns("input_ids").with_format("arrow")[:]["input_ids"]
         lengths = pc.min_max(pc.list_value_length(tokens)).as_py()
@@ -166,6 +172,17 @@ def check_tokens(name: str, dataset: Any, model: Any, tokenizer: Any) -> None:
                 f"the rows of {name} have {lengths['min']} to {lengths['max']} tokens, and there is nothing to pad "
                 "them: pass processing_class=tokenizer."
             )
+
+
+def _check_known_tokens(name: str, dataset: Dataset, table: int) -> None:
+    """Refuses the tokens of another tokenizer, such as those of the teacher for a student of fewer."""
+    done = 0
+    for batch in dataset.select_columns("input_ids").with_format("arrow").iter(_ROWS_AT_ONCE):
+        largest = pc.max(pc.list_flatten(batch["input_ids"])).as_py()
+        if largest is not None and largest >= table:
+            rows = range(done, done + len(batch))
+            check_token_ids(batch["input_ids"].to_pylist(), table, "student", rows, name)
+        done += len(batch)
 
 
 def warn_of_idle_terms(objective: Objective, counts: Tensor, step: int) -> None:

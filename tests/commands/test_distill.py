@@ -10,7 +10,13 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from safetensors.torch import load_file
 from script_runs import logged_losses
 from texts import TEXTS, make_tokenizer
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BartConfig, BartForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BartConfig,
+    BartForSequenceClassification,
+    pipeline,
+)
 
 from hfdistill import make_student
 from hfdistill.export.base import formats
@@ -41,6 +47,35 @@ def test_a_student_with_a_low_rank_embedding(home, distill):
     distill(*OWN, *SIZE, "--student_embedding_size", "4")
     student, results = assert_complete(home / "out")
     assert student.config.embedding_size == 4 and results["student_parameters"] < results["teacher_parameters"]
+
+
+def test_a_student_of_fewer_tokens(home, distill):
+    """Its teacher reads with all tokens, so that it is measured as ever; report, card and export know of it."""
+    words = (*OWN, *SIZE, "--test_file", "test.tsv", "--student_vocab_size", "70", "--baseline", "--export", "onnx")
+    printed = distill(*words)
+    student, results = assert_complete(home / "out", ("teacher", "student", "baseline", "onnx"))
+    tokenizer = AutoTokenizer.from_pretrained(home / "out")
+    assert student.config.vocab_size == len(tokenizer) == 70 and tokenizer("joy 今")["input_ids"][-2] == 1
+    sentence = "The student's vocabulary is trimmed to 70 of 88 tokens"
+    for text in (printed, *((home / "out" / name).read_text("utf-8") for name in ("README.md", "report/report.md"))):
+        assert sentence in text.replace("\\", "").replace("&#39;", "'")
+    distill(*OWN[:-1], "whole", *SIZE, "--test_file", "test.tsv")
+    assert results["teacher_accuracy"] == results_of(home / "whole")["teacher_accuracy"]
+    decided = pipeline("text-classification", str(home / "out"))(TEXTS[0])[0]
+    assert decided["label"] in NAMES
+    # With the teacher run in every step it is the same student.
+    sgd = ("--optim", "sgd", "--max_grad_norm", "0")
+    for name, live in (("kept", "true"), ("live", "false")):
+        distill(*OWN[:-1], name, *SIZE, "--student_vocab_size", "70", "--soft_targets", live, *sgd)
+    kept, live = (load_file(home / name / "model.safetensors") for name in ("kept", "live"))
+    assert all(torch.allclose(live[name], weights, atol=1e-6, rtol=1e-5) for name, weights in kept.items())
+
+
+def test_fewer_tokens_are_refused_before_hours_of_work(refusal):
+    """Layers would be compared token by token; and single characters are kept."""
+    line = refusal(*OWN, "--train_teacher", "--student_vocab_size", "70", "--terms", "labels", "minilm")
+    assert "the term minilm compares it with its teacher token by token" in line
+    assert "40 is too small: this tokenizer has 57" in refusal(*OWN, "--train_teacher", "--student_vocab_size", "40")
 
 
 def test_a_narrower_student(home, distill):

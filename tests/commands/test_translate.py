@@ -130,6 +130,17 @@ def test_a_named_student_of_other_words_learns_from_translations_alone(home, com
     assert saved.get_vocab() == tokenizer.get_vocab()
 
 
+def test_a_student_with_fewer_of_its_teachers_tokens(home, command):
+    size = ("--student_vocab_size", "40", "--test_file", "test.tsv", "--student_num_decoder_layers", "1")
+    command(*OWN, "--methods", "sequence", "shrink", *size)
+    student, tokenizer, results = complete(home / "out", ("teacher", "student"))
+    whole = AutoTokenizer.from_pretrained(home / "teacher").get_vocab()
+    assert student.config.vocab_size == len(tokenizer) == 40 and tokenizer.get_vocab().keys() < whole.keys()
+    assert student.config.decoder_layers == 1 and results["student_parameters"] < results["teacher_parameters"]
+    card = (home / "out" / "README.md").read_text(encoding="utf-8")
+    assert f"is trimmed to 40 of {len(whole)} tokens" in card
+
+
 @pytest.mark.slow
 def test_a_student_with_words_of_its_own_and_more_texts(home, command):
     Path("more.csv").write_text("en\n" + "\n".join(f"truly {text}" for text, _ in PAIRS) + "\n", encoding="utf-8")
@@ -212,7 +223,10 @@ REFUSED = {
     "a size of a named teacher": (("--teacher_size", "3", "3", "256"), "--teacher_size is of a new teacher"),
     "a dropout of a named teacher": (("--teacher_dropout", "0"), "--teacher_dropout is of a new teacher"),
     "words of a named teacher": (("--train_teacher", "--vocab_size", "80"), "--vocab_size is of a new teacher"),
-    "word with another vocabulary": (("--student_vocab_size", "60"), "goes with --methods sequence alone"),
+    "word with another vocabulary": (
+        ("--student_vocab_size", "60"),
+        "goes with --methods sequence .a new vocabulary. or",
+    ),
     "shrink to another width": (("--student_hidden_size", "16"), "exclude one another"),
     "texts nobody translates": (("--unlabeled_file", "x.csv", "--methods", "word"), "goes with --methods sequence"),
     "unknown export": (("--export", "onnx"), "no export format 'onnx'; the formats are ctranslate2"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from processes import run_script
 from scripts.predict_in_version_four import predict
-from texts import TEXTS
+from texts import TEXTS, make_tokenizer
 from tiny import make_args
 from tiny_seq2seq import make_seq2seq_args, make_translator
 from transformers import (
@@ -24,7 +24,7 @@ from transformers import (
     ModernBertConfig,
 )
 
-from hfdistill import DistillationTrainer, Seq2SeqDistillationTrainer, make_student
+from hfdistill import DistillationTrainer, Seq2SeqDistillationTrainer, make_student, trim_vocabulary
 from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.tasks.classification.demo import demo_student
 from hfdistill.tasks.demo import demo_tokenizer
@@ -58,6 +58,15 @@ def _bert():
     return tokenizer, make_student(_classifier(config), num_hidden_layers=2)
 
 
+def _trimmed():
+    """Ends stand last, so that each has another id than before."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<left>"]})
+    teacher = _classifier(AutoConfig.for_model("bert", **{**SMALL, "vocab_size": len(tokenizer)}))
+    student, trimmed = trim_vocabulary(teacher, tokenizer, TEXTS, 75)
+    return trimmed, student
+
+
 def _extra_tokens():
     tokenizer, student = _demo()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<left>", "<right>"]})
@@ -83,7 +92,9 @@ def _llama():
     return demo_tokenizer(TEXTS), _classifier(LlamaConfig(**SMALL, rope_parameters=rotary))
 
 
-STUDENTS = {make.__name__.strip("_"): make for make in (_demo, _bert, _extra_tokens, _modernbert, _gpt_neox, _llama)}
+STUDENTS = {
+    make.__name__.strip("_"): make for make in (_demo, _bert, _trimmed, _extra_tokens, _modernbert, _gpt_neox, _llama)
+}
 
 
 @pytest.fixture(scope="module")

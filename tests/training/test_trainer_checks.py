@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 from accelerate import ParallelismConfig
-from datasets import ClassLabel, DatasetDict, concatenate_datasets
+from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 from tiny import distance, logs_of, make_args, make_model, make_rows, make_tokenizer, make_trainer, stored, weights
 from transformers import TrainingArguments
 
-from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets
+from hfdistill import DistillationTrainer, ModelTeacher, Objective, soft_targets, trim_vocabulary
 from hfdistill.losses import Labels
 from hfdistill.models import labels
 
@@ -22,6 +22,29 @@ def test_a_student_is_not_its_own_teacher(tmp_path, wrap):
     student = make_model(1)
     with pytest.raises(ValueError, match="the same object"):
         make_trainer(tmp_path, student, make_rows(), teacher=wrap(student))
+
+
+def test_a_student_of_fewer_tokens_is_not_fed_its_teachers_ids(tmp_path):
+    """They mean other tokens to it, or none; torch would end in an `IndexError`, on a GPU in worse."""
+    texts = [f"w{number % 30} w{number % 7} w5" for number in range(40)]
+    teacher, tokenizer = make_model(2), make_tokenizer()
+    student, own = trim_vocabulary(teacher, tokenizer, texts[:5], 16)
+    rows = Dataset.from_dict({"sentence": texts, "labels": [0, 1] * 20})
+    theirs = rows.map(lambda row: tokenizer(row["sentence"]))
+    given = {"args": make_args(tmp_path), "processing_class": own, "train_dataset": theirs}
+    with pytest.raises(ValueError, match="row 12 of train_dataset has the token id 16.*student has.*0 to 15"):
+        DistillationTrainer(student, **given)
+    given["train_dataset"] = rows.map(lambda row: own(row["sentence"]))
+    with pytest.raises(ValueError, match="40 entries and the student.s 16, they share token ids"):
+        DistillationTrainer(student, teacher=teacher, **given)
+    with pytest.raises(ValueError, match="'hidden_states' compares token by token"):
+        reader = ModelTeacher(teacher, tokenizer, ["sentence"])
+        DistillationTrainer(
+            student, **{**given, "args": make_args(tmp_path, terms=["hidden_states:1"])}, teacher=reader
+        ).train()
+    with_teacher = DistillationTrainer(student, teacher=ModelTeacher(teacher, tokenizer, ["sentence"]), **given)
+    with_teacher.train()
+    assert logs_of(with_teacher, "soft_target_loss")
 
 
 def test_processes_that_do_not_find_each_other_are_refused(tmp_path, monkeypatch):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ class TextClassificationData:
     def metrics(self) -> Callable[[EvalPrediction], dict[str, float]]:
         """The task's metrics, as a trainer's `compute_metrics`."""
         return classification_metrics(problem_type=self.problem_type)
+
+    @property
+    def training_texts(self) -> Iterator[str]:
+        """The texts of `train`, one after the other, such as to choose a vocabulary by."""
+        train = self.dataset["train"]
+        return chain.from_iterable(train[name] for name in self.text_columns)
 
     @property
     def demo_models(self) -> DemoModels | None:

@@ -35,6 +35,7 @@ def report_translation_run(
     num_beams: int = 5,
     max_length: int = 128,
     translations: object = None,
+    vocabulary: object = None,
 ) -> Comparison | None:
     """Compare a trained student with its teacher, write report and card into its folder, and print the table.
 
@@ -50,6 +51,7 @@ def report_translation_run(
         num_beams: Width of the beam search.
         max_length: The most tokens of a text on either side.
         translations: What `transfer_set` reports, where the student learned from the teacher's translations.
+        vocabulary: The student's, where it was trimmed (`TrimmedVocabulary`).
 
     Returns:
         The comparison; `None` on other processes than the main one, which do nothing.
@@ -63,7 +65,8 @@ def report_translation_run(
     models: dict[str, Any] = {"teacher": teacher.model, **{role: one.model for role, one in trainers.items()}}
     rows, search = data.dataset[data.measured_split], {"num_beams": num_beams, "max_length": max_length}
     learned = [f"The student learned from the teacher's translations: {translations}"] if translations else []
-    notes, attempt = [*([DEMO_NOTICE] if data.demo else []), *learned], Attempts()
+    trimmed = [str(vocabulary)] if vocabulary else []
+    notes, attempt = [*([DEMO_NOTICE] if data.demo else []), *learned, *trimmed], Attempts()
     how: dict[str, Any] = {"formats": formats, "task": "translation", **search}
     texts = rows[data.source][:CHECKED_TEXTS]
     exported = attempt_export(attempt, trainer.model, tokenizer, texts, folder, **how) if formats else {}

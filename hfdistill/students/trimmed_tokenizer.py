@@ -1,0 +1,244 @@
+"""A tokenizer with some of its tokens: which ones, by how often they are found in texts, and its files written anew."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from hfdistill.students.token_models import TOKEN_MODELS
+
+#: Texts that are tokenized at once.
+_BATCH = 1000
+#: Texts that are read once more, with fewer tokens.
+SAMPLE = 10_000
+
+
+class TokenizerParts:
+    """What a tokenizer is made of.
+
+    Args:
+        tokenizer: Any with a core in Rust.
+
+    Raises:
+        ValueError: for one without, or of a kind that is not known.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        core: Any = getattr(tokenizer, "backend_tokenizer", None)
+        if not isinstance(core, Tokenizer):
+            raise ValueError(
+                f"a {type(tokenizer).__name__} has no core in Rust (tokenizer.json), so its vocabulary cannot be "
+                "trimmed: take a tokenizer that has one, or train a small vocabulary of the student's own, as "
+                "joint_tokenizer and hfdistill translate --methods sequence --student_vocab_size do for a translator."
+            )
+        self.tokenizer = tokenizer
+        self.settings: dict[str, Any] = json.loads(core.to_str())
+        kind = self.settings["model"].get("type")
+        if kind not in TOKEN_MODELS:
+            raise ValueError(
+                f"a tokenizer of the kind {kind} cannot be trimmed, only {', '.join(TOKEN_MODELS)}: train a small "
+                "vocabulary of the student's own in its place."
+            )
+        self.core = plain_core(tokenizer)
+        self.model = TOKEN_MODELS[kind](self.settings["model"], self._words)
+        #: The id of each token, added ones included.
+        self.ids: dict[str, int] = {**self.model.ids, **self.core.get_vocab(with_added_tokens=True)}
+
+    def indispensable(self) -> set[str]:
+        """Special and added tokens, the unknown token, single characters and bytes."""
+        added = {token["content"] for token in self.settings["added_tokens"]}
+        special = {*self.tokenizer.all_special_tokens, *_tokens_around(self.settings["post_processor"])}
+        return self.model.indispensable() | added | (special & self.ids.keys())
+
+    def with_tokens(self, kept: set[str]) -> tuple[PreTrainedTokenizerBase, tuple[int, ...]]:
+        """The tokenizer with these tokens alone, in their order, and the ids that they had."""
+        # What is in no model's vocabulary is numbered after it.
+        own = sorted(kept & self.model.ids.keys(), key=self.ids.__getitem__)
+        order = [*own, *sorted(kept - self.model.ids.keys(), key=self.ids.__getitem__)]
+        new_ids = {token: number for number, token in enumerate(order)}
+        settings = {**self.settings, "model": self.model.trimmed({token: new_ids[token] for token in own})}
+        settings["added_tokens"] = sorted(
+            ({**token, "id": new_ids[token["content"]]} for token in self.settings["added_tokens"]),
+            key=lambda token: token["id"],
+        )
+        settings["post_processor"] = _renumbered(self.settings["post_processor"], new_ids)
+        settings["padding"] = self._padding(new_ids)
+        return _reloaded(self.tokenizer, settings, new_ids), tuple(self.ids[token] for token in order)
+
+    def _padding(self, new_ids: Mapping[str, int]) -> dict[str, Any] | None:
+        padding = self.settings["padding"]
+        if padding is None or padding["pad_token"] not in new_ids:
+            return None
+        return {**padding, "pad_id": new_ids[padding["pad_token"]]}
+
+    def _words(self, text: str) -> list[str]:
+        splitter = self.core.pre_tokenizer
+        return [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
+
+
+@dataclass
+class TokenCounts:
+    """How often each token is found in texts, read one after the other; some of the texts, chosen at random, are kept.
+
+    Args:
+        tokens: By id.
+        texts: How many were read.
+        sample: At most `SAMPLE` of them.
+    """
+
+    tokens: Counter[int] = field(default_factory=Counter)
+    texts: int = 0
+    sample: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, core: Tokenizer, texts: Iterable[str]) -> TokenCounts:
+        """Counts the tokens of texts.
+
+        Raises:
+            TypeError: for one text in place of several, or what is none, with its number.
+            ValueError: when there are no tokens.
+        """
+        if isinstance(texts, (str, bytes)):
+            raise TypeError("texts is one text: give a list of them, or another iterable, such as dataset['text'].")
+        counts, rng = cls(), random.Random(0)
+        for batch in _batches(texts):
+            for text in batch:
+                counts._keep(text, rng)
+            counts.tokens.update(chain.from_iterable(_ids(core, batch)))
+        if not counts.tokens:
+            raise ValueError(
+                f"there is not one token in the {counts.texts:,} texts by which the vocabulary would be chosen: give "
+                "texts such as those that the student will read."
+            )
+        return counts
+
+    def _keep(self, text: Any, rng: random.Random) -> None:
+        """Every text read so far is in the sample with the same probability (Vitter 1985, algorithm R)."""
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{self.texts}] is {text!r}, which is no text: leave such rows out.")
+        self.texts += 1
+        if len(self.sample) < SAMPLE:
+            self.sample.append(text)
+        elif (place := rng.randrange(self.texts)) < SAMPLE:
+            self.sample[place] = text
+
+
+def choose_tokens(parts: TokenizerParts, counts: TokenCounts, size: int, needed: Iterable[int] = ()) -> set[str]:
+    """The tokens of a vocabulary of this size: what cannot be left out, then the most frequent ones.
+
+    Tokens that are not in the texts come last, in the order of their ids, which for most tokenizers is that of how
+    frequent they were when it was trained.
+
+    Args:
+        parts: The tokenizer.
+        counts: Of the texts.
+        size: How many.
+        needed: The ids of tokens that a model's config names.
+
+    Raises:
+        ValueError: for a size that leaves no room for words, or takes all tokens.
+    """
+    named = {*needed}
+    kept = parts.indispensable() | {token for token, number in parts.ids.items() if number in named}
+    if size >= len(parts.ids):
+        raise ValueError(
+            f"a vocabulary of {size:,} is no smaller than the tokenizer's, which has {len(parts.ids):,} tokens: give a "
+            "smaller size, or leave it out."
+        )
+    if size < len(kept):
+        raise ValueError(
+            f"a vocabulary of {size:,} is too small: this tokenizer has {len(kept):,} special tokens, added tokens and "
+            f"single characters, which are kept, so give a number from {len(kept):,} to {len(parts.ids) - 1:,}."
+        )
+    for token in sorted(parts.model.ids, key=lambda token: (-counts.tokens[parts.ids[token]], parts.ids[token])):
+        if len(kept) == size:
+            break
+        found = {token} if counts.tokens[parts.ids[token]] else set()
+        missing = (parts.model.needed(token) or found) - kept
+        if len(kept) + len(missing) <= size:
+            kept |= missing
+    return kept
+
+
+def unknown_share(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> tuple[int, float]:
+    """How many tokens there are in texts, without special ones, and which share of them is unknown."""
+    core, number = plain_core(tokenizer), tokenizer.unk_token_id
+    counts = Counter(chain.from_iterable(chain.from_iterable(_ids(core, batch) for batch in _batches(texts))))
+    total = sum(counts.values())
+    return total, (counts[number] if number is not None else 0) / total
+
+
+def plain_core(tokenizer: Any) -> Tokenizer:
+    """A copy of the part in Rust, which neither cuts nor pads."""
+    core = copy.deepcopy(tokenizer.backend_tokenizer)
+    core.no_truncation()
+    core.no_padding()
+    return core
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(texts)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
+
+
+def _ids(core: Tokenizer, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in core.encode_batch(texts, add_special_tokens=False)]
+
+
+def _tokens_around(processor: Mapping[str, Any] | None) -> set[str]:
+    """The tokens that are put around a text."""
+    if processor is None:
+        return set()
+    named = {processor[name][0] for name in ("cls", "sep") if name in processor}
+    special = chain.from_iterable(one["tokens"] for one in processor.get("special_tokens", {}).values())
+    return named.union(special, *map(_tokens_around, processor.get("processors", [])))
+
+
+def _renumbered(processor: Mapping[str, Any] | None, new_ids: Mapping[str, int]) -> dict[str, Any] | None:
+    """What puts tokens around a text, with their new ids."""
+    if processor is None:
+        return None
+    changed = dict(processor)
+    for name in {"cls", "sep"} & changed.keys():
+        changed[name] = [changed[name][0], new_ids[changed[name][0]]]
+    if "special_tokens" in changed:
+        changed["special_tokens"] = {
+            name: {**one, "ids": [new_ids[token] for token in one["tokens"]]}
+            for name, one in changed["special_tokens"].items()
+        }
+    if "processors" in changed:
+        changed["processors"] = [_renumbered(one, new_ids) for one in changed["processors"]]
+    return changed
+
+
+def _reloaded(
+    tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any], new_ids: Mapping[str, int]
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that is loaded from these settings, as it will be from the student's folder.
+
+    Raises:
+        ValueError: when its class makes other ids of them.
+    """
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        (Path(folder) / "tokenizer.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+        loaded: PreTrainedTokenizerBase = type(tokenizer).from_pretrained(folder, local_files_only=True)
+    loaded.name_or_path = ""
+    if loaded.get_vocab() != dict(new_ids) or loaded.unk_token != tokenizer.unk_token:
+        raise ValueError(
+            f"a {type(tokenizer).__name__} does not read a trimmed vocabulary as it was written: load the tokenizer as "
+            "a plain PreTrainedTokenizerFast(tokenizer_file='tokenizer.json', ...) and trim that."
+        )
+    return loaded

@@ -1,0 +1,445 @@
+"""Vocabulary trimming: a trimmed tokenizer cuts as before, and a trimmed model computes what it did before."""
+
+import json
+import random
+
+import pytest
+import torch
+from texts import make_tokenizer as make_wordpiece
+from tiny import WORDS, make_model, make_tokenizer
+from tiny_seq2seq import FAMILIES, make_seq2seq
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    AutoModel,
+    AutoTokenizer,
+    BertForMaskedLM,
+    BertTokenizer,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    ElectraForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    RobertaTokenizer,
+    T5Tokenizer,
+    XLMRobertaTokenizer,
+)
+
+from hfdistill import TrimmedVocabulary, make_student, trim_vocabulary
+from hfdistill.students import trimmed_tokenizer
+from hfdistill.students.trimmed_tokenizer import TokenizerParts
+from hfdistill.students.vocabulary import with_vocabulary
+
+LANGUAGES = {
+    "German": "Der Film über die Straße nach Süden ist schöner als das Buch, größer, süßer und übermütiger",
+    "English": "the long and winding last act of this play is a joy, never ends, and moved everyone in the room",
+    "Chinese": "今天的天气很好 我们去看电影 这部电影非常好看 明天再来学习中文 他们不喜欢下雨天",
+    "Arabic": "مرحبا بالعالم هذا الفيلم جميل جدا والكتاب أجمل من الفيلم في المدينة الكبيرة",
+    "Hindi": "नमस्ते दुनिया यह फिल्म बहुत अच्छी है और किताब उससे भी अच्छी लगी हमें",
+    "Russian": "этот фильм очень хороший, а книга ещё лучше фильма и гораздо длиннее",
+    "emoji": "😀 👍🏽 good 🎬🎬 👩‍👩‍👧 bad 😡 ☕️ joy",
+}
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+def texts_of(seed, count=40):
+    """Sentences of the words of one language each."""
+    rng = random.Random(seed)
+    words = {name: text.split() for name, text in LANGUAGES.items()}
+    return [" ".join(rng.choices(words[name], k=rng.randint(1, 9))) for name in words for _ in range(count)]
+
+
+TRAINING, UNSEEN = texts_of(0), texts_of(1, 15)
+
+
+def _trained(model, trainer, pre_tokenizer, decoder, texts=TRAINING, normalizer=None):
+    core = Tokenizer(model)
+    core.pre_tokenizer, core.decoder = pre_tokenizer, decoder
+    if normalizer is not None:
+        core.normalizer = normalizer
+    core.train_from_iterator(texts, trainer)
+    ends = [(token, core.token_to_id(token)) for token in ("<s>", "</s>")]
+    core.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    return core
+
+
+def _fast(core):
+    names = {
+        "bos_token": "<s>",
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+    return PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=64, **names)
+
+
+def _settings(size):
+    return {"vocab_size": size, "special_tokens": SPECIAL, "show_progress": False}
+
+
+def wordpiece():
+    trainer = trainers.WordPieceTrainer(**_settings(400))
+    model = models.WordPiece(unk_token="<unk>")
+    split = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+    return _fast(_trained(model, trainer, *split, normalizer=normalizers.BertNormalizer(lowercase=True)))
+
+
+def _merges(core):
+    settings = json.loads(core.to_str())["model"]
+    return {"vocab": settings["vocab"], "merges": [tuple(pair) for pair in settings["merges"]]}
+
+
+def _bytes():
+    trainer = trainers.BpeTrainer(**_settings(700), initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    return _trained(models.BPE(), trainer, pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel())
+
+
+def byte_level():
+    return RobertaTokenizer(**_merges(_bytes()))
+
+
+def whole_words_first():
+    """As Llama 3's: a word that is a token is one, whatever its merges."""
+    core, found = _bytes(), _merges(_bytes())
+    core.model = models.BPE(**{**found, "merges": found["merges"][::3]}, ignore_merges=True)
+    return _fast(core)
+
+
+def bpe_of_sentencepiece():
+    """With bytes for what is in no merge."""
+    trainer = trainers.BpeTrainer(**_settings(700), limit_alphabet=60)
+    settings = {"unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True}
+    split = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    core = _trained(models.BPE(**settings), trainer, *split)
+    found, bytes_ = _merges(core), [f"<0x{byte:02X}>" for byte in range(256)]
+    vocab = {**found["vocab"], **{token: len(found["vocab"]) + place for place, token in enumerate(bytes_)}}
+    core.model = models.BPE(vocab=vocab, merges=found["merges"], **settings)
+    return _fast(core)
+
+
+def ends_of_words():
+    trainer = trainers.BpeTrainer(**_settings(500), end_of_word_suffix="</w>")
+    split = pre_tokenizers.WhitespaceSplit(), decoders.BPEDecoder()
+    return _fast(_trained(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"), trainer, *split))
+
+
+def insides_of_words():
+    trainer = trainers.BpeTrainer(**_settings(500), continuing_subword_prefix="##")
+    split = pre_tokenizers.WhitespaceSplit(), decoders.WordPiece()
+    return _fast(_trained(models.BPE(unk_token="<unk>", continuing_subword_prefix="##"), trainer, *split))
+
+
+def _unigram():
+    trainer = trainers.UnigramTrainer(**_settings(450), unk_token="<unk>")
+    return _trained(models.Unigram(), trainer, pre_tokenizers.Metaspace(), decoders.Metaspace())
+
+
+def unigram():
+    tokenizer = _fast(_unigram())
+    tokenizer.add_tokens([AddedToken("der Film", normalized=True), "@user"])
+    return tokenizer
+
+
+def unigram_of_xlm_roberta():
+    vocabulary = json.loads(_unigram().to_str())["model"]["vocab"]
+    return XLMRobertaTokenizer(vocab=[tuple(pair) for pair in vocabulary if pair[0] != "<mask>"])
+
+
+def unigram_of_t5():
+    vocabulary = json.loads(_unigram().to_str())["model"]["vocab"]
+    first = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    return T5Tokenizer(vocab=[*first, *(tuple(pair) for pair in vocabulary if pair[0] not in SPECIAL)], extra_ids=7)
+
+
+KINDS = (
+    *(wordpiece, byte_level, whole_words_first, bpe_of_sentencepiece, ends_of_words, insides_of_words),
+    *(unigram, unigram_of_xlm_roberta, unigram_of_t5),
+)
+CACHE = {}
+
+
+def made(kind):
+    """A tokenizer, made once, and its small BERT."""
+    if kind not in CACHE:
+        tokenizer = kind()
+        CACHE[kind] = tokenizer, make_model(vocab_size=len(tokenizer), max_position_embeddings=256)
+    return CACHE[kind]
+
+
+def sizes_of(tokenizer):
+    """Sizes from the smallest possible one on."""
+    least = len(TokenizerParts(tokenizer).indispensable())
+    return [least + (len(tokenizer) - least) * sixth // 6 for sixth in (0, 1, 2, 4, 5)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_of_kept_tokens_is_cut_as_before(kind):
+    """Word by word, over languages and sizes, and so that both ways are seen: kept ones, and ones cut anew."""
+    tokenizer, model = made(kind)
+    seen = set()
+    for size in sizes_of(tokenizer):
+        trimmed = TrimmedVocabulary.choose(model, tokenizer, TRAINING, size).tokenizer
+        known = trimmed.get_vocab().keys()
+        assert len(known) <= size and known < tokenizer.get_vocab().keys()
+        for text in [*TRAINING, *UNSEEN]:
+            before, after = tokenizer.tokenize(text), trimmed.tokenize(text)
+            seen.add(kept := known >= {*before})
+            assert after == before if kept else len(after) >= len(before) or tokenizer.unk_token in after
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_readable_stays_so(kind):
+    """Of every single character there is a token: none becomes unknown, not even with the smallest vocabulary."""
+    tokenizer, model = made(kind)
+    trimmed = TrimmedVocabulary.choose(model, tokenizer, TRAINING, sizes_of(tokenizer)[0]).tokenizer
+    letters = [token for token in tokenizer.get_vocab() if len(token.strip("▁#")) == 1]
+    for letter in letters:
+        before, after = (one.tokenize(letter) for one in (tokenizer, trimmed))
+        assert after == before or tokenizer.unk_token not in after, letter
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trimmed_tokenizer_is_saved_and_loaded_as_any_other(tmp_path, kind):
+    """By its class, and by `tokenizer.json` alone, which other libraries read."""
+    tokenizer, model = made(kind)
+    trimmed = TrimmedVocabulary.choose(model, tokenizer, TRAINING, sizes_of(tokenizer)[3]).tokenizer
+    trimmed.save_pretrained(tmp_path)
+    again, core = AutoTokenizer.from_pretrained(tmp_path), Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert sorted(trimmed.get_vocab().values()) == list(range(len(trimmed)))
+    assert (again.special_tokens_map, again.model_max_length) == (
+        tokenizer.special_tokens_map,
+        tokenizer.model_max_length,
+    )
+    for text in UNSEEN:
+        assert again(text)["input_ids"] == trimmed(text)["input_ids"] == core.encode(text).ids
+        assert trimmed.convert_ids_to_tokens(trimmed("")["input_ids"]) == tokenizer.convert_ids_to_tokens(
+            tokenizer("")["input_ids"]
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trimmed_model_predicts_the_same(kind):
+    tokenizer, model = made(kind)
+    vocabulary = TrimmedVocabulary.choose(model, tokenizer, TRAINING, sizes_of(tokenizer)[4])
+    student = with_vocabulary(model, vocabulary)
+    assert student.config.vocab_size == len(vocabulary.tokenizer) < model.config.vocab_size
+    same = [text for text in UNSEEN if vocabulary.tokenizer.tokenize(text) == tokenizer.tokenize(text)]
+    assert len(same) > 10
+    for text in same[::3]:
+        before, after = (
+            one.eval()(**reader(text, return_tensors="pt")).logits
+            for one, reader in ((model, tokenizer), (student, vocabulary.tokenizer))
+        )
+        torch.testing.assert_close(after, before)
+
+
+def test_the_most_frequent_tokens_are_kept():
+    tokenizer, texts = make_tokenizer(), ["w9 w9 w9 w5 w5 w30"]
+    kept = TrimmedVocabulary.choose(make_model(), tokenizer, texts, 6).tokenizer.get_vocab()
+    assert {*kept} == {*WORDS[:4], "w5", "w9"}
+    more = TrimmedVocabulary.choose(make_model(), tokenizer, texts, 9).tokenizer.get_vocab()
+    assert {*more} == {*WORDS[:4], "w5", "w9", "w30", "w0", "w1"}
+
+
+def test_tokens_that_no_text_has_make_no_room_for_others():
+    """BERT's `[unused5]` come first in its vocabulary, and are split at their brackets."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused5]", "a", "##a", "film", "##s", "play"]
+    tokenizer = BertTokenizer(vocab={word: place for place, word in enumerate(words)})
+    vocabulary = TrimmedVocabulary.choose(make_model(vocab_size=11), tokenizer, ["film"], 10)
+    assert vocabulary.tokenizer.get_vocab().keys() == {*words} - {"[unused5]"}
+
+
+def test_unknown_characters_are_weighed_as_before():
+    """Unigram takes its lowest score less 10 for one: without that score it would take `pa <unk> bq` here."""
+    vocabulary = [("<unk>", 0.0), *((letter, -20.0) for letter in "pqab"), ("pa", -1.0), ("bq", -1.0), ("aXb", -20.0)]
+    core = Tokenizer(models.Unigram([*vocabulary, ("zz", -60.0), ("zzz", -50.0)], unk_id=0))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+    trimmed = TrimmedVocabulary.choose(make_model(), tokenizer, ["paXbq pa bq"], 9).tokenizer
+    assert trimmed.tokenize("paXbq") == tokenizer.tokenize("paXbq") == ["p", "aXb", "q"]
+
+
+ENDS_LAST = [*(f"w{number}" for number in range(9)), "[UNK]", "[CLS]", "[SEP]", "[PAD]"]
+SEP_AND_CLS = ("[SEP]", 11), ("[CLS]", 10)
+AROUND = {
+    "template": processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 10), ("[SEP]", 11)]),
+    "as BERT": processors.BertProcessing(*SEP_AND_CLS),
+    "as RoBERTa": processors.RobertaProcessing(*SEP_AND_CLS),
+    "one after the other": processors.Sequence([processors.ByteLevel(), processors.BertProcessing(*SEP_AND_CLS)]),
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_the_tokens_around_a_text_have_their_new_ids(name):
+    """Where special tokens stand last, all of them change."""
+    core = Tokenizer(models.WordLevel({word: place for place, word in enumerate(ENDS_LAST)}, unk_token="[UNK]"))
+    core.pre_tokenizer, core.post_processor = pre_tokenizers.WhitespaceSplit(), AROUND[name]
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, **names)
+    tokenizer.add_tokens(["@user"])
+    assert tokenizer("w2 @user", padding=True)["input_ids"] == [10, 2, 13, 11]
+    trimmed = TrimmedVocabulary.choose(make_model(pad_token_id=12), tokenizer, ["w2 w4"], 7).tokenizer
+    assert trimmed.backend_tokenizer.padding["pad_id"] == trimmed.pad_token_id == 5
+    assert trimmed("w2 @user")["input_ids"] == [3, 0, 6, 4]
+    padded = trimmed(["w2", "w2 w4 w9"], padding=True)["input_ids"]
+    assert padded == [[3, 0, 4, 5, 5], [3, 0, 1, 2, 4]]
+
+
+def test_what_is_told_of_the_texts():
+    tokenizer = make_tokenizer()
+    vocabulary = TrimmedVocabulary.choose(make_model(), tokenizer, iter(["w9 w5 nothing", "w9 w9 w30"]), 5)
+    assert (vocabulary.texts, vocabulary.used, vocabulary.old_size) == (2, 4, 40)
+    assert (vocabulary.growth, vocabulary.unknown, vocabulary.unknown_before) == (1.0, 3 / 6, 1 / 6)
+    assert "5 of 40 tokens" in str(vocabulary) and "50 % are unknown (17 % before)" in str(vocabulary)
+
+
+def test_texts_are_read_one_after_the_other(monkeypatch):
+    """A stream is enough, of which some texts are kept for the second look: as many of its end as of its beginning."""
+    monkeypatch.setattr(trimmed_tokenizer, "SAMPLE", 200)
+    core = trimmed_tokenizer.plain_core(make_tokenizer())
+    counts = trimmed_tokenizer.TokenCounts.of(core, (f"w{number * 36 // 4000}" for number in range(4000)))
+    assert counts.texts == 4000 and len(counts.sample) == 200 and set(counts.tokens.values()) <= {111, 112}
+    assert 60 < sum(int(text[1:]) < 18 for text in counts.sample) < 140
+
+
+def make_albert():
+    sizes = {"embedding_size": 8, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
+    return AlbertForMaskedLM(AlbertConfig(vocab_size=len(WORDS), **sizes, **ENDS))
+
+
+ENDS = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+BERT = make_model().config
+MODELS = {
+    "masked BERT": lambda: BertForMaskedLM(BERT),
+    "masked ALBERT": make_albert,
+    "low rank": lambda: make_student(make_model(), 1, embedding_size=4),
+    "ELECTRA": lambda: make_student(make_student(make_model(), 2, embedding_size=8), 1, embedding_size=4),
+    "DeBERTa": lambda: DebertaV2ForSequenceClassification(
+        DebertaV2Config(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    ),
+    "RoBERTa": lambda: RobertaForSequenceClassification(
+        RobertaConfig(**{**BERT.to_dict(), **ENDS, "pad_token_id": 1, "max_position_embeddings": 34})
+    ),
+    "GPT-2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=len(WORDS), n_embd=16, n_layer=1, n_head=2, **ENDS)),
+    "padded table": lambda: make_model(vocab_size=64),
+    **{family: (lambda family=family: make_seq2seq(family)) for family in FAMILIES},
+}
+KEPT = ["w3", "w8", "w21", "w34", "w35"]
+
+
+@torch.no_grad()
+def predictions(model, tokenizer, words):
+    inputs = tokenizer(words, is_split_into_words=True, return_tensors="pt", return_token_type_ids=False)
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = inputs["input_ids"]
+    return model.eval()(**inputs).logits
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_table_and_head_of_tokens_is_cut_alike(tmp_path, name):
+    torch.manual_seed(0)
+    model, tokenizer = MODELS[name](), make_tokenizer()
+    student, own = trim_vocabulary(model, tokenizer, [" ".join(KEPT)], 14)
+    student.save_pretrained(tmp_path)
+    student = type(student).from_pretrained(tmp_path)
+    order = torch.tensor([tokenizer.get_vocab()[token] for token in own.convert_ids_to_tokens(range(len(own)))])
+    before, after = predictions(model, tokenizer, KEPT), predictions(student, own, KEPT)
+    torch.testing.assert_close(after, before[..., order] if before.shape[-1] > 3 else before)
+    assert sorted(order.tolist()) == order.tolist() and student.get_input_embeddings().num_embeddings == len(own) == 14
+    padding, before = (one.get_input_embeddings().padding_idx for one in (student, model))
+    assert padding == (None if before is None else order.tolist().index(before))
+
+
+def make_marian():
+    """Its end and padding stand last, as OPUS-MT's."""
+    ends = {"pad_token_id": 39, "eos_token_id": 38, "bos_token_id": None, "start": 39}
+    model = make_seq2seq("marian", **ends)
+    model.generation_config.update(bad_words_ids=[[39], [20]], suppress_tokens=[30, 7], forced_eos_token_id=38)
+    return model
+
+
+def test_the_ids_in_configs_are_the_new_ones():
+    model = make_marian()
+    student, tokenizer = trim_vocabulary(model, make_tokenizer(), [" ".join(KEPT)], 12)
+    ids = tokenizer.get_vocab()
+    config, generation = student.config, student.generation_config
+    assert (config.pad_token_id, config.eos_token_id, config.decoder_start_token_id) == (ids["w35"], ids["w34"], 11)
+    assert (config.vocab_size, config.decoder_vocab_size, generation.forced_eos_token_id) == (12, 12, ids["w34"])
+    assert generation.bad_words_ids == [[ids["w35"]]] and generation.suppress_tokens == [ids["w3"]]
+    assert student.get_input_embeddings().padding_idx == 11
+    # The one given is as it was.
+    assert model.config.pad_token_id == 39 and model.generation_config.bad_words_ids == [[39], [20]]
+    assert not {one.data_ptr() for one in student.parameters()} & {one.data_ptr() for one in model.parameters()}
+
+
+def test_a_student_of_fewer_layers_and_tokens():
+    teacher, tokenizer = make_model(), make_tokenizer()
+    vocabulary = TrimmedVocabulary.choose(teacher, tokenizer, [" ".join(KEPT)], 14)
+    student = make_student(teacher, 1, vocabulary=vocabulary)
+    torch.testing.assert_close(
+        predictions(student, vocabulary.tokenizer, KEPT), predictions(make_student(teacher, 1), tokenizer, KEPT)
+    )
+    assert make_student(teacher, vocabulary=vocabulary).config.num_hidden_layers == 2
+    small = make_student(teacher, 1, vocabulary=vocabulary, embedding_size=6, hidden_size=8)
+    assert isinstance(small, ElectraForSequenceClassification)
+    assert tuple(small.get_input_embeddings().weight.shape) == (14, 6)
+    translator = make_seq2seq("marian")
+    cut = make_student(translator, num_decoder_layers=1, vocabulary=vocabulary)
+    assert cut.config.decoder_layers == 1 and cut.lm_head.out_features == 14
+
+
+def refused(match, model=None, tokenizer=None, texts=("w1 w2",), size=20, error=ValueError):
+    with pytest.raises(error, match=match):
+        trim_vocabulary(model or make_model(), tokenizer or make_tokenizer(), texts, size)
+
+
+def test_what_cannot_be_chosen_is_refused():
+    refused("there is not one token in the 2 texts", texts=["", " "])
+    refused("there is not one token in the 0 texts", texts=[])
+    refused("texts is one text", texts="w1 w2", error=TypeError)
+    refused(r"texts\[1\] is None, which is no text", texts=["w1", None], error=TypeError)
+    refused("3 is too small: this tokenizer has 4 special tokens.*from 4 to 39", size=3)
+    refused("40 is no smaller than the tokenizer's, which has 40 tokens", size=40)
+    letters = make_wordpiece()
+    refused("50 is too small: this tokenizer has 57", model=make_model(vocab_size=120), tokenizer=letters, size=50)
+
+
+def test_what_cannot_be_trimmed_is_refused():
+    class Slow:
+        unk_token = None
+
+    refused("a Slow has no core in Rust.*student_vocab_size", tokenizer=Slow())
+    refused("token of the id 39.*embeddings for the ids 0 to 29", model=make_model(vocab_size=30))
+    roberta = MODELS["RoBERTa"]()
+    vocabulary = TrimmedVocabulary.choose(make_model(), make_tokenizer(), ["w1"], 6)
+    roberta.roberta.embeddings.position_embeddings.padding_idx = 5
+    with pytest.raises(ValueError, match="counts positions from the id of its padding token"):
+        with_vocabulary(roberta, vocabulary)
+    named = make_model(pad_token_id=30)
+    with pytest.raises(ValueError, match="pad_token_id is 30, and the trimmed vocabulary lacks that token"):
+        make_student(named, 1, vocabulary=vocabulary)
+    translator = make_seq2seq("marian")
+    translator.generation_config.sequence_bias = [[[5], -1.0]]
+    refused("generation_config has sequence_bias", model=translator)
+    refused("no PreTrainedModel", model=torch.nn.Linear(1, 1), error=TypeError)
+    two = make_seq2seq("marian", share_encoder_decoder_embeddings=False, decoder_vocab_size=44)
+    refused("only a model of one vocabulary", model=two)
+
+
+def test_loading_needs_no_network(monkeypatch):
+    """A tokenizer that came from the Hub is not looked for there again."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tokenizer = make_tokenizer()
+    tokenizer.name_or_path = "somebody/some-model"
+    assert trim_vocabulary(make_model(), tokenizer, ["w1"], 8)[1].name_or_path == ""
+
+
+def test_a_model_without_a_head():
+    model = AutoModel.from_config(BERT)
+    student, _ = trim_vocabulary(model, make_tokenizer(), ["w1"], 8)
+    assert student.config.name_or_path == "" and student.embeddings.word_embeddings.num_embeddings == 8
