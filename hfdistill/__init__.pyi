@@ -7,6 +7,7 @@ from hfdistill.data.few_labels import keep_labels as keep_labels
 from hfdistill.data.few_labels import labeled_rows as labeled_rows
 from hfdistill.data.few_labels import settle_alpha as settle_alpha
 from hfdistill.data.hub import load_hub_dataset as load_hub_dataset
+from hfdistill.data.masking import MaskedTextCollator as MaskedTextCollator
 from hfdistill.export.base import check_export as check_export
 from hfdistill.export.base import export_student as export_student
 from hfdistill.export.ctranslate2 import export_ctranslate2 as export_ctranslate2

@@ -27,6 +27,7 @@ from hfdistill.models.inputs import (
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.mixed_precision import without_autocast
+from hfdistill.models.packed_texts import SEGMENT_IDS, as_packed
 from hfdistill.models.vocabularies import has_vocabulary
 from hfdistill.models.wrappers import (
     config_of,
@@ -134,7 +135,7 @@ class ModelTeacher(Teacher):
 
     @property
     def problem_type(self) -> str | None:
-        return getattr(self.model.config, "problem_type", None)
+        return self.head.problem_type or getattr(self.model.config, "problem_type", None)
 
     @classmethod
     def from_pretrained(
@@ -182,7 +183,8 @@ class ModelTeacher(Teacher):
         self._accelerator = accelerator
 
     def align(self, student_config: Any) -> None:
-        self._order = LabelSpace.of_config(student_config).order_in(LabelSpace.of_config(self.model.config))
+        if self.head.classifies:
+            self._order = LabelSpace.of_config(student_config).order_in(LabelSpace.of_config(self.model.config))
 
     @property
     def reader(self) -> TokenReader:
@@ -206,11 +208,12 @@ class ModelTeacher(Teacher):
         read = self._placed(self._read(batch))
         with torch.no_grad():
             prediction = forward(self.model.eval(), read, outputs)
-        scores = self.head.scores(prediction)
-        if scores is None:
-            raise without_logits(self.model)
-        logits = self.head.logits(scores if self._order is None else scores[..., self._order], read)
-        signal = {"logits": logits, **{name: getattr(prediction, name) for name in outputs}}
+        signal = {name: getattr(prediction, name) for name in outputs}
+        if self.head.gives_logits:
+            scores = self.head.scores(prediction)
+            if scores is None:
+                raise without_logits(self.model)
+            signal["logits"] = self.head.logits(scores if self._order is None else scores[..., self._order], read)
         if self._device is not None:
             home = next(tensor.device for tensor in batch.values() if isinstance(tensor, Tensor))
             signal = send_to_device(signal, home)
@@ -227,6 +230,8 @@ class ModelTeacher(Teacher):
                 f"the teacher reads {prefix}{self.main_input}, which the batch lacks; it has {', '.join(batch)}."
             )
         read = self._cut({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
+        if SEGMENT_IDS in batch:
+            return as_packed(self.model, read, batch[SEGMENT_IDS])
         return with_positions(read) if self._takes_positions else read
 
     def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
