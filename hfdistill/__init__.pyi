@@ -8,6 +8,7 @@ from hfdistill.data.few_labels import labeled_rows as labeled_rows
 from hfdistill.data.few_labels import labels_only as labels_only
 from hfdistill.data.few_labels import settle_alpha as settle_alpha
 from hfdistill.data.hub import load_hub_dataset as load_hub_dataset
+from hfdistill.data.masking import MaskedTextCollator as MaskedTextCollator
 from hfdistill.export.base import check_export as check_export
 from hfdistill.export.base import export_student as export_student
 from hfdistill.export.ctranslate2 import export_ctranslate2 as export_ctranslate2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from hfdistill.losses.base import Batch, StudentOutput, Term, attended, attended_together, check_same_tokens
+from hfdistill.losses.base import Batch, StudentOutput, Term, attended, attended_together, check_same_tokens, related
 from hfdistill.losses.divergences import at_least_float32, kl
 from hfdistill.losses.layer_maps import make_layer_map
 from hfdistill.losses.signal import TeacherSignal
@@ -47,12 +47,12 @@ def relation_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     Args:
         student: Scores `(batch, heads, tokens, tokens)`.
         teacher: The same shape.
-        mask: Which tokens are attended, `(batch, tokens)`.
+        mask: Which columns each row of scores is over, `(batch, 1, tokens)` or `(batch, tokens, tokens)`.
 
     Returns:
         Shape `(batch, tokens)`.
     """
-    log_q, log_p = (x.masked_fill(~mask[:, None, None], _NEVER).log_softmax(-1) for x in (student, teacher))
+    log_q, log_p = (x.masked_fill(~mask[:, None], _NEVER).log_softmax(-1) for x in (student, teacher))
     return kl(log_p, log_q).mean(1)
 
 
@@ -88,7 +88,7 @@ class AttentionScores(Term):
 
     Example:
         >>> student, teacher = torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3)  # (batch, heads, tokens, tokens)
-        >>> AttentionScores().compare(student, teacher, torch.ones(1, 3, dtype=torch.bool))
+        >>> AttentionScores().compare(student, teacher, torch.ones(1, 1, 3, dtype=torch.bool))
         tensor([[1., 1., 1.]])
     """
 
@@ -114,14 +114,20 @@ class AttentionScores(Term):
         student_scores, teacher_scores = (_attention_scores(model, self.heads) for model in (student, teacher))
         check_same_tokens(self.name, student_scores[0].transpose(1, 2), teacher_scores[0].transpose(1, 2))
         losses = [
-            self.compare(s, t, attended(batch)) for s, t in zip(student_scores, self.map(teacher_scores), strict=True)
+            self.compare(s, t, related(batch)) for s, t in zip(student_scores, self.map(teacher_scores), strict=True)
         ]
         return sum(losses[1:], losses[0]) / len(losses)
 
     def compare(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-        """The loss of each row of scores, `(batch, heads, tokens, tokens)`, averaged over the heads."""
-        squares = (student - teacher).square().mean(1) * mask[:, None]
-        return squares.sum(-1) / mask.sum(-1, keepdim=True).clamp_min(1)
+        """The loss of each row of scores, averaged over the heads.
+
+        Args:
+            student: Scores `(batch, heads, tokens, tokens)`.
+            teacher: The same shape.
+            mask: As for `relation_kl`.
+        """
+        squares = (student - teacher).square().mean(1) * mask
+        return squares.sum(-1) / mask.sum(-1).clamp_min(1)
 
     def config(self) -> dict[str, Any]:
         return {"layer_map": self.layer_map}
@@ -142,7 +148,7 @@ class Attentions(AttentionScores):
 
     Example:
         >>> student, teacher = torch.zeros(1, 2, 3, 3), torch.eye(3).expand(1, 2, 3, 3)
-        >>> Attentions().compare(student, teacher, torch.ones(1, 3, dtype=torch.bool)).round(decimals=4)
+        >>> Attentions().compare(student, teacher, torch.ones(1, 1, 3, dtype=torch.bool)).round(decimals=4)
         tensor([[0.1233, 0.1233, 0.1233]])
     """
 
@@ -231,7 +237,7 @@ class MiniLM(Term):
     def forward(self, student: StudentOutput, teacher: TeacherSignal | None, batch: Batch) -> Tensor:
         prediction: Any = student
         check_same_tokens(self.name, prediction.values[-1], _vectors(teacher, "values")[-1])
-        losses = [self._relation(student, teacher, pair, attended(batch)) for pair in self.relations]
+        losses = [self._relation(student, teacher, pair, related(batch)) for pair in self.relations]
         return sum(losses[1:], losses[0])
 
     def _relation(self, student: Any, teacher: Any, pair: tuple[str, str], mask: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hfdistill.losses.schedules import Schedule, value_at
 from hfdistill.losses.signal import TeacherSignal
+from hfdistill.models.packed_texts import SEGMENT_IDS, same_text
 from hfdistill.models.sequences import SEQUENCE_MASK
 
 if TYPE_CHECKING:
@@ -154,8 +155,16 @@ def attended(batch: Batch) -> Tensor:
 
 def attended_together(batch: Batch) -> Tensor:
     """As `attended`, of texts of two tokens or more: there one token may look at another."""
-    mask = attended(batch)
-    return mask & (mask.sum(-1, keepdim=True) > 1)
+    return attended(batch) & (related(batch).sum(-1) > 1)
+
+
+def related(batch: Batch) -> Tensor:
+    """Which tokens `(batch, ..., columns)` each token may look at: bool `(batch, 1, tokens)`, as all do the same.
+
+    Where rows hold several texts (`segment_ids`) it is those of its own, `(batch, tokens, tokens)`.
+    """
+    mask = attended(batch)[:, None]
+    return mask & same_text(batch[SEGMENT_IDS]) if SEGMENT_IDS in batch else mask
 
 
 def check_same_tokens(name: str, student: Tensor, teacher: Tensor) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from hfdistill.models.causal_lm import IGNORED, next_token_batch, predicts_next_token
 from hfdistill.models.sequences import SEQUENCE_MASK
@@ -44,6 +45,10 @@ class Head:
     storable: ClassVar[bool] = True
     #: Whether its classes are those of the config, whose `problem_type` says what labels are.
     classifies: ClassVar[bool] = True
+    #: As in `config.problem_type`, where that says nothing of this head.
+    problem_type: ClassVar[str | None] = None
+    #: Whether its scores are predictions, which terms on logits can compare.
+    gives_logits: ClassVar[bool] = True
 
     def size(self, config: Any) -> int:
         """How many classes there are to choose from."""
@@ -88,12 +93,15 @@ class VocabularyHead(Head):
     decides = "a token of the vocabulary at each token"
     by_token = True
     storable = classifies = False
+    #: What makes labels of texts alone, for messages.
+    collator = "MaskedTextCollator(tokenizer)"
 
 
 class NextTokenHead(VocabularyHead):
     """The next token of a text."""
 
     decides = "the next token of a text"
+    collator = "DataCollatorForLanguageModeling(tokenizer, mlm=False)"
 
     def labeled(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
         return next_token_batch(batch)
@@ -154,6 +162,17 @@ class CTCHead(Head):
         return logits.masked_fill(~batch[SEQUENCE_MASK][..., None], IGNORED)
 
 
+class RepresentationHead(Head):
+    """None: a bare encoder, as `AutoModel` loads it, whose hidden states terms on layers compare."""
+
+    decides = "nothing, and gives representations"
+    storable = classifies = gives_logits = False
+    problem_type = "regression"
+
+    def scores(self, output: Any) -> Tensor | None:
+        return getattr(output, "last_hidden_state", None)
+
+
 #: The head of models in whose class's name, or that of one of its bases, stands the key.
 HEADS: dict[str, Head] = {
     "SequenceClassification": Head(),
@@ -164,7 +183,7 @@ HEADS: dict[str, Head] = {
     "MaskedLM": VocabularyHead(None),
     "ForCTC": CTCHead(None),
 }
-_UNKNOWN, _NEXT_TOKEN = Head(None), NextTokenHead(None)
+_UNKNOWN, _NEXT_TOKEN, _NONE = Head(None), NextTokenHead(None), RepresentationHead(None)
 
 
 def head_of(model: Any) -> Head:
@@ -173,4 +192,12 @@ def head_of(model: Any) -> Head:
     if predicts_next_token(inner):
         return _NEXT_TOKEN
     names = [base.__name__ for base in type(inner).__mro__]
-    return next((head for kind, head in HEADS.items() if any(kind in name for name in names)), _UNKNOWN)
+    known = next((head for kind, head in HEADS.items() if any(kind in name for name in names)), None)
+    return known or (_NONE if is_bare_encoder(inner) else _UNKNOWN)
+
+
+def is_bare_encoder(model: Any) -> bool:
+    """Whether a model of `transformers`, or of code that it has loaded, is an encoder without a head."""
+    of_transformers = isinstance(model, PreTrainedModel) and type(model).__module__.startswith("transformers")
+    plain = of_transformers and model.base_model is model and type(model).__name__.endswith("Model")
+    return bool(plain and not model.config.is_encoder_decoder and not model.can_generate())

@@ -27,6 +27,7 @@ from hfdistill.models.inputs import (
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.mixed_precision import without_autocast
+from hfdistill.models.packed_texts import SEGMENT_IDS, as_packed
 from hfdistill.models.sharding import sharded_copy
 from hfdistill.models.vocabularies import has_vocabulary
 from hfdistill.models.words import WordReader
@@ -143,7 +144,7 @@ class ModelTeacher(Teacher):
 
     @property
     def problem_type(self) -> str | None:
-        return getattr(self.model.config, "problem_type", None)
+        return self.head.problem_type or getattr(self.model.config, "problem_type", None)
 
     @classmethod
     def from_pretrained(
@@ -194,7 +195,8 @@ class ModelTeacher(Teacher):
         self._accelerator = accelerator
 
     def align(self, student_config: Any) -> None:
-        self._order = LabelSpace.of_config(student_config).order_in(LabelSpace.of_config(self.model.config))
+        if self.head.classifies:
+            self._order = LabelSpace.of_config(student_config).order_in(LabelSpace.of_config(self.model.config))
 
     @property
     def reader(self) -> TokenReader:
@@ -220,11 +222,12 @@ class ModelTeacher(Teacher):
         read = self._placed(self._read(batch))
         with torch.no_grad():
             prediction = forward(model.eval(), read, outputs)
-        scores = self.head.scores(prediction)
-        if scores is None:
-            raise without_logits(self.model)
-        logits = self.head.logits(scores if self._order is None else scores[..., self._order], read)
-        signal = {"logits": logits, **{name: getattr(prediction, name) for name in outputs}}
+        signal = {name: getattr(prediction, name) for name in outputs}
+        if self.head.gives_logits:
+            scores = self.head.scores(prediction)
+            if scores is None:
+                raise without_logits(self.model)
+            signal["logits"] = self.head.logits(scores if self._order is None else scores[..., self._order], read)
         if self._device is not None:
             home = next(tensor.device for tensor in batch.values() if isinstance(tensor, Tensor))
             signal = send_to_device(signal, home)
@@ -242,6 +245,8 @@ class ModelTeacher(Teacher):
             )
         read = self.in_its_dtype({name: batch[prefix + name] for name in self.inputs if prefix + name in batch})
         read = self._cut(read)
+        if SEGMENT_IDS in batch:
+            return as_packed(self.model, read, batch[SEGMENT_IDS])
         return with_positions(read) if self._takes_positions else read
 
     def in_its_dtype(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -236,7 +236,7 @@ def check_output_sizes(teacher: Teacher | None, student: Any) -> None:
         ValueError: naming both numbers.
     """
     for member in () if teacher is None else teacher.members:
-        if isinstance(member, ModelTeacher):
+        if isinstance(member, ModelTeacher) and member.head.gives_logits:
             _check_output_size(member.model, student)
 
 
@@ -245,6 +245,6 @@ def _check_output_size(teacher: Any, student: Any) -> None:
     if sizes[0] != sizes[1]:
         raise ValueError(
             f"the teacher chooses among {sizes[0]} tokens and the student among {sizes[1]}: word by word they must "
-            "share one vocabulary. If one is only padded, resize it with resize_token_embeddings; otherwise let the "
-            "teacher translate the training texts (pseudo_translations)."
+            "share one vocabulary. If one is only padded, resize it with resize_token_embeddings; otherwise take a "
+            "teacher of the student's (of a translator let it translate the training texts: pseudo_translations)."
         )

@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from hfdistill.models.heads import CTCHead, Head, NextTokenHead, SpanHead, head_of
 from hfdistill.models.inputs import check_token_ids
+from hfdistill.models.packed_texts import SEGMENT_IDS
 from hfdistill.models.wrappers import config_of, is_plain_module, token_table_size, without_adapters
 from hfdistill.teachers import SOFT_TARGETS, ModelTeacher, Teacher, TeacherSignal
 from hfdistill.training.arguments import DistillationTrainingArguments
@@ -74,7 +75,8 @@ def check_predictions(teacher: Teacher | None, student: nn.Module) -> None:
                 f"the student predicts the next token of a text, and the teacher, a {name}, does not: pass "
                 "teacher=LanguageModelTeacher.from_pretrained(...), a causal language model of the same vocabulary."
             )
-        if type(member.head) is not type(head) and not is_plain_module(student):
+        with_logits = member.head.gives_logits and head.gives_logits  # otherwise `check_heads` has its say
+        if with_logits and type(member.head) is not type(head) and not is_plain_module(student):
             raise ValueError(
                 f"the teacher, a {name}, decides {member.head.decides}, and the student {head.decides}: take a teacher "
                 "with the student's kind of head."
@@ -96,6 +98,48 @@ def _check_letters(teacher: Any, student: Any) -> None:
             "the teacher tells {} letters apart and its blank (pad_token_id) is {}, and of the student it is {} and "
             "{}: take a teacher with the student's tokenizer.".format(*found[0], *found[1])
         )
+
+
+def check_heads(objective: Objective, student: Any, teacher: Teacher | None) -> None:
+    """Refuses terms on logits where student or teacher, a bare encoder, gives representations alone.
+
+    Raises:
+        ValueError: naming the terms and the model's class.
+    """
+    models = [member.model for member in (teacher.members if teacher else ()) if isinstance(member, ModelTeacher)]
+    for who, model in (("student", student), *(("teacher", model) for model in models)):
+        on_logits = [
+            name
+            for name, term in objective.named_terms()
+            if not term.outputs and (who == "student" or term.uses_teacher)
+        ]
+        if on_logits and not head_of(model).gives_logits:
+            raise ValueError(
+                f"the {who}, a {type(without_adapters(model)).__name__}, gives representations and no logits, which "
+                f"{', '.join(on_logits)} would compare: take terms on layers, such as terms=['minilm:1'], or load it "
+                "with its head, as AutoModelForMaskedLM does."
+            )
+
+
+def refuse_packed(objective: Objective, head: Head, teacher: Teacher | None) -> None:
+    """Refuses rows of several texts where a term, or a model, takes a row for one.
+
+    Raises:
+        ValueError: naming the terms, or what the model decides.
+    """
+    by_row = [name for name, term in objective.named_terms() if not (term.logits_only or term.token_wise)]
+    if by_row:
+        raise ValueError(
+            f"rows with {SEGMENT_IDS} hold several texts, and {', '.join(by_row)} would take each row for one: leave "
+            "packing off, or take terms by token, such as soft_targets, hidden_states and minilm."
+        )
+    if isinstance(head, NextTokenHead) or not (head.by_token or not head.gives_logits):
+        raise ValueError(
+            f"rows with {SEGMENT_IDS} hold several texts, and the student decides {head.decides}: packing is for "
+            "encoders that decide by token, such as masked language models; leave it off."
+        )
+    if any(isinstance(one, ModelTeacher) and not one.shares_tokens for one in (teacher.members if teacher else ())):
+        raise ValueError("a teacher with text_columns of its own cannot read packed rows: leave packing off.")
 
 
 def check_divisible(head: Head, args: DistillationTrainingArguments) -> None:

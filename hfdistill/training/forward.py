@@ -9,19 +9,21 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import DataCollatorForTokenClassification, PreTrainedTokenizerBase
+from transformers import DataCollatorForTokenClassification, PreTrainedTokenizerBase, TrainerCallback
 from transformers.utils import logging
 
 from hfdistill.data.few_labels import labeled_share_sampler
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.models.causal_lm import predicts_next_token, takes_positions, takes_shifted_labels, with_positions
-from hfdistill.models.heads import ITEM_MASK, CTCHead, TokenHead, head_of
+from hfdistill.models.heads import ITEM_MASK, CTCHead, TokenHead, VocabularyHead, head_of
 from hfdistill.models.inputs import taken_inputs, token_inputs
 from hfdistill.models.intermediate_outputs import forward
+from hfdistill.models.packed_texts import SEGMENT_IDS, as_packed, check_packed
 from hfdistill.models.sequences import SEQUENCE_MASK, SequenceMasks
 from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding
 from hfdistill.models.wrappers import is_plain_module, unwrapped
 from hfdistill.teachers import (
+    ModelTeacher,
     Teacher,
     TeacherContext,
     TeacherSignal,
@@ -30,6 +32,7 @@ from hfdistill.teachers import (
     check_finite,
 )
 from hfdistill.teachers.columns import TeacherCollator, add_teacher_columns, shared_collator, stand_in_config
+from hfdistill.teachers.seq2seq import check_output_sizes
 from hfdistill.teachers.vocabularies import check_vocabularies
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.checks import (
@@ -38,6 +41,7 @@ from hfdistill.training.checks import (
     check_problem_types,
     check_signal,
     check_tokens,
+    refuse_packed,
     refuse_stored_answers,
     refuse_what_cannot_work,
 )
@@ -56,6 +60,8 @@ class ForwardTrainer(EvaluatingTrainer):
     """A trainer that runs student and teacher on the same batch; its arguments are those of `DistillationTrainer`."""
 
     args: DistillationTrainingArguments
+    #: Whether packed rows have come, and all models keep their texts apart.
+    _packs = False
 
     def __init__(
         self,
@@ -83,6 +89,8 @@ class ForwardTrainer(EvaluatingTrainer):
             kwargs["data_collator"] = SoundCollator(SoundPadding.of(model))
         super().__init__(model=_in_dtype(_alone(model), args.student_dtype), args=args, **kwargs)
         self._settle_columns()
+        if hasattr(kwargs.get("data_collator"), "set_epoch"):
+            self.add_callback(_EpochOf(kwargs["data_collator"]))
         settle_sharding(args, self.accelerator, self.model, self._members)
         self._compare_labels("train_dataset", self.train_dataset)
         self._compare_labels("eval_dataset", self.eval_dataset)
@@ -194,6 +202,10 @@ class ForwardTrainer(EvaluatingTrainer):
                 type(student).__name__,
             )
         check_predictions(self.teacher, student)
+        if not self._head.gives_logits and getattr(student, "pooler", None) is not None:
+            student.pooler.requires_grad_(False)  # which no layer reads, so that DDP would wait for its gradient
+        if isinstance(self._head, VocabularyHead):
+            check_output_sizes(self.teacher, student)
         check_divisible(self._head, self.args)
         for name in ("train_dataset", "eval_dataset") if not self._head.storable else ():
             refuse_stored_answers(name, getattr(self, name), self._head)
@@ -221,7 +233,7 @@ class ForwardTrainer(EvaluatingTrainer):
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
             columns: Any = self._signature_columns
-            columns += ["labels", ITEM_MASK, *self._student_reads, *self._signals.stored_columns]
+            columns += ["labels", ITEM_MASK, SEGMENT_IDS, *self._student_reads, *self._signals.stored_columns]
             columns += (*self.teacher.columns, *self.teacher.shared_columns) if self.teacher else ()
 
     # ---- Their outputs ----
@@ -247,19 +259,32 @@ class ForwardTrainer(EvaluatingTrainer):
                 f"the student, a {type(unwrapped(model)).__name__}, has no logits in its output: its forward must "
                 "return an output that has them, such as SequenceClassifierOutput(logits=...)."
             )
-        logits = self._head.logits(scores, inputs)
-        if logits is not scores:
-            student.logits = logits
+        student.logits = self._head.logits(scores, inputs)
         return student
 
     def _student_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         # Without labels: their loss is a term of the objective, and the model's own would be a mean over a cut batch.
         own = {name: value for name, value in inputs.items() if name not in self._student_lacks}
+        if SEGMENT_IDS in inputs:
+            self._check_packing(own, inputs[SEGMENT_IDS])
+            return as_packed(self.model, own, inputs[SEGMENT_IDS])
         return with_positions(own) if self._takes_positions else own
+
+    def _check_packing(self, read: Mapping[str, Any], segments: Tensor) -> None:
+        """Once: refuses packed rows where a model or a term would mix their texts."""
+        if self._packs:
+            return
+        refuse_packed(self.current_objective, self._head, self.teacher)
+        student = self.accelerator.unwrap_model(self.model)
+        check_packed(student, read, segments, "student")
+        for member in self.teacher.members if self.teacher else ():
+            if isinstance(member, ModelTeacher):
+                check_packed(member.model.to(segments.device), read, segments, "teacher")
+        self._packs = True
 
     def _not_for_the_student(self) -> frozenset[str]:
         """The columns of a batch that the student is not given."""
-        reserved = {"labels", *self.label_names, COUNTED_ROWS, ITEM_MASK, *self._signals.stored_columns}
+        reserved = {"labels", *self.label_names, COUNTED_ROWS, ITEM_MASK, SEGMENT_IDS, *self._signals.stored_columns}
         if self.teacher is not None:
             # What a decoder reads is made for the student.
             shared = [name for name in self.teacher.shared_columns if not name.startswith("decoder_")]
@@ -280,6 +305,16 @@ class ForwardTrainer(EvaluatingTrainer):
         if training:
             check_signal(signal, objective)
         return signal
+
+
+class _EpochOf(TrainerCallback):
+    """Tells a collator of each epoch."""
+
+    def __init__(self, collator: Any) -> None:
+        self.collator = collator
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.collator.set_epoch(int(state.epoch or 0))
 
 
 def _classifies_tokens(model: Any, tokenizer: Any) -> bool:

@@ -15,13 +15,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
 from hfdistill.data.few_labels import settle_alpha
-from hfdistill.models.heads import head_of
+from hfdistill.models.heads import VocabularyHead, head_of
 from hfdistill.models.intermediate_outputs import check_shows_layers
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.teachers import Teacher
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.checkpoints import begin_checkpoint, has_checkpoints, is_whole, last_checkpoint, settings_of
+from hfdistill.training.checks import check_heads
 from hfdistill.training.objective import Objective
 from hfdistill.training.objective_state import add_to_optimizer, load_objective, save_objective
 from hfdistill.training.path_cleaning import PathCleaningTrainer
@@ -163,6 +164,8 @@ class ObjectiveTrainer(PathCleaningTrainer):
             self.args.check_ranges()
             of_head = head_of(self.model).settings(self._student_config)
             stages = self.args.make_stages(self._problem_type, **of_head)
+        for objective in stages:
+            check_heads(objective, self.model, self.teacher)
         teacher = getattr(self.teacher, "model", None)
         if self.teacher is not None and teacher is not None:
             student = unwrapped(self.model)
@@ -182,10 +185,12 @@ class ObjectiveTrainer(PathCleaningTrainer):
 
     @property
     def _problem_type(self) -> str | None:
-        return getattr(self._student_config, "problem_type", None)
+        return head_of(self.model).problem_type or getattr(self._student_config, "problem_type", None)
 
     def _settle_alpha(self) -> str | None:
         if self._given_objective is not None or self.model is None:  # a search makes its students later
+            return None
+        if isinstance(head_of(self.model), VocabularyHead):  # whose labels are made of the texts themselves
             return None
         return settle_alpha(self.args, self.train_dataset, missing=self._label_space.missing)
 

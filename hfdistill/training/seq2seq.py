@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,21 +11,13 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput
-from transformers.utils import is_liger_kernel_available, logging
 
-from hfdistill.losses import COUNTED_ROWS, EncoderDecoderTerm
-from hfdistill.models.deferred_logits import DeferredLogits, Projection, deferred_logits, projects_alone
 from hfdistill.models.families import side_of
 from hfdistill.soft_targets.packing import TokenTargetCollator
-from hfdistill.teachers import TEACHER_LOGITS, ModelTeacher, check_finite
+from hfdistill.teachers import TEACHER_LOGITS
 from hfdistill.teachers.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
 from hfdistill.training.arguments import Seq2SeqDistillationTrainingArguments
-from hfdistill.training.chunked_loss import chunked_loss, counted_tokens
-from hfdistill.training.liger import loss_by_liger, unknown_to_liger
-from hfdistill.training.objective import Loss, Objective
 from hfdistill.training.trainer import DistillationTrainer
-
-logger = logging.get_logger(__name__)
 
 
 class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
@@ -80,7 +72,6 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         check_output_sizes(self.teacher, self.model)
         classes = self.accelerator.unwrap_model(self.model).get_output_embeddings().weight.shape[0]
         self.data_collator = TokenTargetCollator(self.data_collator, self.processing_class, classes)
-        self._projects_plainly: bool | None = None
 
     def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:
         """A model that writes text has no problem type, and none must get into its config."""
@@ -91,27 +82,7 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         super()._start_objective([self._with_decoder_inputs(batch) for batch in batches])
 
     def _forward_both(self, model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:
-        inputs = self._with_decoder_inputs(inputs)
-        if not (model.training and self._can_defer_logits()):
-            if model.training and self.args.use_liger_kernel:
-                logger.warning_once("Liger Kernel's loss is not used: here the logits of whole batches are held.")
-            return super()._forward_both(model, inputs)
-        own = self.accelerator.unwrap_model(model)
-        live = self.teacher.model if isinstance(self.teacher, ModelTeacher) else None
-        # Whether a model's logits are its hidden states times a matrix, and no more, is probed in the first step.
-        probed = self._projects_plainly is None
-        with deferred_logits(own, probed) as student_deferred, deferred_logits(live, probed) as teacher_deferred:
-            student, teacher, batch = super()._forward_both(model, inputs)
-        student_deferred.prediction, teacher_deferred.prediction = student, teacher
-        if self._projects_plainly is None:
-            logits = None if teacher is None else teacher.logits
-            with self.accelerator.autocast():  # as Accelerate runs the student; the loss is outside of it
-                teacher_explained = logits is None or teacher_deferred.explains(logits)
-                self._projects_plainly = student_deferred.explains(student.logits) and teacher_explained
-        if not self._projects_plainly:
-            self._warn_of_whole_logits(own)
-            return super()._forward_both(model, inputs)
-        return student_deferred, None if teacher is None else teacher_deferred, batch
+        return super()._forward_both(model, self._with_decoder_inputs(inputs))
 
     def _with_decoder_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if inputs.get("labels") is None:
@@ -129,54 +100,9 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         # Without a cache: it is for generation, and would be kept until the backward pass.
         return {**inputs, "decoder_input_ids": shared, "use_cache": False}
 
-    def _can_defer_logits(self) -> bool:
-        """Whether the loss can be computed in chunks of tokens."""
-        terms = [term for _, term in self.current_objective.named_terms(active_only=True)]
-        # Terms on layers read no logits and are computed beside.
-        fit = all(term.logits_only or isinstance(term, EncoderDecoderTerm) for term in terms)
-        chunked = fit and any(term.logits_only for term in terms)
-        # Wrappers that shard or rewrite the model let nobody use its projection outside of its forward pass, and the
-        # loss scale of fp16 would come too late for gradients made along with the loss.
-        plain = not (self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.torch_compile or self.args.fp16)
-        known = self.teacher is None or isinstance(self.teacher, ModelTeacher)
-        return plain and known and chunked and self._can_project()
-
-    def _can_project(self) -> bool:
-        """Whether the logits of student and teacher are a projection: by what they are, and by the first step's."""
-        if self._projects_plainly is None:
-            student = self.accelerator.unwrap_model(self.model)
-            teacher = self.teacher.model if isinstance(self.teacher, ModelTeacher) else None
-            if not all(projects_alone(model) for model in (student, teacher) if model is not None):
-                self._warn_of_whole_logits(student)
-                self._projects_plainly = False
-        return self._projects_plainly is not False
-
-    def _warn_of_whole_logits(self, student: nn.Module) -> None:
-        name = type(student).__name__
-        logger.warning("%s or its teacher does more than project: the logits of whole batches are held.", name)
-
-    def _loss(
-        self, objective: Objective, student: Any, teacher: Any, batch: Mapping[str, Any], counts: Tensor | None
-    ) -> Loss:
-        if not isinstance(student, DeferredLogits):
-            return super()._loss(objective, student, teacher, batch, counts)
-        counted = counted_tokens(batch["labels"], batch.get(COUNTED_ROWS))
-        teacher_part = None if teacher is None else (teacher.prediction.sparse or teacher.projection).of(counted)
-        if isinstance(teacher_part, Projection) and self._may_wait_for(teacher_part.hidden):
-            check_finite(teacher_part.hidden)
-        counts = objective.counts([batch]) if counts is None else counts
-        chunked = [term.logits_only for _, term in objective.named_terms(active_only=True)]
-        on_logits, part_counts = _part(objective, counts, chunked)
-        student_part, labels = student.projection.of(counted), batch["labels"][counted]
-        with self.accelerator.autocast():
-            by_liger = self.args.use_liger_kernel and _known_to_liger(on_logits, student_part, teacher_part)
-            loss_of_tokens = loss_by_liger if by_liger else chunked_loss
-            loss = loss_of_tokens(on_logits, student_part, teacher_part, labels, part_counts)
-        if all(chunked):
-            return loss
-        on_layers, part_counts = _part(objective, counts, [not yes for yes in chunked])
-        rest = on_layers(student.prediction, None if teacher is None else teacher.prediction, batch, part_counts)
-        return Loss(loss.total + rest.total, {**loss.terms, **rest.terms})
+    @property
+    def _chooses_tokens(self) -> bool:
+        return True
 
     # ---- Evaluation ----
 
@@ -240,30 +166,12 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         return recursively_apply(lambda each: each[: remainder * (len(each) // rows)], self.accelerator.gather(tensors))
 
 
-def _part(objective: Objective, counts: Tensor, chosen: Sequence[bool]) -> tuple[Objective, Tensor]:
-    """Those active terms of an objective that are chosen, and what each of them is divided by."""
-    numbers = [number for number, yes in enumerate(chosen) if yes]
-    names = [name for name, _ in objective.named_terms(active_only=True)]
-    return objective.part(names[number] for number in numbers), counts.expand(len(names))[numbers]
-
-
-def _known_to_liger(objective: Objective, student: Projection, teacher: Any) -> bool:
-    unknown = unknown_to_liger(objective, student, teacher)
-    if unknown:
-        logger.warning_once(
-            f"Liger Kernel's loss is not used: it does not know {unknown}. Ours gives the same in chunks."
-        )
-    return not unknown
-
-
 def _check_arguments(args: Any) -> None:
     if not isinstance(args, Seq2SeqDistillationTrainingArguments):
         raise TypeError(
             f"args must be Seq2SeqDistillationTrainingArguments here, got {type(args).__name__}: they also say how to "
             "generate."
         )
-    if args.use_liger_kernel and not is_liger_kernel_available():
-        raise ImportError("use_liger_kernel needs Liger Kernel: pip install 'hfdistill[liger]'.")
 
 
 def _check_padding_side(data_collator: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,17 +14,15 @@ from transformers.trainer_utils import TrainOutput
 
 from hfdistill.data.few_labels import share_of_labels
 from hfdistill.losses import COUNTED_ROWS
-from hfdistill.models.heads import NextTokenHead
+from hfdistill.models.heads import VocabularyHead
 from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.wrappers import unwrapped
-from hfdistill.teachers import TeacherSignal
 from hfdistill.training.checks import nothing_to_learn, warn_of_idle_terms
-from hfdistill.training.forward import ForwardTrainer
-from hfdistill.training.objective import Loss, Objective
+from hfdistill.training.deferring import DeferringTrainer
 from hfdistill.training.objective_state import average_gradients
 
 
-class DistillationTrainer(ForwardTrainer):
+class DistillationTrainer(DeferringTrainer):
     """A `transformers.Trainer` whose student learns from a teacher as well as from labels.
 
     Where the rows carry `teacher_logits` (made once by `soft_targets`), these are the teacher's prediction, unless a
@@ -116,10 +114,11 @@ class DistillationTrainer(ForwardTrainer):
         """The number of items of each term in the whole optimizer step, over all its micro-batches and ranks."""
         if not batches:
             return None
-        if isinstance(self._head, NextTokenHead) and batches[0].get("labels") is None:
+        on_logits = any(not term.outputs for _, term in self.current_objective.named_terms(active_only=True))
+        if isinstance(self._head, VocabularyHead) and on_logits and batches[0].get("labels") is None:
             raise ValueError(
-                "the batch has no labels: of a causal language model they are the tokens themselves, as "
-                "data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False) gives them."
+                "the batch has no labels, which a language model's texts are given by their collator: pass "
+                f"data_collator={self._head.collator}."
             )
         counts = self.current_objective.counts(map(self._objective_batch, batches)).to(device)
         if self.args.world_size > 1:
@@ -175,17 +174,6 @@ class DistillationTrainer(ForwardTrainer):
             if self.args.world_size > 1:
                 average_gradients(objective, functools.partial(self.accelerator.reduce, reduction="mean"))
             objective.finish_step(self.accelerator.gather)
-        return loss
-
-    def _loss(
-        self,
-        objective: Objective,
-        student: Any,
-        teacher: TeacherSignal | None,
-        batch: Mapping[str, Any],
-        counts: Tensor | None,
-    ) -> Loss:
-        loss: Loss = objective(student, teacher, batch, counts)
         return loss
 
 
