@@ -28,7 +28,7 @@ from hfdistill.commands.command_line import run_command
 from hfdistill.commands.distill_options import DataOptions, Options, read_options
 from hfdistill.data.augmentation.augmenters import load_augmenter
 from hfdistill.data.augmentation.rows import augment, augmentation_report
-from hfdistill.data.few_labels import keep_labels, settle_alpha
+from hfdistill.data.few_labels import keep_labels, labels_only, settle_alpha
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
 from hfdistill.report.quality import MAIN_METRICS
@@ -39,7 +39,7 @@ from hfdistill.students import TrimmedVocabulary
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.run_report import report_run
-from hfdistill.tasks.classification.sources import classification_data, labels_only
+from hfdistill.tasks.classification.sources import classification_data
 from hfdistill.tasks.models import (
     default_depth,
     live_teachers,

@@ -38,7 +38,7 @@ def _lost_words(encoding: BatchEncoding, rows: Sequence[Sequence[str]]) -> set[t
     lost = set()
     for row, words in enumerate(rows):
         found = {word for word in encoding.word_ids(row) if word is not None}
-        is_cut = bool(encoding.encodings[row].overflowing)
+        is_cut = bool(encoding[row].overflowing)
         lost |= {(row, place) for place in range(max(found, default=0) if is_cut else len(words)) if place not in found}
     return lost
 

@@ -22,8 +22,13 @@ from hfdistill.training.trainer import DistillationTrainer
 class TaskData(Protocol):
     """What a task's rows say of themselves, for the models that learn them."""
 
-    name: str
-    demo: bool
+    @property
+    def name(self) -> str:
+        """What a card calls the rows."""
+
+    @property
+    def demo(self) -> bool:
+        """Whether they are generated."""
 
     @property
     def dataset(self) -> DatasetDict:
@@ -88,8 +93,9 @@ def load_teachers(
     teachers = []
     for number, name in enumerate(names * count):
         set_seed(seed + number)
+        own: PreTrainedTokenizerBase | None = tokenizer
         if demo and tokenizer:
-            own, model = tokenizer, demo.teacher(tokenizer)
+            model = demo.teacher(tokenizer)
         else:
             own, model = data.load(name, trust_remote_code, **(data.head if train else {}))
             data.check_teacher(name, model.config)
