@@ -18,6 +18,7 @@ from hfdistill.data.few_labels import settle_alpha
 from hfdistill.models.heads import VocabularyHead, head_of
 from hfdistill.models.intermediate_outputs import check_shows_layers
 from hfdistill.models.labels import LabelSpace
+from hfdistill.models.saved_weights import load_renamed
 from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.teachers import Teacher
 from hfdistill.training.arguments import DistillationTrainingArguments
@@ -250,6 +251,14 @@ class ObjectiveTrainer(PathCleaningTrainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         return super()._get_grad_norm(self._with_objective(model), grad_norm)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if not load_renamed(self.model if model is None else model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if not load_renamed(self.model, str(self.state.best_model_checkpoint)):
+            super()._load_best_model()
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -12,8 +12,11 @@ OVERRIDDEN: dict[str, tuple[tuple[str, ...], str]] = {
     "_clip_grad_norm": (("model",), "the objective's own parameters are clipped with the student"),
     "_get_grad_norm": (("model", "grad_norm"), "and are part of the norm that is logged"),
     "_get_train_sampler": (("train_dataset",), "labeled_share, max_tokens_per_batch"),
-    "_load_best_model": ((), "several online students"),
-    "_load_from_checkpoint": (("resume_from_checkpoint", "model"), "several online students"),
+    "_load_best_model": ((), "weights that a family saves under other names; several online students"),
+    "_load_from_checkpoint": (
+        ("resume_from_checkpoint", "model"),
+        "likewise",
+    ),
     "_load_optimizer_and_scheduler": (("checkpoint",), "what the objective and the teacher have learned"),
     "_push_from_checkpoint": (("checkpoint_folder",), "no path of this machine is pushed"),
     "_save": (("output_dir", "state_dict"), "no path of this machine is saved; several online students"),

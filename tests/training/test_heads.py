@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from hfdistill import DistillationTrainer, soft_targets
+from hfdistill.models.heads import head_of
 from hfdistill.models.sound import SoundCollator, SoundPadding
 
 NAMES = ["O", "B-x", "I-x"]
@@ -348,4 +349,13 @@ def test_the_saved_student_is_a_plain_model(tmp_path, kind):
     trainer.save_model()
     loaded = type(trainer.model).from_pretrained(trainer.args.output_dir)
     assert distance(weights(loaded), weights(trainer.model)) == 0
-    assert getattr(loaded.config, "problem_type", None) == ("single_label_classification" if kind == "tokens" else None)
+    classifies = head_of(trainer.model).classifies
+    assert getattr(loaded.config, "problem_type", None) == ("single_label_classification" if classifies else None)
+
+
+def test_the_best_model_of_a_renamed_family_is_loaded_whole(tmp_path):
+    """`Trainer` itself finds no layer of a ViT in its checkpoint, and says so in a warning."""
+    changes = {"num_train_epochs": 2, "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps"}
+    trainer = train(tmp_path, "pictures", save_steps=1, load_best_model_at_end=True, learning_rate=1.0, **changes)
+    best = type(trainer.model).from_pretrained(trainer.state.best_model_checkpoint)
+    assert trainer.state.best_global_step < 4 and distance(weights(best), weights(trainer.model)) == 0
