@@ -15,8 +15,9 @@ from tiny_seq2seq import make_translator
 def readers_folder(tmp_path_factory):
     """The models and files that the pages name."""
     folder = tmp_path_factory.mktemp("reader")
-    for name in ("my/bert", "my/roberta", "student"):
-        save_model(folder / name, make_tokenizer(), num_hidden_layers=4, hidden_size=256)
+    many = make_tokenizer([*TEXTS, *(f"word{number}" for number in range(9000))], vocab_size=9000)
+    for name, tokenizer in (("my/bert", many), ("my/roberta", make_tokenizer()), ("student", make_tokenizer())):
+        save_model(folder / name, tokenizer, num_hidden_layers=4, hidden_size=256, vocab_size=len(tokenizer))
     rows = [(text, ["bad", "good"][len(text) % 2]) for text in TEXTS]
     write_table(folder / "train.csv", rows)
     write_table(folder / "validation.csv", [(f"well {text}", label) for text, label in rows])
