@@ -58,7 +58,8 @@ def _html(text: str) -> str:
 def _picture(path: Path, caption: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     alt = _html(caption)
-    return f'<figure><figcaption>{alt}</figcaption><img alt="{alt}" src="data:image/png;base64,{data}"></figure>'
+    image = f'<img alt="{alt}" src="data:image/png;base64,{data}">'
+    return f'<figure><figcaption>{alt}</figcaption><div class="scroll">{image}</div></figure>'
 
 
 def _figures(comparison: Comparison, header: list[str], rows: list[list[str]]) -> str:
@@ -69,7 +70,9 @@ def _figures(comparison: Comparison, header: list[str], rows: list[list[str]]) -
     ]
     head = [dot + _html(name) for dot, name in zip(dots, header, strict=True)]
     kinds = [' class="detail"' if row[0].startswith(" ") else "" for row in rows]
-    return _table(head, [[_html(cell) for cell in row] for row in rows], kinds)
+    # An interval stands below its figure: beside it, five models would be wider than a page.
+    cells = [[_html(name), *(_html(cell).replace(" (", "<br>(") for cell in row)] for name, *row in rows]
+    return _table(head, cells, kinds)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:
