@@ -17,7 +17,7 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_python_runs_as_it_stands(tiny_bert, tmp_path, monkeypatch, capsys, quick_report):
+def test_the_python_runs_as_it_stands(tiny_bert, tmp_path, monkeypatch, capsys):
     """An example that was never run is the first thing that breaks, and the first that is copied."""
     monkeypatch.chdir(tmp_path)
     teacher = tiny_bert(num_labels=2, num_hidden_layers=3, id2label={0: "negative", 1: "positive"})

@@ -33,6 +33,7 @@ SEQ2SEQ = {
 }
 #: And those of a command's own options, of which a module has several.
 DISTILL = {**TRAINING, "hfdistill.commands.distill_options": "*"}
+#: The commands of which each option `--..._file` names a table.
 SOURCES = {
     "distill": DISTILL,
     "search": DISTILL,
@@ -48,7 +49,10 @@ def refuse_early(command: str, words: Sequence[str]) -> None:
     """
     if os.environ.get("TORCHELASTIC_ERROR_FILE"):
         return
-    files = [PARSERS[command]().parse_args(words).file] if command in PARSERS else _files(command, words)
+    if command in PARSERS:
+        files = [PARSERS[command]().parse_args(words).file]
+    else:
+        files = _files(command, words) if command in SOURCES else []
     for file in files:
         try:
             recognized(file)

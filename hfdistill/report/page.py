@@ -20,6 +20,8 @@ TEMPLATE = Path(__file__).with_name("page.html")
 TITLE = "What the student keeps, and what it costs"
 #: Texts are cut to this length.
 TEXT_LENGTH = 2000
+#: Pictures of more pixels than these could not be read on a phone if they were as wide as that.
+WIDE = 800
 
 
 def report_page(
@@ -56,9 +58,12 @@ def _html(text: str) -> str:
 
 
 def _picture(path: Path, caption: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    content = path.read_bytes()
+    data = base64.b64encode(content).decode("ascii")
     alt = _html(caption)
-    return f'<figure><figcaption>{alt}</figcaption><img alt="{alt}" src="data:image/png;base64,{data}"></figure>'
+    wide = ' class="wide"' if int.from_bytes(content[16:20], "big") > WIDE else ""  # where a PNG has its width
+    image = f'<img{wide} alt="{alt}" src="data:image/png;base64,{data}">'
+    return f'<figure><figcaption>{alt}</figcaption><div class="scroll">{image}</div></figure>'
 
 
 def _figures(comparison: Comparison, header: list[str], rows: list[list[str]]) -> str:
@@ -69,7 +74,9 @@ def _figures(comparison: Comparison, header: list[str], rows: list[list[str]]) -
     ]
     head = [dot + _html(name) for dot, name in zip(dots, header, strict=True)]
     kinds = [' class="detail"' if row[0].startswith(" ") else "" for row in rows]
-    return _table(head, [[_html(cell) for cell in row] for row in rows], kinds)
+    # An interval stands below its figure: beside it, five models would be wider than a page.
+    cells = [[_html(name), *(_html(cell).replace(" (", "<br>(") for cell in row)] for name, *row in rows]
+    return _table(head, cells, kinds)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:

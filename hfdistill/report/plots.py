@@ -144,8 +144,11 @@ def _name(text: str) -> str:
 
 
 def _legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    columns = 5 if figure.get_figwidth() > 5 else 3
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=8, labelcolor=INK)
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=10, labelcolor=INK
+        )
 
 
 def _loss_names(history: Sequence[Mapping[str, Any]]) -> set[str]:
