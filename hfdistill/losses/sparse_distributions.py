@@ -57,10 +57,10 @@ class SparseDistribution:
         return cls(**tensors, temperature=temperature)  # type: ignore[arg-type]
 
     def of(self, items: Tensor | slice) -> SparseDistribution:
-        """The distributions of some items only."""
-        rest = None if self.rest is None else self.rest[items]
-        entropy = self.negative_entropy[items]
-        return SparseDistribution(self.ids[items], self.probabilities[items], rest, entropy, self.temperature)
+        """The distributions of some items only, by their number."""
+        rest = None if self.rest is None else self.rest.flatten()[items]
+        ids, probabilities = (entries.flatten(0, -2)[items] for entries in (self.ids, self.probabilities))
+        return SparseDistribution(ids, probabilities, rest, self.negative_entropy.flatten()[items], self.temperature)
 
     def cross_entropy(self, log_q: Tensor) -> Tensor:
         """`−Σ p log q` of each distribution, shape `(...)`; the student's `log_q` has shape `(..., classes)`."""

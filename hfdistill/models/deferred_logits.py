@@ -51,8 +51,8 @@ class Projection:
         return F.linear(self.hidden[items].to(self.weight.dtype), self.weight, bias)
 
     def of(self, items: Tensor) -> Projection:
-        """The projection of some items only."""
-        return Projection(self.hidden[items], self.weight, self.bias)
+        """The projection of some items only, by their number: a mask would be counted anew by each tensor it is for."""
+        return Projection(self.hidden.flatten(0, -2)[items], self.weight, self.bias)
 
 
 def chunk_size_of(weight: Tensor) -> int:
@@ -222,4 +222,4 @@ def _projection(model: Any, inputs: Mapping[str, Any], tokens: Tensor) -> Projec
     """What a model's logits of these tokens are projected from; `None` where it turns out to do more than that."""
     with deferred_logits(model, probed=True) as held:
         first = model(**inputs).logits
-    return held.projection.of(tokens) if held.explains(first) else None
+    return held.projection.of(tokens.flatten()) if held.explains(first) else None

@@ -21,6 +21,7 @@ from hfdistill.losses import IGNORED
 from hfdistill.losses.sparse_distributions import METHODS, Entries
 from hfdistill.models.vocabularies import vocabulary_key
 from hfdistill.teachers import TEACHER_TOKENS
+from hfdistill.teachers.seq2seq import check_label_padding
 
 _CODES = list(METHODS)
 
@@ -123,6 +124,8 @@ class TokenTargetCollator:
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         rest = [{name: value for name, value in row.items() if name != TEACHER_TOKENS} for row in features]
         batch = dict(self.student_collator(rest))
+        if batch.get("labels") is not None and batch.get("decoder_input_ids") is None:
+            check_label_padding(batch["labels"])
         if TEACHER_TOKENS in features[0]:
             batch[TEACHER_TOKENS] = self._columns([row[TEACHER_TOKENS] for row in features], batch["labels"].numpy())
         return batch

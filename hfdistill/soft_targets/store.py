@@ -12,10 +12,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import re
-import struct
 import time
 import uuid
 import zipfile
@@ -30,6 +28,7 @@ from transformers.utils import logging
 
 from hfdistill.models.fingerprints import QUICK, WeightsHash, hash_of
 from hfdistill.models.ragged import Column, Ragged, ragged_of
+from hfdistill.soft_targets.part_files import age, mapped_arrays, write_whole
 
 logger = logging.get_logger(__name__)
 
@@ -84,7 +83,7 @@ class SoftTargetStore:
             raise ValueError(f"{self.folder} is not empty and holds no {self.what}: name another folder for them.")
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, json.dumps(manifest, indent=2, sort_keys=True).encode())
+            write_whole(path, json.dumps(manifest, indent=2, sort_keys=True).encode())
 
     def _read_manifest(self, path: Path) -> dict[str, Any]:
         try:
@@ -101,7 +100,7 @@ class SoftTargetStore:
     def _sweep(self) -> None:
         """Removes what writers that were killed have left behind."""
         for path in self.folder.iterdir():
-            if _UNFINISHED.fullmatch(path.name) and _age(path) > _STALE_SECONDS:
+            if _UNFINISHED.fullmatch(path.name) and age(path) > _STALE_SECONDS:
                 path.unlink(missing_ok=True)
 
     def new_mark(self) -> str:
@@ -151,7 +150,7 @@ class SoftTargetStore:
         content, keys = io.BytesIO(), as_keys(keys)
         arrays: dict[str, Any] = {"keys": keys.view(np.uint8), **self.to_arrays(predictions)}
         np.savez(content, **arrays)
-        _write_whole(path, content.getvalue())
+        write_whole(path, content.getvalue())
         self._keep(path, keys)
 
     def _read_keys(self, path: Path) -> np.ndarray:
@@ -171,7 +170,7 @@ class SoftTargetStore:
         return keys
 
     def _predictions(self, path: Path) -> Any:
-        return self.from_arrays(_mapped(path))
+        return self.from_arrays(mapped_arrays(path))
 
     def _keep(self, path: Path, keys: np.ndarray) -> None:
         """Adds them to those in memory: runs of keys in order, each at least twice as long as the next."""
@@ -278,22 +277,6 @@ def _halves(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return both[::2].copy(), both[1::2].copy()
 
 
-def _mapped(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a part, which `np.savez` keeps as they are: read from the disk where they are looked at."""
-    arrays = {}
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-        for info in archive.infolist():
-            file.seek(info.header_offset + 26)  # where a zip's entry says how long its name and its notes are
-            name, notes = struct.unpack("<HH", file.read(4))
-            file.seek(name + notes, os.SEEK_CUR)
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            empty = not math.prod(shape)
-            array = np.empty(shape, dtype) if empty else np.memmap(file, dtype, "r", file.tell(), shape)
-            arrays[info.filename.removesuffix(".npy")] = array
-    return arrays
-
-
 def row_key(row: Mapping[str, Sequence[int]]) -> bytes:
     """The key of one row: a hash of what the teacher reads of it, padding aside."""
     return row_keys({name: ragged_of([values]) for name, values in row.items()}).tobytes()
@@ -364,50 +347,3 @@ def _refuse_stale(what: str, folder: Path, kept: Mapping[str, Any], wanted: Mapp
             f"the {what} in {folder} are stale: they differ in {'; '.join(differing)}. Delete the folder, or "
             "name another one."
         )
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all, also after a power cut.
-
-    Raises:
-        ValueError: when the folder cannot be written to, or the disk is full.
-    """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        _write_durably(temporary, content)
-        try:
-            temporary.replace(path)
-        except FileNotFoundError:  # whoever slept for an hour in between finds it swept away
-            _write_durably(temporary, content)
-            temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise ValueError(
-            f"{path.parent} cannot be written to ({error.strerror}): make room there, or name another folder."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Brings the names in a folder to the disk, where the system lets a folder be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:  # its writer is done with it
-        return 0.0

@@ -33,13 +33,8 @@ def decoder_inputs(model: Any, labels: Tensor) -> Tensor:
             f"the labels of a batch are {labels.shape[1]} tokens long, more than the {positions} positions of the "
             f"{type(model).__name__}: tokenize the target texts with truncation=True and max_length={positions}."
         )
-    left_padded = (labels[:, 0] == IGNORED) & (labels != IGNORED).any(1)
-    if left_padded.any():
-        raise ValueError(
-            f"the labels of row {int(left_padded.nonzero()[0])} of the batch begin with {IGNORED}: a decoder would "
-            "read the padding as text. Pad on the right (tokenizer.padding_side = 'right'), or bring "
-            "decoder_input_ids of your own."
-        )
+    if labels.device.type == "cpu":  # an accelerator would wait, and a batch was looked at before it was sent there
+        check_label_padding(labels)
     shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     if shift is not None:
         # A copy: FSMT puts its padding token where there is no label, in place.
@@ -49,6 +44,21 @@ def decoder_inputs(model: Any, labels: Tensor) -> Tensor:
         raise ValueError(f"the config of {type(model).__name__} lacks decoder_start_token_id or pad_token_id: set it.")
     shifted = torch.cat([labels.new_full((len(labels), 1), start), labels[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == IGNORED, padding)
+
+
+def check_label_padding(labels: Tensor) -> None:
+    """Refuses labels that are padded on the left, shape `(batch, tokens)`.
+
+    Raises:
+        ValueError: naming the row.
+    """
+    left_padded = (labels[:, :1] == IGNORED).any(1) & (labels != IGNORED).any(1)
+    if left_padded.any():
+        raise ValueError(
+            f"the labels of row {int(left_padded.nonzero()[0])} of the batch begin with {IGNORED}: a decoder would "
+            "read the padding as text. Pad on the right (tokenizer.padding_side = 'right'), or bring "
+            "decoder_input_ids of your own."
+        )
 
 
 class Seq2SeqTeacher(ModelTeacher):

@@ -190,6 +190,10 @@ def _dtype(weight: Tensor) -> torch.dtype:
 
 
 def counted_tokens(labels: Tensor, counted_rows: Tensor | None) -> Tensor:
-    """Which target tokens count, shape `(batch, tokens)`: those with a label, in rows that count."""
+    """The numbers of the target tokens that count, row after row: those with a label, in rows that count.
+
+    How many there are is the one thing that a step on token targets waits for: it decides the shapes of what follows.
+    """
     labeled = labels != IGNORED
-    return labeled if counted_rows is None else labeled & counted_rows[:, None]
+    counted = labeled if counted_rows is None else labeled & counted_rows[:, None]
+    return counted.flatten().nonzero().squeeze(1)

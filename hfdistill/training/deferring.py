@@ -126,7 +126,7 @@ class DeferringTrainer(ForwardTrainer):
         teacher_part = None if teacher is None else (teacher.prediction.sparse or teacher.projection).of(counted)
         if isinstance(teacher_part, Projection) and self._may_wait_for(teacher_part.hidden):
             check_finite(teacher_part.hidden)
-        student_part, labels = student.projection.of(counted), batch["labels"][counted]
+        student_part, labels = student.projection.of(counted), batch["labels"].flatten()[counted]
         with self.accelerator.autocast():
             by_liger = self.args.use_liger_kernel and _known_to_liger(objective, student_part, teacher_part)
             loss_of_tokens = loss_by_liger if by_liger else chunked_loss

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import pytest
 from tiny import make_model, make_rows, make_tokenizer, make_trainer
+from tiny_seq2seq import make_pairs, make_seq2seq, make_seq2seq_trainer
+from tiny_seq2seq import make_tokenizer as make_translation_tokenizer
 from torch.profiler import ProfilerActivity, profile
 from transformers import Trainer, TrainingArguments
+
+from hfdistill import token_soft_targets
 
 
 def counts(make, steps):
@@ -16,7 +20,8 @@ def counts(make, steps):
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         trainer.train()
     events = {event.key: event.count for event in profiler.key_averages() if event.key.startswith("aten::")}
-    return {"operations": sum(events.values()), "numbers read": events.get("aten::_local_scalar_dense", 0)}
+    read = {"numbers read": "aten::_local_scalar_dense", "masks counted": "aten::nonzero"}
+    return {"operations": sum(events.values()), **{what: events.get(name, 0) for what, name in read.items()}}
 
 
 def a_step(make):
@@ -56,3 +61,15 @@ def test_a_step_beside_that_of_plain_training(tmp_path, teacher, operations, num
 
     more = {name: a_step(ours)[name] - value for name, value in a_step(plain).items()}
     assert more["operations"] <= operations and more["numbers read"] <= numbers
+
+
+@pytest.mark.slow
+def test_target_tokens_are_counted_once_a_step(tmp_path):
+    """Each tensor that a mask is for counts it anew, and each time an accelerator waits."""
+    teacher, pairs = make_seq2seq(seed=2), make_pairs(96)
+    rows = token_soft_targets(teacher, pairs, make_translation_tokenizer(), k=6, store=tmp_path / "store")
+
+    def ours(steps):
+        return make_seq2seq_trainer(tmp_path, make_seq2seq(seed=1), rows, max_steps=steps, logging_steps=1000)
+
+    assert a_step(ours)["masks counted"] == 1
