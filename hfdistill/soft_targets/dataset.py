@@ -29,6 +29,7 @@ from hfdistill.teachers import (
     as_teacher,
 )
 from hfdistill.teachers.columns import check_source_columns
+from hfdistill.teachers.prompted.verbalized import PromptedModel
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
 
@@ -114,6 +115,13 @@ def _readable(
     """The teacher with its tokenizer and text columns: what is passed is for the only one, or for those without."""
     if isinstance(given, MediaTeacher):
         _check_media(given, alone and (processing_class is not None or bool(text_columns)))
+        return given
+    if isinstance(given.model, PromptedModel):
+        if alone and (processing_class is not None or text_columns):
+            raise ValueError(
+                f"a {type(given).__name__} has its own tokenizer and text_columns: leave processing_class and "
+                "text_columns out."
+            )
         return given
     if not given.head.storable:
         raise ValueError(
