@@ -79,6 +79,7 @@ from hfdistill.teachers.learned_weights import learned_weights as learned_weight
 from hfdistill.teachers.media import MediaTeacher as MediaTeacher
 from hfdistill.teachers.model import ModelTeacher as ModelTeacher
 from hfdistill.teachers.moving_average import MovingAverageTeacher as MovingAverageTeacher
+from hfdistill.teachers.prompted.entailment import EntailmentTeacher as EntailmentTeacher
 from hfdistill.teachers.prompted.teacher import PromptTeacher as PromptTeacher
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher as Seq2SeqTeacher
 from hfdistill.training.arguments import DistillationTrainingArguments as DistillationTrainingArguments

@@ -71,7 +71,8 @@ def soft_targets(
     a plain dataset: shuffle it, filter it, `push_to_hub` it.
 
     Args:
-        teacher: A model, a name or path, a `ModelTeacher`, a `MediaTeacher` of pictures or sound, or a list of them.
+        teacher: A model, a name or path, a `ModelTeacher`, a `MediaTeacher` of pictures or sound, a `PromptTeacher`
+            or `EntailmentTeacher` (which bring tokenizer and text columns), or a list of them.
         dataset: Rows with the teacher's `input_ids`, with text, or with what a `MediaTeacher` looks at; a `Dataset`, a
             dict of splits, or a streamed dataset, whose rows are run on as they come. A list of rows or a torch
             `Dataset` becomes a `Dataset`.

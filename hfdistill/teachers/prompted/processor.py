@@ -14,8 +14,44 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from hfdistill.teachers.prompted.prompt import Prompt, Texts
 
 
-class PromptProcessor:
-    """What a prompted model reads of a text: the tokens of the whole prompt. All else is the tokenizer's.
+class TextProcessor:
+    """What a prompted model reads of a text; all but that is the tokenizer's.
+
+    Args:
+        tokenizer: The model's.
+    """
+
+    #: However long the prompts of a batch are, they begin in one column.
+    padding_side = "right"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "tokenizer":  # of a copy that has nothing yet
+            raise AttributeError(name)
+        return getattr(self.tokenizer, name)
+
+    def pad(
+        self,
+        rows: Sequence[Mapping[str, Any]] | Mapping[str, Any],
+        return_tensors: str = "pt",
+        padding_side: str | None = None,
+        pad_to_multiple_of: int | None = None,
+    ) -> BatchEncoding:
+        """A batch of rows of tokens, padded on the right."""
+        listed = rows["input_ids"] if isinstance(rows, Mapping) else [row["input_ids"] for row in rows]
+        width = max(len(ids) for ids in listed)
+        width = -(-width // (pad_to_multiple_of or 1)) * (pad_to_multiple_of or 1)
+        padding = self.tokenizer.pad_token_id
+        filling = padding if padding is not None else self.tokenizer.eos_token_id or 0
+        ids = [[*one, *[filling] * (width - len(one))] for one in listed]
+        mask = [[1] * len(one) + [0] * (width - len(one)) for one in listed]
+        return BatchEncoding({"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)})
+
+
+class PromptProcessor(TextProcessor):
+    """What a prompted language model reads of a text: the tokens of the whole prompt.
 
     A text that is too long is cut at its end, of a pair the longer one, so that the prompt stays whole.
 
@@ -27,23 +63,15 @@ class PromptProcessor:
         reserve: Tokens that the label needs beside the prompt.
     """
 
-    #: Where the prompt ends on one line with its neighbors, the label's tokens follow.
-    padding_side = "right"
-
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, word: str | None, closed: bool, reserve: int = 0
     ) -> None:
-        self.tokenizer = tokenizer
+        super().__init__(tokenizer)
         self.prompt = prompt
         self.word = word
         self.closed = closed and not prompt.is_chat
         self.opening = [] if closed or prompt.is_chat else _opening(tokenizer)
         self.reserve = reserve
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "tokenizer":  # of a copy that has nothing yet
-            raise AttributeError(name)
-        return getattr(self.tokenizer, name)
 
     def __call__(
         self, *columns: Sequence[str], truncation: bool = True, max_length: int | None = None
@@ -97,23 +125,6 @@ class PromptProcessor:
             f"the prompt alone has {len(self.token_ids([kept])[0])} tokens, and the model reads {limit} beside the "
             "label's: shorten the template, or show fewer examples."
         )
-
-    def pad(
-        self,
-        rows: Sequence[Mapping[str, Any]] | Mapping[str, Any],
-        return_tensors: str = "pt",
-        padding_side: str | None = None,
-        pad_to_multiple_of: int | None = None,
-    ) -> BatchEncoding:
-        """A batch of rows of tokens, padded on the right."""
-        listed = rows["input_ids"] if isinstance(rows, Mapping) else [row["input_ids"] for row in rows]
-        width = max(len(ids) for ids in listed)
-        width = -(-width // (pad_to_multiple_of or 1)) * (pad_to_multiple_of or 1)
-        padding = self.tokenizer.pad_token_id
-        filling = padding if padding is not None else self.tokenizer.eos_token_id or 0
-        ids = [[*one, *[filling] * (width - len(one))] for one in listed]
-        mask = [[1] * len(one) + [0] * (width - len(one)) for one in listed]
-        return BatchEncoding({"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)})
 
 
 def left_padded(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
