@@ -31,6 +31,7 @@ from hfdistill.search.space import search_space as search_space
 from hfdistill.search.study import StudentSearch as StudentSearch
 from hfdistill.search.study import check_search as check_search
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
+from hfdistill.soft_targets.probabilities import from_probabilities as from_probabilities
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.token_soft_targets import token_soft_targets as token_soft_targets
 from hfdistill.students.factory import make_student as make_student

@@ -29,7 +29,7 @@ from hfdistill.teachers import (
     as_teacher,
 )
 from hfdistill.teachers.columns import check_source_columns
-from hfdistill.teachers.prompted.verbalized import PromptedModel
+from hfdistill.teachers.prompted.verbalized import PromptedForSequenceClassification
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
 
@@ -117,7 +117,7 @@ def _readable(
     if isinstance(given, MediaTeacher):
         _check_media(given, alone and (processing_class is not None or bool(text_columns)))
         return given
-    if isinstance(given.model, PromptedModel):
+    if isinstance(given.model, PromptedForSequenceClassification):
         if alone and (processing_class is not None or text_columns):
             raise ValueError(
                 f"a {type(given).__name__} has its own tokenizer and text_columns: leave processing_class and "
@@ -179,8 +179,17 @@ def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: S
         return _over_stream(makers, orders, dataset, names)
     for maker in makers:
         check_source_columns(maker.teacher, dataset.column_names)
-    logits = [_in_order(maker.of_dataset(dataset), order) for maker, order in zip(makers, orders, strict=True)]
-    features = _features(makers, names)
+    return with_soft_targets(dataset, logits, _features(makers, names))
+
+
+def with_soft_targets(dataset: Dataset, logits: Sequence[Any], features: Features) -> Dataset:
+    """The dataset with the columns of soft targets.
+
+    Args:
+        dataset: Rows; earlier soft targets are replaced.
+        logits: Of each teacher, in the labels' order.
+        features: The columns, as `soft_target_features` has them.
+    """
     dataset = dataset.remove_columns(_earlier(dataset))
     for column, values in _columns(logits, features).items():
         dataset = dataset.add_column(column, _in_arrow(values), feature=features[column])
@@ -211,14 +220,24 @@ def _over_stream(
 
 def _features(makers: Sequence[SoftTargetMaker], names: Sequence[str] | None) -> Features:
     """The columns that hold the predictions of these teachers, and their types; by token lists of them."""
-    config: Any = makers[0].teacher.model.config
-    size = makers[0].teacher.head.size(config)
+    teacher = makers[0].teacher
+    features = soft_target_features(teacher.head.size(teacher.model.config), names, len(makers))
+    return Features({name: List(one) if teacher.head.by_token else one for name, one in features.items()})
+
+
+def soft_target_features(size: int, names: Sequence[str] | None, teachers: int = 1) -> Features:
+    """The columns that hold one decision a row, and their types.
+
+    Args:
+        size: How many classes there are.
+        names: Their names, where they have any.
+        teachers: Of how many teachers.
+    """
     one = List(Value("float32"), length=size)
-    columns = {TEACHER_LOGITS: one} if len(makers) == 1 else {ENSEMBLE_LOGITS: List(one, length=len(makers))}
+    columns = {TEACHER_LOGITS: one} if teachers == 1 else {ENSEMBLE_LOGITS: List(one, length=teachers)}
     if names and size > 1:
         columns[TEACHER_LABEL] = ClassLabel(names=list(names))
-    by_token = makers[0].teacher.head.by_token
-    return Features({name: List(feature) if by_token else feature for name, feature in columns.items()})
+    return Features(columns)
 
 
 def _columns(logits: Sequence[Any], features: Features) -> dict[str, Any]:

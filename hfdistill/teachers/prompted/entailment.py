@@ -18,7 +18,7 @@ from hfdistill.models.loading import load_tokenizer
 from hfdistill.models.wrappers import config_of, forward_parameters
 from hfdistill.teachers.model import ModelTeacher
 from hfdistill.teachers.prompted.processor import TextProcessor
-from hfdistill.teachers.prompted.verbalized import PromptedModel
+from hfdistill.teachers.prompted.verbalized import PromptedForSequenceClassification
 
 
 class PremiseProcessor(TextProcessor):
@@ -56,7 +56,7 @@ class PremiseProcessor(TextProcessor):
         return BatchEncoding({"input_ids": ids, "attention_mask": [[1] * len(one) for one in ids], "cut": cut})
 
 
-class EntailmentModel(PromptedModel):
+class EntailmentModel(PromptedForSequenceClassification):
     """An entailment model whose logits of labels are how much each label's hypothesis follows from the text.
 
     Of one label a text, the logits of entailment, between which a softmax decides; of many, `entailment −

@@ -20,7 +20,7 @@ from hfdistill.teachers.prompted.prompt import Prompt
 from hfdistill.teachers.prompted.verbalizer import Verbalizer
 
 
-class PromptedModel(PreTrainedModel):
+class PromptedForSequenceClassification(PreTrainedModel):
     """A model within a prompt, as a sequence classifier: it reads what its processor makes of a text.
 
     Args:
@@ -58,7 +58,7 @@ class PromptedModel(PreTrainedModel):
         return self.prompted.get_input_embeddings()
 
 
-class VerbalizedModel(PromptedModel):
+class VerbalizedModel(PromptedForSequenceClassification):
     """A language model whose logits of labels are those of their words, `log Σ_w p(w | prompt)`.
 
     A word's probability is that of its whole token sequence. `scale` and `bias` calibrate the logits `z` of the labels
