@@ -3,6 +3,7 @@
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from texts import TEXTS, make_tokenizer
+from tiny import make_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
@@ -56,6 +57,8 @@ def make_rows(count=12):
     return Dataset.from_dict({"text": texts, "label": [index % 3 for index in range(count)]}, features=features)
 
 
+NLI = {"id2label": {0: "CONTRADICTION", 1: "neutral", 2: "entailment"}}
+NLI["label2id"] = {name: place for place, name in NLI["id2label"].items()}
 _SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 _COMMON = {"max_position_embeddings": 64, "initializer_range": 0.4}
 CAUSAL = {
@@ -89,6 +92,10 @@ def make_causal(family="gpt2", vocab_size=420, seed=0):
 def make_masked(seed=0):
     torch.manual_seed(seed)
     return BertForMaskedLM(BertConfig(vocab_size=140, **_SIZES, **_COMMON)).eval()
+
+
+def make_entailment():
+    return make_model(5, vocab_size=140, max_position_embeddings=64, **NLI)
 
 
 def make_t5(seed=0):

@@ -84,3 +84,18 @@ class Verbalizer:
                     "first: let the template go on behind the label, as in '{label}.', or give other words."
                 )
         return list(found.values())
+
+
+def read_words(given: Sequence[str]) -> dict[str, list[str]]:
+    """The words of each label as a command line has them: `positive=good,great`, or `positive` for itself.
+
+    Raises:
+        ValueError: for a label that is named twice.
+    """
+    words: dict[str, list[str]] = {}
+    for one in given:
+        name, _, some = one.partition("=")
+        if name in words:
+            raise ValueError(f"the label {name!r} is named twice: write all its words behind one {name}=.")
+        words[name] = [word.strip() for word in (some or name).split(",")]
+    return words

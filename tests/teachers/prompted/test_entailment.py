@@ -6,7 +6,7 @@ import torch
 from datasets import Dataset
 from tiny import MULTI, logs_of, make_model, make_trainer
 from tiny import make_rows as make_tokens
-from tiny_prompts import make_rows, make_wordpiece
+from tiny_prompts import NLI, make_entailment, make_rows, make_wordpiece
 from transformers import (
     BartConfig,
     BartForSequenceClassification,
@@ -17,18 +17,12 @@ from transformers import (
 
 from hfdistill import EntailmentTeacher, StaleSoftTargets, soft_targets
 
-NLI = {"id2label": {0: "CONTRADICTION", 1: "neutral", 2: "entailment"}}
-NLI["label2id"] = {name: place for place, name in NLI["id2label"].items()}
 LABELS = ["bad", "very fair", "good"]
 TEMPLATE = "it was {} ."
 
 
 def make_texts(count):
     return make_rows(count).remove_columns("label")
-
-
-def make_bert():
-    return make_model(5, vocab_size=140, max_position_embeddings=64, **NLI)
 
 
 def make_roberta():
@@ -51,7 +45,7 @@ def make_bart():
     return BartForSequenceClassification(BartConfig(**sides, **ids, **NLI)).eval()
 
 
-def make_teacher(make=make_bert, labels=LABELS, **settings):
+def make_teacher(make=make_entailment, labels=LABELS, **settings):
     return EntailmentTeacher(make(), make_wordpiece(), labels, hypothesis_template=TEMPLATE, **settings)
 
 
@@ -60,7 +54,7 @@ def stored(teacher, rows, folder):
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-@pytest.mark.parametrize("make", [make_bert, make_roberta, make_bart])
+@pytest.mark.parametrize("make", [make_entailment, make_roberta, make_bart])
 def test_it_is_the_pipelines_classifier(make, multi_label, tmp_path):
     rows = make_texts(6)
     logits = stored(make_teacher(make, multi_label=multi_label), rows, tmp_path)
@@ -92,7 +86,7 @@ def test_long_texts_are_cut_before_the_hypothesis(tmp_path, caplog):
     rows = Dataset.from_dict({"text": ["the film is a joy " * 30, "the film is a joy"]})
     found = stored(make_teacher(), rows, tmp_path)
     assert "1 of 2 rows are longer than the teacher's 64 tokens and were cut" in caplog.text
-    tokenizer, model = make_wordpiece(), make_bert().eval()
+    tokenizer, model = make_wordpiece(), make_entailment().eval()
     # As much of the text as the longest hypothesis leaves room for.
     text = tokenizer("the film is a joy " * 30, "it was very fair .", truncation="only_first", max_length=64)
     kept = tokenizer.decode(text["input_ids"][1 : text["input_ids"].index(3)])
@@ -121,13 +115,13 @@ def test_labels_may_be_called_by_other_words(tmp_path):
     ],
 )
 def test_what_cannot_be_asked_is_refused(change, message):
-    given = {"model": make_bert(), "tokenizer": make_wordpiece(), "label_names": LABELS, **change}
+    given = {"model": make_entailment(), "tokenizer": make_wordpiece(), "label_names": LABELS, **change}
     with pytest.raises(ValueError, match=message):
         EntailmentTeacher(**given)
 
 
 def test_a_saved_model_is_loaded(tmp_path):
-    make_bert().save_pretrained(tmp_path / "nli")
+    make_entailment().save_pretrained(tmp_path / "nli")
     make_wordpiece().save_pretrained(tmp_path / "nli")
     loaded = EntailmentTeacher.from_pretrained(tmp_path / "nli", LABELS, hypothesis_template=TEMPLATE)
     rows = make_texts(3)
