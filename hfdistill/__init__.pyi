@@ -40,6 +40,8 @@ from hfdistill.students.vocabulary import trim_vocabulary as trim_vocabulary
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments as ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import text_classification_dataset as text_classification_dataset
 from hfdistill.tasks.classification.demo import CLASSIFICATION_DEMO as CLASSIFICATION_DEMO
+from hfdistill.tasks.classification.demo_language_model import LANGUAGE_MODEL_DEMO as LANGUAGE_MODEL_DEMO
+from hfdistill.tasks.classification.demo_language_model import demo_language_model as demo_language_model
 from hfdistill.tasks.classification.metrics import classification_metrics as classification_metrics
 from hfdistill.tasks.classification.run_report import report_run as report_run
 from hfdistill.tasks.classification.sources import classification_data as classification_data

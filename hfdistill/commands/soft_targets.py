@@ -16,7 +16,7 @@ from hfdistill.soft_targets.probabilities import from_probabilities
 from hfdistill.tasks.classification.data import plain_texts
 from hfdistill.teachers.prompted.entailment import EntailmentTeacher
 from hfdistill.teachers.prompted.teacher import PromptTeacher
-from hfdistill.teachers.prompted.verbalizer import read_words
+from hfdistill.teachers.prompted.verbalizer import words_by_name
 
 
 def main(words: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _given(options: argparse.Namespace) -> Dataset:
     columns = options.columns[0] if len(options.columns) == 1 else options.columns
-    words = read_words(options.verbalizer) if options.verbalizer else None
+    words = words_by_name(options.verbalizer) if options.verbalizer else None
     return from_probabilities(options.file, columns, options.label_names, kind=options.kind, words=words)
 
 
@@ -67,7 +67,7 @@ def _predicted(options: argparse.Namespace) -> Dataset:
     texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
     if options.template:
         template = options.template.replace("\\n", "\n")
-        teacher = PromptTeacher.from_pretrained(options.teacher, template, read_words(options.verbalizer), columns)
+        teacher = PromptTeacher.from_pretrained(options.teacher, template, options.verbalizer, columns)
         return soft_targets(teacher.calibrate() if options.calibrate else teacher, texts)
     if options.hypothesis_template:
         asked: Any = {"hypothesis_template": options.hypothesis_template}

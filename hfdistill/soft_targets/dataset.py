@@ -118,11 +118,7 @@ def _readable(
         _check_media(given, alone and (processing_class is not None or bool(text_columns)))
         return given
     if isinstance(given.model, PromptedForSequenceClassification):
-        if alone and (processing_class is not None or text_columns):
-            raise ValueError(
-                f"a {type(given).__name__} has its own tokenizer and text_columns: leave processing_class and "
-                "text_columns out."
-            )
+        _check_prompted(given, alone and (processing_class is not None or bool(text_columns)))
         return given
     if not given.head.storable:
         raise ValueError(
@@ -155,6 +151,14 @@ def _readable(
     return reader
 
 
+def _check_prompted(given: ModelTeacher, given_twice: bool) -> None:
+    if given_twice:
+        raise ValueError(
+            f"a {type(given).__name__} has its own tokenizer and text_columns: leave processing_class and text_columns "
+            "out."
+        )
+
+
 def _check_media(given: MediaTeacher, reads_text: bool) -> None:
     if reads_text:
         raise ValueError("a MediaTeacher looks at its media_column: leave processing_class and text_columns out.")
@@ -179,6 +183,7 @@ def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: S
         return _over_stream(makers, orders, dataset, names)
     for maker in makers:
         check_source_columns(maker.teacher, dataset.column_names)
+    logits = [_in_order(maker.of_dataset(dataset), order) for maker, order in zip(makers, orders, strict=True)]
     return with_soft_targets(dataset, logits, _features(makers, names))
 
 

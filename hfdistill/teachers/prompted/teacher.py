@@ -48,8 +48,8 @@ class PromptTeacher(ModelTeacher):
             where it is left out. Or the messages of a chat, each a dict of `role` and `content`, which the tokenizer's
             chat template writes; the label is what the assistant says. What stands before the last empty line is an
             instruction, which is not repeated for each example. A text that does not fit is cut at its end.
-        verbalizer: The word or words of each label by its name, or names that are their own words. The label of several
-            words has the sum of their probabilities.
+        verbalizer: The word or words of each label by its name; or a list of names that are their own words, or of
+            texts such as `positive=good,great`. The label of several words has the sum of their probabilities.
         text_columns: The column of each text, in the order `{text}`, `{text_pair}`.
         examples: Labeled rows of which some are shown in the prompt; rows without a label are passed over.
         num_examples: How many are shown, of each label as many as of the others.

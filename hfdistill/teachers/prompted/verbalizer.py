@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
-#: What a user gives: the word or words of each label by its name, or names that are their own words.
+#: What a user gives: the word or words of each label by its name, or labels as a command line has them.
 VerbalizerLike = Mapping[str, str | Sequence[str]] | Sequence[str]
 
 
@@ -28,10 +28,9 @@ class Verbalizer:
         Raises:
             ValueError: for fewer than two labels, a label without a word, or a word of two labels.
         """
-        named = given if isinstance(given, Mapping) else {name: name for name in given}
-        words = {str(name): (some,) if isinstance(some, str) else tuple(some) for name, some in named.items()}
-        if len(words) < 2 or (not isinstance(given, Mapping) and len(words) < len(given)):
-            raise ValueError(f"a verbalizer has two labels or more, each once; got {', '.join(words) or 'none'}.")
+        words = words_by_name(given)
+        if len(words) < 2:
+            raise ValueError(f"a verbalizer has two labels or more; got {', '.join(words) or 'none'}.")
         seen: dict[str, str] = {}
         for name, some in words.items():
             if not some or not all(word.strip() for word in some):
@@ -86,16 +85,18 @@ class Verbalizer:
         return list(found.values())
 
 
-def read_words(given: Sequence[str]) -> dict[str, list[str]]:
-    """The words of each label as a command line has them: `positive=good,great`, or `positive` for itself.
+def words_by_name(given: VerbalizerLike) -> dict[str, tuple[str, ...]]:
+    """The words of each label; in a sequence, `positive=good,great`, or `positive` for a name that is its own word.
 
     Raises:
         ValueError: for a label that is named twice.
     """
-    words: dict[str, list[str]] = {}
+    if isinstance(given, Mapping):
+        return {str(name): (some,) if isinstance(some, str) else tuple(some) for name, some in given.items()}
+    words: dict[str, tuple[str, ...]] = {}
     for one in given:
         name, _, some = one.partition("=")
         if name in words:
             raise ValueError(f"the label {name!r} is named twice: write all its words behind one {name}=.")
-        words[name] = [word.strip() for word in (some or name).split(",")]
+        words[name] = tuple(word.strip() for word in (some or name).split(","))
     return words
