@@ -31,6 +31,7 @@ from hfdistill.search.space import search_space as search_space
 from hfdistill.search.study import StudentSearch as StudentSearch
 from hfdistill.search.study import check_search as check_search
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
+from hfdistill.soft_targets.probabilities import from_probabilities as from_probabilities
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.token_soft_targets import token_soft_targets as token_soft_targets
 from hfdistill.students.factory import make_student as make_student
@@ -39,6 +40,8 @@ from hfdistill.students.vocabulary import trim_vocabulary as trim_vocabulary
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments as ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import text_classification_dataset as text_classification_dataset
 from hfdistill.tasks.classification.demo import CLASSIFICATION_DEMO as CLASSIFICATION_DEMO
+from hfdistill.tasks.classification.demo_language_model import LANGUAGE_MODEL_DEMO as LANGUAGE_MODEL_DEMO
+from hfdistill.tasks.classification.demo_language_model import demo_language_model as demo_language_model
 from hfdistill.tasks.classification.metrics import classification_metrics as classification_metrics
 from hfdistill.tasks.classification.run_report import report_run as report_run
 from hfdistill.tasks.classification.sources import classification_data as classification_data
@@ -79,6 +82,8 @@ from hfdistill.teachers.learned_weights import learned_weights as learned_weight
 from hfdistill.teachers.media import MediaTeacher as MediaTeacher
 from hfdistill.teachers.model import ModelTeacher as ModelTeacher
 from hfdistill.teachers.moving_average import MovingAverageTeacher as MovingAverageTeacher
+from hfdistill.teachers.prompted.entailment import EntailmentTeacher as EntailmentTeacher
+from hfdistill.teachers.prompted.teacher import PromptTeacher as PromptTeacher
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher as Seq2SeqTeacher
 from hfdistill.training.arguments import DistillationTrainingArguments as DistillationTrainingArguments
 from hfdistill.training.arguments import Seq2SeqDistillationTrainingArguments as Seq2SeqDistillationTrainingArguments

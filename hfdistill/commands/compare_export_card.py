@@ -1,4 +1,4 @@
-"""What a person does with a finished student: `hfdistill compare`, `export`, `soft-targets` and `card`."""
+"""What a person does with a finished student: `hfdistill compare`, `export` and `card`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from hfdistill.report.results import write_report
 from hfdistill.report.saved_form import saved_form
 from hfdistill.report.terminal import quiet_libraries
 from hfdistill.report.verdict import verdict
-from hfdistill.soft_targets import soft_targets
 from hfdistill.tasks.classification.data import TextClassificationData, labeled_texts, plain_texts
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
@@ -38,25 +37,21 @@ from hfdistill.tasks.classification.report import compare
 
 def compare_main(words: Sequence[str]) -> None:
     """Runs `hfdistill compare` with these words."""
-    _run("compare", _compare, words)
+    run_action("compare", _compare, words)
 
 
 def export_main(words: Sequence[str]) -> None:
     """Runs `hfdistill export` with these words."""
-    _run("export", _export, words)
-
-
-def soft_targets_main(words: Sequence[str]) -> None:
-    """Runs `hfdistill soft-targets` with these words."""
-    _run("soft-targets", _soft_targets, words)
+    run_action("export", _export, words)
 
 
 def card_main(words: Sequence[str]) -> None:
     """Runs `hfdistill card` with these words."""
-    _run("card", _card, words)
+    run_action("card", _card, words)
 
 
-def _run(name: str, action: Callable[[argparse.Namespace], None], words: Sequence[str]) -> None:
+def run_action(name: str, action: Callable[[argparse.Namespace], None], words: Sequence[str]) -> None:
+    """Reads the options of a command and runs it, with errors as one line."""
     options = PARSERS[name]().parse_args(words)
     quiet_libraries()
     with plain_errors():
@@ -117,16 +112,6 @@ def _scores(models: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, data:
     logits = {role: predict_logits(model, tokenizer, rows) for role, model in models.items()}
     scores = {role: metrics(EvalPrediction(predictions=one, label_ids=labels))[name] for role, one in logits.items()}
     return f"{name}: {', '.join(f'{role} {score:.4f}' for role, score in scores.items())}; {len(rows):,} rows"
-
-
-def _soft_targets(options: argparse.Namespace) -> None:
-    if Path(options.output).suffix != ".parquet":
-        raise ValueError(f"{options.output} should end in .parquet.")
-    texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
-    tokenizer, teacher = load_classifier(options.teacher, options.trust_remote_code)
-    rows = soft_targets(teacher, texts, tokenizer, text_columns=columns)
-    rows.to_parquet(options.output)
-    print(f"{len(rows):,} rows with teacher_logits: {options.output}")  # noqa: T201
 
 
 def _card(options: argparse.Namespace) -> None:

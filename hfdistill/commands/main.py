@@ -24,7 +24,11 @@ COMMANDS = {
     ),
     "compare": (_TOOLS, "compare_main", "Measure teacher and student on the same texts, and print the table."),
     "export": (_TOOLS, "export_main", "Write a model for ONNX Runtime and transformers.js, and check it."),
-    "soft-targets": (_TOOLS, "soft_targets_main", "Run a teacher on texts once, and keep its predictions."),
+    "soft-targets": (
+        "soft_targets",
+        "main",
+        "Run a teacher on texts once, and keep its predictions; or take those that a file has.",
+    ),
     "card": (_TOOLS, "card_main", "Compare a student with its teacher, and write the student's model card."),
 }
 

@@ -34,10 +34,23 @@ def export_parser() -> argparse.ArgumentParser:
 def soft_targets_parser() -> argparse.ArgumentParser:
     """The options of `hfdistill soft-targets`."""
     parser = _parser("soft-targets")
-    parser.add_argument("teacher", metavar="TEACHER", help=MODEL)
+    parser.add_argument("teacher", metavar="TEACHER", nargs="?", help=f"{MODEL}; none with --from")
     parser.add_argument("file", metavar="FILE", help="texts, with labels or without")
     columns = "the rows with the columns teacher_logits and teacher_label"
     parser.add_argument("output", metavar="OUTPUT.parquet", help=columns)
+    prompt = parser.add_argument_group("a language model, or an entailment model, as teacher")
+    prompt.add_argument("--template", metavar="TEXT", help="the prompt, such as 'Review: {text}\\nSentiment:'")
+    words = "the words of each label, such as positive=good,great; of an API, what it may say for a label"
+    prompt.add_argument("--verbalizer", metavar="LABEL=WORD,...", nargs="+", help=words)
+    liking = "take the model's liking for some words out (Zhao et al. 2021)"
+    prompt.add_argument("--calibrate", action="store_true", help=liking)
+    follows = "zero-shot: what is to follow from a text, such as 'This example is {}.'; with --label_names"
+    prompt.add_argument("--hypothesis_template", metavar="TEXT", help=follows)
+    given = parser.add_argument_group("predictions that FILE has, in place of a teacher")
+    kinds = "what its columns hold: probabilities, log_probabilities, votes or top_logprobs"
+    given.add_argument("--from", dest="kind", metavar="KIND", help=kinds)
+    given.add_argument("--columns", metavar="NAME", nargs="+", help="one with all, or one of each label or annotator")
+    given.add_argument("--label_names", metavar="NAME", nargs="+", help="the labels, in the order of the numbers")
     return parser
 
 

@@ -85,6 +85,7 @@ def describe_model(model: PreTrainedModel) -> dict[str, Any]:
     active = {"teacher adapters": hash_of([adapters, model.active_adapters])} if adapters else {}
     return {
         **active,
+        **getattr(model, "fingerprint_settings", {}),
         "teacher class": type(without_adapters(model)).__name__,
         "teacher configuration": hash_of(config),
         "teacher weights": WeightsHash.of(model),

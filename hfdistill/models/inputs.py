@@ -49,7 +49,9 @@ class TokenReader:
     def _tokenized(self, rows: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], list[bool]]:
         texts = (list(rows[column]) for column in self.text_columns)
         encoding = self.processing_class(*texts, truncation=True, max_length=self.max_length)
-        if encoding.encodings is None:  # tokenizers without a Rust core do not report it
+        if "cut" in encoding:  # of a processor that cuts texts in a way of its own
+            cut = encoding["cut"]
+        elif encoding.encodings is None:  # tokenizers without a Rust core do not report it
             cut = [len(ids) == self.max_length for ids in encoding["input_ids"]]
         else:
             cut = [bool(one.overflowing) for one in encoding.encodings]

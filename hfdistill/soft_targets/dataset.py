@@ -29,6 +29,7 @@ from hfdistill.teachers import (
     as_teacher,
 )
 from hfdistill.teachers.columns import check_source_columns
+from hfdistill.teachers.prompted.verbalized import PromptedForSequenceClassification
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
 
@@ -70,7 +71,8 @@ def soft_targets(
     a plain dataset: shuffle it, filter it, `push_to_hub` it.
 
     Args:
-        teacher: A model, a name or path, a `ModelTeacher`, a `MediaTeacher` of pictures or sound, or a list of them.
+        teacher: A model, a name or path, a `ModelTeacher`, a `MediaTeacher` of pictures or sound, a `PromptTeacher`
+            or `EntailmentTeacher` (which bring tokenizer and text columns), or a list of them.
         dataset: Rows with the teacher's `input_ids`, with text, or with what a `MediaTeacher` looks at; a `Dataset`, a
             dict of splits, or a streamed dataset, whose rows are run on as they come. A list of rows or a torch
             `Dataset` becomes a `Dataset`.
@@ -115,6 +117,9 @@ def _readable(
     if isinstance(given, MediaTeacher):
         _check_media(given, alone and (processing_class is not None or bool(text_columns)))
         return given
+    if isinstance(given.model, PromptedForSequenceClassification):
+        _check_prompted(given, alone and (processing_class is not None or bool(text_columns)))
+        return given
     if not given.head.storable:
         raise ValueError(
             f"a {type(given.model).__name__} decides {given.head.decides}, and soft targets of whole vocabularies are "
@@ -146,6 +151,14 @@ def _readable(
     return reader
 
 
+def _check_prompted(given: ModelTeacher, given_twice: bool) -> None:
+    if given_twice:
+        raise ValueError(
+            f"a {type(given).__name__} has its own tokenizer and text_columns: leave processing_class and text_columns "
+            "out."
+        )
+
+
 def _check_media(given: MediaTeacher, reads_text: bool) -> None:
     if reads_text:
         raise ValueError("a MediaTeacher looks at its media_column: leave processing_class and text_columns out.")
@@ -171,7 +184,17 @@ def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: S
     for maker in makers:
         check_source_columns(maker.teacher, dataset.column_names)
     logits = [_in_order(maker.of_dataset(dataset), order) for maker, order in zip(makers, orders, strict=True)]
-    features = _features(makers, names)
+    return with_soft_targets(dataset, logits, _features(makers, names))
+
+
+def with_soft_targets(dataset: Dataset, logits: Sequence[Any], features: Features) -> Dataset:
+    """The dataset with the columns of soft targets.
+
+    Args:
+        dataset: Rows; earlier soft targets are replaced.
+        logits: Of each teacher, in the labels' order.
+        features: The columns, as `soft_target_features` has them.
+    """
     dataset = dataset.remove_columns(_earlier(dataset))
     for column, values in _columns(logits, features).items():
         dataset = dataset.add_column(column, _in_arrow(values), feature=features[column])
@@ -202,14 +225,24 @@ def _over_stream(
 
 def _features(makers: Sequence[SoftTargetMaker], names: Sequence[str] | None) -> Features:
     """The columns that hold the predictions of these teachers, and their types; by token lists of them."""
-    config: Any = makers[0].teacher.model.config
-    size = makers[0].teacher.head.size(config)
+    teacher = makers[0].teacher
+    features = soft_target_features(teacher.head.size(teacher.model.config), names, len(makers))
+    return Features({name: List(one) if teacher.head.by_token else one for name, one in features.items()})
+
+
+def soft_target_features(size: int, names: Sequence[str] | None, teachers: int = 1) -> Features:
+    """The columns that hold one decision a row, and their types.
+
+    Args:
+        size: How many classes there are.
+        names: Their names, where they have any.
+        teachers: Of how many teachers.
+    """
     one = List(Value("float32"), length=size)
-    columns = {TEACHER_LOGITS: one} if len(makers) == 1 else {ENSEMBLE_LOGITS: List(one, length=len(makers))}
+    columns = {TEACHER_LOGITS: one} if teachers == 1 else {ENSEMBLE_LOGITS: List(one, length=teachers)}
     if names and size > 1:
         columns[TEACHER_LABEL] = ClassLabel(names=list(names))
-    by_token = makers[0].teacher.head.by_token
-    return Features({name: List(feature) if by_token else feature for name, feature in columns.items()})
+    return Features(columns)
 
 
 def _columns(logits: Sequence[Any], features: Features) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hfdistill.report.terminal import begin_stage, print_main, say_if_slow
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.demo import DemoModels, demo_tokenizer
 from hfdistill.teachers.model import ModelTeacher
+from hfdistill.teachers.prompted.verbalized import PromptedForSequenceClassification
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.run import train_and_save
 from hfdistill.training.trainer import DistillationTrainer
@@ -187,13 +188,18 @@ def load_student(
             `vocabulary`, with whose tokenizer the student reads.
     """
     set_seed(seed)
-    tokenizer: Any = teacher.processing_class
+    tokenizer: Any = getattr(teacher.processing_class, "tokenizer", teacher.processing_class)  # of one that prompts
     given = {name: value for name, value in shape.items() if value is not None}
     if name_or_path is not None:
         labels = {key: getattr(teacher.model.config, key) for key in ("id2label", "label2id", "problem_type")}
         return data.load(name_or_path, trust_remote_code, **labels)
     if data.demo_models and not given:
         return tokenizer, data.demo_models.student(tokenizer)
+    if isinstance(teacher.model, PromptedForSequenceClassification):
+        raise ValueError(
+            "a student is made of a classifier's layers, and the teacher is a prompted model: name a small model to "
+            "start from with --student_name_or_path (name_or_path)."
+        )
     if "hidden_size" in given:
         given["importance_batch"] = data.sample(tokenizer, max_length)
     student = make_student(teacher.model, **{"num_hidden_layers": default_depth(teacher.model), **given})
@@ -207,5 +213,10 @@ def default_depth(teacher: PreTrainedModel) -> int:
 
 def describe_teachers(teachers: Sequence[ModelTeacher]) -> list[str]:
     """The teachers for a card: each by its name, with how many there are of it."""
-    counts = Counter(teacher.name or "a small BERT trained by this command" for teacher in teachers)
+    counts = Counter(teacher.name or _made_here(teacher) for teacher in teachers)
     return [f"{name} ({count} seeds)" if count > 1 else name for name, count in counts.items()]
+
+
+def _made_here(teacher: ModelTeacher) -> str:
+    family = {"gpt2": "GPT-2"}.get(teacher.model.config.model_type, "BERT")
+    return f"a small {family} trained by this command"

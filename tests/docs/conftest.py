@@ -8,6 +8,7 @@ import shutil
 import pytest
 from classification_runs import save_model, write_table
 from texts import TEXTS, make_tokenizer
+from tiny_prompts import make_bpe, make_causal, make_entailment, make_wordpiece
 from tiny_seq2seq import make_translator
 
 
@@ -23,6 +24,14 @@ def readers_folder(tmp_path_factory):
     write_table(folder / "validation.csv", [(f"well {text}", label) for text, label in rows])
     write_table(folder / "test.csv", [(f"really {text}", label) for text, label in rows[:11]])
     write_table(folder / "more.csv", [(f"once more {text}",) for text in TEXTS], columns=("sentence",))
+    for part in (make_causal(), make_bpe()):
+        part.save_pretrained(folder / "my" / "lm")
+    for part in (make_entailment(), make_wordpiece()):
+        part.save_pretrained(folder / "my" / "nli")
+    annotators = ("annotator_1", "annotator_2", "annotator_3")
+    write_table(folder / "votes.csv", [("bad", "good", "bad")] * 9, columns=annotators)
+    answers = [{"answer": {"top_logprobs": [{" good": -0.1, " awful": -2.5}]}}] * 9
+    (folder / "answers.jsonl").write_text("\n".join(map(json.dumps, answers)), encoding="utf-8")
     for part in make_translator():
         part.save_pretrained(folder / "my" / "translator")
     for name, start in (("pairs", ""), ("validation", "well "), ("test", "really ")):

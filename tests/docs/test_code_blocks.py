@@ -9,6 +9,7 @@ import shutil
 import pytest
 import torch
 from pages import ROOT, SITE, blocks
+from texts import TEXTS
 from tiny import make_args, make_model, make_rows, make_tokenizer
 
 #: Blocks of the pages. (Whole recipes stand there too, and have tests of their own.)
@@ -28,7 +29,7 @@ MODULES = [
 def test_an_example_of_a_page_runs(name, reader):
     """What it takes as given are a student, a teacher, rows and arguments; training is cut short."""
     shutil.copytree("student", "small")
-    rows = make_rows()
+    rows = make_rows().add_column("sentence", TEXTS[:16])
     given = {"student": make_model(1), "teacher": make_model(2), "train": rows, "args": make_args(reader, max_steps=1)}
     given["tokenizer"] = make_tokenizer()
     exec(EXAMPLES[name].replace("num_train_epochs=3", "max_steps=1"), given)

@@ -22,7 +22,7 @@ TINY = ("--max_steps", "2", "--per_device_train_batch_size", "8", "--disable_tqd
 #: What each compares its student with, beside the teacher.
 BESIDE = {"few_labels": ("baseline",), "ensemble": ("one_teacher",), "layers": ("logits",), "mutual": ("baseline",)}
 BESIDE |= {"search": ("defaults",), "deploy": ("onnx", "int8")}
-#: `sst2.py` and `translation.py` have suites of their own.
+#: `sst2.py`, `translation.py` and `llm_teacher.py` have suites of their own.
 IDEAS = [FOLDER / f"{name}.py" for name in BESIDE]
 
 each = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -11,6 +11,7 @@ from typing import Any
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
 from transformers import BatchEncoding, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from hfdistill.data.columns import (
     UNLABELED,
@@ -28,6 +29,8 @@ from hfdistill.models.loading import load_classifier
 from hfdistill.tasks.classification.demo import TEACHER_TRAINING, demo_student, demo_teacher
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.demo import DemoModels
+
+logger = logging.get_logger(__name__)
 
 #: Tokens that a text is cut to, unless a model takes fewer.
 MAX_LENGTH = 128
@@ -170,7 +173,8 @@ def text_classification_dataset(
         label_names: The classes in the order of their ids, for instance the values of the teacher's `id2label`.
             Labels that are all among these names are names; whole numbers are ids otherwise. By default `class_names`,
             else the sorted names found in `train`.
-        class_names: The names of the classes that the files number; a `ClassLabel` column has its own. Where
+        class_names: The names of the classes that the files number; a `ClassLabel` column has its own. With them
+            `train` need not have a label column: all its texts are unlabeled then. Where
             `label_names` are the same in another order, the numbers are changed to theirs.
         problem_type: `single_label_classification` or `regression`. By default a regression when all labels of
             `train` are written with a decimal point and some have a fraction. An empty or missing label is
@@ -185,6 +189,8 @@ def text_classification_dataset(
     files = {"train": train_file, "validation": validation_file, "test": test_file, "unlabeled": unlabeled_file}
     tables = {split: open_table(file, split) for split, file in files.items() if file is not None}
     unlabeled = tables.pop("unlabeled", None)
+    if class_names and label_column is None:  # so that no row needs to show them
+        tables["train"] = _with_empty_labels(tables["train"])
     columns = Columns.find(tables["train"], text_column, text_pair_column, label_column)
     names = usable_class_names(tables["train"], columns.label, class_names, label_names, problem_type)
     tables = {split: with_class_names(table, columns.label, names) for split, table in tables.items()}
@@ -208,6 +214,20 @@ def text_classification_dataset(
     return TextClassificationData(
         splits, columns.texts, columns.label, labels.names, labels.num_labels, labels.problem_type
     )
+
+
+def _with_empty_labels(table: Table) -> Table:
+    """The table, with an empty column of labels where it has none: texts for a teacher to label."""
+    if {"label", "labels"} & set(table.columns):
+        return table
+    count = len(next(iter(table.columns.values()), ()))
+    logger.warning(
+        "%s has no column 'label': its %d texts are for a teacher to label; name the label's column, if there is one, "
+        "with label_column.",
+        table.source,
+        count,
+    )
+    return replace(table, columns={**table.columns, "label": [None] * count})
 
 
 def _require_labels(table: Table, labels: Sequence[float]) -> None:

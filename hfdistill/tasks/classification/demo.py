@@ -21,6 +21,7 @@ The last point is why a teacher helps: it has averaged over the disagreement, an
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -216,6 +217,12 @@ def demo_dataset(
     test = distinct(_Writer(rng, unseen=0.1).sentence, num_eval, seen)
     train = [(sentence, label ^ (rng.random() < annotator_noise)) for sentence, label in train]
     return DatasetDict(train=_to_dataset(train), validation=_to_dataset(validation), test=_to_dataset(test))
+
+
+def sentences(rng: random.Random, count: int) -> Iterator[tuple[str, int]]:
+    """More sentences of the corpus's grammar, and whether they praise."""
+    writer = _Writer(rng)
+    return (writer.sentence() for _ in range(count))
 
 
 def _to_dataset(rows: list[tuple[str, int]]) -> Dataset:
