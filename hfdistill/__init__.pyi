@@ -30,6 +30,10 @@ from hfdistill.search.space import parse_count as parse_count
 from hfdistill.search.space import search_space as search_space
 from hfdistill.search.study import StudentSearch as StudentSearch
 from hfdistill.search.study import check_search as check_search
+from hfdistill.soft_targets.api import ApiError as ApiError
+from hfdistill.soft_targets.api import Endpoint as Endpoint
+from hfdistill.soft_targets.api import Limits as Limits
+from hfdistill.soft_targets.api import ask_api as ask_api
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
 from hfdistill.soft_targets.probabilities import from_probabilities as from_probabilities
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets

@@ -1,0 +1,77 @@
+"""A server on this machine that speaks the chat completions of the OpenAI API, and may fail as real ones do."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+KEY = "sk-of-the-tests"
+
+
+class Chat:
+    """What the server was asked, and how it is to fail.
+
+    Attributes:
+        asked: The user's message of each request that was answered, in their order.
+        faults: Answers in place of the next ones: a status, or the text of a body that is no answer.
+        pause: Seconds that it names where there were too many requests.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.faults, self.pause, self.url = [], [], "0", ""
+        self.bodies = []
+        self.lock = threading.Lock()
+
+    def answer(self, message):
+        """Positive where the text is good, by the log-probabilities of two tokens."""
+        good = "good" in message
+        chances = [{"token": word, "logprob": -0.1 if good == (word == "positive") else -2.4} for word in LABELS]
+        content = [{"token": chances[not good]["token"], "logprob": -0.1, "top_logprobs": chances}]
+        choice = {"message": {"content": chances[not good]["token"]}, "logprobs": {"content": content}}
+        return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 1}}
+
+
+LABELS = ("positive", "negative")
+
+
+class Handler(BaseHTTPRequestHandler):
+    chat: Chat
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        chat, message = self.chat, body["messages"][-1]["content"]
+        with chat.lock:
+            fault = chat.faults.pop(0) if chat.faults else None
+            if fault is None and self.headers["Authorization"] == f"Bearer {KEY}":
+                chat.asked.append(message)
+                chat.bodies.append(body)
+        if self.headers["Authorization"] != f"Bearer {KEY}":
+            self._send(401, f"wrong key {self.headers['Authorization']}")
+        elif isinstance(fault, int):
+            self._send(fault, "not now")
+        else:
+            self._send(200, fault or json.dumps(chat.answer(message)))
+
+    def _send(self, status, text):
+        self.send_response(status)
+        self.send_header("Retry-After", self.chat.pause)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *args):
+        """Nothing: pytest shows what matters."""
+
+
+@contextmanager
+def serve_chat():
+    """A running server."""
+    chat = Chat()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("ThisChat", (Handler,), {"chat": chat}))
+    chat.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield chat
+    finally:
+        server.shutdown()
+        server.server_close()
