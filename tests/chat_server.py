@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 KEY = "sk-of-the-tests"
+LABELS = ("positive", "negative")
 
 
 class Chat:
@@ -17,21 +18,22 @@ class Chat:
         pause: Seconds that it names where there were too many requests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, labels) -> None:
+        self.labels = labels
         self.asked, self.faults, self.pause, self.url = [], [], "0", ""
         self.bodies = []
         self.lock = threading.Lock()
 
     def answer(self, message):
-        """Positive where the text is good, by the log-probabilities of two tokens."""
+        """The first label where the text is good, by the log-probabilities of two tokens."""
         good = "good" in message
-        chances = [{"token": word, "logprob": -0.1 if good == (word == "positive") else -2.4} for word in LABELS]
+        liked = [good, not good]
+        chances = [
+            {"token": word, "logprob": -0.1 if likes else -2.4} for word, likes in zip(self.labels, liked, strict=True)
+        ]
         content = [{"token": chances[not good]["token"], "logprob": -0.1, "top_logprobs": chances}]
         choice = {"message": {"content": chances[not good]["token"]}, "logprobs": {"content": content}}
         return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 1}}
-
-
-LABELS = ("positive", "negative")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -64,9 +66,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve_chat():
-    """A running server."""
-    chat = Chat()
+def serve_chat(labels=LABELS):
+    """A running server that answers with one of two labels, the first for what is good."""
+    chat = Chat(labels)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("ThisChat", (Handler,), {"chat": chat}))
     chat.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()

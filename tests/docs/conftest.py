@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from chat_server import KEY, serve_chat
 from classification_runs import save_model, write_table
 from texts import TEXTS, make_tokenizer
 from tiny_prompts import make_bpe, make_causal, make_entailment, make_wordpiece
@@ -39,6 +40,20 @@ def readers_folder(tmp_path_factory):
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
     (folder / "settings.yaml").write_text("train_file: train.csv\nteacher_name_or_path: my/bert\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def chat_url():
+    """Where a server with the API of OpenAI answers."""
+    with serve_chat(("good", "bad")) as chat:
+        yield chat.url
+
+
+@pytest.fixture
+def api(chat_url, monkeypatch):
+    """The same, and the key to it."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    return chat_url
 
 
 @pytest.fixture

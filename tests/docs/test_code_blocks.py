@@ -26,13 +26,13 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_of_a_page_runs(name, reader):
-    """What it takes as given are a student, a teacher, rows and arguments; training is cut short."""
+def test_an_example_of_a_page_runs(name, reader, api):
+    """What it takes as given are a student, a teacher, rows and arguments, and a server; training is cut short."""
     shutil.copytree("student", "small")
     rows = make_rows().add_column("sentence", TEXTS[:16])
     given = {"student": make_model(1), "teacher": make_model(2), "train": rows, "args": make_args(reader, max_steps=1)}
     given["tokenizer"] = make_tokenizer()
-    exec(EXAMPLES[name].replace("num_train_epochs=3", "max_steps=1"), given)
+    exec(EXAMPLES[name].replace("num_train_epochs=3", "max_steps=1").replace("http://localhost:8000/v1", api), given)
 
 
 @pytest.mark.parametrize("name", MODULES)

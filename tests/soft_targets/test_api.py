@@ -13,7 +13,7 @@ from chat_server import KEY, serve_chat
 from datasets import Dataset
 from processes import SCRIPTS
 
-from hfdistill import ApiError, Endpoint, Limits, ask_api
+from hfdistill import ApiError, Endpoint, Limits, ask_api, from_probabilities
 
 TEMPLATE = "Review: {text}\nPositive or negative?"
 ROWS = Dataset.from_dict(
@@ -118,3 +118,11 @@ def test_killed_ten_times_nothing_is_asked_twice(chat, tmp_path):
     subprocess.run(script, check=True)
     asked = sorted(chat.asked)
     assert len(set(asked)) == 200 and len(asked) <= 200 + kills
+
+
+def test_its_answers_are_soft_targets(chat, tmp_path):
+    rows = ask_api(ROWS.remove_columns("label"), endpoint(chat), TEMPLATE, store=tmp_path)
+    taught = from_probabilities(rows, "api_answer", ["negative", "positive"], kind="top_logprobs")
+    for row in taught:
+        surer = row["teacher_logits"][1] - row["teacher_logits"][0]
+        assert surer == pytest.approx(2.3 if "good" in row["text"] else -2.3, abs=1e-5)
