@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hfdistill.commands import compare_export_card, distill_options, translate_options
+from hfdistill.commands import distill_options, translate_options
+from hfdistill.commands.tool_options import PARSERS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 PAGES = sorted(FOLDER.glob("*.md"))
@@ -28,7 +29,7 @@ def commands():
 def test_the_options_of_its_commands_are_known(words):
     _, name, *rest = words
     read = {"distill": distill_options.read_options, "translate": translate_options.read_options}
-    assert read[name](rest) if name in read else getattr(compare_export_card, f"{name}_parser")().parse_args(rest)
+    assert read[name](rest) if name in read else PARSERS[name]().parse_args(rest)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -185,7 +185,7 @@ def test_other_translations_are_refused(tmp_path, monkeypatch, trained):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'hfdistill\[ctranslate2\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*\[ctranslate2\]'"):
         check_export(["ctranslate2"], "translation", "marian")
 
 

@@ -11,7 +11,7 @@ from hfdistill import Objective, Seq2SeqDistillationTrainer
 from hfdistill.losses import DecoupledSoftTargets, Labels, SoftTargets
 from hfdistill.losses.schedules import Schedule
 from hfdistill.models import deferred_logits
-from hfdistill.training import seq2seq as seq2seq_trainer
+from hfdistill.training import deferring
 from hfdistill.training.chunked_loss import chunked_loss
 from hfdistill.training.liger import loss_by_liger, unknown_to_liger
 
@@ -93,8 +93,8 @@ def teach(out, **changes):
 def liger_calls(monkeypatch):
     """How many parts of the training Liger's loss was asked for."""
     calls = []
-    own = seq2seq_trainer.loss_by_liger
-    monkeypatch.setattr(seq2seq_trainer, "loss_by_liger", lambda *args: calls.append(args) or own(*args))
+    own = deferring.loss_by_liger
+    monkeypatch.setattr(deferring, "loss_by_liger", lambda *args: calls.append(args) or own(*args))
     return calls
 
 
@@ -114,7 +114,7 @@ def test_liger_trains_the_student_that_we_train(tmp_path, liger_calls, terms):
 def test_a_loss_that_is_not_ligers_is_warned_of(tmp_path, liger_calls, monkeypatch, changes):
     """An option that does nothing must not be silent."""
     warnings = []
-    monkeypatch.setattr(seq2seq_trainer.logger, "warning_once", warnings.append)
+    monkeypatch.setattr(deferring.logger, "warning_once", warnings.append)
     teach(tmp_path, use_liger_kernel=True, **changes)
     assert not liger_calls and any("Liger Kernel's loss is not used" in text for text in warnings)
 

@@ -72,5 +72,5 @@ def test_without_sacrebleu(monkeypatch):
         return usual(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install 'hfdistill\[translation\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*\[translation\]'"):
         translation_metrics(make_tokenizer())
