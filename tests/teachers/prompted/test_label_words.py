@@ -33,14 +33,8 @@ def naive(rows, score, words=None):
     return [[np.logaddexp.reduce([score(text, word) for word in some]) for some in groups] for text in rows["text"]]
 
 
-def causal_naive(model, tokenizer, rows, template=TEMPLATE, behind=""):
-    def score(text, word):
-        prompt = tokenizer(template.format(text=text))["input_ids"]
-        whole = tokenizer(template.format(text=text) + f" {word}{behind}")["input_ids"]
-        assert whole[: len(prompt)] == prompt
-        return causal_score(model, prompt, whole[len(prompt) :])
-
-    return naive(rows, score)
+#: Long words that begin alike, and one that does not: what was read of one must not be left for the next.
+WORDS = {**VERBALIZER, "good": ["good", "made dull"]}
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -48,9 +42,15 @@ def causal_naive(model, tokenizer, rows, template=TEMPLATE, behind=""):
 def test_a_causal_model_scores_whole_words(family, batch_size, tmp_path):
     """Padding, the cache, positions, or the first token of a word alone: each gives another number."""
     model, tokenizer, rows = make_causal(family), make_bpe(), make_rows(5)
-    teacher = PromptTeacher(model, tokenizer, TEMPLATE, VERBALIZER)
-    assert max(map(len, teacher.model.words)) > 1 and teacher.model.words[0] != teacher.model.words[1][:1]
-    expected = causal_naive(model, tokenizer, rows)
+    teacher = PromptTeacher(model, tokenizer, TEMPLATE, WORDS)
+    assert len({word[0] for word in teacher.model.words if len(word) > 1}) > 1
+
+    def score(text, word):
+        prompt, whole = (tokenizer(TEMPLATE.format(text=text) + end)["input_ids"] for end in ("", f" {word}"))
+        assert whole[: len(prompt)] == prompt
+        return causal_score(model, prompt, whole[len(prompt) :])
+
+    expected = naive(rows, score, WORDS)
     np.testing.assert_allclose(logits_of(teacher, rows, tmp_path, batch_size=batch_size), expected, atol=2e-4)
     assert np.ptp(expected, axis=0).min() > 0.05  # a canary: the text matters
 
