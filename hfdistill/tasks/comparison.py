@@ -9,12 +9,12 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel
 
-from hfdistill.models.heads import Head, head_of
+from hfdistill.models.heads import CTCHead, Head, head_of
 from hfdistill.models.inputs import main_input
 from hfdistill.report.figures import Comparison
 
 #: The task, a folder, whose `report.compare` measures models of a head; of those not named here classification.
-TASKS: dict[type[Head], str] = {}
+TASKS: dict[type[Head], str] = {CTCHead: "speech"}
 _CLASSIFICATION = "classification"
 
 

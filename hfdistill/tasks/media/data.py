@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Image
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
+from hfdistill.report.figures import Shown
 from hfdistill.report.terminal import print_main
-from hfdistill.tasks.media.reading import UnreadableError, name_of, read_picture, read_sound, resampled
+from hfdistill.tasks.media.reading import UnreadableError, name_of, read_picture, read_sound, resampled, thumbnail
 
 PICTURES, SOUNDS = "pictures", "sounds"
 
@@ -53,8 +54,23 @@ class MediaData:
         """The split that the figures are of."""
         return "test" if "test" in self.dataset else "validation"
 
+    def shown(self, processed: DatasetDict) -> Callable[[int], Shown]:
+        """How a person is shown a measured row: its file, or its number, and a small picture of it.
+
+        Args:
+            processed: As from `processed`.
+        """
+        rows, numbers = undecoded(self.dataset[self.measured_on], self.column), processed[self.measured_on]["row"]
+
+        def show(row: int) -> Shown:
+            number = int(numbers[row])
+            cell = rows[number][self.column]
+            return Shown(name_of(cell) or f"row {number}", thumbnail(cell) if self.kind == PICTURES else b"")
+
+        return show
+
     def processed(self, processor: Any) -> DatasetDict:
-        """Rows of what a model reads of each picture or recording, and `labels`; `media` is the picture's own row.
+        """Rows of what a model reads of each picture or recording, and `labels`; `row` is its number in the split.
 
         Args:
             processor: The model's image processor or feature extractor.
@@ -63,27 +79,58 @@ class MediaData:
             ValueError: naming split, row, file and what is wrong with it: it cannot be read, holds nothing, has another
                 sampling rate, or is longer than the model hears.
         """
-        reader = (_PictureReader if self.kind == PICTURES else _SoundReader)(self, processor)
-        return DatasetDict({split: _processed(rows, split, self, reader) for split, rows in self.dataset.items()})
+        reader: Callable[[Any], dict[str, Any]] = _PictureReader(processor)
+        if self.kind == SOUNDS:
+            reader = SoundReader(processor, self.resample, self.cut_seconds)
+        read = partial(read_rows, column=self.column, label_column=self.label_column, reader=reader)
+        splits = {split: read(rows, split, skip=self.skip_unreadable) for split, rows in self.dataset.items()}
+        label = self.dataset["train"].features[self.label_column]
+        return DatasetDict({split: rows.cast_column("labels", label) for split, rows in splits.items()})
 
 
-def _processed(dataset: Dataset, split: str, data: MediaData, reader: Callable[[Any], dict[str, Any]]) -> Dataset:
-    files = dataset.with_format(None).select_columns([data.column, data.label_column])
-    feature = files.features[data.column]
-    if isinstance(feature, (Image, Audio)):  # so that a broken file is found row by row
-        files = files.cast_column(data.column, type(feature)(decode=False))
-    read = _RowReader(reader, data.column, data.label_column, split, data.skip_unreadable)
-    names = files.column_names
-    rows = files.map(read, batched=True, with_indices=True, remove_columns=names, desc=f"Reading {split}")
+def read_rows(
+    dataset: Dataset,
+    split: str,
+    *,
+    column: str,
+    label_column: str,
+    reader: Callable[[Any], dict[str, Any]],
+    labels_of: Callable[[Any], Any] | None = None,
+    skip: bool = False,
+) -> Dataset:
+    """What a model reads of each row, its `labels`, and its number in `row`.
+
+    Args:
+        dataset: The rows.
+        split: What to call them.
+        column: Where the pictures or recordings are.
+        label_column: Where their labels are.
+        reader: Makes the model's columns of one picture or recording.
+        labels_of: Makes `labels` of what is in `label_column`; by default it is left as it is.
+        skip: Whether what cannot be read is left out and counted.
+
+    Raises:
+        ValueError: naming split, row, file and what is wrong with it.
+    """
+    files = undecoded(dataset, column).select_columns([column, label_column])
+    read = _RowReader(reader, labels_of, column, label_column, split, skip)
+    rows = files.map(read, batched=True, with_indices=True, remove_columns=files.column_names, desc=f"Reading {split}")
     if len(rows) < len(files):
-        missing = sorted(set(range(len(files))) - set(rows["row"]))
+        missing = sorted(set(range(len(files))) - set(rows["row"] if len(rows) else ()))
         print_main(
-            f"{len(missing)} of {len(files)} {data.kind} of {split} cannot be read and are left out, the first of them "
-            f"row {missing[0]} {name_of(files[missing[0]][data.column])}."
+            f"{len(missing)} of {len(files)} rows of {split} cannot be read and are left out, the first of them row "
+            f"{missing[0]} {name_of(files[missing[0]][column])}."
         )
     if not len(rows):
-        raise ValueError(f"not one of the {len(files)} {data.kind} of {split} can be read.")
-    return rows.cast_column("labels", dataset.features[data.label_column]).with_format("numpy")
+        raise ValueError(f"not one of the {len(files)} rows of {split} can be read.")
+    return rows.with_format("numpy")
+
+
+def undecoded(dataset: Dataset, column: str) -> Dataset:
+    """The rows with their pictures or recordings as files, so that a broken one is found where it stands."""
+    rows = dataset.with_format(None)
+    feature = rows.features[column]
+    return rows.cast_column(column, type(feature)(decode=False)) if isinstance(feature, (Image, Audio)) else rows
 
 
 @dataclass(frozen=True)
@@ -91,6 +138,7 @@ class _RowReader:
     """What is made of some rows: those that cannot be read are named, or left out."""
 
     reader: Callable[[Any], dict[str, Any]]
+    labels_of: Callable[[Any], Any] | None
     column: str
     label_column: str
     split: str
@@ -100,7 +148,8 @@ class _RowReader:
         read: list[dict[str, Any]] = []
         for cell, label, number in zip(rows[self.column], rows[self.label_column], numbers, strict=True):
             try:
-                read.append({**self.reader(cell), "labels": label, "row": number})
+                labels = label if self.labels_of is None else self.labels_of(label)
+                read.append({**self.reader(cell), "labels": labels, "row": number})
             except UnreadableError as error:
                 if not self.skip:
                     way_out = "leave it out, or leave out all such rows (skip_unreadable=True, --skip_unreadable true)"
@@ -116,7 +165,8 @@ class _RowReader:
 
 @dataclass(frozen=True)
 class _PictureReader:
-    data: MediaData
+    """What a model reads of a picture."""
+
     processor: Any
 
     def __call__(self, cell: Any) -> dict[str, Any]:
@@ -125,45 +175,54 @@ class _PictureReader:
 
 
 @dataclass(frozen=True)
-class _SoundReader:
-    data: MediaData
+class SoundReader:
+    """What a model reads of a recording.
+
+    Args:
+        processor: The model's feature extractor, or a processor with one.
+        resample: Whether another sampling rate is resampled, in place of an error.
+        cut_seconds: Where recordings are cut; left out, those longer than the model hears are an error.
+    """
+
     processor: Any
+    resample: bool = False
+    cut_seconds: float | None = None
 
     def __call__(self, cell: Any) -> dict[str, Any]:
-        samples = sound_for(self.processor, cell, self.data.resample, self.data.cut_seconds)
-        rate = feature_extractor_of(self.processor).sampling_rate
-        made = self.processor(samples, sampling_rate=rate, return_tensors="np")
+        """The model's columns of one recording.
+
+        Raises:
+            ValueError: for another sampling rate, and a recording that is longer than the model hears.
+        """
+        extractor = feature_extractor_of(self.processor)
+        made = extractor(self.samples(cell), sampling_rate=extractor.sampling_rate, return_tensors="np")
         # Without padding a mask says nothing.
         return {name: value[0] for name, value in made.items() if name != "attention_mask"}
 
-
-def sound_for(processor: Any, cell: Any, resample: bool = False, cut_seconds: float | None = None) -> np.ndarray:
-    """The samples of a recording as a model hears them.
-
-    Raises:
-        ValueError: for another sampling rate, and for recordings that are longer than the model hears.
-    """
-    extractor = feature_extractor_of(processor)
-    samples, rate = read_sound(cell)
-    if rate != extractor.sampling_rate and not resample:
-        raise ValueError(
-            f"it has {rate:,} samples a second and the model hears {extractor.sampling_rate:,}: resample it "
-            "(resample=True, --resample true), as a model hears another pitch and tempo otherwise."
-        )
-    if rate != extractor.sampling_rate:
-        samples = resampled(samples, rate, extractor.sampling_rate)
-    most, seconds = longest(extractor), len(samples) / extractor.sampling_rate
-    if cut_seconds is not None:
-        samples = samples[: int(cut_seconds * extractor.sampling_rate)]
-    elif most is not None and seconds > most:
-        raise ValueError(
-            f"it is {seconds:.1f} seconds long and the model hears {most:g}: cut it (cut_seconds={most:g}, "
-            f"--cut_seconds {most:g}), or leave it out."
-        )
-    return samples
+    def samples(self, cell: Any) -> np.ndarray:
+        """A recording at the model's sampling rate."""
+        extractor = feature_extractor_of(self.processor)
+        samples, rate = read_sound(cell)
+        wanted = extractor.sampling_rate
+        if rate != wanted and not self.resample:
+            raise ValueError(
+                f"it has {rate:,} samples a second and the model hears {wanted:,}: resample it (resample=True, "
+                "--resample true), as a model hears another pitch and tempo otherwise."
+            )
+        if rate != wanted:
+            samples = resampled(samples, rate, wanted)
+        most, seconds = longest(extractor), len(samples) / wanted
+        if self.cut_seconds is not None:
+            return samples[: int(self.cut_seconds * wanted)]
+        if most is not None and seconds > most:
+            raise ValueError(
+                f"it is {seconds:.1f} seconds long and the model hears {most:g}: cut it (cut_seconds={most:g}, "
+                f"--cut_seconds {most:g}), or leave it out."
+            )
+        return samples
 
 
-def feature_extractor_of(processor: Any) -> SequenceFeatureExtractor:
+def feature_extractor_of(processor: Any) -> Any:
     """The feature extractor in a processor, or itself."""
     return getattr(processor, "feature_extractor", processor)
 

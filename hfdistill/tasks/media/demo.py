@@ -35,6 +35,16 @@ ROWS = {"train": 2400, "validation": 100, "test": 400}
 DISAGREEMENT = 0.2
 #: Pixels a side, and samples a second.
 SIDE, RATE = 32, 4000
+#: What a recipe does with `--demo`, where nothing else is given.
+MEDIA_DEMO: dict[str, Any] = {
+    "train_teacher": True,
+    "baseline": True,
+    "learning_rate": 3e-3,
+    "num_train_epochs": 6,
+    "warmup_steps": 0.1,
+    "temperature": 2.0,
+    "alpha": 0.9,
+}
 
 
 def demo_pictures(seed: int = 0) -> DatasetDict:
@@ -135,8 +145,8 @@ def demo_sound_model(width: int, depth: int) -> tuple[PreTrainedModel, Any]:
 
 
 def small_wav2vec2(width: int, depth: int, **settings: Any) -> Wav2Vec2Config:
-    """The config of a wav2vec 2.0 for 4,000 samples a second: a frame is a hundredth of a second."""
-    convolutions: dict[str, Any] = {"conv_dim": (width,) * 3, "conv_kernel": (16, 8, 4), "conv_stride": (5, 4, 2)}
+    """The config of a wav2vec 2.0 for 4,000 samples a second: 50 frames are a second."""
+    convolutions: dict[str, Any] = {"conv_dim": (width,) * 3, "conv_kernel": (64, 4, 4), "conv_stride": (20, 2, 2)}
     # The norm that does not hear padding.
     norms: dict[str, Any] = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_feat_extract_layers": 3}
     positions: dict[str, Any] = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}

@@ -34,6 +34,14 @@ def read_picture(cell: Any) -> Any:
         raise UnreadableError(f"the picture cannot be read ({error})") from error
 
 
+def thumbnail(cell: Any) -> bytes:
+    """A picture of at most 64 pixels a side, as PNG."""
+    picture, content = read_picture(cell), io.BytesIO()
+    picture.thumbnail((64, 64))
+    picture.save(content, "PNG")
+    return content.getvalue()
+
+
 def read_sound(cell: Any) -> tuple[np.ndarray, int]:
     """A recording as samples of one channel, and how many of them are a second.
 

@@ -61,24 +61,23 @@ def media_data(
         return MediaData(splits, kind, _COLUMNS[kind][0], name=f"generated {kind}", demo=True)
     if train_file is not None:
         given = {"train": train_file, "validation": validation_file, "test": test_file}
-        splits = DatasetDict({split: _read(path) for split, path in given.items() if path is not None})
+        splits = DatasetDict({split: read_files(path) for split, path in given.items() if path is not None})
     elif dataset_name:
         splits = load_hub_dataset(dataset_name, dataset_config_name)
     else:
         raise ValueError("name the rows: train_file (a folder or a table), dataset_name, or demo=True.")
-    if "validation" not in splits:
-        parts = splits["train"].train_test_split(test_size=0.1, seed=42)
-        splits = DatasetDict({**splits, "train": parts["train"], "validation": parts["test"]})
-    column = media_column or _media_column(splits["train"], kind)
+    splits = with_validation(splits)
+    column = media_column or media_column_of(splits["train"], kind)
     names = None if teacher is None else _labels_of(teacher)
-    train = with_class_names(_checked(splits["train"], column, label_column), label_column, names)
+    train = with_class_names(check_columns(splits["train"], column, label_column), label_column, names)
     own = train.features[label_column].names
     others = {name: with_class_names(rows, label_column, own) for name, rows in splits.items() if name != "train"}
     name = train_file or dataset_name or ""
     return MediaData(DatasetDict({"train": train, **others}), kind, column, label_column, name, **reading)
 
 
-def _read(path: str) -> Dataset:
+def read_files(path: str) -> Dataset:
+    """The rows of a folder with a subfolder for each class, or of a table with a column of files beside it."""
     place = Path(path)
     if place.is_dir():
         return folder_rows(place)
@@ -89,7 +88,20 @@ def _read(path: str) -> Dataset:
     return rows.map(lambda row: {column: str(place.parent / row[column])})
 
 
-def _media_column(rows: Dataset, kind: str) -> str:
+def with_validation(splits: DatasetDict) -> DatasetDict:
+    """The splits, with a tenth of the training rows for validation where there are none."""
+    if "validation" in splits:
+        return splits
+    parts = splits["train"].train_test_split(test_size=0.1, seed=42)
+    return DatasetDict({**splits, "train": parts["train"], "validation": parts["test"]})
+
+
+def media_column_of(rows: Dataset, kind: str) -> str:
+    """The column of pictures or recordings.
+
+    Raises:
+        ValueError: naming the columns that there are.
+    """
     typed = [name for name, one in rows.features.items() if isinstance(one, Image if kind == PICTURES else Audio)]
     usual = [name for name in (*_COLUMNS[kind], *_FILES) if name in rows.column_names]
     if not (typed or usual):
@@ -99,7 +111,12 @@ def _media_column(rows: Dataset, kind: str) -> str:
     return (typed or usual)[0]
 
 
-def _checked(rows: Dataset, *columns: str) -> Dataset:
+def check_columns(rows: Dataset, *columns: str) -> Dataset:
+    """The rows, where they have these columns.
+
+    Raises:
+        ValueError: naming the one that is missing, and those that there are.
+    """
     for column in columns:
         if column not in rows.column_names:
             raise ValueError(f"the rows have no column {column}; they have {', '.join(rows.column_names)}.")
