@@ -68,6 +68,7 @@ from hfdistill.tasks.speech.demo import SPEECH_DEMO as SPEECH_DEMO
 from hfdistill.tasks.speech.metrics import speech_metrics as speech_metrics
 from hfdistill.tasks.speech.models import load_speech_student as load_speech_student
 from hfdistill.tasks.speech.models import load_speech_teacher as load_speech_teacher
+from hfdistill.tasks.speech.pseudo_transcripts import pseudo_transcripts as pseudo_transcripts
 from hfdistill.tasks.speech.sources import speech_data as speech_data
 from hfdistill.tasks.tagging.data import token_classification_dataset as token_classification_dataset
 from hfdistill.tasks.tagging.demo import TAGGING_DEMO as TAGGING_DEMO

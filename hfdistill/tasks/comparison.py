@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from hfdistill.models.heads import CTCHead, Head, head_of
 from hfdistill.models.inputs import main_input
+from hfdistill.models.wrappers import config_of
 from hfdistill.report.figures import Comparison
 
 #: The task, a folder, whose `report.compare` measures models of a head; of those not named here classification.
@@ -46,7 +47,7 @@ def compare(
     """
     task = TASKS.get(type(head_of(student)), _CLASSIFICATION) if isinstance(student, nn.Module) else _CLASSIFICATION
     if task == _CLASSIFICATION and main_input(student) != "input_ids":
-        task = "media"
+        task = "speech" if config_of(student).is_encoder_decoder else "media"  # type: ignore[union-attr]
     measure = importlib.import_module(f"hfdistill.tasks.{task}.report").compare
     comparison: Comparison = measure(teacher, student, dataset, processing_class, **settings)
     return comparison

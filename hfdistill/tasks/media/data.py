@@ -195,7 +195,13 @@ class SoundReader:
             ValueError: for another sampling rate, and a recording that is longer than the model hears.
         """
         extractor = feature_extractor_of(self.processor)
-        made = extractor(self.samples(cell), sampling_rate=extractor.sampling_rate, return_tensors="np")
+        samples = self.samples(cell)
+        try:
+            made = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")
+        except ValueError as error:
+            raise UnreadableError(
+                f"its {len(samples)} samples are too few, or no sound, for the feature extractor ({error})"
+            ) from error
         # Without padding a mask says nothing.
         return {name: value[0] for name, value in made.items() if name != "attention_mask"}
 

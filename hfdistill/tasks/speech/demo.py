@@ -41,7 +41,7 @@ SPEECH_DEMO: dict[str, Any] = {
     "train_teacher": True,
     "baseline": True,
     "learning_rate": 3e-3,
-    "num_train_epochs": 8,
+    "num_train_epochs": 10,
     "warmup_steps": 0.1,
 }
 #: The share of words in the training transcripts that are another than the one that is said.

@@ -63,10 +63,16 @@ def transcripts(logits: np.ndarray, tokenizer: Any) -> list[str]:
     return list(tokenizer.batch_decode(letters))
 
 
-def references(labels: np.ndarray, tokenizer: Any) -> list[str]:
-    """The transcripts that labels spell, where -100 is none."""
-    rows = [row[row != NO_LABEL] for row in labels]
+def references(labels: Sequence[Sequence[int]], tokenizer: Any) -> list[str]:
+    """The transcripts that labels of letters spell, where -100 is none."""
+    rows = [[label for label in row if label != NO_LABEL] for row in labels]
     return [tokenizer.decode(row, group_tokens=False) for row in rows]
+
+
+def written_texts(tokens: Sequence[Sequence[int]], tokenizer: Any) -> list[str]:
+    """The texts of tokens that were written one after the other, where -100 is none."""
+    rows = [[token for token in row if token != NO_LABEL] for row in tokens]
+    return [text.strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
 
 def speech_metrics(processor: Any) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -80,12 +86,9 @@ def speech_metrics(processor: Any) -> Callable[[EvalPrediction], dict[str, float
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         made, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
         if made.ndim == 3:
-            heard, said = transcripts(made, tokenizer), references(labels, tokenizer)
+            heard, said = transcripts(made, tokenizer), references(labels.tolist(), tokenizer)
         else:
-            heard, said = (
-                tokenizer.batch_decode(np.where(ids == NO_LABEL, tokenizer.pad_token_id, ids), skip_special_tokens=True)
-                for ids in (made, labels)
-            )
+            heard, said = (written_texts(ids.tolist(), tokenizer) for ids in (made, labels))
         return error_rates(error_counts(heard, said).sum(0))
 
     return compute_metrics
