@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image as Pictures
 from scipy.signal import resample_poly
 
+from hfdistill.models.extras import install_hint
+
 
 class UnreadableError(ValueError):
     """A picture or a recording that cannot be read, or holds nothing."""
@@ -78,7 +80,7 @@ def _decoded(cell: Any) -> tuple[np.ndarray, int]:
     try:
         import soundfile  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ImportError("recordings in files are read with soundfile: pip install 'hfdistill[audio]'.") from error
+        raise ImportError(f"recordings in files are read with soundfile: {install_hint('audio')}.") from error
     try:
         samples, rate = soundfile.read(_file_of(cell), dtype="float32", always_2d=True)
     except (OSError, TypeError, RuntimeError) as error:
