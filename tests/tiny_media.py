@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from datasets import Dataset, Image, concatenate_datasets
 from PIL import Image as Pictures
-from tiny import make_rows
+from tiny import WORDS, make_rows, make_tokenizer
+from tokenizers import processors
 from transformers import (
     ViTConfig,
     ViTForImageClassification,
@@ -15,6 +16,8 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2ForSequenceClassification,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
 )
 
 from hfdistill import MediaTeacher
@@ -31,6 +34,7 @@ def make_vit(seed=1, quiet=False):
     return model, ViTImageProcessorPil(size={"height": 8, "width": 8})
 
 
+WRITER_SIDE = {"layers": 2, "attention_heads": 2, "ffn_dim": 24}
 QUIET = {f"{name}_dropout": 0.0 for name in ("hidden", "attention", "activation", "feat_proj", "final")}
 QUIET |= {"layerdrop": 0.0, "mask_time_prob": 0.0}
 
@@ -59,6 +63,33 @@ def make_speaker(seed=3, **changes):
     """What tells five letters and a blank apart in each frame."""
     torch.manual_seed(seed)
     return Wav2Vec2ForCTC(listener_config(**{**QUIET, "vocab_size": 6, "pad_token_id": 0, **changes}))
+
+
+def make_writer(seed=3):
+    """A Whisper of 36 words that hears 20 frames at a time."""
+    torch.manual_seed(seed)
+    sides = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in WRITER_SIDE.items()}
+    tokens = {"vocab_size": len(WORDS), "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    lengths = {"num_mel_bins": 8, "max_source_positions": 10, "max_target_positions": 12}
+    plain = {"dropout": 0.0, "begin_suppress_tokens": None, "suppress_tokens": None, "init_std": 0.4}
+    config = WhisperConfig(**sides, **tokens, **lengths, **plain, d_model=16, decoder_start_token_id=2)
+    return WhisperForConditionalGeneration(config)
+
+
+def make_writer_tokenizer():
+    """Ends what it writes by `[SEP]`, as the models do."""
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A [SEP]", special_tokens=[("[SEP]", 3)]
+    )
+    return tokenizer
+
+
+def writer_rows(count=12):
+    rng = np.random.default_rng(8)
+    labels = [[*rng.integers(4, len(WORDS), size=rng.integers(1, 5)).tolist(), 3] for _ in range(count)]
+    features = list(rng.normal(size=(count, 8, 20)).astype("float32"))
+    return Dataset.from_dict({"input_features": features, "labels": labels})
 
 
 def make_picture(rng):

@@ -8,13 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from accelerate.utils import extract_model_from_parallel
 from datasets import Dataset
+from torch.export import Dim
+from torch.nn.utils.rnn import pad_sequence
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.export.base import Format
-from hfdistill.models.inference import CheckedRows, predict_logits, token_rows
+from hfdistill.models.inference import CheckedRows, logits, predict_logits, token_rows
+from hfdistill.models.inputs import main_input
 from hfdistill.models.mixed_precision import without_autocast
+from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding, hears_padding
 from hfdistill.report.quality import agreement
 
 Made = TypeVar("Made")
@@ -55,14 +61,63 @@ class ClassifierSource:
     model: PreTrainedModel
     processing_class: PreTrainedTokenizerBase
     rows: list[dict[str, list[int]]]
-    expected: np.ndarray
+    expected: np.ndarray = field(default_factory=lambda: np.empty(0))
     _made: dict[Any, Any] = field(default_factory=dict)
+
+    def predict(self, model: Any, description: str) -> np.ndarray:
+        """A model's logits of the rows, shape `(rows, classes)`."""
+        return predict_logits(model, self.processing_class, self.rows, description=description)
+
+    def sample(self, tokens: int) -> tuple[dict[str, Any], dict[str, dict[int, Any]]]:
+        """A batch to trace a graph with, and which sizes of it may be others.
+
+        Args:
+            tokens: Of so many tokens a text.
+        """
+        longest = max(self.rows, key=lambda row: len(row["input_ids"]))
+        sample = {name: values[:tokens] for name, values in longest.items()}
+        shorter = {name: values[:-1] for name, values in sample.items()}
+        # Two rows of two lengths: a size of 1, or a mask without a 0, would be taken for a constant.
+        inputs = dict(self.processing_class.pad([sample, shorter], return_tensors="pt"))
+        return inputs, {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in inputs}
 
     def once(self, make: Callable[[ClassifierSource], Made]) -> Made:
         """What several formats make of it alike, such as a traced graph."""
         if make not in self._made:
             self._made[make] = make(self)
         return self._made[make]
+
+
+class MediaSource(ClassifierSource):
+    """A model that sees or hears, such as a classifier, or one that writes down speech letter by letter."""
+
+    def predict(self, model: Any, description: str) -> np.ndarray:
+        """Its logits of the rows, one below the other: `(rows, classes)`, or `(rows · frames, letters)`."""
+        collator, found = SoundCollator(SoundPadding.of(self.model)), []
+        for row in tqdm(self.rows, desc=description, leave=False):
+            inputs = collator([row])
+            inputs.setdefault("attention_mask", torch.ones(inputs[main_input(self.model)].shape[:2], dtype=torch.int64))
+            found.append(logits(model, {name: inputs[name] for name in self._reads if name in inputs}).float().numpy())
+        return np.concatenate([one.reshape(-1, one.shape[-1]) for one in found])
+
+    @property
+    def _reads(self) -> tuple[str, ...]:
+        masked = FrameLengths.of(self.model) is not None and not hears_padding(self.model)
+        return (main_input(self.model), *(("attention_mask",) if masked else ()))
+
+    def sample(self, tokens: int) -> tuple[dict[str, Any], dict[str, dict[int, Any]]]:
+        name = main_input(self.model)
+        longest = max((np.asarray(row[name]) for row in self.rows), key=len)
+        sounds = FrameLengths.of(self.model) is not None
+        # As above; and of sound the length may be any.
+        shorter = longest[: -max(1, len(longest) // 4)] if sounds else longest
+        values = [torch.as_tensor(one) for one in (longest, shorter)]
+        inputs: dict[str, Any] = {name: pad_sequence(values, batch_first=True).float()}
+        if len(self._reads) > 1:
+            lengths = torch.tensor([len(one) for one in values])
+            inputs["attention_mask"] = (torch.arange(len(longest)) < lengths[:, None]).long()
+        sizes = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} if sounds else {0: Dim.DYNAMIC}
+        return inputs, dict.fromkeys(inputs, sizes)
 
 
 class ClassifierFormat(Format):
@@ -97,19 +152,26 @@ class ClassifierFormat(Format):
             examples: Rows with text or with the model's tokens.
             text_columns: The columns of raw text, one or a pair; without them the rows bring their tokens.
         """
-        rows = token_rows(model, processing_class, examples, text_columns)
+        name = main_input(model)
+        sees = name != "input_ids"
+        rows: Any = None if sees else token_rows(model, processing_class, examples, text_columns)
         # A copy: the model may be on another device, in another dtype, and must not keep what tracing puts around it;
         # nor must the graph hold the mixed precision that a `Trainer` leaves around what it trained.
         copied = extract_model_from_parallel(copy.deepcopy(model), keep_torch_compile=False)
         plain = without_autocast(copied).cpu().float().eval()
-        expected = predict_logits(plain, processing_class, rows, description="Running the model")
-        return ClassifierSource(plain, processing_class, rows, expected)
+        if sees:
+            if name not in examples.column_names:
+                raise ValueError(f"the model reads {name}, which the rows to check exports on lack.")
+            rows = list(examples.with_format("numpy").select_columns(name))
+        source = (MediaSource if sees else ClassifierSource)(plain, processing_class, rows)
+        source.expected = source.predict(plain, "Running the model")
+        return source
 
     def check(self, exported: Any, source: ClassifierSource) -> Parity:
         """How far the exported model's logits are off on the source's rows; it keeps them for a comparison."""
-        logits = predict_logits(exported, source.processing_class, source.rows, description=f"Checking {self.name}")
-        exported.checked = CheckedRows(source.rows, logits)
-        return measure_parity(logits, source.expected, source.model.config.problem_type)
+        found = source.predict(exported, f"Checking {self.name}")
+        exported.checked = CheckedRows(source.rows, found)
+        return measure_parity(found, source.expected, getattr(source.model.config, "problem_type", None))
 
     def fault(self, parity: Parity) -> str:
         """Why it is broken: its relative error is beyond the tolerance."""

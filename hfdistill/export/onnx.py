@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from torch.export import Dim
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.export.base import export_student, register
@@ -38,6 +37,8 @@ def export_onnx(
 ) -> dict[str, OnnxModel]:
     """Exports a classifier to ONNX, for any batch size and length, and compares its predictions with the model's.
 
+    It may read text, pictures or sound; a model that writes down speech letter by letter (CTC) is exported likewise.
+
     The graph's norms, activations and projections are fused into ONNX Runtime's own operations, which it has in
     Python, Node and the browser. `int8` keeps the weights of matrix products (a scale for each
     output) and embeddings in 8 bits, and quantizes activations as they come.
@@ -45,7 +46,7 @@ def export_onnx(
     Args:
         model: The model; it is left as it is.
         processing_class: Its tokenizer.
-        dataset: Rows to check the export on, with text or with the model's tokens; a few hundred will do.
+        dataset: Rows to check the export on, with text or with what the model reads; a few hundred will do.
         folder: The model's folder, in which the files come to `onnx/`.
         formats: `onnx` (float32), `int8`, or both.
         text_columns: The columns of raw text, one or a pair; without them the rows bring their tokens.
@@ -91,12 +92,7 @@ def _trace(source: ClassifierSource) -> Any:
     """The model's graph in float32, as an `onnx_ir.Model`, fused for ONNX Runtime."""
     from transformers.exporters import OnnxConfig, OnnxExporter
 
-    longest = max(source.rows, key=lambda row: len(row["input_ids"]))
-    sample = {name: values[:_SAMPLE_TOKENS] for name, values in longest.items()}
-    shorter = {name: values[:-1] for name, values in sample.items()}
-    # Two rows of two lengths: a size of 1, or a mask without a 0, would be taken for a constant.
-    inputs = dict(source.processing_class.pad([sample, shorter], return_tensors="pt"))
-    shapes = {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in inputs}
+    inputs, shapes = source.sample(_SAMPLE_TOKENS)
     with _quiet():
         return OnnxExporter().export(source.model, inputs, OnnxConfig(dynamic_shapes=shapes, ort_fusions="cpu")).program
 

@@ -34,6 +34,9 @@ class OnnxModel:
         self.config = config
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._inputs = [node.name for node in self._session.get_inputs()]
+        #: What it reads, as a model says it.
+        self.reads = tuple(self._inputs)
+        self.main_input_name = self._inputs[0]
 
     @property
     def megabytes(self) -> float:

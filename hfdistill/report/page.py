@@ -113,10 +113,11 @@ def _examples(comparison: Comparison) -> str:
     examples = comparison.examples()
     if not examples:
         return ""
+    thumbnails = [_thumbnail(one.picture) for one in comparison.disagreements] or [""] * len(examples)
     names = list(examples[0])
     labels = sorted({example["label"] for example in examples if example.get("label")})
     head = "".join(f'<th><button type="button">{_html(name)}</button></th>' for name in [*names, "words"])
-    rows = "".join(map(_example, examples))
+    rows = "".join(map(_example, examples, thumbnails))
     return (
         f"<section><h2>Where teacher and student differ</h2>{_filters(labels)}"
         f'<div class="scroll"><table id="examples"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
@@ -137,11 +138,17 @@ def _filters(labels: Sequence[str]) -> str:
     return f'<div class="filters">{search}{choice}{numbers}<output id="count" class="note"></output></div>'
 
 
-def _example(example: Mapping[str, str]) -> str:
+def _thumbnail(picture: bytes) -> str:
+    data = base64.b64encode(picture).decode("ascii")
+    return f'<img class="thumbnail" alt="" src="data:image/png;base64,{data}"> ' if picture else ""
+
+
+def _example(example: Mapping[str, str], thumbnail: str) -> str:
     """A row: its first entry is the text, and a prediction is marked as right or wrong where there is a label."""
     text, *_ = example.values()
     words = len(text.split())
     cells = "".join(_cell(name, value, example) for name, value in example.items())
+    cells = cells.replace(">", f">{thumbnail}", 1)  # in the cell of the text
     label = _html(example.get("label", ""))
     return f'<tr data-length="{words}" data-label="{label}">{cells}<td data-value="{words}">{words}</td></tr>'
 

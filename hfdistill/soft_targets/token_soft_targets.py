@@ -20,7 +20,7 @@ from hfdistill.losses import IGNORED
 from hfdistill.losses.divergences import TEMPERATURE, log_probabilities
 from hfdistill.losses.sparse_distributions import METHODS, Entries
 from hfdistill.models.deferred_logits import chunked_logits
-from hfdistill.models.inputs import TokenReader, max_positions, pad_batch
+from hfdistill.models.inputs import TokenReader, main_input, max_positions, pad_batch
 from hfdistill.models.vocabularies import same_tokens, vocabulary_key
 from hfdistill.soft_targets.packing import TargetFormat, pack_entries, pack_row
 from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
@@ -85,6 +85,12 @@ def token_soft_targets(
         )
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+    if main_input(given.model) != "input_ids":
+        raise ValueError(
+            f"token_soft_targets runs models that read text, and a {type(given.model).__name__} reads "
+            f"{main_input(given.model)}: pass it as the teacher of a Seq2SeqDistillationTrainer, to be run in every "
+            "step, or let it write with pseudo_transcripts."
+        )
     own = given.processing_class or processing_class
     if own is None:
         raise ValueError("token_soft_targets needs the tokenizer of the rows: pass processing_class=tokenizer.")

@@ -9,11 +9,13 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel
 
-from hfdistill.models.heads import Head, head_of
+from hfdistill.models.heads import CTCHead, Head, head_of
+from hfdistill.models.inputs import main_input
+from hfdistill.models.wrappers import config_of
 from hfdistill.report.figures import Comparison
 
 #: The task, a folder, whose `report.compare` measures models of a head; of those not named here classification.
-TASKS: dict[type[Head], str] = {}
+TASKS: dict[type[Head], str] = {CTCHead: "speech"}
 _CLASSIFICATION = "classification"
 
 
@@ -44,6 +46,8 @@ def compare(
             models or the rows solve different tasks or read the same token ids with different vocabularies.
     """
     task = TASKS.get(type(head_of(student)), _CLASSIFICATION) if isinstance(student, nn.Module) else _CLASSIFICATION
+    if task == _CLASSIFICATION and main_input(student) != "input_ids":
+        task = "speech" if config_of(student).is_encoder_decoder else "media"  # type: ignore[union-attr]
     measure = importlib.import_module(f"hfdistill.tasks.{task}.report").compare
     comparison: Comparison = measure(teacher, student, dataset, processing_class, **settings)
     return comparison

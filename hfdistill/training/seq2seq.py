@@ -13,6 +13,8 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Seq2Se
 from transformers.trainer_utils import EvalLoopOutput
 
 from hfdistill.models.families import side_of
+from hfdistill.models.inputs import main_input
+from hfdistill.models.sound import SoundCollator, SoundPadding
 from hfdistill.soft_targets.packing import TokenTargetCollator
 from hfdistill.teachers import TEACHER_LOGITS
 from hfdistill.teachers.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
@@ -37,7 +39,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         teacher: A model, a name or path, a `Teacher`, or `None` when the rows carry `teacher_tokens` or nothing in the
             objective needs one.
         **kwargs: `objective` as for `DistillationTrainer`, the others as for `Seq2SeqTrainer`. The rows bring
-            `input_ids` and `labels`; without a `data_collator` they are padded by `DataCollatorForSeq2Seq`.
+            `input_ids` and `labels`; without a `data_collator` they are padded by `DataCollatorForSeq2Seq`. Models that
+            hear (Whisper) read `input_features`, as their feature extractor makes them.
 
     Evaluation reports what `DistillationTrainer` reports, of target tokens given the reference before them; with
     `predict_with_generate` the predictions that `compute_metrics` gets are the student's own translations.
@@ -67,6 +70,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         tokenizer = kwargs.get("processing_class")
         if kwargs.get("data_collator") is None and isinstance(tokenizer, PreTrainedTokenizerBase):
             kwargs["data_collator"] = DataCollatorForSeq2Seq(tokenizer)
+        if kwargs.get("data_collator") is None and isinstance(model, nn.Module) and main_input(model) != "input_ids":
+            kwargs["data_collator"] = SoundCollator(SoundPadding.of(model))
         _check_padding_side(kwargs.get("data_collator"))
         super().__init__(model, args, teacher=as_seq2seq_teacher(teacher, args.teacher_dtype), **kwargs)
         check_output_sizes(self.teacher, self.model)

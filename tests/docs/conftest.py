@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 
+import numpy as np
 import pytest
 from chat_server import KEY, serve_chat
 from classification_runs import save_model, write_table
+from PIL import Image as Pictures
+from scipy.io import wavfile
 from texts import TEXTS, make_tokenizer
+from tiny_media import make_vit
 from tiny_prompts import make_bpe, make_causal, make_entailment, make_wordpiece
 from tiny_seq2seq import make_translator
+
+from hfdistill.tasks.speech.demo import RATE, demo_speech_model, demo_speech_processor
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +45,7 @@ def readers_folder(tmp_path_factory):
     for name, start in (("pairs", ""), ("validation", "well "), ("test", "really ")):
         pairs = [{"translation": {"en": start + text, "de": " ".join(reversed(text.split()))}} for text in TEXTS]
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    write_media(folder)
     (folder / "settings.yaml").write_text("train_file: train.csv\nteacher_name_or_path: my/bert\n", encoding="utf-8")
     return folder
 
@@ -54,6 +62,24 @@ def api(chat_url, monkeypatch):
     """The same, and the key to it."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     return chat_url
+
+
+def write_media(folder):
+    """Pictures and recordings, and models that read them."""
+    for part in make_vit():
+        part.save_pretrained(folder / "my" / "vit")
+    rng = np.random.default_rng(1)
+    for split, row in itertools.product(("train", "test"), range(24)):
+        path = folder / "pictures" / split / f"LABEL_{row % 3}" / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Pictures.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(path)
+    processor = demo_speech_processor()
+    for part in (demo_speech_model(16, 2, processor), processor):
+        part.save_pretrained(folder / "my" / "wav2vec2")
+    for row in range(24):
+        wavfile.write(folder / f"{row}.wav", RATE, rng.uniform(-1, 1, 2400).astype("float32"))
+    rows = [f"{row}.wav,{word}" for row, word in enumerate(["tea", "sea", "tin nose"] * 8)]
+    (folder / "recordings.csv").write_text("\n".join(["file,text", *rows]), encoding="utf-8")
 
 
 @pytest.fixture

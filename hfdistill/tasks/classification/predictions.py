@@ -9,7 +9,7 @@ import numpy as np
 from transformers import EvalPrediction
 
 from hfdistill.report import quality
-from hfdistill.report.figures import Disagreement
+from hfdistill.report.figures import Disagreement, Shown
 
 #: How many of the rows that teacher and student predict differently are kept.
 EXAMPLES = 100
@@ -57,7 +57,7 @@ class Predictions:
             "confusion": quality.confusion(self.logits["student"], self.logits["teacher"], self.problem),
         }
 
-    def disagreements(self, names: Sequence[str], texts: Sequence[str]) -> list[Disagreement]:
+    def disagreements(self, names: Sequence[str], texts: Sequence[str | Shown]) -> list[Disagreement]:
         """The rows that teacher and student predict differently, by how far apart they are; none without texts."""
         student, teacher = self.logits["student"], self.logits["teacher"]
         rows = quality.divergence(student, teacher, self.problem)
@@ -67,7 +67,9 @@ class Predictions:
             predictions = {role: self._name(self._decision(logits[row]), names) for role, logits in self._pair.items()}
             if predictions["teacher"] != predictions["student"] and len(found) < EXAMPLES:
                 label = self._name(self.labels[row], names) if self.labeled[row] else ""
-                found.append(Disagreement(texts[row], {"label": label, **predictions}))
+                shown = texts[row]
+                text, picture = (shown, b"") if isinstance(shown, str) else (shown.name, shown.picture)
+                found.append(Disagreement(text, {"label": label, **predictions}, picture))
         return found
 
     @property

@@ -79,7 +79,7 @@ def compare(
     dataset = as_dataset(dataset)
     text_columns = _text_columns(dataset, (text_columns,) if isinstance(text_columns, str) else tuple(text_columns))
     space = LabelSpace.of_config(config)
-    labels = _labels(dataset, space)
+    labels = labels_of(dataset, space)
     if not text_columns or teacher_processing_class is None:  # the teacher reads the student's token ids
         check_shared_tokens(
             teacher, teacher_processing_class, student, processing_class, _OTHER_TOKENIZER, given_as=_GIVEN_AS
@@ -93,7 +93,7 @@ def compare(
         {role: _logits(role, one, space, stored.get(role)) for role, one in models.items()},
         labels,
         config.problem_type,
-        compute_metrics or _metrics_of(config),
+        compute_metrics or metrics_of(config),
     )
     attempt = Attempts()
     return compare_models(
@@ -140,7 +140,7 @@ def _student_config(models: Mapping[str, PreTrainedModel]) -> Any:
     return config_of(models["student"])
 
 
-def _metrics_of(config: Any) -> Callable[[EvalPrediction], dict[str, float]]:
+def metrics_of(config: Any) -> Callable[[EvalPrediction], dict[str, float]]:
     """The usual metrics of a head."""
     return classification_metrics(
         problem_type=config.problem_type or (REGRESSION if config.num_labels == 1 else SINGLE)
@@ -167,7 +167,7 @@ def _text_columns(dataset: Dataset, given: tuple[str, ...]) -> tuple[str, ...]:
     return found
 
 
-def _labels(dataset: Dataset, space: LabelSpace) -> np.ndarray:
+def labels_of(dataset: Dataset, space: LabelSpace) -> np.ndarray:
     """The rows' labels as the student numbers them, -100 where there is none."""
     for column in LABEL_COLUMNS:
         if column in dataset.column_names:

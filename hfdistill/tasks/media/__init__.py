@@ -1,0 +1,1 @@
+"""Pictures and sound: one label for each picture, or for each recording."""
