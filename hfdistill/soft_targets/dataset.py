@@ -12,10 +12,12 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from hfdistill.data.rows import as_dataset
+from hfdistill.models.heads import ChoiceHead
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.ragged import Ragged
 from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.soft_targets.arrays import ArrayTargetMaker
+from hfdistill.soft_targets.choices import ChoiceTargetMaker
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.soft_targets.words import WordTargetMaker
@@ -29,6 +31,7 @@ from hfdistill.teachers import (
     as_teacher,
 )
 from hfdistill.teachers.columns import check_source_columns
+from hfdistill.teachers.model import without_logits
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
 
@@ -103,6 +106,8 @@ def soft_targets(
 def _maker_of(teacher: ModelTeacher) -> type[SoftTargetMaker]:
     if isinstance(teacher, MediaTeacher):
         return MediaTargetMaker
+    if isinstance(teacher.head, ChoiceHead):
+        return ChoiceTargetMaker
     if teacher.main_input != "input_ids":
         return ArrayTargetMaker
     return WordTargetMaker if teacher.reads_words else SoftTargetMaker
@@ -115,6 +120,13 @@ def _readable(
     if isinstance(given, MediaTeacher):
         _check_media(given, alone and (processing_class is not None or bool(text_columns)))
         return given
+    if isinstance(given.head, ChoiceHead) and not alone:
+        raise ValueError(
+            "soft_targets of rows with choices are of one teacher: pass several as teacher=[...] to the trainer, which "
+            "runs them in every step."
+        )
+    if not given.head.gives_logits:
+        raise without_logits(given.model)
     if not given.head.storable:
         raise ValueError(
             f"a {type(given.model).__name__} decides {given.head.decides}, and soft targets of whole vocabularies are "
@@ -180,8 +192,8 @@ def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: S
 
 def _in_order(logits: Any, order: slice | list[int]) -> Any:
     if isinstance(logits, Ragged):
-        return Ragged(logits.values[:, order], logits.lengths)
-    return logits[:, order]
+        return Ragged(logits.values[..., order], logits.lengths)
+    return logits[..., order]
 
 
 def _over_stream(
@@ -203,13 +215,15 @@ def _over_stream(
 def _features(makers: Sequence[SoftTargetMaker], names: Sequence[str] | None) -> Features:
     """The columns that hold the predictions of these teachers, and their types; by token lists of them."""
     config: Any = makers[0].teacher.model.config
-    size = makers[0].teacher.head.size(config)
+    head = makers[0].teacher.head
+    if isinstance(head, ChoiceHead):
+        return Features({TEACHER_LOGITS: List(Value("float32"))})
+    size = head.size(config)
     one = List(Value("float32"), length=size)
     columns = {TEACHER_LOGITS: one} if len(makers) == 1 else {ENSEMBLE_LOGITS: List(one, length=len(makers))}
     if names and size > 1:
         columns[TEACHER_LABEL] = ClassLabel(names=list(names))
-    by_token = makers[0].teacher.head.by_token
-    return Features({name: List(feature) if by_token else feature for name, feature in columns.items()})
+    return Features({name: List(feature) if head.by_token else feature for name, feature in columns.items()})
 
 
 def _columns(logits: Sequence[Any], features: Features) -> dict[str, Any]:
@@ -219,6 +233,8 @@ def _columns(logits: Sequence[Any], features: Features) -> dict[str, Any]:
         return {
             name: Ragged(values, lengths) for name, values in _columns([one.values for one in logits], features).items()
         }
+    if logits[0].ndim == 1:  # of choices
+        return {TEACHER_LOGITS: logits[0]}
     several = np.stack(logits, axis=1)
     columns = {TEACHER_LOGITS: logits[0], ENSEMBLE_LOGITS: several, TEACHER_LABEL: several.mean(1).argmax(1)}
     return {name: values for name, values in columns.items() if name in features}

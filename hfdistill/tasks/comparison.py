@@ -9,11 +9,24 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel
 
-from hfdistill.models.heads import Head, head_of
+from hfdistill.models.heads import (
+    CandidateHead,
+    ChoiceHead,
+    EmbeddingHead,
+    Head,
+    NextTokenHead,
+    RepresentationHead,
+    VocabularyHead,
+    head_of,
+)
 from hfdistill.report.figures import Comparison
 
 #: The task, a folder, whose `report.compare` measures models of a head; of those not named here classification.
-TASKS: dict[type[Head], str] = {}
+TASKS: dict[type[Head], str] = {
+    **dict.fromkeys((VocabularyHead, NextTokenHead, RepresentationHead), "language_modeling"),
+    EmbeddingHead: "embedding",
+    **dict.fromkeys((ChoiceHead, CandidateHead), "multiple_choice"),
+}
 _CLASSIFICATION = "classification"
 
 

@@ -122,5 +122,5 @@ def test_a_tokenizer_that_needs_sentencepiece(tmp_path, monkeypatch):
     """Without it `transformers` knows no tokenizer of a Marian, and does not say why."""
     monkeypatch.setattr("hfdistill.models.loading.is_sentencepiece_available", lambda: False)
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(ValueError, match=r'needed: .* need sentencepiece: pip install'):
+    with pytest.raises(ValueError, match=r"needed: .* need sentencepiece: pip install"):
         load_tokenizer(str(tmp_path))
