@@ -120,24 +120,7 @@ def _readable(
     if isinstance(given, MediaTeacher):
         _check_media(given, alone and (processing_class is not None or bool(text_columns)))
         return given
-    if isinstance(given.head, ChoiceHead) and not alone:
-        raise ValueError(
-            "soft_targets of rows with choices are of one teacher: pass several as teacher=[...] to the trainer, which "
-            "runs them in every step."
-        )
-    if not given.head.gives_logits:
-        raise without_logits(given.model)
-    if not given.head.storable:
-        raise ValueError(
-            f"a {type(given.model).__name__} decides {given.head.decides}, and soft targets of whole vocabularies are "
-            "not stored: pass it as the teacher of a DistillationTrainer, to be run in every step."
-        )
-    if given.model.can_generate():
-        raise ValueError(
-            f"soft_targets keeps one prediction for a row, and a {type(given.model).__name__} predicts for each target "
-            "token: keep those with token_soft_targets, pass it as the teacher of a Seq2SeqDistillationTrainer, or let "
-            "it translate with pseudo_translations."
-        )
+    _check_storable(given, alone)
     if given.main_input != "input_ids":
         if text_columns:
             raise ValueError(f"a {type(given.model).__name__} reads {given.main_input}: leave text_columns out.")
@@ -156,6 +139,27 @@ def _readable(
             "its own: give it rows with the student's input_ids, which its tokenizer makes too."
         )
     return reader
+
+
+def _check_storable(given: ModelTeacher, alone: bool) -> None:
+    if isinstance(given.head, ChoiceHead) and not alone:
+        raise ValueError(
+            "soft_targets of rows with choices are of one teacher: pass several as teacher=[...] to the trainer, which "
+            "runs them in every step."
+        )
+    if not given.head.gives_logits:
+        raise without_logits(given.model)
+    if not given.head.storable:
+        raise ValueError(
+            f"a {type(given.model).__name__} decides {given.head.decides}, and soft targets of whole vocabularies are "
+            "not stored: pass it as the teacher of a DistillationTrainer, to be run in every step."
+        )
+    if given.model.can_generate():
+        raise ValueError(
+            f"soft_targets keeps one prediction for a row, and a {type(given.model).__name__} predicts for each target "
+            "token: keep those with token_soft_targets, pass it as the teacher of a Seq2SeqDistillationTrainer, or let "
+            "it translate with pseudo_translations."
+        )
 
 
 def _check_media(given: MediaTeacher, reads_text: bool) -> None:

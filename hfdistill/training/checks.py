@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow.compute as pc
-from datasets import Dataset, Value
+from datasets import Dataset, List, Value
 from torch import Tensor, nn
 from transformers.utils import logging
 
@@ -244,12 +244,13 @@ def check_tokens(name: str, dataset: Any, model: Any, tokenizer: Any) -> None:
 
 def _check_known_tokens(name: str, dataset: Dataset, table: int) -> None:
     """Refuses the tokens of another tokenizer, such as those of the teacher for a student of fewer."""
-    done = 0
+    done, nested = 0, isinstance(getattr(dataset.features["input_ids"], "feature", None), List)  # of rows with choices
     for batch in dataset.select_columns("input_ids").with_format("arrow").iter(_ROWS_AT_ONCE):
-        largest = pc.max(pc.list_flatten(batch["input_ids"])).as_py()
+        largest = pc.max(pc.list_flatten(batch["input_ids"], recursive=True)).as_py()
         if largest is not None and largest >= table:
             rows = range(done, done + len(batch))
-            check_token_ids(batch["input_ids"].to_pylist(), table, "student", rows, name)
+            ids = [pc.list_flatten(row.values, recursive=True) if nested else row.values for row in batch["input_ids"]]
+            check_token_ids([row.to_pylist() for row in ids], table, "student", rows, name)
         done += len(batch)
 
 
