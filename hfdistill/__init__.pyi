@@ -58,7 +58,6 @@ from hfdistill.tasks.language_modeling.metrics import masked_accuracy as masked_
 from hfdistill.tasks.language_modeling.metrics import most_likely as most_likely
 from hfdistill.tasks.language_modeling.models import demo_encoder as demo_encoder
 from hfdistill.tasks.language_modeling.models import load_encoder as load_encoder
-from hfdistill.tasks.language_modeling.models import new_weights as new_weights
 from hfdistill.tasks.language_modeling.models import train_encoder as train_encoder
 from hfdistill.tasks.models import default_depth as default_depth
 from hfdistill.tasks.models import live_teachers as live_teachers

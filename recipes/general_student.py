@@ -95,10 +95,9 @@ def main() -> None:
 
     # ---- Train ----
     def new_trainer(student, args, teacher=None):
-        probe = (
-            {"compute_metrics": masked_accuracy, "preprocess_logits_for_metrics": most_likely} if fills_masks else {}
-        )
-        common = {"train_dataset": rows, "eval_dataset": measured, "data_collator": collator, **probe}
+        common = {"train_dataset": rows, "eval_dataset": measured, "data_collator": collator}
+        if fills_masks:
+            common |= {"compute_metrics": masked_accuracy, "preprocess_logits_for_metrics": most_likely}
         return DistillationTrainer(student, args, teacher=teacher, processing_class=tokenizer, **common)
 
     print_main("Training the student.")

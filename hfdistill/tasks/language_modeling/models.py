@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -19,7 +18,7 @@ from transformers import (
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.report.terminal import begin_stage
-from hfdistill.tasks.classification.demo import demo_tokenizer
+from hfdistill.tasks.demo import demo_tokenizer
 from hfdistill.tasks.language_modeling.arguments import LanguageModelingTrainingArguments
 from hfdistill.tasks.language_modeling.data import RawTexts
 from hfdistill.training.run import train_and_save
@@ -89,10 +88,3 @@ def train_encoder(
         model, alone, train_dataset=rows, data_collator=collator, processing_class=collator.tokenizer
     )
     train_and_save(trainer, resume, keep_checkpoints=False)
-
-
-def new_weights(model: PreTrainedModel, seed: int = 42) -> PreTrainedModel:
-    """A model of the same shape that has learned nothing: where a student would start without its teacher's weights."""
-    set_seed(seed)
-    fresh: PreTrainedModel = type(model)(model.config)
-    return fresh.to(torch.float32)  # type: ignore[arg-type]
