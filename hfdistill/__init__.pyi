@@ -3,6 +3,8 @@ from hfdistill.commands.command_line import plain_errors as plain_errors
 from hfdistill.commands.command_line import run_command as run_command
 from hfdistill.commands.options import option as option
 from hfdistill.data.augmentation.rows import augment as augment
+from hfdistill.data.choices import ChoiceCollator as ChoiceCollator
+from hfdistill.data.choices import tokenize_choices as tokenize_choices
 from hfdistill.data.few_labels import keep_labels as keep_labels
 from hfdistill.data.few_labels import labeled_rows as labeled_rows
 from hfdistill.data.few_labels import labels_only as labels_only
@@ -50,6 +52,20 @@ from hfdistill.tasks.classification.metrics import classification_metrics as cla
 from hfdistill.tasks.classification.run_report import report_run as report_run
 from hfdistill.tasks.classification.sources import classification_data as classification_data
 from hfdistill.tasks.comparison import compare as compare
+from hfdistill.tasks.embedding.data import parallel_texts as parallel_texts
+from hfdistill.tasks.embedding.data import tokenized_texts as tokenized_texts
+from hfdistill.tasks.embedding.models import as_sentence_encoder as as_sentence_encoder
+from hfdistill.tasks.embedding.models import load_sentence_encoder as load_sentence_encoder
+from hfdistill.tasks.language_modeling.arguments import (
+    LanguageModelingTrainingArguments as LanguageModelingTrainingArguments,
+)
+from hfdistill.tasks.language_modeling.data import raw_texts as raw_texts
+from hfdistill.tasks.language_modeling.data import text_rows as text_rows
+from hfdistill.tasks.language_modeling.metrics import masked_accuracy as masked_accuracy
+from hfdistill.tasks.language_modeling.metrics import most_likely as most_likely
+from hfdistill.tasks.language_modeling.models import demo_encoder as demo_encoder
+from hfdistill.tasks.language_modeling.models import load_encoder as load_encoder
+from hfdistill.tasks.language_modeling.models import train_encoder as train_encoder
 from hfdistill.tasks.media.arguments import MediaTrainingArguments as MediaTrainingArguments
 from hfdistill.tasks.media.data import MediaData as MediaData
 from hfdistill.tasks.media.demo import MEDIA_DEMO as MEDIA_DEMO
@@ -61,6 +77,9 @@ from hfdistill.tasks.models import live_teachers as live_teachers
 from hfdistill.tasks.models import load_student as load_student
 from hfdistill.tasks.models import load_teachers as load_teachers
 from hfdistill.tasks.models import train_teachers as train_teachers
+from hfdistill.tasks.multiple_choice.metrics import multiple_choice_metrics as multiple_choice_metrics
+from hfdistill.tasks.multiple_choice.models import as_reranker as as_reranker
+from hfdistill.tasks.multiple_choice.models import load_reranker as load_reranker
 from hfdistill.tasks.run_report import report_student as report_student
 from hfdistill.tasks.speech.arguments import SpeechTrainingArguments as SpeechTrainingArguments
 from hfdistill.tasks.speech.data import SpeechData as SpeechData

@@ -4,6 +4,7 @@ from hfdistill.losses.attention import Attentions, AttentionScores, MiniLM, Mini
 from hfdistill.losses.base import COUNTED_ROWS, Batch, StudentOutput, Term
 from hfdistill.losses.ctc import CTCLabels
 from hfdistill.losses.divergences import DIVERGENCES
+from hfdistill.losses.embedding import CosineEmbedding
 from hfdistill.losses.encoder_decoder import (
     DecoderEmbeddings,
     DecoderHiddenStates,
@@ -16,6 +17,7 @@ from hfdistill.losses.encoder_decoder import (
 from hfdistill.losses.exemplars import Contrastive, Exemplars
 from hfdistill.losses.feature import HIDDEN_STATE_LOSSES, PROJECTION_INITS, Embeddings, HiddenStates, Patient
 from hfdistill.losses.graph import InstanceGraph
+from hfdistill.losses.ranking import MarginMSE
 from hfdistill.losses.relation import ProbabilisticTransfer, RelationalAngle, RelationalDistance, SimilarityPreserving
 from hfdistill.losses.response import (
     IGNORED,
@@ -30,7 +32,7 @@ from hfdistill.losses.response import (
 )
 
 _TERMS: tuple[type[Term], ...] = (
-    *(Labels, SoftTargets, DecoupledSoftTargets),
+    *(Labels, SoftTargets, DecoupledSoftTargets, CosineEmbedding, MarginMSE),
     *(HiddenStates, Embeddings, Patient, AttentionScores, Attentions, MiniLM, MiniLMv1),
     *(RelationalDistance, RelationalAngle, SimilarityPreserving, ProbabilisticTransfer),
     *(InstanceGraph, Exemplars, Contrastive),
@@ -55,6 +57,7 @@ __all__ = [
     "Batch",
     "CTCLabels",
     "Contrastive",
+    "CosineEmbedding",
     "DecoderEmbeddings",
     "DecoderHiddenStates",
     "DecoderMiniLM",
@@ -68,6 +71,7 @@ __all__ = [
     "HiddenStates",
     "InstanceGraph",
     "Labels",
+    "MarginMSE",
     "MiniLM",
     "MiniLMv1",
     "Patient",

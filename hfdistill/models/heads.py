@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hfdistill.models.causal_lm import IGNORED, next_token_batch, predicts_next_token
+from hfdistill.models.pooling import Pooling
 from hfdistill.models.sequences import SEQUENCE_MASK
 from hfdistill.models.wrappers import without_adapters
 
@@ -23,6 +24,8 @@ from hfdistill.models.wrappers import without_adapters
 ITEM_MASK = "item_mask"
 #: The logit of a position that cannot be chosen: its probability is 0 at any usual temperature, in half precision too.
 IMPOSSIBLE = -1e4
+#: In batches of rows with choices: which there are, `(batch, choices)`; a row of fewer is filled up.
+CHOICE_MASK = "choice_mask"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ class Head:
         """How many classes there are to choose from."""
         return int(config.num_labels)
 
+    def inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model is called with, of what it reads of a batch."""
+        return dict(batch)
+
     def scores(self, output: Any) -> Tensor | None:
         """What the model says, shape `(batch, classes)`, or `(batch, tokens, classes)` by token; `None` for nothing."""
         return getattr(output, "logits", None)
@@ -66,6 +73,14 @@ class Head:
             batch: What was read.
         """
         return scores
+
+    def stored(self, scores: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        """What is stored of scores: the scores themselves, but of embeddings, which are smaller."""
+        return scores
+
+    def of_stored(self, predictions: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        """The logits of what was stored."""
+        return self.logits(predictions, batch)
 
     def labeled(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
         """The batch with `labels` that stand beside the logits, and with `ITEM_MASK` where labels do not say it all."""
@@ -162,6 +177,65 @@ class CTCHead(Head):
         return logits.masked_fill(~batch[SEQUENCE_MASK][..., None], IGNORED)
 
 
+class ChoiceHead(Head):
+    """Which of a row's choices: `(batch, choices)`, of inputs `(batch, choices, tokens)`."""
+
+    decides = "which of a row's choices"
+    classifies = False
+    problem_type = "single_label_classification"
+
+    def logits(self, scores: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        mask = batch.get(CHOICE_MASK)
+        return scores if mask is None else scores.masked_fill(~mask, IMPOSSIBLE)
+
+
+class CandidateHead(ChoiceHead):
+    """Which of a row's candidates, by a cross-encoder, a sequence classifier that scores one text or pair at a time."""
+
+    decides = "which of a query's candidates"
+
+    def inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: _flat(value) for name, value in batch.items()}
+
+    def logits(self, scores: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        return super().logits(scores.view(len(batch[CHOICE_MASK]), -1), batch)
+
+
+def _flat(value: Any) -> Any:
+    return value.flatten(0, 1) if isinstance(value, Tensor) and value.dim() > 2 else value
+
+
+@dataclass(frozen=True)
+class EmbeddingHead(Head):
+    """One embedding of a text, `(batch, width)`, pooled from an encoder's hidden states.
+
+    Args:
+        pooling: How it is made of them.
+    """
+
+    item: str | None = None
+    pooling: Pooling = Pooling()  # noqa: RUF009 (frozen)
+
+    decides = "an embedding of a text"
+    classifies = False
+    problem_type = "regression"
+
+    def scores(self, output: Any) -> Tensor | None:
+        return getattr(output, "last_hidden_state", None)
+
+    def logits(self, scores: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        return self.pooling(scores, batch.get("attention_mask"))
+
+    def stored(self, scores: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        return self.logits(scores, batch)
+
+    def of_stored(self, predictions: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        return predictions
+
+    def size(self, config: Any) -> int:
+        return int(config.hidden_size)
+
+
 class RepresentationHead(Head):
     """None: a bare encoder, as `AutoModel` loads it, whose hidden states terms on layers compare."""
 
@@ -182,7 +256,11 @@ HEADS: dict[str, Head] = {
     "QuestionAnswering": SpanHead(None),
     "MaskedLM": VocabularyHead(None),
     "ForCTC": CTCHead(None),
+    "MultipleChoice": ChoiceHead(None),
 }
+#: In a config: whether a classifier of one output is a reranker, whose rows are queries with candidates.
+RANKS_CANDIDATES = "ranks_candidates"
+_CANDIDATES = CandidateHead(None)
 _UNKNOWN, _NEXT_TOKEN, _NONE = Head(None), NextTokenHead(None), RepresentationHead(None)
 
 
@@ -191,7 +269,12 @@ def head_of(model: Any) -> Head:
     inner = without_adapters(model)
     if predicts_next_token(inner):
         return _NEXT_TOKEN
+    if getattr(getattr(inner, "config", None), RANKS_CANDIDATES, False):
+        return _CANDIDATES
     names = [base.__name__ for base in type(inner).__mro__]
+    pooling = Pooling.of_config(getattr(inner, "config", None)) if is_bare_encoder(inner) else None
+    if pooling is not None:
+        return EmbeddingHead(pooling=pooling)
     known = next((head for kind, head in HEADS.items() if any(kind in name for name in names)), None)
     return known or (_NONE if is_bare_encoder(inner) else _UNKNOWN)
 

@@ -59,9 +59,9 @@ class MeasuredHead(Measurable):
         head = self.head or head_of(self.model)
         batch = self.collator([dict(row) for row in rows])
         inputs = send_to_device({name: batch[name] for name in self._reads if name in batch}, device_of(self.model))
-        scores = head.scores(run(self.model, inputs))
+        scores = head.scores(run(self.model, head.inputs(inputs)))
         assert isinstance(scores, Tensor)
-        return head.logits(scores, inputs).float().cpu().numpy()
+        return head.logits(scores.cpu(), {**batch, **send_to_device(inputs, "cpu")}).float().numpy()
 
     @property
     def _reads(self) -> Sequence[str]:

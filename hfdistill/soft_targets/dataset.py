@@ -12,10 +12,12 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from hfdistill.data.rows import as_dataset
+from hfdistill.models.heads import ChoiceHead
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.ragged import Ragged
 from hfdistill.models.vocabularies import check_shared_tokens
 from hfdistill.soft_targets.arrays import ArrayTargetMaker
+from hfdistill.soft_targets.choices import ChoiceTargetMaker
 from hfdistill.soft_targets.media import MediaTargetMaker
 from hfdistill.soft_targets.precompute import SoftTargetMaker
 from hfdistill.soft_targets.words import WordTargetMaker
@@ -29,6 +31,7 @@ from hfdistill.teachers import (
     as_teacher,
 )
 from hfdistill.teachers.columns import check_source_columns
+from hfdistill.teachers.model import without_logits
 from hfdistill.teachers.prompted.verbalized import PromptedForSequenceClassification
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
@@ -105,6 +108,8 @@ def soft_targets(
 def _maker_of(teacher: ModelTeacher) -> type[SoftTargetMaker]:
     if isinstance(teacher, MediaTeacher):
         return MediaTargetMaker
+    if isinstance(teacher.head, ChoiceHead):
+        return ChoiceTargetMaker
     if teacher.main_input != "input_ids":
         return ArrayTargetMaker
     return WordTargetMaker if teacher.reads_words else SoftTargetMaker
@@ -120,17 +125,7 @@ def _readable(
     if isinstance(given.model, PromptedForSequenceClassification):
         _check_prompted(given, alone and (processing_class is not None or bool(text_columns)))
         return given
-    if not given.head.storable:
-        raise ValueError(
-            f"a {type(given.model).__name__} decides {given.head.decides}, and soft targets of whole vocabularies are "
-            "not stored: pass it as the teacher of a DistillationTrainer, to be run in every step."
-        )
-    if given.model.can_generate():
-        raise ValueError(
-            f"soft_targets keeps one prediction for a row, and a {type(given.model).__name__} predicts for each target "
-            "token: keep those with token_soft_targets, pass it as the teacher of a Seq2SeqDistillationTrainer, or let "
-            "it translate with pseudo_translations."
-        )
+    _check_storable(given, alone)
     if given.main_input != "input_ids":
         if text_columns:
             raise ValueError(f"a {type(given.model).__name__} reads {given.main_input}: leave text_columns out.")
@@ -156,6 +151,27 @@ def _check_prompted(given: ModelTeacher, given_twice: bool) -> None:
         raise ValueError(
             f"a {type(given).__name__} has its own tokenizer and text_columns: leave processing_class and text_columns "
             "out."
+        )
+
+
+def _check_storable(given: ModelTeacher, alone: bool) -> None:
+    if isinstance(given.head, ChoiceHead) and not alone:
+        raise ValueError(
+            "soft_targets of rows with choices are of one teacher: pass several as teacher=[...] to the trainer, which "
+            "runs them in every step."
+        )
+    if not given.head.gives_logits:
+        raise without_logits(given.model)
+    if not given.head.storable:
+        raise ValueError(
+            f"a {type(given.model).__name__} decides {given.head.decides}, and soft targets of whole vocabularies are "
+            "not stored: pass it as the teacher of a DistillationTrainer, to be run in every step."
+        )
+    if given.model.can_generate():
+        raise ValueError(
+            f"soft_targets keeps one prediction for a row, and a {type(given.model).__name__} predicts for each target "
+            "token: keep those with token_soft_targets, pass it as the teacher of a Seq2SeqDistillationTrainer, or let "
+            "it translate with pseudo_translations."
         )
 
 
@@ -203,8 +219,8 @@ def with_soft_targets(dataset: Dataset, logits: Sequence[Any], features: Feature
 
 def _in_order(logits: Any, order: slice | list[int]) -> Any:
     if isinstance(logits, Ragged):
-        return Ragged(logits.values[:, order], logits.lengths)
-    return logits[:, order]
+        return Ragged(logits.values[..., order], logits.lengths)
+    return logits[..., order]
 
 
 def _over_stream(
@@ -226,6 +242,8 @@ def _over_stream(
 def _features(makers: Sequence[SoftTargetMaker], names: Sequence[str] | None) -> Features:
     """The columns that hold the predictions of these teachers, and their types; by token lists of them."""
     teacher = makers[0].teacher
+    if isinstance(teacher.head, ChoiceHead):
+        return Features({TEACHER_LOGITS: List(Value("float32"))})
     features = soft_target_features(teacher.head.size(teacher.model.config), names, len(makers))
     return Features({name: List(one) if teacher.head.by_token else one for name, one in features.items()})
 
@@ -252,6 +270,8 @@ def _columns(logits: Sequence[Any], features: Features) -> dict[str, Any]:
         return {
             name: Ragged(values, lengths) for name, values in _columns([one.values for one in logits], features).items()
         }
+    if logits[0].ndim == 1:  # of choices
+        return {TEACHER_LOGITS: logits[0]}
     several = np.stack(logits, axis=1)
     columns = {TEACHER_LOGITS: logits[0], ENSEMBLE_LOGITS: several, TEACHER_LABEL: several.mean(1).argmax(1)}
     return {name: values for name, values in columns.items() if name in features}

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hfdistill.losses import IGNORED
 from hfdistill.losses.sparse_distributions import METHODS, Entries
+from hfdistill.models.heads import Head
 from hfdistill.models.vocabularies import vocabulary_key
 from hfdistill.teachers import TEACHER_TOKENS
 from hfdistill.teachers.seq2seq import check_label_padding
@@ -108,6 +109,7 @@ class TokenTargetCollator:
         student_collator: Pads everything else.
         processing_class: The student's tokenizer, to compare vocabularies; `None` when it is not known.
         classes: How many tokens the student chooses among.
+        head: What the student decides, and so beside which of its logits a label stands.
 
     Raises:
         ValueError: when the rows of a batch were made differently, with another vocabulary, or for other labels.
@@ -116,6 +118,7 @@ class TokenTargetCollator:
     student_collator: Callable[[list[dict[str, Any]]], Mapping[str, Any]]
     processing_class: Any
     classes: int
+    head: Head = Head(None)  # noqa: RUF009 (nobody changes it)
 
     def __post_init__(self) -> None:
         known = isinstance(self.processing_class, PreTrainedTokenizerBase)
@@ -127,7 +130,8 @@ class TokenTargetCollator:
         if batch.get("labels") is not None and batch.get("decoder_input_ids") is None:
             check_label_padding(batch["labels"])
         if TEACHER_TOKENS in features[0]:
-            batch[TEACHER_TOKENS] = self._columns([row[TEACHER_TOKENS] for row in features], batch["labels"].numpy())
+            labels = self.head.labeled(batch)["labels"].numpy()
+            batch[TEACHER_TOKENS] = self._columns([row[TEACHER_TOKENS] for row in features], labels)
         return batch
 
     def _columns(self, packed: Sequence[bytes], labels: np.ndarray) -> dict[str, Tensor]:

@@ -73,7 +73,7 @@ class SoftTargetMaker:
         manifest = self.manifest()
         with self.state.main_process_first():
             folder = store if store is not None and alone else own_folder(manifest, store)
-            store_class = TokenLogitStore if teacher.head.by_token else self.store_class
+            store_class = TokenLogitStore if self.logits_by_token else self.store_class
             self.store = store_class(folder, manifest)
         self._check_shared()
 
@@ -95,6 +95,11 @@ class SoftTargetMaker:
                 f"process {', '.join(map(str, blind))} does not see what process 0 writes to {self.store.folder}: with "
                 "several machines, name a folder that all of them share with store=..."
             )
+
+    @property
+    def logits_by_token(self) -> bool:
+        """Whether its predictions are logits for each token of a row."""
+        return self.teacher.head.by_token
 
     @property
     def reader(self) -> Callable[[Mapping[str, Sequence[Any]]], dict[str, list[Any]]]:
@@ -224,12 +229,13 @@ class SoftTargetMaker:
         Raises:
             ValueError: when it predicts something else.
         """
-        predictions = self.teacher.head.scores(run(model, inputs))
+        head = self.teacher.head
+        predictions = head.scores(run(model, inputs))
         if predictions is None:
             raise without_logits(model)
+        predictions = head.stored(predictions, inputs)
         config: Any = config_of(model)
         rows, *tokens = next(iter(inputs.values())).shape
-        head = self.teacher.head
         wanted = (rows, *(tokens[:1] if head.by_token and not head.by_frame else ()), head.size(config))
         found = tuple(predictions.shape)
         if (*found[:1], *found[2:]) != wanted if head.by_frame else found != wanted:
@@ -241,7 +247,7 @@ class SoftTargetMaker:
 
     def kept(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> Any:
         """What is kept of a batch's predictions: by token those of padding are left out."""
-        if not self.teacher.head.by_token:
+        if not self.logits_by_token:
             return predictions
         return Ragged.of_padded(predictions, self.decisions(rows, some))
 

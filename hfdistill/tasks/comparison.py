@@ -9,13 +9,28 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel
 
-from hfdistill.models.heads import CTCHead, Head, head_of
+from hfdistill.models.heads import (
+    CandidateHead,
+    ChoiceHead,
+    CTCHead,
+    EmbeddingHead,
+    Head,
+    NextTokenHead,
+    RepresentationHead,
+    VocabularyHead,
+    head_of,
+)
 from hfdistill.models.inputs import main_input
 from hfdistill.models.wrappers import config_of
 from hfdistill.report.figures import Comparison
 
 #: The task, a folder, whose `report.compare` measures models of a head; of those not named here classification.
-TASKS: dict[type[Head], str] = {CTCHead: "speech"}
+TASKS: dict[type[Head], str] = {
+    **dict.fromkeys((VocabularyHead, NextTokenHead, RepresentationHead), "language_modeling"),
+    EmbeddingHead: "embedding",
+    CTCHead: "speech",
+    **dict.fromkeys((ChoiceHead, CandidateHead), "multiple_choice"),
+}
 _CLASSIFICATION = "classification"
 
 

@@ -221,13 +221,14 @@ class ModelTeacher(Teacher):
         model = self.model if self._sharded is None else self._sharded
         read = self._placed(self._read(batch))
         with torch.no_grad():
-            prediction = forward(model.eval(), read, outputs)
+            prediction = forward(model.eval(), self.head.inputs(read), outputs)
         signal = {name: getattr(prediction, name) for name in outputs}
         if self.head.gives_logits:
             scores = self.head.scores(prediction)
             if scores is None:
                 raise without_logits(self.model)
-            signal["logits"] = self.head.logits(scores if self._order is None else scores[..., self._order], read)
+            scores = scores if self._order is None else scores[..., self._order]
+            signal["logits"] = self.head.logits(scores, {**batch, **read})
         if self._device is not None:
             home = next(tensor.device for tensor in batch.values() if isinstance(tensor, Tensor))
             signal = send_to_device(signal, home)

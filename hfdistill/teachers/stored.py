@@ -60,8 +60,8 @@ class StoredTeacher(Teacher):
         column = TEACHER_LOGITS if TEACHER_LOGITS in batch else ENSEMBLE_LOGITS
         predictions = batch[column] if self._order is None else batch[column][..., self._order]
         if column == TEACHER_LOGITS:
-            return TeacherSignal(logits=self.head.logits(predictions, batch))
-        problem_type = getattr(self._student_config, "problem_type", None)
+            return TeacherSignal(logits=self.head.of_stored(predictions, batch))
+        problem_type = self.head.problem_type or getattr(self._student_config, "problem_type", None)
         combination = context.combination or Combination()
-        several = self.head.logits(predictions.movedim(-2, 0), batch)
+        several = self.head.of_stored(predictions.movedim(-2, 0), batch)
         return combination(several, problem_type, context.step)

@@ -7,15 +7,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow.compute as pc
-from datasets import Dataset, Value
+from datasets import Dataset, List, Value
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from hfdistill.models.heads import CTCHead, Head, NextTokenHead, SpanHead, head_of
+from hfdistill.models.heads import (
+    ChoiceHead,
+    CTCHead,
+    EmbeddingHead,
+    Head,
+    NextTokenHead,
+    SpanHead,
+    VocabularyHead,
+    head_of,
+)
 from hfdistill.models.inputs import check_token_ids
 from hfdistill.models.packed_texts import SEGMENT_IDS
 from hfdistill.models.wrappers import config_of, is_plain_module, token_table_size, without_adapters
-from hfdistill.teachers import SOFT_TARGETS, ModelTeacher, Teacher, TeacherSignal
+from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS, ModelTeacher, Teacher, TeacherSignal
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.objective import Objective
 
@@ -106,6 +115,11 @@ def check_heads(objective: Objective, student: Any, teacher: Teacher | None) -> 
     Raises:
         ValueError: naming the terms and the model's class.
     """
+    if isinstance(head_of(student), ChoiceHead) and objective.outputs:
+        raise ValueError(
+            f"terms on {', '.join(sorted(objective.outputs))} compare the layers of one text for a row, and of choices "
+            "there are several: take terms on logits, such as soft_targets."
+        )
     models = [member.model for member in (teacher.members if teacher else ()) if isinstance(member, ModelTeacher)]
     for who, model in (("student", student), *(("teacher", model) for model in models)):
         on_logits = [
@@ -113,6 +127,13 @@ def check_heads(objective: Objective, student: Any, teacher: Teacher | None) -> 
             for name, term in objective.named_terms()
             if not term.outputs and (who == "student" or term.uses_teacher)
         ]
+        widths = [getattr(without_adapters(one).config, "hidden_size", None) for one in (model, student)]
+        if on_logits and isinstance(head_of(student), EmbeddingHead) and widths[0] != widths[1]:
+            raise ValueError(
+                f"the {who}'s embeddings have {widths[0]} dimensions and the student's {widths[1]}, so that "
+                f"{', '.join(on_logits)} cannot compare them: take a student of the teacher's width, as make_student "
+                "makes it, or terms on pairs of texts, which need none: rkd_distance, rkd_angle, similarity."
+            )
         if on_logits and not head_of(model).gives_logits:
             raise ValueError(
                 f"the {who}, a {type(without_adapters(model)).__name__}, gives representations and no logits, which "
@@ -150,14 +171,15 @@ def check_divisible(head: Head, args: DistillationTrainingArguments) -> None:
     """
     if isinstance(head, CTCHead):
         _refuse_for_speech(args)
-    if not isinstance(head, SpanHead):
+    if not isinstance(head, (SpanHead, ChoiceHead)):
         return
     found = {"label_smoothing_factor": args.label_smoothing_factor > 0, "divergence mse": args.divergence == "mse"}
     found["standardize_logits"] = args.standardize_logits
+    items = "tokens" if isinstance(head, SpanHead) else "choices"
     for name in [name for name, there in found.items() if there]:
         raise ValueError(
-            f"{name} is a mean over all classes, and of an answer's ends these are all tokens, padding too: leave it "
-            "out."
+            f"{name} is a mean over all classes, and here these are all {items}, those that only fill up a batch too: "
+            "leave it out."
         )
 
 
@@ -178,11 +200,13 @@ def refuse_stored_answers(name: str, dataset: Any, head: Head) -> None:
         ValueError: naming the dataset and the columns.
     """
     for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
-        stored = {*SOFT_TARGETS} & {*(getattr(split, "column_names", None) or ())}
+        supported = {TEACHER_TOKENS} if isinstance(head, VocabularyHead) else set()
+        stored = ({*SOFT_TARGETS} - supported) & {*(getattr(split, "column_names", None) or ())}
         if stored:
             raise ValueError(
                 f"{name} carries {', '.join(sorted(stored))}, and stored soft targets of {head.decides} are not "
-                "supported: remove them, and pass the model as teacher=..., to be run in every step."
+                "supported: remove them, and pass the model as teacher=..., to be run in every step, or of language "
+                "models keep parts of their distributions with token_soft_targets."
             )
 
 
@@ -220,12 +244,13 @@ def check_tokens(name: str, dataset: Any, model: Any, tokenizer: Any) -> None:
 
 def _check_known_tokens(name: str, dataset: Dataset, table: int) -> None:
     """Refuses the tokens of another tokenizer, such as those of the teacher for a student of fewer."""
-    done = 0
+    done, nested = 0, isinstance(getattr(dataset.features["input_ids"], "feature", None), List)  # of rows with choices
     for batch in dataset.select_columns("input_ids").with_format("arrow").iter(_ROWS_AT_ONCE):
-        largest = pc.max(pc.list_flatten(batch["input_ids"])).as_py()
+        largest = pc.max(pc.list_flatten(batch["input_ids"], recursive=True)).as_py()
         if largest is not None and largest >= table:
             rows = range(done, done + len(batch))
-            check_token_ids(batch["input_ids"].to_pylist(), table, "student", rows, name)
+            ids = [pc.list_flatten(row.values, recursive=True) if nested else row.values for row in batch["input_ids"]]
+            check_token_ids([row.to_pylist() for row in ids], table, "student", rows, name)
         done += len(batch)
 
 

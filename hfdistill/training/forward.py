@@ -12,16 +12,28 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import DataCollatorForTokenClassification, PreTrainedTokenizerBase, TrainerCallback
 from transformers.utils import logging
 
+from hfdistill.data.choices import ChoiceCollator
 from hfdistill.data.few_labels import labeled_share_sampler
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.models.causal_lm import predicts_next_token, takes_positions, takes_shifted_labels, with_positions
-from hfdistill.models.heads import ITEM_MASK, CTCHead, TokenHead, VocabularyHead, head_of
-from hfdistill.models.inputs import taken_inputs, token_inputs
+from hfdistill.models.heads import (
+    CHOICE_MASK,
+    ITEM_MASK,
+    ChoiceHead,
+    CTCHead,
+    EmbeddingHead,
+    RepresentationHead,
+    TokenHead,
+    VocabularyHead,
+    head_of,
+)
+from hfdistill.models.inputs import max_positions, taken_inputs, token_inputs
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.packed_texts import SEGMENT_IDS, as_packed, check_packed
 from hfdistill.models.sequences import SEQUENCE_MASK, SequenceMasks
 from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding
 from hfdistill.models.wrappers import is_plain_module, unwrapped
+from hfdistill.soft_targets.packing import TokenTargetCollator
 from hfdistill.teachers import (
     ModelTeacher,
     Teacher,
@@ -83,10 +95,8 @@ class ForwardTrainer(EvaluatingTrainer):
             if kwargs.get("data_collator") is None:
                 check_tokens(name, kwargs.get(name), model, kwargs.get("processing_class"))
             kwargs[name] = add_teacher_columns(kwargs.get(name), self.teacher)
-        if kwargs.get("data_collator") is None and _classifies_tokens(model, kwargs.get("processing_class")):
-            kwargs["data_collator"] = DataCollatorForTokenClassification(kwargs["processing_class"])
-        if kwargs.get("data_collator") is None and isinstance(model, nn.Module) and FrameLengths.of(model) is not None:
-            kwargs["data_collator"] = SoundCollator(SoundPadding.of(model))
+        if kwargs.get("data_collator") is None:
+            kwargs["data_collator"] = _usual_collator(model, kwargs.get("processing_class"))
         super().__init__(model=_in_dtype(_alone(model), args.student_dtype), args=args, **kwargs)
         self._settle_columns()
         if hasattr(kwargs.get("data_collator"), "set_epoch"):
@@ -184,6 +194,13 @@ class ForwardTrainer(EvaluatingTrainer):
         self._compare_labels("test_dataset", test_dataset)
         return super().get_test_dataloader(add_teacher_columns(test_dataset, self.teacher))
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save and isinstance(self._head, EmbeddingHead):
+            student = self.accelerator.unwrap_model(self.model)
+            length = max_positions(student, self.processing_class)
+            self._head.pooling.write(output_dir or str(self.args.output_dir), student.config.hidden_size, length)
+
     # ---- What each of the two reads ----
 
     @property
@@ -202,10 +219,12 @@ class ForwardTrainer(EvaluatingTrainer):
                 type(student).__name__,
             )
         check_predictions(self.teacher, student)
-        if not self._head.gives_logits and getattr(student, "pooler", None) is not None:
+        if isinstance(self._head, (EmbeddingHead, RepresentationHead)) and getattr(student, "pooler", None) is not None:
             student.pooler.requires_grad_(False)  # which no layer reads, so that DDP would wait for its gradient
         if isinstance(self._head, VocabularyHead):
             check_output_sizes(self.teacher, student)
+            classes = student.get_output_embeddings().weight.shape[0]
+            self.data_collator = TokenTargetCollator(self.data_collator, self.processing_class, classes, self._head)
         check_divisible(self._head, self.args)
         for name in ("train_dataset", "eval_dataset") if not self._head.storable else ():
             refuse_stored_answers(name, getattr(self, name), self._head)
@@ -252,7 +271,7 @@ class ForwardTrainer(EvaluatingTrainer):
 
     def _student_output(self, model: nn.Module, inputs: Mapping[str, Any], outputs: frozenset[str]) -> Any:
         """The student's output for a batch, with `logits` beside which the labels stand."""
-        student = forward(model, self._student_inputs(inputs), outputs)
+        student = forward(model, self._head.inputs(self._student_inputs(inputs)), outputs)
         scores = self._head.scores(student)
         if scores is None:
             raise ValueError(
@@ -284,7 +303,8 @@ class ForwardTrainer(EvaluatingTrainer):
 
     def _not_for_the_student(self) -> frozenset[str]:
         """The columns of a batch that the student is not given."""
-        reserved = {"labels", *self.label_names, COUNTED_ROWS, ITEM_MASK, SEGMENT_IDS, *self._signals.stored_columns}
+        reserved = {"labels", *self.label_names, COUNTED_ROWS, ITEM_MASK, SEGMENT_IDS, CHOICE_MASK}
+        reserved |= {*self._signals.stored_columns}
         if self.teacher is not None:
             # What a decoder reads is made for the student.
             shared = [name for name in self.teacher.shared_columns if not name.startswith("decoder_")]
@@ -317,10 +337,16 @@ class _EpochOf(TrainerCallback):
         self.collator.set_epoch(int(state.epoch or 0))
 
 
-def _classifies_tokens(model: Any, tokenizer: Any) -> bool:
-    """Whether rows have a label for each token, which the usual collator of `Trainer` does not pad."""
-    has_head = isinstance(model, nn.Module) and isinstance(head_of(model), TokenHead)
-    return has_head and isinstance(tokenizer, PreTrainedTokenizerBase)
+def _usual_collator(model: Any, tokenizer: Any) -> Any:
+    """What pads rows of a head that the usual collator of `Trainer` does not pad; `None` of others."""
+    if isinstance(model, nn.Module) and FrameLengths.of(model) is not None:
+        return SoundCollator(SoundPadding.of(model))
+    if not (isinstance(model, nn.Module) and isinstance(tokenizer, PreTrainedTokenizerBase)):
+        return None
+    head = head_of(model)
+    if isinstance(head, ChoiceHead):
+        return ChoiceCollator(tokenizer)
+    return DataCollatorForTokenClassification(tokenizer) if isinstance(head, TokenHead) else None
 
 
 def _alone(model: Any) -> Any:

@@ -15,7 +15,7 @@ from hfdistill.report.figures import WIDTH
 #: Seconds between two looks of the line.
 REFRESH = 0.5
 #: What is logged and says nothing of the student, or is told otherwise.
-_UNTOLD = ("grad_norm", "learning_rate", "epoch", "step", "total_flos", "loss_scale")
+_UNTOLD = ("num_input_tokens_seen", "grad_norm", "learning_rate", "epoch", "step", "total_flos", "loss_scale")
 
 
 def show_progress(trainer: Trainer) -> None:
@@ -32,13 +32,14 @@ class ProgressLine(TrainerCallback):
     def __init__(self) -> None:
         self.live = sys.stderr.isatty()
         self._began = self._shown = 0.0
-        self._first = 0
+        self._first = self._first_tokens = 0
         self._figures: dict[str, float] = {}
         self._wrote = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The clock runs from here; steps of before an interruption are not counted."""
         self._began, self._first = time.monotonic(), state.global_step
+        self._first_tokens = state.num_input_tokens_seen
         self.live = self.live and not args.disable_tqdm
         self._figures = {}
 
@@ -64,15 +65,21 @@ class ProgressLine(TrainerCallback):
         self._rewrite("")
         steps, seconds = state.global_step - self._first, time.monotonic() - self._began
         if steps:
-            self._print(f"  {steps:,} steps in {duration(seconds)} ({steps / seconds:.3g} a second)")
+            rates = ", ".join([f"{steps / seconds:.3g} a second", *self._token_rate(state, seconds)])
+            self._print(f"  {steps:,} steps in {duration(seconds)} ({rates})")
 
     def _line(self, state: Any) -> str:
         done, seconds = state.global_step - self._first, time.monotonic() - self._began
         parts = [f"  step {state.global_step:,} of {state.max_steps:,}"]
         if done:
             left = (state.max_steps - state.global_step) * seconds / done
-            parts += [f"{done / seconds:.3g} steps/s", f"{duration(left)} left"]
+            parts += [f"{done / seconds:.3g} steps/s", *self._token_rate(state, seconds), f"{duration(left)} left"]
         return fitting(parts, [f"{name} {value:.4g}" for name, value in self._figures.items()])
+
+    def _token_rate(self, state: Any, seconds: float) -> list[str]:
+        """Tokens a second, where the run counts them (`include_num_input_tokens_seen`)."""
+        tokens = state.num_input_tokens_seen - self._first_tokens
+        return [f"{tokens / seconds:,.0f} tokens/s"] if tokens else []
 
     def _rewrite(self, line: str) -> None:
         if self.live and (line or self._wrote):

@@ -1,0 +1,1 @@
+"""Sentence embeddings: students of a sentence encoder, of its language or another."""

@@ -1,0 +1,98 @@
+"""Sentence encoders, compared by the similarities of pairs of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from hfdistill.models.wrappers import unwrapped
+from hfdistill.report.counted import MeasuredHead, Outcome, compare_counted
+from hfdistill.report.figures import Comparison
+from hfdistill.tasks.embedding.metrics import COUNTS, embedding_metrics, pair_counts, retrieval_counts
+
+#: The columns of a pair and of its similarity.
+PAIR, SIMILARITY = ("text", "other"), "similarity"
+
+
+def compare(
+    teacher: Any,
+    student: Any,
+    dataset: Dataset,
+    processing_class: PreTrainedTokenizerBase,
+    *,
+    teacher_processing_class: PreTrainedTokenizerBase | None = None,
+    baseline: Any = None,
+    others: Mapping[str, Any] | None = None,
+    max_length: int = 128,
+    split: str = "test",
+) -> Comparison:
+    """Measures sentence encoders on pairs of texts.
+
+    Where pairs have a `similarity`, by Spearman's correlation of it with the cosine of their embeddings; where it is
+    NaN, or there is none, `other` belongs to `text`, and is to be found among the others of all these pairs.
+
+    Args:
+        teacher: The teacher.
+        student: The student.
+        dataset: Rows of `text` and `other`, and `similarity` where it is known.
+        processing_class: The student's tokenizer.
+        teacher_processing_class: The teacher's, when it is another.
+        baseline: The same student trained otherwise.
+        others: More models that read as the student does, by role.
+        max_length: The most tokens of a text.
+        split: What to call the rows.
+
+    Raises:
+        ValueError: when there are no pairs, or a column is missing.
+    """
+    if missing := [name for name in PAIR if name not in dataset.column_names]:
+        raise ValueError(f"pairs have the columns text and other; {', '.join(missing)} is missing.")
+    if not len(dataset):
+        raise ValueError("there are no pairs to compare the models on.")
+    models = {"teacher": teacher, "student": student, **({"baseline": baseline} if baseline else {}), **(others or {})}
+    tokenizers = {"teacher": teacher_processing_class or processing_class}
+    measured = {
+        role: _measured(unwrapped(model), tokenizers.get(role, processing_class), dataset, max_length)
+        for role, model in models.items()
+    }
+    similarities = np.array(dataset[SIMILARITY][:] if SIMILARITY in dataset.column_names else [np.nan] * len(dataset))
+    outcomes = {role: _outcome(one, similarities.astype(float)) for role, one in measured.items()}
+    texts = [f"{one} | {other}" for one, other in zip(dataset["text"], dataset["other"], strict=True)]
+    labels = ["a pair" if np.isnan(one) else f"{one:.2f}" for one in similarities]
+    return compare_counted(measured, outcomes, embedding_metrics, texts=texts, labels=labels, split=split)
+
+
+def _measured(model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Dataset, max_length: int) -> MeasuredHead:
+    """A model and the tokens of all texts, those of `text` first."""
+    length = min(max_length, tokenizer.model_max_length)
+    encoded = tokenizer([*pairs["text"], *pairs["other"]], truncation=True, max_length=length)
+    rows = Dataset.from_dict(dict(encoded))
+    return MeasuredHead(model, rows, partial(_padded, tokenizer))
+
+
+def _padded(tokenizer: PreTrainedTokenizerBase, rows: list[Mapping[str, Any]]) -> dict[str, Tensor]:
+    return dict(tokenizer.pad(rows, return_tensors="pt"))
+
+
+def _outcome(model: MeasuredHead, similarities: np.ndarray) -> Outcome:
+    """The counts of each pair; what is decided is its cosine, to a tenth, or which partner is the nearest."""
+    vectors = np.stack(list(model.predictions())).astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    one, other = np.split(vectors, 2)
+    cosines, rated = (one * other).sum(1), ~np.isnan(similarities)
+    counts = np.zeros((len(one), COUNTS + 3))
+    decisions: list[list[Any]] = [[round(cosine, 1)] for cosine in cosines]
+    if rated.any():
+        counts[rated, :COUNTS] = pair_counts(cosines[rated], similarities[rated])
+    if not rated.all():
+        among = one[~rated] @ other[~rated].T
+        counts[~rated, COUNTS:] = retrieval_counts(among)
+        for row, nearest in zip(np.flatnonzero(~rated), among.argmax(1), strict=True):
+            decisions[row] = [int(nearest)]
+    return Outcome(counts, decisions, [f"cosine {cosine:.2f}" for cosine in cosines])

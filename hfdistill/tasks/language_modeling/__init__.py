@@ -1,0 +1,1 @@
+"""Language models and encoders, distilled on raw text without labels."""

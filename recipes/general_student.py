@@ -1,0 +1,120 @@
+"""Distill an encoder on raw text, before any task: a small pretrained encoder comes out, to be fine-tuned as any other.
+
+1. Read raw texts: a file (one text a line, or a column), a dataset of the Hub, or a stream of either.
+2. Take any encoder as teacher. One that fills in masked tokens teaches its distribution at these, as well as the
+   tokens themselves do; a bare one, such as a sentence encoder, teaches how it relates tokens (MiniLM).
+   --terms names others: labels, soft_targets, hidden_states, embeddings, minilm, ...
+3. Make a student of some of its layers, or narrower ones, and train it: the logits of whole batches are never held.
+4. With --baseline, train the same student without a teacher, on masked tokens alone.
+5. Probe both on texts set aside: masked tokens predicted right; write the student, its card and its report.
+
+    accelerate launch recipes/general_student.py --demo
+    accelerate launch recipes/general_student.py --train_file texts.txt --student_num_hidden_layers 6 --baseline
+    accelerate launch recipes/general_student.py --dataset_name my/texts --streaming --max_steps 100000 --pack
+    accelerate launch recipes/general_student.py --teacher_name_or_path my/encoder --terms minilm:1 --train_file a.csv
+
+A run that was stopped goes on with --resume_from_checkpoint true. Each line of the log says how many tokens a second.
+The student loads with AutoModel, AutoModelForMaskedLM, or AutoModelForSequenceClassification to be fine-tuned.
+"""
+
+import copy
+from dataclasses import dataclass
+
+from hfdistill import (
+    DistillationTrainer,
+    LanguageModelingTrainingArguments,
+    MaskedTextCollator,
+    begin_run,
+    demo_encoder,
+    load_encoder,
+    make_student,
+    masked_accuracy,
+    most_likely,
+    option,
+    parse_arguments,
+    print_main,
+    push,
+    raw_texts,
+    report_student,
+    run_command,
+    train_and_save,
+    train_encoder,
+)
+
+DEMO = {
+    "baseline": True,
+    "student_num_hidden_layers": 1,
+    "max_length": 32,
+    "learning_rate": 1e-3,
+    "num_train_epochs": 3,
+}
+
+
+@dataclass
+class Options:
+    teacher_name_or_path: str = option("google-bert/bert-base-uncased", "Any encoder.")
+    student_num_hidden_layers: int | None = option(None, "Layers to keep of the teacher's; default half.")
+    student_hidden_size: int | None = option(None, "Hidden dimensions to keep; default all.")
+    train_file: str | None = option(None, "Your texts: txt, csv, tsv, json or parquet.")
+    validation_file: str | None = option(None, "Texts to measure on; default some are set aside.")
+    dataset_name: str | None = option(None, "Texts on the Hub.")
+    dataset_config_name: str | None = option(None, "Their configuration.")
+    text_column: str | None = option(None, "Column of the text.")
+    streaming: bool = option(False, "Read the texts as they are needed (with --max_steps).")
+    max_length: int = option(128, "Tokens of a row; longer texts are several rows.")
+    pack: bool = option(False, "Put short texts into one row, each attending to itself alone.")
+    mlm_probability: float = option(0.15, "Share of tokens that are masked.")
+    baseline: bool = option(False, "Train the same student without a teacher, too.")
+    demo: bool = option(False, "Generated texts and small models; needs no network.")
+
+
+def main() -> None:
+    options, args = parse_arguments((Options, LanguageModelingTrainingArguments), __doc__, demo=DEMO)
+    folder, resume = begin_run(args)
+
+    # ---- Raw texts ----
+    names = ("train_file", "validation_file", "dataset_name", "dataset_config_name", "text_column", "streaming", "demo")
+    texts = raw_texts(**{name: getattr(options, name) for name in names})
+
+    # ---- Teacher: with or without a head for masked tokens ----
+    tokenizer, teacher = demo_encoder(texts) if options.demo else load_encoder(options.teacher_name_or_path)
+    fills_masks = teacher.get_output_embeddings() is not None
+    collator = MaskedTextCollator(tokenizer, options.mlm_probability, args.seed)
+    rows = texts.rows(tokenizer, options.max_length, options.pack)
+    measured = texts.measured(collator, options.max_length)
+    if options.demo:
+        train_encoder(teacher, args, rows, collator, resume)
+    if not (fills_masks or args.terms or args.stages):
+        args.terms = ["minilm:1", "hidden_states:1"]
+
+    # ---- Student ----
+    layers = options.student_num_hidden_layers or max(1, teacher.config.num_hidden_layers // 2)
+    sample = None if options.student_hidden_size is None else collator([measured[row] for row in range(64)])
+    student = make_student(teacher, layers, hidden_size=options.student_hidden_size, importance_batch=sample)
+    untrained = copy.deepcopy(student)
+
+    # ---- Train ----
+    def new_trainer(student, args, teacher=None):
+        common = {"train_dataset": rows, "eval_dataset": measured, "data_collator": collator}
+        if fills_masks:
+            common |= {"compute_metrics": masked_accuracy, "preprocess_logits_for_metrics": most_likely}
+        return DistillationTrainer(student, args, teacher=teacher, processing_class=tokenizer, **common)
+
+    print_main("Training the student.")
+    trainer = new_trainer(student, args, teacher)
+    train_and_save(trainer, resume)
+    baseline = None
+    if options.baseline and fills_masks:
+        print_main("Training the same student without a teacher.")
+        baseline = new_trainer(untrained, args.for_labels_only(f"{folder}/_baseline"))
+        train_and_save(baseline, resume)
+
+    # ---- What it kept: masked tokens predicted right, the report, the card ----
+    about = {"dataset": texts.name, "demo": options.demo, "split": "texts set aside"}
+    report_student(trainer, teacher, measured, baseline=baseline, **about)
+    if args.push_to_hub:
+        push(trainer)
+
+
+if __name__ == "__main__":
+    run_command(main)
