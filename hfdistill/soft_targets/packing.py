@@ -127,7 +127,8 @@ class TokenTargetCollator:
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         rest = [{name: value for name, value in row.items() if name != TEACHER_TOKENS} for row in features]
         batch = dict(self.student_collator(rest))
-        if batch.get("labels") is not None and batch.get("decoder_input_ids") is None:
+        feeds_a_decoder = not self.head.by_token and batch.get("decoder_input_ids") is None
+        if feeds_a_decoder and batch.get("labels") is not None:
             check_label_padding(batch["labels"])
         if TEACHER_TOKENS in features[0]:
             labels = self.head.labeled(batch)["labels"].numpy()
