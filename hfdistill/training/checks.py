@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow.compute as pc
 from datasets import Dataset, List, Value
 from torch import Tensor, nn
-from transformers.utils import logging
+from transformers.utils import is_liger_kernel_available, logging
 
+from hfdistill.models.extras import install_hint
 from hfdistill.models.heads import (
     ChoiceHead,
     CTCHead,
@@ -290,12 +291,15 @@ def refuse_what_cannot_work(
     Raises:
         ValueError: naming the argument.
         TypeError: for arguments of another trainer.
+        ImportError: when Liger Kernel is asked for and not installed.
     """
     if not isinstance(args, DistillationTrainingArguments):
         raise TypeError(
             f"args must be DistillationTrainingArguments here, got {type(args).__name__}: they also say what is "
             "learned from the teacher."
         )
+    if args.use_liger_kernel and not is_liger_kernel_available():
+        raise ImportError(f"use_liger_kernel needs Liger Kernel: {install_hint('liger')}.")
     if args.n_gpu > 1:
         raise ValueError(
             f"{args.n_gpu} GPUs are visible to one process, and DataParallel is not supported: start one process for "

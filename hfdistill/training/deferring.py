@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from transformers.utils import is_liger_kernel_available, logging
+from transformers.utils import logging
 
 from hfdistill.losses import COUNTED_ROWS, TERMS, Term
 from hfdistill.models.deferred_logits import DeferredLogits, Projection, deferred_logits, projects_alone
@@ -25,18 +25,10 @@ class DeferringTrainer(ForwardTrainer):
 
     Student and teacher stop before their output projection, see `training.chunked_loss`. Of a masked language model
     the logits of a masked token in seven are computed, and those of the others never are.
-
-    Raises:
-        ImportError: when Liger Kernel is asked for and not installed.
     """
 
     #: Whether student and teacher do no more than project hidden states; `None` until a first step has shown it.
     _projects_plainly: bool | None = None
-
-    def __init__(self, model: nn.Module | None = None, args: Any = None, **kwargs: Any) -> None:
-        if args is not None and args.use_liger_kernel and not is_liger_kernel_available():
-            raise ImportError("use_liger_kernel needs Liger Kernel: pip install 'hfdistill[liger]'.")
-        super().__init__(model, args, **kwargs)
 
     @property
     def _chooses_tokens(self) -> bool:
