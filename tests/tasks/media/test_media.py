@@ -16,7 +16,7 @@ from transformers import (
     pipeline,
 )
 
-from hfdistill import DistillationTrainer, compare, media_data
+from hfdistill import DistillationTrainer, MediaTeacher, compare, media_data, soft_targets
 from hfdistill.report.page import report_page
 from hfdistill.tasks.media.data import MediaData
 from hfdistill.tasks.media.demo import demo_pictures, demo_sounds
@@ -165,6 +165,23 @@ def test_pictures_from_a_folder_to_a_report_and_a_pipeline(tmp_path):
     assert 'class="thumbnail"' in report_page(comparison, {})
     said = pipeline("image-classification", str(tmp_path / "out"))(str(tmp_path / "train" / "cat" / "0.png"))
     assert {one["label"] for one in said} == set(NAMES)
+
+
+def test_a_teacher_that_looks_at_the_pictures_themselves_says_the_same_live_and_stored(tmp_path):
+    (teacher, processor), (student, _) = make_vit(1), make_vit(2)
+    data = media_data(*[write_pictures(tmp_path / "train", 12)] * 2)
+    files = data.dataset["validation"]
+    rows = data.processed(processor)["validation"]
+    rows = rows.with_format(None).add_column("file", files["file"][:]).cast_column("file", Image())
+    looking = MediaTeacher(teacher, processor, "file")
+    stored = soft_targets(looking, rows, store=tmp_path / "store").remove_columns("file")
+    found = [
+        DistillationTrainer(
+            student, make_args(tmp_path), teacher=teaches, train_dataset=given, eval_dataset=given
+        ).evaluate()["eval_soft_target_loss"]
+        for teaches, given in ((looking, rows), (teacher, rows), (None, stored))
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-5) and found[0] == pytest.approx(found[2], rel=1e-5)
 
 
 def test_sounds_from_arrays_to_a_report_and_a_pipeline(tmp_path):
