@@ -31,6 +31,7 @@ from hfdistill import (
     parse_arguments,
     print_main,
     push,
+    report_student,
     run_command,
     settle_alpha,
     soft_targets,
@@ -55,6 +56,7 @@ class Options:
     word_column: str | None = option(None, "Column of the words.")
     label_column: str | None = option(None, "Column of the labels.")
     unlabeled_file: str | None = option(None, "More sentences or texts, for the teacher to label.")
+    max_unlabeled: int | None = option(None, "Of these so many, drawn at random; default all.")
     baseline: bool = option(False, "Train the same student without a teacher, too.")
     demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
@@ -66,7 +68,7 @@ def main() -> None:
 
     # ---- Data, with the labels in the teacher's order ----
     names = ("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name", "demo")
-    names += ("word_column", "label_column", "unlabeled_file")
+    names += ("word_column", "label_column", "unlabeled_file", "max_unlabeled")
     known = None if options.train_teacher else options.teacher_name_or_path
     data = token_classification_data(**{name: getattr(options, name) for name in names}, teacher=known)
 
@@ -103,11 +105,12 @@ def main() -> None:
         baseline = new_trainer(untrained, args.for_labels_only(f"{folder}/_baseline"), alone)
         train_and_save(baseline, resume)
 
-    split = "test" if "test" in dataset else "validation"
-    for name, one in (("student", trainer), ("baseline", baseline)):
-        if one is not None:
-            print_main(f"{name}: {one.evaluate(dataset[split])}")
-    print_main(str(note))
+    # ---- What was lost: the table, the report, the card ----
+    split = "test" if "test" in data.dataset else "validation"
+    how = {"split": split, "dataset": data.name, "demo": data.demo, "notes": [note]}
+    reader = teachers[0].processing_class
+    rows = data.dataset[split]
+    report_student(trainer, teachers[0].model, rows, baseline=baseline, teacher_processing_class=reader, **how)
     if args.push_to_hub:
         push(trainer)
 

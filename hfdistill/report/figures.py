@@ -107,7 +107,7 @@ class Comparison:
         split: The name of those rows, such as `test`.
         device: What latency and throughput were measured on.
         paired: Student against baseline, row by row.
-        classes: The share of correct predictions in each class.
+        classes: The score in each class: by default the share of correct predictions.
         lengths: The same of short and long texts.
         disagreements: The rows on which teacher and student differ most, the worst first.
         confusion: How often the teacher decides for a class (row) and the student for another (column).
@@ -115,6 +115,8 @@ class Comparison:
         one_network: Which models have the same speed, for they are one network, which was measured once.
         not_measured: Sentences in Markdown on what could not be measured.
         taught: Whether the student learned from the model in the teacher's column.
+        score: What the scores of `classes` and `lengths` are.
+        scored: Of what they are.
     """
 
     #: What the main metric is multiplied by to give points of a hundred.
@@ -133,6 +135,8 @@ class Comparison:
     one_network: Sequence[Sequence[str]] = ()
     not_measured: Sequence[str] = ()
     taught: bool = True
+    score: str = "correct predictions"
+    scored: str = "rows"
 
     @property
     def speedup(self) -> float:

@@ -35,7 +35,7 @@ def findings(comparison: Comparison, attempt: Attempts | None = None) -> list[st
     attempt = attempt or Attempts()
     parts = [attempt("the paired test", partial(paired_sentence, comparison))]
     for title, slices in (("By class", comparison.classes), ("By length", comparison.lengths)):
-        if slices and (table := attempt(f"the section “{title}”", partial(_slices_table, title, slices))):
+        if slices and (table := attempt(f"the section “{title}”", partial(_slices_table, comparison, title, slices))):
             parts += [f"## {title}", table]
     title = "Where teacher and student differ most"
     examples = comparison.disagreements
@@ -59,10 +59,10 @@ def paired_sentence(comparison: Comparison) -> str:
     )
 
 
-def _slices_table(title: str, slices: Sequence[Slice]) -> str:
-    roles = list(slices[0].scores)
+def _slices_table(comparison: Comparison, title: str, slices: Sequence[Slice]) -> str:
+    roles, score = list(slices[0].scores), comparison.score[:1].upper() + comparison.score[1:]
     rows = [[part.name, f"{part.rows:,}", *(f"{100 * part.scores[role]:.1f} %" for role in roles)] for part in slices]
-    return markdown_table([f"Correct predictions {title.lower()}", "rows", *roles], rows)
+    return markdown_table([f"{score} {title.lower()}", comparison.scored, *roles], rows)
 
 
 def _examples(disagreements: Sequence[Disagreement]) -> str:

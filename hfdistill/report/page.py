@@ -102,7 +102,7 @@ def _findings(comparison: Comparison) -> str:
 def _slices(comparison: Comparison, slices: Sequence[Slice]) -> str:
     roles = list(slices[0].scores)
     rows = [[part.name, f"{part.rows:,}", *(f"{100 * part.scores[role]:.1f} %" for role in roles)] for part in slices]
-    return _figures(comparison, ["correct predictions", "rows", *roles], rows)
+    return _figures(comparison, [comparison.score, comparison.scored, *roles], rows)
 
 
 # ---- The texts on which they differ ----

@@ -17,6 +17,7 @@ from hfdistill.models.heads import (
     Head,
     NextTokenHead,
     RepresentationHead,
+    TokenHead,
     VocabularyHead,
     head_of,
 )
@@ -28,6 +29,7 @@ from hfdistill.report.figures import Comparison
 TASKS: dict[type[Head], str] = {
     **dict.fromkeys((VocabularyHead, NextTokenHead, RepresentationHead), "language_modeling"),
     EmbeddingHead: "embedding",
+    TokenHead: "tagging",
     CTCHead: "speech",
     **dict.fromkeys((ChoiceHead, CandidateHead), "multiple_choice"),
 }

@@ -14,7 +14,7 @@ from transformers import BatchEncoding, EvalPrediction, PreTrainedModel, PreTrai
 from transformers.utils import logging
 
 from hfdistill.data.shortening import cut, shortened
-from hfdistill.data.splits import split_validation, warn_of_leaks
+from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
 from hfdistill.data.tables import Table
 from hfdistill.models.heads import ITEM_MASK
 from hfdistill.models.labels import NO_CLASS, NO_LABEL, some_names
@@ -146,6 +146,7 @@ def token_classification_dataset(
     test_file: str | Path | Dataset | None = None,
     *,
     unlabeled_file: str | Path | Dataset | None = None,
+    max_unlabeled: int | None = None,
     word_column: str | None = None,
     label_column: str | None = None,
     label_names: Sequence[str] | None = None,
@@ -164,7 +165,9 @@ def token_classification_dataset(
         validation_file: Those to validate on; without it, a share of the training sentences.
         test_file: The test sentences.
         unlabeled_file: More sentences for the teacher to label, added to `train` without labels: as above, or raw texts
-            in a column `text` or `sentence`, which are split at spaces and marks of punctuation.
+            in a column `text` or `sentence`, which are split at spaces and marks of punctuation. Those that are
+            measured on are left out, see `without_held_out`.
+        max_unlabeled: The most of these sentences, drawn at random where there are more.
         word_column: The column of words; by default `tokens` or `words`.
         label_column: The column of labels; by default `ner_tags`, `labels` or `tags`.
         label_names: The labels in the order of their ids, for instance the values of the teacher's `id2label`. By
@@ -191,6 +194,9 @@ def token_classification_dataset(
         )
     if unlabeled_file is not None:
         more = _unlabeled(open_tagged(unlabeled_file, "unlabeled"), word_column)
+        if max_unlabeled is not None and max_unlabeled < len(more):
+            more = more.shuffle(seed).select(range(max_unlabeled))
+        more = without_held_out(more, splits, ("tokens",))
         splits["train"] = concatenate_datasets([splits["train"], more])
     warn_of_leaks(splits, ("tokens",), "sentences")
     return TokenClassificationData(splits, tags.names)

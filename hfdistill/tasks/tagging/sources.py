@@ -41,7 +41,8 @@ def token_classification_data(
             `None` for a teacher that is going to be trained on these labels.
         class_names: Names of the numbered labels, or a file of one a line; default `labels.txt` beside `train_file`.
         demo: Generate a corpus instead; nothing else is read.
-        **columns: `word_column`, `label_column` and `unlabeled_file`, as in `token_classification_dataset`.
+        **columns: `word_column`, `label_column`, `unlabeled_file` and `max_unlabeled`, as in
+            `token_classification_dataset`.
 
     Raises:
         FileNotFoundError, HubUnreachableError: when something is not there, or cannot be reached.
