@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers.modeling_outputs import SequenceClassifierOutput
 from typing_extensions import Self
 
 
@@ -37,6 +37,7 @@ class OnnxModel:
         #: What it reads, as a model says it.
         self.reads = tuple(self._inputs)
         self.main_input_name = self._inputs[0]
+        self._outputs = [node.name for node in self._session.get_outputs() if node.name.endswith("logits")]
 
     @property
     def megabytes(self) -> float:
@@ -47,7 +48,7 @@ class OnnxModel:
         """Nothing to do: a graph is always in eval mode."""
         return self
 
-    def __call__(self, **inputs: torch.Tensor) -> SequenceClassifierOutput:
-        """The logits of a padded batch, as the model itself gives them."""
-        [logits] = self._session.run(["logits"], {name: inputs[name].numpy() for name in self._inputs})
-        return SequenceClassifierOutput(logits=torch.from_numpy(logits))
+    def __call__(self, **inputs: torch.Tensor) -> Any:
+        """The logits of a padded batch, as the model itself gives them, under its names."""
+        found = self._session.run(self._outputs, {name: inputs[name].numpy() for name in self._inputs})
+        return SimpleNamespace(**dict(zip(self._outputs, map(torch.from_numpy, found), strict=True)))

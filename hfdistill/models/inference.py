@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +17,11 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from hfdistill.models.inputs import TokenReader, check_token_ids, max_positions, pad_batch, pad_rows, token_inputs
+from hfdistill.models.heads import ITEM_MASK, Head, head_of
+from hfdistill.models.inputs import check_token_ids, max_positions, pad_batch, pad_rows, token_inputs
 from hfdistill.models.intermediate_outputs import check_tokens
 from hfdistill.models.ragged import ragged_of
+from hfdistill.models.words import reader_of
 from hfdistill.models.wrappers import config_of, device_of, token_table_size
 
 logger = logging.get_logger(__name__)
@@ -31,6 +32,7 @@ CPU_TOKENS = 2048
 ACCELERATOR_TOKENS = 2**17
 #: Batches that are read while one is computed.
 BATCHES_AHEAD = 3
+_ONE_A_ROW = Head()
 
 
 class Runnable(Protocol):
@@ -82,9 +84,9 @@ def token_rows(
 ) -> list[dict[str, list[int]]]:
     """What a model reads of each row, without padding: its tokens of the text columns, or the row's own tokens."""
     limit = max_positions(model, processing_class)
-    reader = TokenReader(processing_class, tuple(text_columns), token_inputs(model), limit)
+    reader = reader_of(head_of(model), processing_class, tuple(text_columns), token_inputs(model), limit)
     columns = reader(dataset.with_format(None)[:])
-    names = [name for name in columns if name != "cut"]
+    names = [name for name in columns if name not in ("cut", ITEM_MASK)]
     return [dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)]
 
 
@@ -94,8 +96,11 @@ def predict_logits(
     rows: Sequence[dict[str, list[int]]],
     batch_size: int | None = None,
     description: str = "Predicting",
+    head: Head = _ONE_A_ROW,
 ) -> np.ndarray:
     """The logits of every row in their order, shape `(rows, classes)`, float32; the model is left in eval mode.
+
+    Where the head decides by token they are those of each row's tokens, one row after the other, `(tokens, classes)`.
 
     Args:
         model: The model.
@@ -103,6 +108,7 @@ def predict_logits(
         rows: What it reads of each row.
         batch_size: The most rows of a batch; left out, as many as the device computes well at once.
         description: What the progress bar says.
+        head: What it decides, of a model with another head than a classifier's.
     """
     table = token_table_size(model) if isinstance(model, torch.nn.Module) else None
     check_token_ids([row["input_ids"] for row in rows], table, "model", range(len(rows)))
@@ -111,17 +117,19 @@ def predict_logits(
 
     def read(chosen: np.ndarray) -> dict[str, Tensor]:
         some = [rows[row] for row in chosen]
-        return pad_batch(processing_class, {name: ragged_of([row[name] for row in some]) for name in some[0]})
+        columns = {name: ragged_of([row[name] for row in some]) for name in some[0]}
+        return pad_batch(processing_class, columns, "right" if head.by_token else None)
 
-    one_pass = Pass(read, functools.partial(logits, model), device, token_budget(model, device), batch_size)
-    every: np.ndarray | None = None
+    one_pass = Pass(
+        read, lambda inputs: head.scores(run(model, inputs)), device, token_budget(model, device), batch_size
+    )
+    every: list[np.ndarray] = [np.empty(0, np.float32)] * len(rows)
     with tqdm(total=len(rows), desc=description, unit=" examples", leave=False) as bar:
         for chosen, predictions in one_pass(np.argsort(-lengths, kind="stable"), lengths):
-            every = np.empty((len(rows), *predictions.shape[1:]), np.float32) if every is None else every
-            every[chosen] = predictions
+            for row, one in zip(chosen, predictions, strict=True):
+                every[row] = one[: lengths[row]] if head.by_token else one
             bar.update(len(chosen))
-    assert every is not None
-    return every
+    return np.concatenate(every) if head.by_token else np.stack(every)
 
 
 def predict(

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from hfdistill.models.heads import ITEM_MASK
+from hfdistill.models.heads import ITEM_MASK, Head
 from hfdistill.models.inputs import TokenReader
 
 
@@ -75,3 +75,9 @@ class WordReader(TokenReader):
         encoding = tokenize_words(self.processing_class, rows[column], self.max_length)
         cut = [bool(one.overflowing) for one in encoding.encodings or ()]
         return {name: encoding[name] for name in [*self._names(encoding), ITEM_MASK]}, cut
+
+
+def reader_of(head: Head, *args: Any) -> TokenReader:
+    """What a model with this head reads of dataset rows, words where it decides on each; arguments as `TokenReader`."""
+    reader = TokenReader(*args)
+    return WordReader(*args) if head.item == "token" and reader.text_columns else reader

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from accelerate.utils import send_to_device
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from hfdistill.models.heads import Head, head_of
@@ -60,12 +60,12 @@ class MeasuredHead(Measurable):
         batch = self.collator([dict(row) for row in rows])
         inputs = send_to_device({name: batch[name] for name in self._reads if name in batch}, device_of(self.model))
         scores = head.scores(run(self.model, head.inputs(inputs)))
+        # An exported model takes what it reads of it.
+        reads = token_inputs(self.model) if isinstance(self.model, nn.Module) else batch
+        inputs = send_to_device({name: batch[name] for name in reads if name in batch}, device_of(self.model))
+        scores = head.scores(run(self.model, inputs))
         assert isinstance(scores, Tensor)
         return head.logits(scores.cpu(), {**batch, **send_to_device(inputs, "cpu")}).float().numpy()
-
-    @property
-    def _reads(self) -> Sequence[str]:
-        return token_inputs(self.model)
 
     def predictions(self, role: str = "model") -> Iterator[np.ndarray]:
         """The logits of each row in turn, those of padding included."""

@@ -30,7 +30,7 @@ from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.packed_texts import SEGMENT_IDS, as_packed
 from hfdistill.models.sharding import sharded_copy
 from hfdistill.models.vocabularies import has_vocabulary
-from hfdistill.models.words import WordReader
+from hfdistill.models.words import reader_of
 from hfdistill.models.wrappers import (
     config_of,
     device_of,
@@ -202,8 +202,7 @@ class ModelTeacher(Teacher):
     def reader(self) -> TokenReader:
         """What this teacher reads of a dataset row."""
         assert self.processing_class is not None
-        kind = WordReader if self.reads_words else TokenReader
-        return kind(self.processing_class, self.text_columns, self.inputs, self.max_length)
+        return reader_of(self.head, self.processing_class, self.text_columns, self.inputs, self.max_length)
 
     def pad(self, features: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
         assert self.processing_class is not None

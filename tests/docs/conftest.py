@@ -16,6 +16,7 @@ from texts import TEXTS, make_tokenizer
 from tiny_media import make_vit
 from tiny_prompts import make_bpe, make_causal, make_entailment, make_wordpiece
 from tiny_seq2seq import make_translator
+from transformers import BertConfig, BertForTokenClassification
 
 from hfdistill.tasks.speech.demo import RATE, demo_speech_model, demo_speech_processor
 
@@ -40,6 +41,11 @@ def readers_folder(tmp_path_factory):
     write_table(folder / "votes.csv", [("bad", "good", "bad")] * 9, columns=annotators)
     answers = [{"answer": {"top_logprobs": [{" good": -0.1, " awful": -2.5}]}}] * 9
     (folder / "answers.jsonl").write_text("\n".join(map(json.dumps, answers)), encoding="utf-8")
+    sentences = [[(word, ["O", "B-x", "I-x"][len(word) % 3]) for word in text.split()] for text in TEXTS]
+    for name in ("train", "test"):
+        lines = ["\n".join(f"{word} {tag}" for word, tag in one) for one in sentences]
+        (folder / f"{name}.conll").write_text("\n\n".join(lines), encoding="utf-8")
+    save_tagger(folder / "my" / "tagger")
     for part in make_translator():
         part.save_pretrained(folder / "my" / "translator")
     for name, start in (("pairs", ""), ("validation", "well "), ("test", "really ")):
@@ -62,6 +68,12 @@ def api(chat_url, monkeypatch):
     """The same, and the key to it."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     return chat_url
+def save_tagger(folder):
+    tokenizer, names = make_tokenizer(), {0: "O", 1: "B-x", 2: "I-x"}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 24}
+    labels = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    for part in (tokenizer, BertForTokenClassification(BertConfig(vocab_size=len(tokenizer), **sizes, **labels))):
+        part.save_pretrained(folder)
 
 
 def write_media(folder):

@@ -8,8 +8,9 @@ real text. What makes them worth distilling:
 * some names are **common words** elsewhere, as in "mark the date";
 * an entity has one word or more ("new paris", "paris motors"), and a sentence two entities or more;
 * the test split also has **names that no other split has**, to be read from their pieces and what stands around them;
-* **annotators disagree**: in a share of the training sentences an entity is missed or is given another kind. Validation
-  and test labels are clean.
+* **annotators disagree**: a share of the entities in the training sentences is tagged at random. Validation and test
+  labels are clean;
+* **most sentences are not tagged** at all: the teacher's soft targets are what a student has of them.
 """
 
 from __future__ import annotations
@@ -126,23 +127,33 @@ class _Writer:
         return words, kind
 
 
-def demo_tags(seed: int = 0, num_train: int = 5_000, num_eval: int = 600, annotator_noise: float = 0.25) -> DatasetDict:
+def demo_tags(
+    seed: int = 0,
+    num_train: int = 1_000,
+    num_unlabeled: int = 4_000,
+    num_eval: int = 600,
+    annotator_noise: float = 0.15,
+) -> DatasetDict:
     """Generate the corpus; see the top of this file for what is in it.
 
     Args:
         seed: Fixes every sentence and tag, on any machine.
-        num_train: Training sentences.
+        num_train: Training sentences with tags.
+        num_unlabeled: Those without.
         num_eval: Sentences in each of `validation` and `test`.
         annotator_noise: The share of entities in the training sentences that are tagged at random.
 
     Returns:
-        Splits `train`, `validation` and `test` with columns `tokens` and `ner_tags`. No sentence occurs twice.
+        Splits `train`, `validation`, `test` and `unlabeled` with columns `tokens` and `ner_tags`; the last one's tags
+        are not for training. No sentence occurs twice.
     """
     rng, seen = random.Random(seed), set[str]()
     train = distinct(_Writer(rng, NAMES, annotator_noise).sentence, num_train, seen)
     validation = distinct(_Writer(rng, NAMES).sentence, num_eval, seen)
     test = distinct(_Writer(rng, (*NAMES, *TEST_ONLY_NAMES)).sentence, num_eval, seen)
-    return DatasetDict(train=_to_dataset(train), validation=_to_dataset(validation), test=_to_dataset(test))
+    unlabeled = distinct(_Writer(rng, NAMES).sentence, num_unlabeled, seen)
+    splits = {"train": train, "validation": validation, "test": test, "unlabeled": unlabeled}
+    return DatasetDict({name: _to_dataset(rows) for name, rows in splits.items()})
 
 
 def _to_dataset(rows: list[tuple[str, list[str]]]) -> Dataset:

@@ -50,7 +50,8 @@ def token_classification_data(
     """
     if demo:
         splits = demo_tags()
-        data = token_classification_dataset(splits["train"], splits["validation"], splits["test"])
+        files = (splits[name] for name in ("train", "validation", "test"))
+        data = token_classification_dataset(*files, unlabeled_file=splits["unlabeled"])
         return replace(data, name="a generated demo corpus", demo=True)
     train: Any = train_file
     validation: Any = validation_file
