@@ -43,6 +43,11 @@ from hfdistill.soft_targets.token_soft_targets import token_soft_targets as toke
 from hfdistill.students.factory import make_student as make_student
 from hfdistill.students.vocabulary import TrimmedVocabulary as TrimmedVocabulary
 from hfdistill.students.vocabulary import trim_vocabulary as trim_vocabulary
+from hfdistill.tasks.answering.data import question_answering_dataset as question_answering_dataset
+from hfdistill.tasks.answering.demo import ANSWERING_DEMO as ANSWERING_DEMO
+from hfdistill.tasks.answering.metrics import answer_scores as answer_scores
+from hfdistill.tasks.answering.metrics import question_answering_metrics as question_answering_metrics
+from hfdistill.tasks.answering.sources import question_answering_data as question_answering_data
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments as ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import text_classification_dataset as text_classification_dataset
 from hfdistill.tasks.classification.demo import CLASSIFICATION_DEMO as CLASSIFICATION_DEMO

@@ -82,16 +82,20 @@ def labeled_rows(dataset: Dataset, label_column: str = "labels", length: int | N
     return dataset.select([labeled[index % len(labeled)] for index in range(count)])
 
 
-def labels_only(dataset: DatasetDict) -> DatasetDict:
+def labels_only(dataset: DatasetDict, label_column: str = "labels") -> DatasetDict:
     """Splits for a teacher or a baseline: only training rows with a label, repeated to as many rows as there were.
 
     So an epoch has as many steps as one of a student that also learns from unlabeled texts.
+
+    Args:
+        dataset: The splits.
+        label_column: The column of their labels; `start_positions` where answers are.
 
     Raises:
         ValueError: when no training row has a label.
     """
     rows = dataset["train"]
-    return DatasetDict({**dataset, "train": labeled_rows(rows, length=len(rows))})
+    return DatasetDict({**dataset, "train": labeled_rows(rows, label_column, length=len(rows))})
 
 
 def share_of_labels(

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import (
     AutoConfig,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -85,6 +86,18 @@ def load_tagger(
     if type(splitter).__name__ == "ByteLevel":  # it tells by the space before it where a word begins
         tokenizer = load_tokenizer(name, trust_remote_code, add_prefix_space=True)
     return tokenizer, _load_head(AutoModelForTokenClassification, "TokenClassification", name, trust_remote_code, head)
+
+
+def load_answer_finder(
+    name: str, trust_remote_code: bool = False, **head: Any
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """A model that finds answers in a context, and its tokenizer; otherwise as `load_classifier`.
+
+    Raises:
+        ValueError: when what is there has another head and none is given, or has no tokenizer.
+    """
+    tokenizer = load_tokenizer(name, trust_remote_code)
+    return tokenizer, _load_head(AutoModelForQuestionAnswering, "QuestionAnswering", name, trust_remote_code, head)
 
 
 def _load_head(

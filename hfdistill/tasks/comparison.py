@@ -18,6 +18,7 @@ from hfdistill.models.heads import (
     NextTokenHead,
     RepresentationHead,
     TokenHead,
+    SpanHead,
     VocabularyHead,
     head_of,
 )
@@ -29,6 +30,7 @@ from hfdistill.report.figures import Comparison
 TASKS: dict[type[Head], str] = {
     **dict.fromkeys((VocabularyHead, NextTokenHead, RepresentationHead), "language_modeling"),
     EmbeddingHead: "embedding",
+    SpanHead: "answering",
     TokenHead: "tagging",
     CTCHead: "speech",
     **dict.fromkeys((ChoiceHead, CandidateHead), "multiple_choice"),

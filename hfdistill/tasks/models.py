@@ -129,7 +129,7 @@ def train_teachers(
         folder = f"{args.output_dir}/_teacher" + (f"_{number + 1}" if len(teachers) > 1 else "")
         changes = {"seed": args.seed + number, **(data.demo_models.teacher_training if data.demo_models else {})}
         tokenizer: Any = teacher.processing_class
-        splits = labels_only(data.tokenized(tokenizer, max_length))
+        splits = labels_only(data.tokenized(tokenizer, max_length), data.trained_column)
         teacher.model.requires_grad_(True)
         trainer = DistillationTrainer(
             teacher.model,

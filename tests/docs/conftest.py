@@ -16,7 +16,7 @@ from texts import TEXTS, make_tokenizer
 from tiny_media import make_vit
 from tiny_prompts import make_bpe, make_causal, make_entailment, make_wordpiece
 from tiny_seq2seq import make_translator
-from transformers import BertConfig, BertForTokenClassification
+from transformers import BertConfig, BertForQuestionAnswering, BertForTokenClassification
 
 from hfdistill.tasks.speech.demo import RATE, demo_speech_model, demo_speech_processor
 
@@ -46,6 +46,17 @@ def readers_folder(tmp_path_factory):
         lines = ["\n".join(f"{word} {tag}" for word, tag in one) for one in sentences]
         (folder / f"{name}.conll").write_text("\n\n".join(lines), encoding="utf-8")
     save_tagger(folder / "my" / "tagger")
+    save_finder(folder / "my" / "finder")
+    asked = [{"question": f"{text} ?", "context": text, "answers": _answer(text.split()[0])} for text in TEXTS]
+    (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
+    paragraphs = [
+        {
+            "context": f"well {text}",
+            "qas": [{"question": f"{text} ?", "answers": [{"text": "well", "answer_start": 0}]}],
+        }
+        for text in TEXTS
+    ]
+    (folder / "squad.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
     for part in make_translator():
         part.save_pretrained(folder / "my" / "translator")
     for name, start in (("pairs", ""), ("validation", "well "), ("test", "really ")):
@@ -68,11 +79,24 @@ def api(chat_url, monkeypatch):
     """The same, and the key to it."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     return chat_url
+def _answer(text):
+    return {"text": [text], "answer_start": [0]}
+
+
 def save_tagger(folder):
-    tokenizer, names = make_tokenizer(), {0: "O", 1: "B-x", 2: "I-x"}
-    sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 24}
+    names = {0: "O", 1: "B-x", 2: "I-x"}
     labels = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
-    for part in (tokenizer, BertForTokenClassification(BertConfig(vocab_size=len(tokenizer), **sizes, **labels))):
+    _save(folder, BertForTokenClassification, **labels)
+
+
+def save_finder(folder):
+    _save(folder, BertForQuestionAnswering)
+
+
+def _save(folder, kind, **labels):
+    tokenizer = make_tokenizer()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 24}
+    for part in (tokenizer, kind(BertConfig(vocab_size=len(tokenizer), **sizes, **labels))):
         part.save_pretrained(folder)
 
 

@@ -63,6 +63,9 @@ class TextClassificationData:
     demo: bool = False
     measured_on: str = ""
 
+    #: Which column of `tokenized` rows says whether they have a label.
+    trained_column = "labels"
+
     @property
     def head(self) -> dict[str, Any]:
         """The arguments with which `from_pretrained` gives a model a head for this task."""

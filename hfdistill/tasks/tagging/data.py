@@ -52,9 +52,9 @@ class TokenClassificationData:
     measured_on: str = ""
     demo: bool = False
 
-    #: What a teacher with a tokenizer of its own reads, and where the labels are.
+    #: What a teacher with a tokenizer of its own reads, and which column says whether a row has labels.
     text_columns = ("tokens",)
-    label_column = "labels"
+    trained_column = "labels"
 
     @property
     def head(self) -> dict[str, Any]:
