@@ -183,7 +183,7 @@ class ClassifierFormat(Format):
 
     def check(self, exported: Any, source: ClassifierSource) -> Parity:
         """How far the exported model's logits are off on the source's rows; it keeps them for a comparison."""
-        how = {"description": f"Checking {self.name}", "head": source.head}
+        how: dict[str, Any] = {"description": f"Checking {self.name}", "head": source.head}
         logits = predict_logits(exported, source.processing_class, source.rows, **how)
         exported.checked = CheckedRows(source.rows, logits)
         return measure_parity(logits, source.expected, source.model.config.problem_type, source.head)

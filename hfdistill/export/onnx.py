@@ -62,7 +62,8 @@ def export_onnx(
         ImportError: when a package is missing, saying what to install.
         ValueError: for an unknown format.
     """
-    how = {"formats": formats, "text_columns": text_columns, "task": task_of(model) or "text-classification"}
+    how: dict[str, Any] = {"formats": formats, "text_columns": text_columns}
+    how["task"] = task_of(model) or "text-classification"
     return export_student(model, processing_class, dataset, folder, **how)
 
 

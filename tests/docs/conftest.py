@@ -79,6 +79,8 @@ def api(chat_url, monkeypatch):
     """The same, and the key to it."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     return chat_url
+
+
 def _answer(text):
     return {"text": [text], "answer_start": [0]}
 
