@@ -335,8 +335,9 @@ def test_two_ranks_train_the_student_of_one(ranks, tmp_path, kind, stored):
 
 
 @each_kind
-def test_a_killed_run_goes_on_to_the_same_student(tmp_path, kind):
-    changes = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1}
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_killed_run_goes_on_to_the_same_student(tmp_path, kind, stored):
+    changes = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "stored": stored}
     whole = train(tmp_path, kind, **changes)
     resumed = train(tmp_path, kind, run=False, **changes)
     resumed.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-1"))
