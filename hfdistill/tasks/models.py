@@ -24,6 +24,10 @@ class TaskData(Protocol):
     """What a task's rows say of themselves, for the models that learn them."""
 
     @property
+    def trained_column(self) -> str:
+        """The column of `tokenized` rows that says whether they have a label."""
+
+    @property
     def name(self) -> str:
         """What a card calls the rows."""
 
