@@ -36,6 +36,7 @@ def test_entities_of_iobes(letters):
     whole = [Entity("x", 0, 3), Entity("x", 3, 4)]
     assert entities(tags, "IOBES") == whole
     assert entities(tags) == [*whole, Entity("x", 4, 5), Entity("x", 6, 7)]
+    assert entities([f"{begin}-x", f"{end}-x", f"{end}-x"]) == [Entity("x", 0, 2), Entity("x", 2, 3)]
 
 
 def test_kinds_and_schemes():
