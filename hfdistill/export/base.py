@@ -49,8 +49,8 @@ class Format(ABC):
         path: The file or folder that it writes within a student's folder.
     """
 
-    #: The Hub's names of what the exported models do.
-    tasks: ClassVar[tuple[str, ...]]
+    #: The Hub's name of what the exported models do.
+    task: ClassVar[str]
     #: Python packages that it needs, and the extra of `hfdistill` that brings them.
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = "export"
@@ -115,7 +115,7 @@ def formats(task: str) -> dict[str, Format]:
     """The formats of a task by name, those of every file in this folder."""
     for module in pkgutil.iter_modules(hfdistill.export.__path__, "hfdistill.export."):
         importlib.import_module(module.name)
-    return {name: one for name, one in FORMATS.items() if task in one.tasks}
+    return {name: one for name, one in FORMATS.items() if one.task == task}
 
 
 def check_export(names: Sequence[str], task: str = "text-classification", model_type: str | None = None) -> None:

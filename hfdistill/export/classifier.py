@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,10 +17,9 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.export.base import Format
+from hfdistill.models.heads import SpanHead, head_of
 from hfdistill.models.inference import CheckedRows, logits, predict_logits, token_rows
 from hfdistill.models.inputs import main_input
-from hfdistill.models.heads import Head, head_of
-from hfdistill.models.inference import CheckedRows, predict_logits, token_rows
 from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding, hears_padding
 from hfdistill.report.quality import agreement
@@ -35,7 +34,7 @@ class Parity:
     Args:
         max_difference: The largest difference of a logit.
         relative_error: The root mean square of the differences over that of the model's logits.
-        agreement: The share of equal decisions; `None` of one that classifies nothing.
+        agreement: The share of equal decisions; `None` for a regression, which decides nothing.
         rows: On how many rows.
     """
 
@@ -57,21 +56,19 @@ class ClassifierSource:
         model: A copy in float32 on the CPU, in eval mode, without wrappers.
         processing_class: Its tokenizer.
         rows: What it reads of each row.
-        expected: Its logits, shape `(rows, classes)`, or of what decides by token `(tokens, classes)`.
-        head: What it decides.
+        expected: Its logits, shape `(rows, classes)`.
     """
 
     model: PreTrainedModel
     processing_class: PreTrainedTokenizerBase
     rows: list[dict[str, list[int]]]
     expected: np.ndarray = field(default_factory=lambda: np.empty(0))
-    expected: np.ndarray
-    head: Head
     _made: dict[Any, Any] = field(default_factory=dict)
 
     def predict(self, model: Any, description: str) -> np.ndarray:
-        """A model's logits of the rows, shape `(rows, classes)`."""
-        return predict_logits(model, self.processing_class, self.rows, description=description)
+        """A model's logits of the rows, shape `(rows, classes)`, or where it decides by token `(tokens, classes)`."""
+        head = head_of(self.model)
+        return predict_logits(model, self.processing_class, self.rows, description=description, head=head)
 
     def sample(self, tokens: int) -> tuple[dict[str, Any], dict[str, dict[int, Any]]]:
         """A batch to trace a graph with, and which sizes of it may be others.
@@ -135,7 +132,7 @@ class ClassifierFormat(Format):
             decisions rounding changes depends on how sure the model is; whether they are too many its user decides.
     """
 
-    tasks = ("text-classification", "token-classification", "question-answering")
+    task = "text-classification"
 
     def __init__(self, name: str, path: str, tolerance: float) -> None:
         super().__init__(name, path)
@@ -176,17 +173,10 @@ class ClassifierFormat(Format):
         """How far the exported model's logits are off on the source's rows; it keeps them for a comparison."""
         found = source.predict(exported, f"Checking {self.name}")
         exported.checked = CheckedRows(source.rows, found)
-        return measure_parity(found, source.expected, getattr(source.model.config, "problem_type", None))
-        head = head_of(plain)
-        expected = predict_logits(plain, processing_class, rows, description="Running the model", head=head)
-        return ClassifierSource(plain, processing_class, rows, expected, head)
-
-    def check(self, exported: Any, source: ClassifierSource) -> Parity:
-        """How far the exported model's logits are off on the source's rows; it keeps them for a comparison."""
-        how: dict[str, Any] = {"description": f"Checking {self.name}", "head": source.head}
-        logits = predict_logits(exported, source.processing_class, source.rows, **how)
-        exported.checked = CheckedRows(source.rows, logits)
-        return measure_parity(logits, source.expected, source.model.config.problem_type, source.head)
+        problem_type = getattr(source.model.config, "problem_type", None)
+        parity = measure_parity(found, source.expected, problem_type)
+        # Where an answer begins and ends is no choice among the two logits of a token.
+        return replace(parity, agreement=None) if isinstance(head_of(source.model), SpanHead) else parity
 
     def fault(self, parity: Parity) -> str:
         """Why it is broken: its relative error is beyond the tolerance."""
@@ -200,15 +190,12 @@ class ClassifierFormat(Format):
         )
 
 
-def measure_parity(
-    logits: np.ndarray, expected: np.ndarray, problem_type: str | None, head: Head | None = None
-) -> Parity:
-    """Compares an export's logits with the model's, both of shape `(rows, classes)`, or by token."""
-    decides = head is None or head.classifies  # among the classes of each row
+def measure_parity(logits: np.ndarray, expected: np.ndarray, problem_type: str | None) -> Parity:
+    """Compares an export's logits with the model's, both of shape `(rows, classes)`."""
     difference = logits - expected
     return Parity(
         max_difference=float(np.abs(difference).max()),
         relative_error=float(np.sqrt((difference**2).mean()) / max(np.sqrt((expected**2).mean()), 1e-6)),
-        agreement=agreement(logits, expected, problem_type) if decides else None,
+        agreement=agreement(logits, expected, problem_type),
         rows=len(expected),
     )

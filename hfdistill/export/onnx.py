@@ -21,7 +21,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hfdistill.export.base import export_student, register
 from hfdistill.export.classifier import ClassifierFormat, ClassifierSource
 from hfdistill.export.onnx_model import OnnxModel
-from hfdistill.report.card import task_of
 
 #: Tokens of the text that is shown to the tracer; any length is fine, and a short one is fast.
 _SAMPLE_TOKENS = 16
@@ -45,11 +44,9 @@ def export_onnx(
     output) and embeddings in 8 bits, and quantizes activations as they come.
 
     Args:
-        model: A classifier of texts or of tokens, or one that finds answers; it is left as it is.
+        model: The model; it is left as it is.
         processing_class: Its tokenizer.
         dataset: Rows to check the export on, with text or with what the model reads; a few hundred will do.
-        dataset: Rows to check the export on, with text (words for a token classifier) or with the model's tokens; a few
-            hundred will do.
         folder: The model's folder, in which the files come to `onnx/`.
         formats: `onnx` (float32), `int8`, or both.
         text_columns: The columns of raw text, one or a pair; without them the rows bring their tokens.
@@ -62,9 +59,7 @@ def export_onnx(
         ImportError: when a package is missing, saying what to install.
         ValueError: for an unknown format.
     """
-    how: dict[str, Any] = {"formats": formats, "text_columns": text_columns}
-    how["task"] = task_of(model) or "text-classification"
-    return export_student(model, processing_class, dataset, folder, **how)
+    return export_student(model, processing_class, dataset, folder, formats=formats, text_columns=text_columns)
 
 
 class OnnxFormat(ClassifierFormat):

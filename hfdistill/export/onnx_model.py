@@ -37,7 +37,6 @@ class OnnxModel:
         #: What it reads, as a model says it.
         self.reads = tuple(self._inputs)
         self.main_input_name = self._inputs[0]
-        self._outputs = [node.name for node in self._session.get_outputs() if node.name.endswith("logits")]
 
     @property
     def megabytes(self) -> float:
@@ -49,6 +48,7 @@ class OnnxModel:
         return self
 
     def __call__(self, **inputs: torch.Tensor) -> Any:
-        """The logits of a padded batch, as the model itself gives them, under its names."""
-        found = self._session.run(self._outputs, {name: inputs[name].numpy() for name in self._inputs})
-        return SimpleNamespace(**dict(zip(self._outputs, map(torch.from_numpy, found), strict=True)))
+        """The logits of a padded batch, under the names that the model itself gives them."""
+        names = [node.name for node in self._session.get_outputs() if node.name.endswith("logits")]
+        found = self._session.run(names, {name: inputs[name].numpy() for name in self._inputs})
+        return SimpleNamespace(**dict(zip(names, map(torch.from_numpy, found), strict=True)))

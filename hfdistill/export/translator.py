@@ -76,7 +76,7 @@ class TranslatorFormat(Format):
     tokens)`: the log-probabilities of given translations up to their ends, see `CTranslate2Model`.
     """
 
-    tasks = ("translation",)
+    task = "translation"
 
     def prepare(
         self,

@@ -58,14 +58,16 @@ class MeasuredHead(Measurable):
         """The logits of a batch, shape `(rows, ..., classes)`, float32."""
         head = self.head or head_of(self.model)
         batch = self.collator([dict(row) for row in rows])
-        inputs = send_to_device({name: batch[name] for name in self._reads if name in batch}, device_of(self.model))
-        scores = head.scores(run(self.model, head.inputs(inputs)))
         # An exported model takes what it reads of it.
-        reads = token_inputs(self.model) if isinstance(self.model, nn.Module) else batch
+        reads = self._reads if isinstance(self.model, nn.Module) else batch
         inputs = send_to_device({name: batch[name] for name in reads if name in batch}, device_of(self.model))
-        scores = head.scores(run(self.model, inputs))
+        scores = head.scores(run(self.model, head.inputs(inputs)))
         assert isinstance(scores, Tensor)
         return head.logits(scores.cpu(), {**batch, **send_to_device(inputs, "cpu")}).float().numpy()
+
+    @property
+    def _reads(self) -> Sequence[str]:
+        return token_inputs(self.model)
 
     def predictions(self, role: str = "model") -> Iterator[np.ndarray]:
         """The logits of each row in turn, those of padding included."""

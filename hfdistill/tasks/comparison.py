@@ -17,8 +17,8 @@ from hfdistill.models.heads import (
     Head,
     NextTokenHead,
     RepresentationHead,
-    TokenHead,
     SpanHead,
+    TokenHead,
     VocabularyHead,
     head_of,
 )
