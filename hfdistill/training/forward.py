@@ -278,7 +278,9 @@ class ForwardTrainer(EvaluatingTrainer):
                 f"the student, a {type(unwrapped(model)).__name__}, has no logits in its output: its forward must "
                 "return an output that has them, such as SequenceClassifierOutput(logits=...)."
             )
-        student.logits = self._head.logits(scores, inputs)
+        logits = self._head.logits(scores, inputs)
+        if getattr(student, "logits", None) is not logits:
+            student.logits = logits
         return student
 
     def _student_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
