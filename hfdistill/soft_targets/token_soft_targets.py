@@ -89,9 +89,9 @@ def token_soft_targets(
             "the tokenizer has a vocabulary for each side (separate_vocabs), and stored predictions know one alone: "
             "pass the teacher to the trainer, which runs it in every step."
         )
-    maker_class, teacher_class = TextTargetMaker, ModelTeacher
-    if isinstance(given, Seq2SeqTeacher):
-        maker_class, teacher_class = TokenTargetMaker, Seq2SeqTeacher
+    translates = isinstance(given, Seq2SeqTeacher)
+    maker_class = TokenTargetMaker if translates else TextTargetMaker
+    teacher_class = Seq2SeqTeacher if translates else ModelTeacher
     settings = (method, k, temperature)
     maker = maker_class(teacher_class(given.model, own), processing_class or own, settings, batch_size, store)
     return _over_splits(maker, dataset)

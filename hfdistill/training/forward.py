@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import extract_model_from_parallel
@@ -197,8 +197,8 @@ class ForwardTrainer(EvaluatingTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save and isinstance(self._head, EmbeddingHead):
-            student = self.accelerator.unwrap_model(self.model)
-            length = max_positions(student, self.processing_class)
+            student, tokenizer = self.accelerator.unwrap_model(self.model), cast(Any, self.processing_class)
+            length = max_positions(student, tokenizer)
             self._head.pooling.write(output_dir or str(self.args.output_dir), student.config.hidden_size, length)
 
     # ---- What each of the two reads ----
@@ -219,11 +219,12 @@ class ForwardTrainer(EvaluatingTrainer):
                 type(student).__name__,
             )
         check_predictions(self.teacher, student)
-        if isinstance(self._head, (EmbeddingHead, RepresentationHead)) and getattr(student, "pooler", None) is not None:
-            student.pooler.requires_grad_(False)  # which no layer reads, so that DDP would wait for its gradient
+        pooler = getattr(student, "pooler", None)
+        if isinstance(self._head, (EmbeddingHead, RepresentationHead)) and isinstance(pooler, nn.Module):
+            pooler.requires_grad_(False)  # which no layer reads, so that DDP would wait for its gradient
         if isinstance(self._head, VocabularyHead):
             check_output_sizes(self.teacher, student)
-            classes = student.get_output_embeddings().weight.shape[0]
+            classes = cast(Any, student).get_output_embeddings().weight.shape[0]
             self.data_collator = TokenTargetCollator(self.data_collator, self.processing_class, classes, self._head)
         check_divisible(self._head, self.args)
         for name in ("train_dataset", "eval_dataset") if not self._head.storable else ():
@@ -278,7 +279,9 @@ class ForwardTrainer(EvaluatingTrainer):
                 f"the student, a {type(unwrapped(model)).__name__}, has no logits in its output: its forward must "
                 "return an output that has them, such as SequenceClassifierOutput(logits=...)."
             )
-        student.logits = self._head.logits(scores, inputs)
+        logits = self._head.logits(scores, inputs)
+        if getattr(student, "logits", None) is not logits:
+            student.logits = logits
         return student
 
     def _student_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:

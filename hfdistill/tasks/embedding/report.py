@@ -76,7 +76,7 @@ def _measured(model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Dataset, ma
     return MeasuredHead(model, rows, partial(_padded, tokenizer))
 
 
-def _padded(tokenizer: PreTrainedTokenizerBase, rows: list[Mapping[str, Any]]) -> dict[str, Tensor]:
+def _padded(tokenizer: PreTrainedTokenizerBase, rows: Any) -> dict[str, Tensor]:
     return dict(tokenizer.pad(rows, return_tensors="pt"))
 
 

@@ -49,6 +49,7 @@ def most_likely(logits: Any, labels: Any) -> Any:
 
 def masked_accuracy(prediction: EvalPrediction) -> dict[str, float]:
     """As `compute_metrics` of a `Trainer` with `most_likely`: the share of masked tokens that are predicted right."""
-    chosen = prediction.label_ids >= 0
-    right = (prediction.predictions == prediction.label_ids) & chosen
+    labels: Any = prediction.label_ids
+    chosen = labels >= 0
+    right = (prediction.predictions == labels) & chosen
     return {"accuracy": float(right.sum() / max(1, chosen.sum()))}

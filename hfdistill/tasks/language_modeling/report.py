@@ -53,18 +53,22 @@ def compare(
     rows, pad = dataset.select_columns(["input_ids"]), partial(_padded, processing_class)
     measured = {role: MeasuredHead(unwrapped(model), rows, pad) for role, model in models.items()}
     ids = dataset.with_format(None)["input_ids"][:]
-    texts = [processing_class.decode(row[:SHOWN_TOKENS]) for row in ids]
+    texts = [_shown(processing_class, row) for row in ids]
     if isinstance(head_of(student), RepresentationHead):
         relations = {role: _relations(one, ids) for role, one in measured.items()}
         related = {role: _related(one, relations["teacher"]) for role, one in relations.items()}
         return compare_counted(measured, related, _relation_metrics, texts=texts, split=split)
     labels = _labels(student, dataset, ids)
     predicted = {role: _predicted(one, labels, processing_class) for role, one in measured.items()}
-    shown = [processing_class.decode(row[row >= 0][:SHOWN_TOKENS]) for row in labels]
+    shown = [_shown(processing_class, row[row >= 0].tolist()) for row in labels]
     return compare_counted(measured, predicted, token_metrics, texts=texts, labels=shown, split=split)
 
 
-def _padded(tokenizer: PreTrainedTokenizerBase, rows: list[Mapping[str, Any]]) -> dict[str, Tensor]:
+def _shown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids[:SHOWN_TOKENS])))
+
+
+def _padded(tokenizer: PreTrainedTokenizerBase, rows: Any) -> dict[str, Tensor]:
     return dict(tokenizer.pad(rows, padding_side="right", return_tensors="pt"))
 
 
@@ -96,7 +100,7 @@ def _predicted(model: MeasuredHead, labels: Sequence[np.ndarray], tokenizer: Pre
         logits = logits[: len(wanted)]
         counts.append(token_counts(logits, wanted))
         decisions.append(logits[wanted >= 0].argmax(1).tolist())
-    return Outcome(np.array(counts), decisions, [tokenizer.decode(row[:SHOWN_TOKENS]) for row in decisions])
+    return Outcome(np.array(counts), decisions, [_shown(tokenizer, row) for row in decisions])
 
 
 def _relations(model: MeasuredHead, ids: Sequence[Sequence[int]]) -> list[np.ndarray]:

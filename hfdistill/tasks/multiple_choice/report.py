@@ -49,7 +49,7 @@ def compare(
     collator = ChoiceCollator(processing_class)
     measured = {role: MeasuredHead(unwrapped(model), rows, collator) for role, model in models.items()}
     texts = [
-        " | ".join(processing_class.decode(choice, skip_special_tokens=True) for choice in row)
+        " | ".join(str(processing_class.decode(choice, skip_special_tokens=True)) for choice in row)
         for row in rows.with_format(None)["input_ids"][:]
     ]
     outcomes = {role: _outcome(one, labels) for role, one in measured.items()}
