@@ -20,6 +20,7 @@ from transformers.utils import is_sentencepiece_available
 
 from hfdistill.models.extras import install_hint
 from hfdistill.models.hub import hub_errors
+from hfdistill.models.labels import LabelSpace
 from hfdistill.models.vocabularies import has_vocabulary
 
 
@@ -117,6 +118,20 @@ def _load(auto_class: Any, name: str, trust_remote_code: bool, head: Mapping[str
     trainable = {"dtype": "float32", "ignore_mismatched_sizes": True} if head else {"dtype": "auto"}
     with hub_errors(name):
         return auto_class.from_pretrained(name, trust_remote_code=trust_remote_code, **trainable, **head)
+
+
+def label_names_of(name: str, trust_remote_code: bool = False) -> tuple[str, ...] | None:
+    """The labels of a model, from a folder or the Hub, in their order; `None` of one that does not name them.
+
+    Args:
+        name: The folder, or the name on the Hub.
+        trust_remote_code: Whether code that is kept there is run.
+
+    Raises:
+        HubUnreachableError, OSError: when it cannot be had.
+    """
+    with hub_errors(name):
+        return LabelSpace.of_config(AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)).names
 
 
 def _architectures(name: str, trust_remote_code: bool) -> Sequence[str]:

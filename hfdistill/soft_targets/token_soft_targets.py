@@ -104,8 +104,8 @@ def _readable(teacher: Any, dtype: str | None) -> ModelTeacher:
             config: Any = AutoConfig.from_pretrained(teacher, trust_remote_code=False)
         if not config.is_encoder_decoder:
             fills_masks = any(head.endswith("ForMaskedLM") for head in config.architectures or ())
-            kind = MaskedTeacher if fills_masks else LanguageModelTeacher
-            return kind.from_pretrained(teacher, dtype=dtype)
+            teacher_class = MaskedTeacher if fills_masks else LanguageModelTeacher
+            return teacher_class.from_pretrained(teacher, dtype=dtype)
     model = teacher.model if isinstance(teacher, ModelTeacher) else teacher
     if isinstance(model, nn.Module) and isinstance(head_of(model), VocabularyHead):
         own = teacher if isinstance(teacher, ModelTeacher) else ModelTeacher(model)

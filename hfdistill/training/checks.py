@@ -128,7 +128,7 @@ def check_heads(objective: Objective, student: Any, teacher: Teacher | None) -> 
             for name, term in objective.named_terms()
             if not term.outputs and (who == "student" or term.uses_teacher)
         ]
-        widths = [getattr(without_adapters(one).config, "hidden_size", None) for one in (model, student)]
+        widths = [getattr(config_of(one), "hidden_size", None) for one in (model, student)]
         if on_logits and isinstance(head_of(student), EmbeddingHead) and widths[0] != widths[1]:
             raise ValueError(
                 f"the {who}'s embeddings have {widths[0]} dimensions and the student's {widths[1]}, so that "

@@ -87,5 +87,5 @@ def _load(name: str, data: MediaData, new_head: bool) -> tuple[PreTrainedModel, 
     names = dict(enumerate(data.label_names))
     head = {"id2label": names, "label2id": {label: number for number, label in names.items()}} if new_head else {}
     with hub_errors(name):
-        model = model_class.from_pretrained(name, ignore_mismatched_sizes=new_head, **head)
-        return model, processor_class.from_pretrained(name)
+        model = model_class.from_pretrained(name, ignore_mismatched_sizes=new_head, trust_remote_code=False, **head)
+        return model, processor_class.from_pretrained(name, trust_remote_code=False)

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Audio, Dataset, DatasetDict, Image
-from transformers import AutoConfig
 
 from hfdistill.data.hub import load_hub_dataset
 from hfdistill.data.tables import read_table
-from hfdistill.models.hub import hub_errors
-from hfdistill.models.labels import LabelSpace
+from hfdistill.models.loading import label_names_of
 from hfdistill.tasks.media.data import PICTURES, SOUNDS, MediaData, folder_rows, with_class_names
 from hfdistill.tasks.media.demo import demo_pictures, demo_sounds
 
@@ -68,7 +66,7 @@ def media_data(
         raise ValueError("name the rows: train_file (a folder or a table), dataset_name, or demo=True.")
     splits = with_validation(splits)
     column = media_column or media_column_of(splits["train"], kind)
-    names = None if teacher is None else _labels_of(teacher)
+    names = None if teacher is None else label_names_of(teacher)
     train = with_class_names(check_columns(splits["train"], column, label_column), label_column, names)
     own = train.features[label_column].names
     others = {name: with_class_names(rows, label_column, own) for name, rows in splits.items() if name != "train"}
@@ -121,8 +119,3 @@ def check_columns(rows: Dataset, *columns: str) -> Dataset:
         if column not in rows.column_names:
             raise ValueError(f"the rows have no column {column}; they have {', '.join(rows.column_names)}.")
     return rows
-
-
-def _labels_of(teacher: str) -> tuple[str, ...] | None:
-    with hub_errors(teacher):
-        return LabelSpace.of_config(AutoConfig.from_pretrained(teacher)).names

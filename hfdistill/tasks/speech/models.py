@@ -35,7 +35,8 @@ def load_speech_teacher(name: str, data: SpeechData, seed: int = 42) -> tuple[Pr
         teacher: Any = demo_speech_model(*_DEMO[0], processor)
     else:
         with hub_errors(name):
-            teacher, processor = AutoModelForCTC.from_pretrained(name), AutoProcessor.from_pretrained(name)
+            teacher = AutoModelForCTC.from_pretrained(name, trust_remote_code=False)
+            processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
         if not hasattr(processor, "tokenizer"):
             raise ValueError(f"{name} comes without a tokenizer, so that nobody knows its letters: save one beside it.")
     rows = len(data.dataset["train"])
@@ -61,7 +62,9 @@ def load_speech_student(
     if name is not None:
         letters = {key: getattr(teacher.config, key) for key in ("vocab_size", "pad_token_id")}
         with hub_errors(name):
-            return AutoModelForCTC.from_pretrained(name, ignore_mismatched_sizes=True, **letters)
+            return AutoModelForCTC.from_pretrained(
+                name, ignore_mismatched_sizes=True, trust_remote_code=False, **letters
+            )
     if data.demo and not given:
         return demo_speech_model(*_DEMO[1], processor)
     return make_student(teacher, **{"num_hidden_layers": default_depth(teacher), **given})

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from transformers import AutoConfig
-
 from hfdistill.data.class_names import read_class_names
 from hfdistill.data.hub import load_hub_dataset
-from hfdistill.models.hub import hub_errors
-from hfdistill.models.labels import LabelSpace
+from hfdistill.models.loading import label_names_of
 from hfdistill.tasks.tagging.data import TokenClassificationData, token_classification_dataset
 from hfdistill.tasks.tagging.demo import demo_tags
 
@@ -60,12 +57,6 @@ def token_classification_data(
         hub = load_hub_dataset(dataset_name, dataset_config_name)
         train, validation, test = hub["train"], validation or hub.get("validation"), test or hub.get("test")
     names = read_class_names(class_names, train_file)
-    labels = _labels_of(teacher) if teacher else None
+    labels = label_names_of(teacher) if teacher else None
     data = token_classification_dataset(train, validation, test, class_names=names, label_names=labels, **columns)
     return replace(data, name=train_file or dataset_name, measured_on=test_file or validation_file or "")
-
-
-def _labels_of(teacher: str) -> Sequence[str] | None:
-    """The labels of a fine-tuned teacher; `None` of one that does not name them."""
-    with hub_errors(teacher):
-        return LabelSpace.of_config(AutoConfig.from_pretrained(teacher)).names
