@@ -149,8 +149,10 @@ class SpanHead(Head):
         if any(batch.get(name) is None for name in self.columns):
             return {**batch, ITEM_MASK: mask}
         labels = torch.stack([batch[name] for name in self.columns], dim=1)
-        # As in `transformers`: an answer beyond what was read is none.
-        outside = (labels < 0) | (labels >= batch["input_ids"].shape[1])
+        # An answer beyond what was read is none, whatever the padding (for `transformers`, beyond the padding).
+        tokens = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+        places = labels.clamp(0, tokens.shape[1] - 1)
+        outside = (labels != places) | (tokens.gather(1, places) == 0)
         return {**batch, "labels": labels.masked_fill(outside, IGNORED), ITEM_MASK: mask}
 
     def predictions(self, logits: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:

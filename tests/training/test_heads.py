@@ -304,6 +304,21 @@ def test_what_cannot_be_learned_is_refused(tmp_path, student, teacher, changes, 
         ).train()  # fmt: skip
 
 
+def test_an_answer_beyond_its_text_is_none_whatever_the_padding(tmp_path):
+    """In the padding of a long batch it would be a class that nothing can choose, with a loss of ten thousand."""
+    rows = answered_rows()
+    shortest = min(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
+    beyond = [len(ids) if row == shortest else place for row, (ids, place) in
+              enumerate(zip(rows["input_ids"], rows["end_positions"], strict=True))]  # fmt: skip
+    none = [-1 if row == shortest else place for row, place in enumerate(beyond)]
+    found = [
+        train(tmp_path, "spans", rows=rows.remove_columns("end_positions").add_column("end_positions", ends), run=False)
+        for ends in (beyond, none)
+    ]
+    losses = [trainer.evaluate()["eval_label_loss"] for trainer in found]
+    assert losses[0] == pytest.approx(losses[1])
+
+
 def test_metrics_of_answers_get_both_ends_as_from_trainer(tmp_path):
     shapes = []
 
