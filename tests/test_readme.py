@@ -41,7 +41,7 @@ def assert_printed_like(told, printed):
     assert any(line.startswith("{") and names <= set(ast.literal_eval(line)) for line in lines)
     for row in rows:
         shape = re.escape(re.sub(r"\s+", " ", row)).replace(r"\ ", " ")
-        shape = re.sub(r"[\d\\.,]*\d", r"[\\d.,]+", shape)
+        shape = re.sub(r"(\\-){2,}", "-+", re.sub(r"[\d\\.,]*\d", r"[\\d.,]+", shape))
         assert any(re.fullmatch(shape, re.sub(r"\s+", " ", line)) for line in lines), row
 
 

@@ -18,7 +18,7 @@ FOLDER = ROOT / "docs" / "notebooks"
 COLAB = "https://colab.research.google.com/github/hfdistill/hfdistill/blob/main/"
 #: What a run of each prints, among other things.
 PRINTED = {
-    "distill_a_classifier": ("agrees with the teacher", "baseline", "'label': 'negative'"),
+    "distill_a_classifier": ("agrees with the teacher", "baseline", "'label': '"),
     "few_labels": ("3 % of the training rows have a label", "What the teacher's soft targets added"),
     "read_a_report": ("speedup over the teacher", "student better on", "image/png", "student_accuracy", "# student"),
     "translation": ("BLEU, greedy", "from 16 translated texts"),

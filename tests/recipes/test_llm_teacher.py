@@ -39,7 +39,7 @@ def test_texts_without_a_label_column_are_enough(home, monkeypatch, capfd):
 @pytest.mark.slow
 def test_the_demo_leaves_a_student_its_report_and_its_card(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "SENTENCES", 320)
+    monkeypatch.setattr(module, "SENTENCES", 640)
     printed = run_script(RECIPE, ["--demo", *TINY], monkeypatch, capfd)
     assert "Student, card and report are in demo-llm_teacher/." in printed
     assert_complete(tmp_path / "demo-llm_teacher", ("teacher", "student", "baseline"))
