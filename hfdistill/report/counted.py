@@ -149,7 +149,7 @@ def _resampled(rows: int, seed: int = 0) -> np.ndarray:
 def _samples(counts: np.ndarray, weights: np.ndarray, metrics: Metrics) -> dict[str, np.ndarray]:
     """Each metric of every resampling; one that is not finite, as of rows without an entity, is left out."""
     drawn = [metrics(sums) for sums in weights @ counts]
-    values = {name: np.array([one[name] for one in drawn]) for name in drawn[0]}
+    values = {name: np.array([one.get(name, np.nan) for one in drawn]) for name in metrics(counts.sum(0))}
     return {name: one[np.isfinite(one)] for name, one in values.items()}
 
 

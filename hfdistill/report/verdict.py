@@ -31,6 +31,7 @@ class Training:
         narrower: Whether it has fewer hidden dimensions than its teacher.
         has_layer_terms: Whether it learned from intermediate representations.
         layers_option: The option that gives it fewer layers.
+        unlabeled_option: The option that brings more texts for its teacher to label; empty where there is none.
     """
 
     history: Sequence[Mapping[str, Any]] = ()
@@ -40,6 +41,7 @@ class Training:
     narrower: bool = False
     has_layer_terms: bool = False
     layers_option: str = "--student_num_hidden_layers"
+    unlabeled_option: str = "--unlabeled_file"
 
 
 def training_of(trainer: Any, teacher: Any, **known: Any) -> Training:
@@ -220,7 +222,8 @@ def _more_of_the_teacher(comparison: Comparison, training: Training) -> str:
 
 
 def _more_text(comparison: Comparison, training: Training) -> str:
-    return "" if training.unlabeled_rows else "more text for the teacher to label (--unlabeled_file)"
+    option = "" if training.unlabeled_rows else training.unlabeled_option
+    return f"more text for the teacher to label ({option})" if option else ""
 
 
 def _share(comparison: Comparison) -> float:

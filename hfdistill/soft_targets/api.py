@@ -132,8 +132,13 @@ def ask_api(
     Raises:
         ApiError: when the server refuses a request (a wrong key, model or parameter), or some rows got no answer that
             is of use however often it was asked for: the others are kept, and a second call asks for these alone.
-        ValueError: for a template with a place that is no column, or with none; or a store of other questions.
+        ValueError: for a stream or a dict of splits; a template with a place that is no column, or with none; or a
+            store of other questions.
     """
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"ask_api takes a Dataset, not a {type(dataset).__name__}: give it one split, and not a stream."
+        )
     messages = [{"role": "user", "content": template}] if isinstance(template, str) else [dict(one) for one in template]
     columns = _columns_of(messages, dataset.column_names)
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))

@@ -69,7 +69,9 @@ def report_student(
         notes=[note for note in [*notes, DEMO_NOTICE if demo else ""] if note],
         **_origin(student.config.name_or_path or name or ""),
     )
-    write_run(trainer, comparison, known, advice(comparison, training_of(trainer, teacher)), baseline=baseline)
+    # Not every recipe takes texts without labels.
+    advised = advice(comparison, training_of(trainer, teacher, unlabeled_option=""))
+    write_run(trainer, comparison, known, advised, baseline=baseline)
     return comparison
 
 

@@ -164,8 +164,13 @@ def refuse_packed(objective: Objective, head: Head, teacher: Teacher | None) -> 
         raise ValueError("a teacher with text_columns of its own cannot read packed rows: leave packing off.")
 
 
-def check_divisible(head: Head, args: DistillationTrainingArguments) -> None:
+def check_divisible(head: Head, args: DistillationTrainingArguments, objective: Objective | None = None) -> None:
     """Refuses what is a mean over all classes where these are a text's tokens, so that padding would take part in it.
+
+    Args:
+        head: What the student decides.
+        args: What the objective is made of, where none is given.
+        objective: The given one.
 
     Raises:
         ValueError: naming the argument.
@@ -174,8 +179,14 @@ def check_divisible(head: Head, args: DistillationTrainingArguments) -> None:
         _refuse_for_speech(args)
     if not isinstance(head, (SpanHead, ChoiceHead)):
         return
-    found = {"label_smoothing_factor": args.label_smoothing_factor > 0, "divergence mse": args.divergence == "mse"}
-    found["standardize_logits"] = args.standardize_logits
+    terms = [] if objective is None else [term for _, term in objective.named_terms()]
+    given: list[Any] = terms or [args]
+    found = {
+        "label_smoothing_factor": any(getattr(one, "label_smoothing", 0) for one in terms)
+        or args.label_smoothing_factor > 0,
+        "divergence mse": any(getattr(one, "divergence", "") == "mse" for one in given),
+        "standardize_logits": any(getattr(one, "standardize_logits", False) for one in given),
+    }
     items = "tokens" if isinstance(head, SpanHead) else "choices"
     for name in [name for name, there in found.items() if there]:
         raise ValueError(

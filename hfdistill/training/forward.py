@@ -226,7 +226,7 @@ class ForwardTrainer(EvaluatingTrainer):
             check_output_sizes(self.teacher, student)
             classes = cast(Any, student).get_output_embeddings().weight.shape[0]
             self.data_collator = TokenTargetCollator(self.data_collator, self.processing_class, classes, self._head)
-        check_divisible(self._head, self.args)
+        check_divisible(self._head, self.args, self._given_objective)
         for name in ("train_dataset", "eval_dataset") if not self._head.storable else ():
             refuse_stored_answers(name, getattr(self, name), self._head)
 

@@ -253,11 +253,13 @@ class ObjectiveTrainer(PathCleaningTrainer):
         return super()._get_grad_norm(self._with_objective(model), grad_norm)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if not load_renamed(self.model if model is None else model, resume_from_checkpoint):
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if sharded or not load_renamed(self.model if model is None else model, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
-        if not load_renamed(self.model, str(self.state.best_model_checkpoint)):
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if sharded or not load_renamed(self.model, str(self.state.best_model_checkpoint)):
             super()._load_best_model()
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

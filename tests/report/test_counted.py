@@ -77,3 +77,13 @@ def test_predictions_are_the_models_own_row_by_row(compared):
 
 def _pad():
     return DataCollatorWithPadding(make_tokenizer())
+
+
+def test_a_metric_that_some_resamplings_lack_is_left_out_of_these():
+    """As where no drawn row has a label."""
+    rows, same = make_rows(30), outcome(LABELS)
+    models = dict.fromkeys(("teacher", "student"), MeasuredHead(make_model(), rows, _pad()))
+    comparison = compare_counted(
+        models, dict.fromkeys(models, same), lambda sums: f1(sums) if sums[2] >= LABELS.sum() else {}
+    )
+    assert comparison.models["student"].intervals == {"f1": (1.0, 1.0)}

@@ -95,6 +95,11 @@ def test_a_template_without_the_text_is_refused(chat, template, said):
         ask_api(ROWS, endpoint(chat), template)
 
 
+def test_a_stream_is_refused(chat):
+    with pytest.raises(ValueError, match="takes a Dataset, not a IterableDataset"):
+        ask_api(ROWS.to_iterable_dataset(), endpoint(chat), TEMPLATE)
+
+
 def test_answers_to_other_questions_are_not_taken(chat, tmp_path):
     ask_api(ROWS, endpoint(chat), TEMPLATE, store=tmp_path)
     with pytest.raises(ValueError, match="are to other questions: they differ in messages"):

@@ -20,8 +20,10 @@ from transformers import (
     default_data_collator,
 )
 
-from hfdistill import DistillationTrainer, soft_targets
+from hfdistill import DistillationTrainer, Objective, soft_targets
+from hfdistill.losses import Labels, SoftTargets
 from hfdistill.models.heads import head_of
+from hfdistill.models.saved_weights import load_renamed
 from hfdistill.models.sound import SoundCollator, SoundPadding
 
 NAMES = ["O", "B-x", "I-x"]
@@ -317,6 +319,31 @@ def test_an_answer_beyond_its_text_is_none_whatever_the_padding(tmp_path):
     ]
     losses = [trainer.evaluate()["eval_label_loss"] for trainer in found]
     assert losses[0] == pytest.approx(losses[1])
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ({"soft_targets": (1.0, SoftTargets(divergence="mse"))}, "divergence mse is a mean over all classes"),
+        ({"soft_targets": (1.0, SoftTargets(standardize_logits=True))}, "standardize_logits is a mean"),
+        ({"labels": (1.0, Labels(label_smoothing=0.1))}, "label_smoothing_factor is a mean"),
+    ],
+)
+def test_a_given_objective_is_looked_at_too(tmp_path, terms, said):
+    """Its terms bring what the arguments do not show: a loss that depends on the padding."""
+    with pytest.raises(ValueError, match=said):
+        DistillationTrainer(
+            finder(1), make_args(tmp_path), teacher=finder(7), objective=Objective(terms),
+            train_dataset=answered_rows(), processing_class=make_tokenizer(),
+        )  # fmt: skip
+
+
+def test_a_checkpoint_in_several_files_is_loaded_whole(tmp_path):
+    trainer = train(tmp_path, "pictures")
+    trainer.model.save_pretrained(tmp_path / "shards", max_shard_size="2KB")
+    other = KINDS["pictures"][0](3)
+    assert (tmp_path / "shards" / "model.safetensors.index.json").exists() and load_renamed(other, tmp_path / "shards")
+    assert distance(weights(other), weights(trainer.model)) == 0
 
 
 def test_metrics_of_answers_get_both_ends_as_from_trainer(tmp_path):

@@ -29,7 +29,9 @@ def choice_counts(scores: Any, label: int) -> np.ndarray:
 def choice_metrics(sums: np.ndarray) -> dict[str, float]:
     """`accuracy`, and `mrr`, the mean reciprocal rank of the right choice, of summed `COUNTS`."""
     right, reciprocal, rows = sums
-    return {"accuracy": float(right / rows), "mrr": float(reciprocal / rows)} if rows else {"accuracy": math.nan}
+    if not rows:
+        return {"accuracy": math.nan, "mrr": math.nan}
+    return {"accuracy": float(right / rows), "mrr": float(reciprocal / rows)}
 
 
 def multiple_choice_metrics(prediction: EvalPrediction) -> dict[str, float]:
