@@ -36,6 +36,7 @@ def parse_arguments(
     demo: Mapping[str, Any] | None = None,
     words: Sequence[str] | None = None,
     program: str | None = None,
+    implied: Callable[..., Mapping[str, Any]] | None = None,
 ) -> tuple[Any, ...]:
     """Reads the command line into dataclasses.
 
@@ -49,9 +50,9 @@ def parse_arguments(
         defaults: Values of fields that neither file nor command line gives, in place of the dataclass's own.
         check: Raises a `ValueError` where the instances do not go together.
         demo: More defaults, which hold with `--demo`; the texts and models that it generates are then not to be named.
-
         words: The command line; by default this program's.
         program: What `--help` calls it.
+        implied: Of the instances more defaults, that what is given stands for.
 
     Returns:
         An instance of each class. An option that is unknown or cannot be read ends the program with one line.
@@ -60,12 +61,14 @@ def parse_arguments(
     about = (description or "").partition("\n\n")[0]
     parser = _Parser(classes, prog=program, description=about)
     words = sys.argv[1:] if words is None else list(words)
-    parsed = parser.read(words, defaults or {}, None if demo else check)
-    if demo and any(getattr(one, "demo", False) for one in parsed):
-        own = {field.name for one in classes for field in fields(one)}
-        given = {name: value for name, value in {"output_dir": demo_folder(parsed), **demo}.items() if name in own}
-        return parser.read(words, {**(defaults or {}), **given}, check, generated=True)
-    return parser.read(words, defaults or {}, check) if demo and check else parsed
+    parsed = parser.read(words, defaults or {}, None if demo or implied else check)
+    more: Mapping[str, Any] = parser.run(implied, parsed) if implied else {}
+    generated = bool(demo) and any(getattr(one, "demo", False) for one in parsed)
+    if generated:
+        more = {"output_dir": demo_folder(parsed), **(demo or {}), **more}
+    own = {field.name for one in classes for field in fields(one)}
+    given = {**(defaults or {}), **{name: value for name, value in more.items() if name in own}}
+    return parser.read(words, given, check, generated) if demo or implied else parsed
 
 
 def demo_folder(options: Iterable[Any]) -> str:
@@ -120,6 +123,13 @@ class _Parser(HfArgumentParser):
             options = [option for action in self._actions for option in action.option_strings]
             self.error(unknown_option(unknown[0], options))
         return tuple(parsed)
+
+    def run(self, implied: Callable[..., Mapping[str, Any]], parsed: Sequence[Any]) -> Mapping[str, Any]:
+        """The defaults that follow; ends the program where there can be none."""
+        try:
+            return implied(*parsed)
+        except ValueError as error:
+            self.refuse(error)
 
     def error(self, message: str) -> NoReturn:
         self._end(cut(" ".join(message.split()), 1000))

@@ -35,10 +35,12 @@ from hfdistill.report.quality import MAIN_METRICS
 from hfdistill.report.terminal import begin_stage, plan_stages, print_main
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
 from hfdistill.soft_targets import soft_targets
+from hfdistill.soft_targets.selection import keep_unlabeled
 from hfdistill.students import TrimmedVocabulary
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.run_report import report_run
+from hfdistill.tasks.classification.sizes import fit_to_teacher, size_in_words, teacher_training
 from hfdistill.tasks.classification.sources import classification_data
 from hfdistill.tasks.models import (
     default_depth,
@@ -87,6 +89,9 @@ class Run:
             seed=args.seed,
             trust_remote_code=options.trust_remote_code,
         )
+        if options.size:
+            fit_to_teacher(options, self.teachers[0].model.config)
+            print_main(size_in_words(options, args))
         #: The teachers, where they are run in every step.
         self.live: list[ModelTeacher] | None = None
 
@@ -98,7 +103,8 @@ class Run:
         self.vocabulary = self.trimmed_vocabulary()  # first: what cannot be is refused before hours of work
         self.tokenizer = self.vocabulary.tokenizer if self.vocabulary else self.student_tokenizer()
         if options.train_teacher and not options.online:
-            train_teachers(self.teachers, self.data, self.args, self.resume, options.max_length)
+            changes = teacher_training(options.size, args)
+            train_teachers(self.teachers, self.data, args, self.resume, options.max_length, **changes)
         if options.augment:
             self.data = self.data.with_train(more_texts(options, self.data, self.tokenizer_of_teacher, args.seed))
         if not options.online:
@@ -165,8 +171,18 @@ class Run:
             return
         begin_stage("Soft targets: running the teacher over all texts.")
         self.data = data.with_splits(soft_targets(self.teachers, data.dataset, dtype=args.teacher_dtype))
+        if options.unlabeled_fraction is not None:
+            self.data = self.data.with_train(self.kept_rows())
         if options.augment:
             print_main(str(augmentation_report(self.data.dataset["train"])))
+
+    def kept_rows(self) -> Dataset:
+        """The training rows, of the unlabeled ones that share which the teacher's predictions speak for."""
+        rows, data, fraction = self.data.dataset["train"], self.data, self.options.unlabeled_fraction or 1.0
+        columns = {"label_column": data.label_column, "problem_type": data.problem_type}
+        kept = keep_unlabeled(rows, fraction, self.options.keep_by, seed=self.args.seed, **columns)
+        print_main(f"{len(kept):,} of {len(rows):,} texts are trained on (--keep_by {self.options.keep_by}).")
+        return kept
 
     def new_student(self, shape: Mapping[str, Any] | None = None, number: int = 0) -> PreTrainedModel:
         """The untrained student, the same at each call.

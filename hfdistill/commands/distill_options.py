@@ -12,9 +12,11 @@ from hfdistill.data.augmentation.augmenters import AUGMENTERS
 from hfdistill.export.base import check_export, formats
 from hfdistill.losses import TERMS
 from hfdistill.search import Budget, check_search, parse_count
+from hfdistill.soft_targets.selection import CHOICES
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import MAX_LENGTH
 from hfdistill.tasks.classification.demo import CLASSIFICATION_DEMO
+from hfdistill.tasks.classification.sizes import SIZES, size_defaults, size_within
 
 DESCRIPTION = "Distill a text classifier: a fine-tuned teacher goes in, a small student and a report come out."
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
@@ -22,10 +24,11 @@ HUB_DATASET = "stanfordnlp/sst2"
 
 #: Options that would do nothing without another.
 NEEDED = {
-    "search_trials": ("search_storage", "search_trade_off", "max_parameters", "max_latency_ms"),
+    "search_trials": ("search_storage", "search_trade_off"),
     "online": ("num_students",),
     "augment": ("augment_copies",),
-    "unlabeled_file": ("max_unlabeled",),
+    "unlabeled_file": ("max_unlabeled", "unlabeled_fraction"),
+    "unlabeled_fraction": ("keep_by",),
 }
 
 
@@ -70,6 +73,9 @@ class StudentOptions:
 
     _argument_group_name = "student"
 
+    size: str | None = option(None, "A ready student, its shape and its training; what is given wins.", [*SIZES])
+    max_parameters: str | None = option(None, "The largest size within, such as 5M; a bound of --search_trials.")
+    max_latency_ms: float | None = option(None, "Likewise; of one text, on this machine.")
     student_name_or_path: str | None = option(None, "A small model to start from.")
     student_num_hidden_layers: int | None = option(None, "Otherwise: how many of the teacher's layers; default half.")
     student_hidden_size: int | None = option(None, "And hidden dimensions: those that matter most on the texts.")
@@ -86,6 +92,8 @@ class FewLabelsOptions:
 
     unlabeled_file: str | None = option(None, "More texts, for the teacher to label.")
     max_unlabeled: int | None = option(None, "Of these texts so many, drawn at random; default all.")
+    unlabeled_fraction: float | None = option(None, "Train on this share of them, once the teacher has read all.")
+    keep_by: str = option("random", "On which: those it is sure of, unsure of, or equally many a class.", [*CHOICES])
     label_fraction: float | None = option(None, "Keep this share of the training labels; the teacher labels the rest.")
     augment: list[str] | None = option(None, f"More texts made of the training texts: any of {', '.join(AUGMENTERS)}.")
     augment_copies: int = option(1, "How many are made of each text, by each of them.")
@@ -104,8 +112,6 @@ class SearchOptions:
     search_trials: int = option(0, "Try this many students and settings first (Optuna).")
     search_storage: str | None = option(None, "File of the search, for processes to share; default in output_dir.")
     search_trade_off: bool = option(False, "Search for quality and latency at once.")
-    max_parameters: str | None = option(None, "Of a student that is searched, such as 5M.")
-    max_latency_ms: float | None = option(None, "Of a student that is searched; one text.")
 
 
 @dataclass
@@ -136,6 +142,7 @@ class Options(DataOptions, TeacherOptions, StudentOptions, FewLabelsOptions, Sea
         if unknown:
             raise ValueError(f"--augment knows {', '.join(AUGMENTERS)}, not {', '.join(unknown)}.")
         self.check_teachers()
+        self.check_size()
         Budget(parse_count(self.max_parameters), self.max_latency_ms)
         check_export(self.export or [])
         if self.search_trials:
@@ -157,6 +164,22 @@ class Options(DataOptions, TeacherOptions, StudentOptions, FewLabelsOptions, Sea
             raise ValueError("--train_teacher does nothing with --online, where there is no teacher: give one of them.")
         if self.student_name_or_path and not_default(self, ["teacher_name_or_path"]):
             raise ValueError("--teacher_name_or_path does nothing with --online and a --student_name_or_path: drop it.")
+
+    def check_size(self) -> None:
+        """Refuses a size beside another way to say how large the student is."""
+        if self.size and (self.max_parameters or self.max_latency_ms) and not self.search_trials:
+            raise ValueError("--size names the student that --max_parameters and --max_latency_ms look for: drop one.")
+        if self.wants_size and (self.student_name_or_path or self.demo):
+            what = "--demo" if self.demo else "--student_name_or_path"
+            raise ValueError(
+                f"--size is of a student made of its teacher, and {what} brings one: leave one of them out."
+            )
+
+    @property
+    def wants_size(self) -> bool:
+        """Whether the student is to be one of the ready sizes, by its name or by a budget."""
+        budget = self.max_parameters or self.max_latency_ms
+        return bool(self.size or (budget and not self.search_trials))
 
     @property
     def learns_labels(self) -> bool:
@@ -182,8 +205,19 @@ def read_options(
     """
     classes = (*GROUPS, ClassificationTrainingArguments)
     program = "hfdistill distill"
-    *groups, args = parse_arguments(classes, DESCRIPTION, defaults, _check, CLASSIFICATION_DEMO, words, program)
+    *groups, args = parse_arguments(
+        classes, DESCRIPTION, defaults, _check, CLASSIFICATION_DEMO, words, program, implied=_implied
+    )
     return _together(groups), args
+
+
+def _implied(*parsed: Any) -> Mapping[str, Any]:
+    """The defaults that follow from a size, or from the budget that one is chosen by."""
+    options = _together(parsed[:-1])
+    if not options.wants_size:
+        return {}
+    name = options.size or size_within(parse_count(options.max_parameters), options.max_latency_ms)
+    return {"size": name, **size_defaults(name)}
 
 
 def _check(*parsed: Any) -> None:

@@ -18,7 +18,7 @@ RANGES = {
     **dict.fromkeys(("num_beams", "n_best"), COUNT),
     **dict.fromkeys(("vocab_size", "student_vocab_size"), Range(10, whole=True)),
     "teacher_dropout": Range(0, 1, "[)"),
-    "label_fraction": Range(0, 1, "(]"),
+    **dict.fromkeys(("label_fraction", "unlabeled_fraction"), Range(0, 1, "(]")),
     "max_length": Range(3, whole=True, advice=": a word between the tokens that begin and end a text"),
     "search_trials": Range(0, whole=True),
 }
@@ -26,7 +26,7 @@ RANGES = {
 #: What a student that is made of its teacher has, and a named one brings along.
 SHAPE = (
     *("student_num_hidden_layers", "student_hidden_size", "student_embedding_size"),
-    *("student_num_encoder_layers", "student_num_decoder_layers", "student_vocab_size"),
+    *("student_num_encoder_layers", "student_num_decoder_layers", "student_vocab_size", "size"),
 )
 
 #: Of these the demo, whose texts and models are generated, has no use.

@@ -1,8 +1,27 @@
-"""The autocast that Accelerate puts around a model's `forward`, and how it comes off again."""
+"""Half precision: the autocast that Accelerate puts around `forward`, and processors that only emulate it."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import torch
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+
+def warn_if_emulated(dtype: str, option: str) -> None:
+    """Warns that a model is going to be slower in half precision, not faster, on a processor without its arithmetic.
+
+    Args:
+        dtype: Such as `bfloat16`.
+        option: What the user set it by.
+    """
+    kind = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype)
+    if kind is None or torch.accelerator.is_available() or not torch.backends.mkldnn.is_available():
+        return
+    if not getattr(torch.ops.mkldnn, f"_is_mkldnn_{kind}_supported")():
+        logger.warning_once(f"This processor emulates {dtype}, several times slower than float32: leave {option} out.")
 
 
 def without_autocast(model: Any) -> Any:

@@ -118,6 +118,7 @@ def train_teachers(
     args: DistillationTrainingArguments,
     resume: bool = False,
     max_length: int | None = None,
+    **changes: Any,
 ) -> None:
     """Fine-tune each teacher on the labels, from a seed of its own, in `_teacher` (`_teacher_1`, ...) of `output_dir`.
 
@@ -127,17 +128,18 @@ def train_teachers(
         args: The student's training arguments, of which terms, stages and folder are replaced.
         resume: Whether an interrupted run is continued.
         max_length: Tokens that a text is cut to; by default the task's.
+        **changes: Other arguments to change, such as `learning_rate`.
     """
     for number, teacher in enumerate(teachers):
         begin_stage("Fine-tuning the teacher." if len(teachers) == 1 else f"Fine-tuning teacher {number + 1}.")
         folder = f"{args.output_dir}/_teacher" + (f"_{number + 1}" if len(teachers) > 1 else "")
-        changes = {"seed": args.seed + number, **(data.demo_models.teacher_training if data.demo_models else {})}
+        own = {"seed": args.seed + number, **(data.demo_models.teacher_training if data.demo_models else {}), **changes}
         tokenizer: Any = teacher.processing_class
         splits = labels_only(data.tokenized(tokenizer, max_length), data.trained_column)
         teacher.model.requires_grad_(True)
         trainer = DistillationTrainer(
             teacher.model,
-            args.for_labels_only(folder, **changes),
+            args.for_labels_only(folder, **own),
             train_dataset=splits["train"],
             eval_dataset=splits["validation"],
             processing_class=tokenizer,

@@ -26,7 +26,7 @@ from hfdistill.models.inputs import (
 )
 from hfdistill.models.intermediate_outputs import forward
 from hfdistill.models.labels import LabelSpace
-from hfdistill.models.mixed_precision import without_autocast
+from hfdistill.models.mixed_precision import warn_if_emulated, without_autocast
 from hfdistill.models.packed_texts import SEGMENT_IDS, as_packed
 from hfdistill.models.sharding import sharded_copy
 from hfdistill.models.vocabularies import has_vocabulary
@@ -171,6 +171,7 @@ class ModelTeacher(Teacher):
                 raise ValueError(
                     f"the teacher is quantized and cannot be cast to {dtype}: leave its dtype out ('auto')."
                 )
+            warn_if_emulated(dtype, "the teacher's dtype")
             model: Any = self.model
             model.to(dtype=getattr(torch, dtype))
 

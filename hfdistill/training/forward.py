@@ -29,6 +29,7 @@ from hfdistill.models.heads import (
 )
 from hfdistill.models.inputs import max_positions, taken_inputs, token_inputs
 from hfdistill.models.intermediate_outputs import forward
+from hfdistill.models.mixed_precision import warn_if_emulated
 from hfdistill.models.packed_texts import SEGMENT_IDS, as_packed, check_packed
 from hfdistill.models.sequences import SEQUENCE_MASK, SequenceMasks
 from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding
@@ -99,6 +100,7 @@ class ForwardTrainer(EvaluatingTrainer):
             kwargs["data_collator"] = _usual_collator(model, kwargs.get("processing_class"))
         super().__init__(model=_in_dtype(_alone(model), args.student_dtype), args=args, **kwargs)
         self._settle_columns()
+        warn_if_emulated("bfloat16" if args.bf16 else args.student_dtype, "bf16" if args.bf16 else "student_dtype")
         if hasattr(kwargs.get("data_collator"), "set_epoch"):
             self.add_callback(_EpochOf(kwargs["data_collator"]))
         settle_sharding(args, self.accelerator, self.model, self._members)

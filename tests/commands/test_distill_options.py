@@ -91,7 +91,16 @@ BAD_OPTIONS = {
         r"'\.' holds no model, tokenizer or dataset of the",
     ),
     "too many layers": (("--student_num_hidden_layers", "9"), "9.*2"),
-    "a budget of no search": (("--max_parameters", "5M"), "--max_parameters does nothing without --search_trials"),
+    "a budget too small": (
+        ("--max_parameters", "5k"),
+        r"the smallest, nano, has \d+,\d+ parameters",
+    ),
+    "a size twice": (("--size", "tiny", "--max_latency_ms", "3"), "--size names the student that"),
+    "a size of a named student": (
+        ("--size", "tiny", "--student_name_or_path", "teacher"),
+        "--student_name_or_path has a shape of its own",
+    ),
+    "a choice of all": (("--keep_by", "entropy"), "--keep_by does nothing without --unlabeled_fraction"),
     "no teacher": (("--num_teachers", "0"), "--num_teachers must be a whole number of at least 1.*; got 0"),
     "no layer": (("--student_num_hidden_layers", "0"), "--student_num_hidden_layers must be a whole number .*got 0"),
     "no copy": (("--augment", "n_grams", "--augment_copies", "0"), "--augment_copies must be a whole number .*got 0"),

@@ -1,0 +1,137 @@
+"""Ready sizes of students: a shape, and the training that does well by it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import BertConfig, BertModel, PreTrainedConfig
+
+from hfdistill.models.families import size_in
+from hfdistill.report.timing import Job, interleaved
+
+#: Positions and token types of a BERT, by which parameters are reckoned, and tokens of the text that is timed.
+POSITIONS, TYPES, TEXT_LENGTH = 512, 2, 32
+
+
+#: What of a size is the student's shape; the rest are training arguments.
+SHAPE = ("student_num_hidden_layers", "student_hidden_size", "student_vocab_size")
+
+
+@dataclass(frozen=True)
+class Size:
+    """A student's shape and the training arguments that go with it; `docs/results.md` has what each of them gave.
+
+    A small student needs many steps at a high learning rate, and so many steps need many texts.
+    """
+
+    student_num_hidden_layers: int
+    student_hidden_size: int
+    student_vocab_size: int
+    learning_rate: float
+    num_train_epochs: float = 3
+    per_device_train_batch_size: int = 128
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters a BERT of this shape has, with two classes."""
+        width, depth = self.student_hidden_size, self.student_num_hidden_layers
+        embeddings = (self.student_vocab_size + POSITIONS + TYPES + 2) * width
+        layer = 12 * width**2 + 13 * width  # attention 4, feed-forward 8; biases, and two norms
+        return embeddings + depth * layer + width**2 + width + 2 * width + 2
+
+    def latency_ms(self) -> float:
+        """Median milliseconds in which a BERT of this shape reads a short text, on this machine."""
+        width = self.student_hidden_size
+        config = BertConfig(
+            vocab_size=self.student_vocab_size,
+            hidden_size=width,
+            num_hidden_layers=self.student_num_hidden_layers,
+            num_attention_heads=width // 32,
+            intermediate_size=4 * width,
+        )
+        model = BertModel(config).eval().to(PartialState().device)
+        text = torch.ones(1, TEXT_LENGTH, dtype=torch.long, device=model.device)
+        with torch.inference_mode():
+            times = interleaved({"": Job("", lambda _: model(text)[0].cpu())}, rounds=2, each=10, warm_up=3)
+        return 1000 * times[""].median
+
+    def within(self, config: PreTrainedConfig) -> dict[str, int | None]:
+        """The shape, by its options, of a student of this teacher; `None` where it keeps all that the teacher has."""
+        of_teacher = (size_in(config, "layers"), size_in(config, "width"), config.get_text_config().vocab_size)
+        pairs = zip(SHAPE, of_teacher, strict=True)
+        return {name: getattr(self, name) if getattr(self, name) < (has or 0) else None for name, has in pairs}
+
+
+#: By name, the largest first.
+SIZES = {
+    "small": Size(3, 384, 15_000, learning_rate=2e-4),
+    "tiny": Size(2, 256, 10_000, learning_rate=5e-4),
+    "micro": Size(2, 128, 7_500, learning_rate=1e-3),
+    "nano": Size(1, 96, 4_500, learning_rate=2e-3),
+}
+
+
+def size_within(max_parameters: float | None = None, max_latency_ms: float | None = None) -> str:
+    """The name of the largest size that costs no more; on all processes the one that the first of them found.
+
+    Args:
+        max_parameters: Of a BERT of its shape.
+        max_latency_ms: For a short text, on this machine.
+
+    Raises:
+        ValueError: when none is so small, with what the smallest costs.
+    """
+    found = [_size_within(max_parameters, max_latency_ms) if PartialState().is_main_process else None]
+    name = broadcast_object_list(found)[0]
+    if name:
+        return str(name)
+    smallest = list(SIZES)[-1]
+    raise ValueError(
+        f"no size is within the budget: the smallest, {smallest}, has {SIZES[smallest].parameters:,} parameters and "
+        f"takes about {SIZES[smallest].latency_ms():.1f} ms here. Give --student_num_hidden_layers, "
+        "--student_hidden_size and --student_vocab_size of your own."
+    )
+
+
+def _size_within(max_parameters: float | None, max_latency_ms: float | None) -> str | None:
+    for name, size in SIZES.items():
+        fits = max_parameters is None or size.parameters <= max_parameters
+        if fits and (max_latency_ms is None or size.latency_ms() <= max_latency_ms):
+            return name
+    return None
+
+
+def size_defaults(name: str) -> dict[str, Any]:
+    """What a size stands for, by the options' names: defaults for all that is not given."""
+    return asdict(SIZES[name])
+
+
+def fit_to_teacher(options: Any, teacher: PreTrainedConfig) -> None:
+    """Takes a size's shape back where the teacher has no more itself; what was given otherwise stays."""
+    size = SIZES[options.size]
+    for name, value in size.within(teacher).items():
+        if getattr(options, name) == getattr(size, name):
+            setattr(options, name, value)
+
+
+def size_in_words(options: Any, args: Any) -> str:
+    """What a size has become, for the terminal, and what else it takes."""
+    layers, width, tokens = (getattr(options, name) or "all" for name in SHAPE)
+    words = (
+        f"Size {options.size}: {layers} {'layer' if layers == 1 else 'layers'} of {width} hidden dimensions, {tokens} "
+        f"tokens, trained for {args.num_train_epochs:g} epochs in batches of {args.per_device_train_batch_size} at a "
+        f"learning rate of {args.learning_rate:g}."
+    )
+    more = " Unlabeled texts of its domain (--unlabeled_file) are what a student of this size gains most from."
+    return words if options.unlabeled_file else words + more
+
+
+def teacher_training(size: str | None, args: Any) -> dict[str, Any]:
+    """The training arguments of a teacher that is fine-tuned first: the usual ones where a size set the student's."""
+    given = size_defaults(size) if size else {}
+    usual = {field.name: field.default for field in fields(args)}
+    return {name: usual[name] for name, value in given.items() if name not in SHAPE and getattr(args, name) == value}
