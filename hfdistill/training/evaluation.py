@@ -151,6 +151,17 @@ class EvaluatingTrainer(ReportingTrainer):
         """What an evaluation gathers of the student's output, for its metrics."""
         return self._head.predictions(student.logits.detach(), batch)
 
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """The rows in their order, so that predictions stand beside them.
+
+        `Trainer` sorts them by length where training does, and says nowhere in which order its predictions are.
+        """
+        strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "random"
+        try:
+            return super().get_test_dataloader(test_dataset)
+        finally:
+            self.args.train_sampling_strategy = strategy
+
     def evaluation_loop(
         self,
         dataloader: DataLoader,

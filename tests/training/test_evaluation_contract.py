@@ -3,7 +3,7 @@
 import numpy
 import pytest
 import torch
-from both_trainers import assert_reports_as_much, assert_same_run, both, figures, train_both
+from both_trainers import assert_reports_as_much, assert_same_run, both, figures, train_both, trainer_of
 from datasets import Dataset
 from tiny import accuracy, make_rows
 
@@ -96,6 +96,16 @@ def test_predictions_are_the_same(tmp_path, arguments):
     for one, other in zip(stock.label_ids, ours.label_ids, strict=True):
         numpy.testing.assert_array_equal(one, other)
     assert figures(stock.metrics).keys() <= ours.metrics.keys()
+
+
+def test_predictions_are_in_the_order_of_the_rows(tmp_path):
+    """The stock trainer sorts by length what it predicts, where training sorts; beside the rows that is noise."""
+    rows = make_rows(20, seed=5)
+    assert len({len(ids) for ids in rows["input_ids"]}) > 3  # a canary: of one length no order shows
+    expected = trainer_of(True, tmp_path).predict(rows).predictions
+    grouped = trainer_of(True, tmp_path, train_sampling_strategy="group_by_length")
+    numpy.testing.assert_allclose(grouped.predict(rows).predictions, expected, rtol=1e-4, atol=1e-6)
+    assert grouped.args.train_sampling_strategy == "group_by_length"
 
 
 def test_rows_without_labels_are_predicted(tmp_path):

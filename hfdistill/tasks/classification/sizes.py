@@ -123,8 +123,8 @@ def size_in_words(options: Any, args: Any) -> str:
     layers, width, tokens = (getattr(options, name) or "all" for name in SHAPE)
     words = (
         f"Size {options.size}: {layers} {'layer' if layers == 1 else 'layers'} of {width} hidden dimensions, {tokens} "
-        f"tokens, trained for {args.num_train_epochs:g} epochs in batches of {args.per_device_train_batch_size} at a "
-        f"learning rate of {args.learning_rate:g}."
+        f"tokens; epochs: {args.num_train_epochs:g}, batch: {args.per_device_train_batch_size}, learning rate: "
+        f"{args.learning_rate:g}."
     )
     more = " Unlabeled texts of its domain (--unlabeled_file) are what a student of this size gains most from."
     return words if options.unlabeled_file else words + more
