@@ -15,7 +15,15 @@ USUAL = {
     *("demo", "dataset_name", "train_file", "test_file", "text_column", "label_column", "source_lang", "target_lang"),
     *("teacher_name_or_path", "train_teacher", "student_name_or_path", "student_num_hidden_layers", "baseline"),
     *("student_num_decoder_layers", "student_hidden_size", "methods", "unlabeled_file", "label_fraction"),
-    *("search_trials", "max_parameters", "export", "output_dir", "per_device_train_batch_size", "num_train_epochs"),
+    *(
+        "size",
+        "search_trials",
+        "max_parameters",
+        "export",
+        "output_dir",
+        "per_device_train_batch_size",
+        "num_train_epochs",
+    ),
     *("learning_rate", "temperature", "alpha", "terms", "resume_from_checkpoint", "push_to_hub"),
 }
 #: What these do here, where the texts of `transformers` speak of every script that there may be.

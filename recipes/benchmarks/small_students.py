@@ -1,0 +1,89 @@
+"""What small students are worth: `hfdistill distill --size`, against labels alone and the number of unlabeled texts.
+
+Each run is the command itself, so the table says what a user gets. With --baseline there is the same student on the
+labels alone, for as many steps. The teacher's soft targets are kept, and computed once for all runs.
+
+    python recipes/benchmarks/small_students.py --teacher my/minilm-sst2 --train_file train.tsv \\
+        --validation_file validation.tsv --test_file test.tsv --unlabeled_file reviews.parquet \\
+        --unlabeled 0 100000 200000 --sizes tiny micro nano --output_dir small_students
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bench import draw, gain, percent, publish
+
+FILES = ("train_file", "validation_file", "test_file")
+
+
+def main() -> None:
+    options, more = parse_options()
+    folder = Path(options.output_dir)
+    runs = {
+        (size, count): [results(options, folder, size, count, seed, more) for seed in range(options.seeds)]
+        for size in options.sizes
+        for count in options.unlabeled
+    }
+    publish(folder, table(runs))
+    curves = {
+        size: [(count, [one["student_accuracy"] for one in runs[size, count]]) for count in options.unlabeled]
+        for size in options.sizes
+    }
+    draw(curves, folder / "curve.png", "unlabeled texts")
+
+
+def results(options: argparse.Namespace, folder: Path, size: str, count: int, seed: int, more: list[str]) -> dict:
+    """The figures of one run, which is not repeated where they are there."""
+    out = folder / f"{size}-{count}-{seed}"
+    kept = folder / f"{out.name}.json"
+    if not kept.exists():
+        words = ["--teacher_name_or_path", options.teacher, "--size", size, "--seed", str(seed), *more]
+        words += [word for name in FILES for word in (f"--{name}", getattr(options, name))]
+        words += ["--unlabeled_file", options.unlabeled_file, "--max_unlabeled", str(count)] if count else []
+        words += ["--baseline"] if options.baseline == count else []
+        command = [sys.executable, "-m", "hfdistill", "distill", *words, "--output_dir", str(out), "--disable_tqdm"]
+        subprocess.run(command, check=True)
+        kept.write_text((out / "all_results.json").read_text(encoding="utf-8"), encoding="utf-8")
+    found: dict = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def table(runs: dict[tuple[str, int], list[dict]]) -> list[str]:
+    teacher = next(iter(runs.values()))[0]
+    lines = [
+        f"Accuracy on the test texts in %, of the teacher {100 * teacher['teacher_accuracy']:.2f}.",
+        "",
+        "| size | parameters | unlabeled texts | labels alone | student | gain | times as fast |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for (size, count), found in runs.items():
+        students = [one["student_accuracy"] for one in found]
+        alone = [one["baseline_accuracy"] for one in found if "baseline_accuracy" in one]
+        cells = [percent(alone) if alone else "", percent(students), gain(students, alone) if alone else ""]
+        speed = sum(one["speedup"] for one in found) / len(found)
+        lines.append(f"| {size} | {found[0]['student_parameters']:,} | {count:,} | {' | '.join(cells)} | {speed:.1f} |")
+    return lines
+
+
+def parse_options() -> tuple[argparse.Namespace, list[str]]:
+    """These, and all others for the command itself."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    options.add_argument("--teacher", required=True, help="a fine-tuned classifier, Hub name or folder")
+    for name in FILES:
+        options.add_argument(f"--{name}", required=True)
+    options.add_argument("--unlabeled_file", help="texts for the teacher to label")
+    options.add_argument(
+        "--unlabeled", type=int, nargs="+", default=[0], help="how many of them, of each curve's points"
+    )
+    options.add_argument("--sizes", nargs="+", default=["tiny", "micro", "nano"])
+    options.add_argument("--baseline", type=int, help="at this number also the student on the labels alone")
+    options.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
+    options.add_argument("--output_dir", required=True, help="figures, table and plot; an unfinished one is continued")
+    return options.parse_known_args()
+
+
+if __name__ == "__main__":
+    main()
