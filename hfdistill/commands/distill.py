@@ -40,7 +40,7 @@ from hfdistill.students import TrimmedVocabulary
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.run_report import report_run
-from hfdistill.tasks.classification.sizes import fit_to_teacher, size_in_words, teacher_training
+from hfdistill.tasks.classification.sizes import settle_size, size_in_words, teacher_training
 from hfdistill.tasks.classification.sources import classification_data
 from hfdistill.tasks.models import (
     default_depth,
@@ -89,8 +89,10 @@ class Run:
             seed=args.seed,
             trust_remote_code=options.trust_remote_code,
         )
+        #: What is otherwise where a teacher is fine-tuned first.
+        self.teacher_changes = teacher_training(options.size, args)
         if options.size:
-            fit_to_teacher(options, self.teachers[0].model.config)
+            settle_size(options, args, self.teachers[0].model.config, len(self.data.dataset["train"]))
             print_main(size_in_words(options, args))
         #: The teachers, where they are run in every step.
         self.live: list[ModelTeacher] | None = None
@@ -103,8 +105,7 @@ class Run:
         self.vocabulary = self.trimmed_vocabulary()  # first: what cannot be is refused before hours of work
         self.tokenizer = self.vocabulary.tokenizer if self.vocabulary else self.student_tokenizer()
         if options.train_teacher and not options.online:
-            changes = teacher_training(options.size, args)
-            train_teachers(self.teachers, self.data, args, self.resume, options.max_length, **changes)
+            train_teachers(self.teachers, self.data, args, self.resume, options.max_length, **self.teacher_changes)
         if options.augment:
             self.data = self.data.with_train(more_texts(options, self.data, self.tokenizer_of_teacher, args.seed))
         if not options.online:

@@ -44,7 +44,7 @@ def results(options: argparse.Namespace, folder: Path, size: str, count: int, se
         words += [word for name in FILES for word in (f"--{name}", getattr(options, name))]
         words += ["--unlabeled_file", options.unlabeled_file, "--max_unlabeled", str(count)] if count else []
         words += ["--baseline"] if options.baseline == count else []
-        command = [sys.executable, "-m", "hfdistill", "distill", *words, "--output_dir", str(out), "--disable_tqdm"]
+        command = [sys.executable, "-m", "hfdistill", "distill", *words, "--output_dir", str(out)]
         subprocess.run(command, check=True)
         kept.write_text((out / "all_results.json").read_text(encoding="utf-8"), encoding="utf-8")
     found: dict = json.loads(kept.read_text(encoding="utf-8"))

@@ -137,3 +137,36 @@ def test_a_loss_over_58_101_words_takes_a_quarter_of_the_memory_and_no_more_time
         float(compared.split(name)[1].split()[0].rstrip(",;")) for name in ("peak_mib ", "cpu_seconds ", "differ by ")
     )
     assert 0 < memory < 0.25 and time < 1.1 and gap < 1e-5, compared
+
+
+@pytest.mark.slow
+def test_small_students(tokenizer, tiny_bert, text_dataset, tmp_path):
+    """A run for each size, number of texts and seed; the baseline where it is asked for; none of them twice."""
+    names = {"id2label": {0: "bad", 1: "fair", 2: "good"}, "label2id": {"bad": 0, "fair": 1, "good": 2}}
+    for part in (tiny_bert(**names), tokenizer):
+        part.save_pretrained(tmp_path / "teacher")
+    text_dataset.to_csv(tmp_path / "texts.csv")
+    (tmp_path / "more.csv").write_text("sentence\n" + "".join(f"a joy {number} times\n" for number in range(9)))
+    command = [sys.executable, BENCHMARKS / "small_students.py", "--teacher", tmp_path / "teacher", "--seeds", "1"]
+    for kind in ("train", "validation", "test"):
+        command += [f"--{kind}_file", tmp_path / "texts.csv"]
+    command += [
+        "--unlabeled_file",
+        tmp_path / "more.csv",
+        "--unlabeled",
+        "0",
+        "6",
+        "--baseline",
+        "6",
+        "--sizes",
+        "nano",
+    ]
+    command += ["--output_dir", tmp_path / "out", "--max_steps", "2"]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "ACCELERATE_USE_CPU": "true"}
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-4000:]
+    assert "Training the student" not in done.stdout
+    rows = [line.split(" | ") for line in (tmp_path / "out" / "table.md").read_text().splitlines() if "| nano" in line]
+    assert [row[2] for row in rows] == ["0", "6"] and [bool(row[3]) for row in rows] == [False, True]
+    assert imread(tmp_path / "out" / "curve.png").size > 0

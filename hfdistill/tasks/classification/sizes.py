@@ -16,6 +16,9 @@ from hfdistill.report.timing import Job, interleaved
 #: Positions and token types of a BERT, by which parameters are reckoned, and tokens of the text that is timed.
 POSITIONS, TYPES, TEXT_LENGTH = 512, 2, 32
 
+#: So many texts a student reads in training, the same ones again where there are fewer; three epochs at least.
+TEXTS_READ = 200_000
+
 
 #: What of a size is the student's shape; the rest are training arguments.
 SHAPE = ("student_num_hidden_layers", "student_hidden_size", "student_vocab_size")
@@ -32,7 +35,8 @@ class Size:
     student_hidden_size: int
     student_vocab_size: int
     learning_rate: float
-    num_train_epochs: float = 3
+    #: As many as it takes to read `TEXTS_READ`.
+    num_train_epochs: float = 0
     per_device_train_batch_size: int = 128
 
     @property
@@ -110,12 +114,21 @@ def size_defaults(name: str) -> dict[str, Any]:
     return asdict(SIZES[name])
 
 
-def fit_to_teacher(options: Any, teacher: PreTrainedConfig) -> None:
-    """Takes a size's shape back where the teacher has no more itself; what was given otherwise stays."""
+def settle_size(options: Any, args: Any, teacher: PreTrainedConfig, texts: int) -> None:
+    """Takes a size's shape back where the teacher has no more itself, and counts its epochs; what was given stays.
+
+    Args:
+        options: Of the command; their shape is settled.
+        args: The training arguments; their epochs are settled.
+        teacher: The teacher's config.
+        texts: How many there are to train on.
+    """
     size = SIZES[options.size]
     for name, value in size.within(teacher).items():
         if getattr(options, name) == getattr(size, name):
             setattr(options, name, value)
+    if args.num_train_epochs == size.num_train_epochs:
+        args.num_train_epochs = float(max(3, round(TEXTS_READ / texts)))
 
 
 def size_in_words(options: Any, args: Any) -> str:

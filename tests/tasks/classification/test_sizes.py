@@ -10,7 +10,7 @@ from hfdistill import ClassificationTrainingArguments, make_student
 from hfdistill.tasks.classification.sizes import (
     SHAPE,
     SIZES,
-    fit_to_teacher,
+    settle_size,
     size_defaults,
     size_within,
     teacher_training,
@@ -46,7 +46,11 @@ def test_a_size_is_no_larger_than_the_teacher():
     config = BertConfig(vocab_size=200, hidden_size=32, num_hidden_layers=4, num_attention_heads=2)
     options = SimpleNamespace(size="tiny", **size_defaults("tiny"))
     options.student_hidden_size = 512  # asked for
-    fit_to_teacher(options, config)
+    args = SimpleNamespace(num_train_epochs=options.num_train_epochs)
+    settle_size(options, args, config, texts=10_000)
+    assert args.num_train_epochs == 20.0
+    settle_size(options, args, config, texts=10)
+    assert args.num_train_epochs == 20.0  # as if given
     assert [getattr(options, name) for name in SHAPE] == [2, 512, None]
     student = make_student(BertForSequenceClassification(config), num_hidden_layers=2)
     assert student.config.hidden_size == 32
