@@ -60,8 +60,12 @@ from hfdistill.tasks.classification.sources import classification_data as classi
 from hfdistill.tasks.comparison import compare as compare
 from hfdistill.tasks.embedding.data import parallel_texts as parallel_texts
 from hfdistill.tasks.embedding.data import tokenized_texts as tokenized_texts
+from hfdistill.tasks.embedding.demo import EMBEDDING_DEMO as EMBEDDING_DEMO
+from hfdistill.tasks.embedding.demo import demo_sentence_encoder as demo_sentence_encoder
 from hfdistill.tasks.embedding.models import as_sentence_encoder as as_sentence_encoder
 from hfdistill.tasks.embedding.models import load_sentence_encoder as load_sentence_encoder
+from hfdistill.tasks.embedding.models import load_sentence_student as load_sentence_student
+from hfdistill.tasks.embedding.sources import sentence_data as sentence_data
 from hfdistill.tasks.language_modeling.arguments import (
     LanguageModelingTrainingArguments as LanguageModelingTrainingArguments,
 )

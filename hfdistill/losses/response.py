@@ -245,6 +245,8 @@ class SoftTargets(Term):
         return DIVERGENCES[self.divergence]
 
     def config(self) -> dict[str, Any]:
+        if self.problem_type == "regression":
+            return {"divergence": "squared error"}
         shown: dict[str, Any] = {"divergence": self.divergence}
         if self.divergence != "mse":
             shown["temperature"] = self.temperature

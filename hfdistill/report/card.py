@@ -19,6 +19,7 @@ from transformers import TrainerState, TrainingArguments
 from transformers.modelcard import TASK_MAPPING
 from transformers.utils import logging
 
+from hfdistill.models.heads import CandidateHead, ChoiceHead, EmbeddingHead, Head, head_of
 from hfdistill.report.figures import Comparison
 from hfdistill.report.findings import speed_sentence
 from hfdistill.report.local_paths import without_places
@@ -32,6 +33,12 @@ logger = logging.get_logger(__name__)
 
 #: What `Trainer` logs with an evaluation that is not about the student's predictions.
 COSTS = ("runtime", "_per_second", "_time")
+#: The Hub's tasks that follow from a head and not from a model's class.
+_TASKS_OF_HEADS: dict[type[Head], str] = {
+    EmbeddingHead: "sentence-similarity",
+    CandidateHead: "text-ranking",
+    ChoiceHead: "multiple-choice",
+}
 FORMULA = "loss = Σ weight · term; soft targets: T² · D(softmax(teacher / T), softmax(student / T))"
 
 
@@ -152,6 +159,9 @@ def measured_emissions(folder: str | os.PathLike[str]) -> float | None:
 
 def task_of(model: object) -> str | None:
     """The Hub's name of what models of this class do; `None` for encoder-decoders, which may translate or summarize."""
+    own = next((task for kind, task in _TASKS_OF_HEADS.items() if type(head_of(model)) is kind), None)
+    if own is not None:
+        return own
     classes = {base.__name__ for base in type(model).__mro__}
     known: dict[str, Any] = TASK_MAPPING
     tasks = [task for task, mapping in known.items() if classes & set(mapping.values())]

@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from hfdistill.models.heads import EmbeddingHead, head_of
+from hfdistill.models.pooling import Pooling
 from hfdistill.report.local_paths import without_places
 from hfdistill.report.markdown import code, code_block
 
@@ -23,6 +25,7 @@ class SavedForm:
         base: Of an adapter, the model that it is for, as its config names it; where that has no name, empty.
         lines: Python that loads it, `{name}` standing for its folder or repository in quotes.
         tags: For the Hub.
+        pooling: Of a sentence encoder, how it makes an embedding of hidden states.
     """
 
     sentence: str = PLAIN_SENTENCE
@@ -30,6 +33,7 @@ class SavedForm:
     base: str | None = None
     lines: str = ""
     tags: tuple[str, ...] = ()
+    pooling: Pooling | None = None
 
 
 def saved_form(model: Any) -> SavedForm:
@@ -49,7 +53,21 @@ def saved_form(model: Any) -> SavedForm:
         method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
         method = code(getattr(method, "value", method))
         return SavedForm(f"It is a transformers model with quantized weights, and loads with the package of {method}.")
-    return SavedForm()
+    head = head_of(model)
+    return _sentence_encoder(head.pooling) if isinstance(head, EmbeddingHead) else SavedForm()
+
+
+def _sentence_encoder(pooling: Pooling) -> SavedForm:
+    lines = [
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        "student = SentenceTransformer({name})",
+        'vectors = student.encode(["A man rides a bicycle.", "Somebody is outdoors."])',
+        "print(student.similarity(vectors, vectors))",
+    ]
+    sentence = "It is a sentence encoder: sentence-transformers loads it with its pooling, transformers without."
+    tags = ("sentence-transformers", "feature-extraction")
+    return SavedForm(sentence, "sentence-transformers", lines="\n".join(lines), tags=tags, pooling=pooling)
 
 
 def _adapter(model: Any, adapter: Any) -> SavedForm:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hfdistill.models.pooling import Pooling
 from hfdistill.report.local_paths import without_places
 from hfdistill.report.markdown import code_block
 from hfdistill.report.saved_form import PLAIN_SENTENCE, SavedForm, loading_code
@@ -47,14 +48,15 @@ def usage_code(form: SavedForm, usage: Usage) -> list[str]:
         form: What the saved student is.
         usage: How it is used.
     """
-    if form.sentence != PLAIN_SENTENCE:
-        return [block] if (block := loading_code(form, usage.location)) else []
-    blocks = [_translation(usage) if usage.task == "translation" else _pipeline(usage)]
-    exported = [name for name in ONNX_FILES if name in usage.exports]
-    if exported and usage.task == "text-classification":
-        blocks.append(_onnx(usage, exported[0]))
+    plain = form.sentence == PLAIN_SENTENCE
+    blocks = [_CODE.get(usage.task, _pipeline)(usage) if plain else loading_code(form, usage.location)]
+    exported = next((name for name in ONNX_FILES if name in usage.exports), "")
+    if exported and form.pooling:
+        blocks += [_onnx_embeddings(usage, exported, form.pooling), _js_embeddings(usage, exported, form.pooling)]
+    elif exported and plain and usage.task in _ONNX_RESULTS:
+        blocks.append(_onnx(usage, exported))
         if not usage.text_pair:  # of which its pipeline reads none
-            blocks.append(_transformers_js(usage, ONNX_FILES[exported[0]]))
+            blocks.append(_transformers_js(usage, ONNX_FILES[exported]))
     return [block for block in blocks if block]
 
 
@@ -79,34 +81,143 @@ def _pipeline(usage: Usage) -> str:
     return code_block("\n".join(lines), "python")
 
 
-def _translation(usage: Usage) -> str:
+def _loaded(usage: Usage, auto_class: str, *more: str) -> str:
+    """Code that loads a student by a class, and then does more."""
     lines = [
-        "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+        f"from transformers import {auto_class}, AutoTokenizer",
         "",
         f"tokenizer = AutoTokenizer.from_pretrained({_quoted(usage)})",
-        f"student = AutoModelForSeq2SeqLM.from_pretrained({_quoted(usage)})",
-        f'texts = tokenizer([{_FIRST}], padding=True, return_tensors="pt")',
-        "print(tokenizer.batch_decode(student.generate(**texts), skip_special_tokens=True))",
+        f"student = {auto_class}.from_pretrained({_quoted(usage)})",
+        *more,
     ]
     return code_block("\n".join(lines), "python")
+
+
+def _translation(usage: Usage) -> str:
+    return _loaded(
+        usage,
+        "AutoModelForSeq2SeqLM",
+        f'texts = tokenizer([{_FIRST}], padding=True, return_tensors="pt")',
+        "print(tokenizer.batch_decode(student.generate(**texts), skip_special_tokens=True))",
+    )
+
+
+def _answer(usage: Usage) -> str:
+    """There is no pipeline of answer finders any more."""
+    return _loaded(
+        usage,
+        "AutoModelForQuestionAnswering",
+        'question, context = "Where did Ada Lovelace live?", "Ada Lovelace lived in London."',
+        'text = tokenizer(question, context, return_offsets_mapping=True, return_tensors="pt")',
+        'offsets, inside = text.pop("offset_mapping")[0].tolist(), [one == 1 for one in text.sequence_ids(0)]',
+        "found = student(**text)",
+        "start, end = found.start_logits[0].tolist(), found.end_logits[0].tolist()",
+        "places = [place for place, there in enumerate(inside) if there]",
+        "spans = [(start[i] + end[j], i, j) for i in places for j in places if i <= j < i + 30]",
+        "score, first, last = max(spans)",
+        "answer = context[offsets[first][0] : offsets[last][1]]",
+        "print(answer if score > start[0] + end[0] else None)  # the first place stands for no answer",
+    )
+
+
+def _ranking(usage: Usage) -> str:
+    return _loaded(
+        usage,
+        "AutoModelForSequenceClassification",
+        f'query, texts = "Who is outdoors?", [{_FIRST}, "It rained."]',
+        'pairs = tokenizer([query] * len(texts), texts, padding=True, return_tensors="pt")',
+        "scores = student(**pairs).logits[:, 0].tolist()",
+        "print(sorted(zip(scores, texts), reverse=True))",
+    )
+
+
+def _choice(usage: Usage) -> str:
+    return _loaded(
+        usage,
+        "AutoModelForMultipleChoice",
+        f'context, choices = {_FIRST}, ["He is outdoors.", "He is asleep."]',
+        'pairs = tokenizer([context] * len(choices), choices, padding=True, return_tensors="pt")',
+        "scores = student(**{name: one[None] for name, one in pairs.items()}).logits[0]",
+        "print(choices[scores.argmax()])",
+    )
+
+
+#: Code of the tasks that are no pipeline's.
+_CODE: dict[str, Callable[[Usage], str]] = {
+    "translation": _translation,
+    "question-answering": _answer,
+    "text-ranking": _ranking,
+    "multiple-choice": _choice,
+}
+#: What is made of the logits of an exported model, by task.
+_ONNX_RESULTS = {
+    "text-classification": ["print([labels[index] for index in logits.argmax(-1)])"],
+    "token-classification": [
+        'tokens = tokenizer.convert_ids_to_tokens(texts["input_ids"][0])',
+        "print([(token, labels[index]) for token, index in zip(tokens, logits[0].argmax(-1))])",
+    ],
+}
+#: How hidden states become embeddings in numpy, and what transformers.js calls it; `max` it has not.
+_POOLED = {
+    "mean": "(states * mask).sum(1) / mask.sum(1)",
+    "cls": "states[:, 0]",
+    "max": "np.where(mask, states, -np.inf).max(1)",
+    "lasttoken": "states[range(len(states)), mask[..., 0].cumsum(1).argmax(1)]",
+}
+_JS_POOLING = {"mean": "mean", "cls": "cls", "lasttoken": "last_token"}
 
 
 def _onnx(usage: Usage, file: str) -> str:
-    path = f'hf_hub_download({_quoted(usage)}, "{file}")' if usage.on_hub else f'{_quoted(usage)[:-1]}/{file}"'
     texts = f"[[{_FIRST}, {_SECOND}]]" if usage.text_pair else f"[{_input(usage)}]"
     lines = [
-        "import onnxruntime",
-        *(["from huggingface_hub import hf_hub_download"] if usage.on_hub else []),
-        "from transformers import AutoConfig, AutoTokenizer",
-        "",
+        *_session(usage, file, ["AutoConfig", "AutoTokenizer"]),
         f"labels = AutoConfig.from_pretrained({_quoted(usage)}).id2label",
-        f"tokenizer = AutoTokenizer.from_pretrained({_quoted(usage)})",
-        f"session = onnxruntime.InferenceSession({path})",
         f'texts = tokenizer({texts}, return_tensors="np")',
-        "inputs = {one.name: texts[one.name] for one in session.get_inputs()}",
-        "print([labels[index] for index in session.run(None, inputs)[0].argmax(-1)])",
+        "logits = session.run(None, {one.name: texts[one.name] for one in session.get_inputs()})[0]",
+        *_ONNX_RESULTS[usage.task],
     ]
     return code_block("\n".join(lines), "python")
+
+
+def _session(usage: Usage, file: str, classes: Sequence[str], *imports: str) -> list[str]:
+    """Lines that load a tokenizer and an exported model."""
+    path = f'hf_hub_download({_quoted(usage)}, "{file}")' if usage.on_hub else f'{_quoted(usage)[:-1]}/{file}"'
+    return [
+        *imports,
+        "import onnxruntime",
+        *(["from huggingface_hub import hf_hub_download"] if usage.on_hub else []),
+        f"from transformers import {', '.join(classes)}",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({_quoted(usage)})",
+        f"session = onnxruntime.InferenceSession({path})",
+    ]
+
+
+def _onnx_embeddings(usage: Usage, file: str, pooling: Pooling) -> str:
+    lines = [
+        *_session(usage, file, ["AutoTokenizer"], "import numpy as np"),
+        f'texts = tokenizer([{_FIRST}, {_SECOND}], padding=True, truncation=True, return_tensors="np")',
+        "states = session.run(None, {one.name: texts[one.name] for one in session.get_inputs()})[0]",
+        'mask = texts["attention_mask"][..., None]',
+        f"vectors = {_POOLED[pooling.mode]}",
+        "vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)",
+        "print(vectors @ vectors.T)",
+    ]
+    return code_block("\n".join(lines), "python")
+
+
+def _js_embeddings(usage: Usage, file: str, pooling: Pooling) -> str:
+    if pooling.mode not in _JS_POOLING:
+        return ""
+    how = f'{{ pooling: "{_JS_POOLING[pooling.mode]}", normalize: true }}'
+    lines = [
+        'import { pipeline } from "@huggingface/transformers";',
+        "",
+        f'const student = await pipeline("feature-extraction", {_quoted(usage)}, {{ dtype: "{ONNX_FILES[file]}" }});',
+        f"const vectors = await student([{_FIRST}, {_SECOND}], {how});",
+        "console.log(vectors.tolist());",
+    ]
+    return code_block("\n".join(lines), "javascript")
 
 
 def _transformers_js(usage: Usage, dtype: str) -> str:

@@ -143,7 +143,10 @@ def _build(teacher: PreTrainedModel, chosen: Mapping[str, list[int]], widths: Wi
     if widths is not None:
         set_widths(config, widths)
     # float(), as torch's default dtype may be another one; copying into it converts the teacher's weights.
-    return type(teacher)(config).float()
+    student = type(teacher)(config).float()
+    if getattr(teacher, "pooler", student) is None:  # such as the encoder within a masked language model
+        student.pooler = None
+    return student
 
 
 def _student_config(teacher: PreTrainedModel, chosen: Mapping[str, list[int]]) -> PreTrainedConfig:

@@ -15,9 +15,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
 from hfdistill.data.few_labels import settle_alpha
-from hfdistill.models.heads import VocabularyHead, head_of
+from hfdistill.models.heads import EmbeddingHead, VocabularyHead, head_of
 from hfdistill.models.intermediate_outputs import check_shows_layers
-from hfdistill.models.labels import LabelSpace
+from hfdistill.models.labels import LABEL_COLUMNS, LabelSpace
 from hfdistill.models.saved_weights import load_renamed
 from hfdistill.models.wrappers import config_of, unwrapped
 from hfdistill.teachers import Teacher
@@ -192,6 +192,11 @@ class ObjectiveTrainer(PathCleaningTrainer):
         if self._given_objective is not None or self.model is None:  # a search makes its students later
             return None
         if isinstance(head_of(self.model), VocabularyHead):  # whose labels are made of the texts themselves
+            return None
+        embeds, columns = isinstance(head_of(self.model), EmbeddingHead), getattr(self.train_dataset, "column_names", 0)
+        if embeds and columns and not {*LABEL_COLUMNS} & {*columns}:  # and no collator makes an embedding of a text
+            if not self.args.alpha_is_given and self.args.weighs_by_alpha:
+                self.args.settle_alpha(0.0)
             return None
         return settle_alpha(self.args, self.train_dataset, missing=self._label_space.missing)
 

@@ -33,6 +33,9 @@ def readers_folder(tmp_path_factory):
     write_table(folder / "validation.csv", [(f"well {text}", label) for text, label in rows])
     write_table(folder / "test.csv", [(f"really {text}", label) for text, label in rows[:11]])
     write_table(folder / "more.csv", [(f"once more {text}",) for text in TEXTS], columns=("sentence",))
+    rated = [(text, f"so {text}", str(len(text) % 5 / 4)) for text in TEXTS]
+    write_table(folder / "rated.csv", rated, columns=("sentence1", "sentence2", "similarity"))
+    write_table(folder / "translated.csv", [(text, f"so {text}") for text in TEXTS], columns=("en", "de"))
     for part in (make_causal(), make_bpe()):
         part.save_pretrained(folder / "my" / "lm")
     for part in (make_entailment(), make_wordpiece()):

@@ -7,6 +7,8 @@ from transformers import PreTrainedTokenizerBase
 
 #: The text that the student reads, and the one whose embedding is its target.
 TEXT, TEACHER_TEXT = "text", "teacher_text"
+#: The columns of a pair, and of its similarity.
+PAIR, SIMILARITY = (TEXT, "other"), "similarity"
 
 
 def parallel_texts(dataset: Dataset, source: str, target: str) -> Dataset:

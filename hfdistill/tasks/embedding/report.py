@@ -14,10 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.report.counted import MeasuredHead, Outcome, compare_counted
 from hfdistill.report.figures import Comparison
+from hfdistill.tasks.embedding.data import PAIR, SIMILARITY
 from hfdistill.tasks.embedding.metrics import COUNTS, embedding_metrics, pair_counts, retrieval_counts
-
-#: The columns of a pair and of its similarity.
-PAIR, SIMILARITY = ("text", "other"), "similarity"
 
 
 def compare(
