@@ -6,7 +6,7 @@ same ears and fewer decoder layers comes out, with word and character error rate
    or fine-tune it first (--train_teacher).
 3. Sequence level: the teacher writes the training transcripts; those that differ from people's in more than --max_wer
    of their words are left out (--pseudo_transcripts false keeps people's own).
-4. Word level: samples of the teacher's distribution at each token of them, kept once, so that it is not run in training.
+4. Word level: samples of the teacher's distribution at each of their tokens, kept once, so that it is not run again.
    (With terms that compare layers, such as --terms labels soft_targets encoder_hidden_states, it is run in every step.)
 5. Make a student of all of its encoder and some of its decoder layers, and train it; with --baseline the same student
    by people's transcripts alone, for as many steps.
