@@ -53,10 +53,11 @@ def token_soft_targets(
         teacher: An encoder-decoder, a causal or a masked language model, a name or path, or a `Teacher` of one.
         dataset: Tokenized rows with `input_ids` and `labels`, or a dict of splits; for a teacher that hears (Whisper)
             with `input_features` in place of tokens. Of a causal language model rows without labels have their own
-            tokens; of a masked one, the labels are at the tokens that are masked, the same in all epochs (`dataset.map(MaskedTextCollator(...).masked)`).
+            tokens; of a masked one, the labels are at the tokens that are masked, the same in all epochs
+            (`dataset.map(MaskedTextCollator(...).masked)`).
         processing_class: The tokenizer of those rows, or a processor with it, which is the student's. The teacher's
-            own, where it brings one, must know the same tokens, and may number them otherwise; what either model has beyond them, such as
-            padding of its output to a round size, is no token and gets no probability.
+            own, where it brings one, must know the same tokens, and may number them otherwise; what either model has
+            beyond them, such as padding of its output to a round size, is no token and gets no probability.
         k: Entries, or samples, a token.
         method: `sampled` or `top_k`.
         temperature: That of the training to come; the default is that of `Seq2SeqDistillationTrainingArguments`.

@@ -26,7 +26,7 @@ from hfdistill.models.ragged import Ragged
 from hfdistill.models.vocabularies import same_tokens, vocabulary_key
 from hfdistill.soft_targets.packing import TargetFormat, pack_entries
 from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
-from hfdistill.soft_targets.store import KEY_BYTES, SoftTargetStore
+from hfdistill.soft_targets.store import KEY_BYTES, UnequalStore
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.seq2seq import decoder_inputs
 
@@ -79,7 +79,7 @@ def _without_padding(labels: Sequence[int]) -> Sequence[int]:
     return labels[:end]
 
 
-class _TokenTargetStore(SoftTargetStore):
+class _TokenTargetStore(UnequalStore):
     """Predictions of unequal length, as an Arrow array of bytes."""
 
     what = "token soft targets"
