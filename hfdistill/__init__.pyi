@@ -19,6 +19,7 @@ from hfdistill.losses.base import Term as Term
 from hfdistill.losses.schedules import Schedule as Schedule
 from hfdistill.models.loading import load_classifier as load_classifier
 from hfdistill.models.loading import load_tokenizer as load_tokenizer
+from hfdistill.models.speech_prompts import set_speech_task as set_speech_task
 from hfdistill.online.students import Branches as Branches
 from hfdistill.online.students import Peers as Peers
 from hfdistill.online.students import new_head as new_head
@@ -92,13 +93,16 @@ from hfdistill.tasks.multiple_choice.models import as_reranker as as_reranker
 from hfdistill.tasks.multiple_choice.models import load_reranker as load_reranker
 from hfdistill.tasks.run_report import report_student as report_student
 from hfdistill.tasks.speech.arguments import SpeechTrainingArguments as SpeechTrainingArguments
+from hfdistill.tasks.speech.arguments import WhisperTrainingArguments as WhisperTrainingArguments
 from hfdistill.tasks.speech.data import SpeechData as SpeechData
 from hfdistill.tasks.speech.demo import SPEECH_DEMO as SPEECH_DEMO
 from hfdistill.tasks.speech.metrics import speech_metrics as speech_metrics
 from hfdistill.tasks.speech.models import load_speech_student as load_speech_student
 from hfdistill.tasks.speech.models import load_speech_teacher as load_speech_teacher
+from hfdistill.tasks.speech.models import load_whisper as load_whisper
 from hfdistill.tasks.speech.pseudo_transcripts import pseudo_transcripts as pseudo_transcripts
 from hfdistill.tasks.speech.sources import speech_data as speech_data
+from hfdistill.tasks.speech.whisper_demo import WHISPER_DEMO as WHISPER_DEMO
 from hfdistill.tasks.tagging.data import token_classification_dataset as token_classification_dataset
 from hfdistill.tasks.tagging.demo import TAGGING_DEMO as TAGGING_DEMO
 from hfdistill.tasks.tagging.metrics import Seqeval as Seqeval

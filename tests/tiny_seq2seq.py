@@ -104,6 +104,13 @@ OTHER_FAMILIES = {
     },
     "nllb-moe": {**_WIDE_BART, **_EXPERTS, "encoder_sparse_step": 2, "decoder_sparse_step": 2},
     "fsmt": {**_WIDE_BART, "langs": ["en", "de"], "src_vocab_size": VOCABULARY, "tgt_vocab_size": VOCABULARY},
+    "plbart": {**_WIDE_BART, "decoder_start_token_id": None},
+    "prophetnet": {
+        **{"hidden_size": 16, "num_encoder_layers": 2, "num_encoder_attention_heads": 2, "encoder_ffn_dim": 24},
+        **{"num_decoder_attention_heads": 2, "decoder_ffn_dim": 24, "max_position_embeddings": 64, "init_std": 0.4},
+        **{"ngram": 2, "decoder_start_token_id": START},
+    },
+    "byt5": {**_T5_SIZES, "feed_forward_proj": "gated-gelu"},
     "mt5": _T5_SIZES,
     "umt5": _T5_SIZES,
     "longt5": {**_T5_SIZES, "local_radius": 8},
@@ -161,7 +168,10 @@ def make_other_family(family, seed, layers=2):
                 "num_hidden_layers": layers,
                 "layer_types": kinds[-layers:],
             }
-        model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(family, **settings))
+        if family == "prophetnet":  # its config takes a word of others for one of its own
+            del settings["decoder_layers"]
+        kind = "t5" if family == "byt5" else family
+        model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(kind, **settings))
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn(weight.shape))
@@ -171,7 +181,7 @@ def make_other_family(family, seed, layers=2):
 
 
 def start_of(family, model, labels):
-    if family == "fsmt":  # the last token of a text wraps around
+    if family in ("fsmt", "plbart"):  # the last token of a text wraps around
         return labels[-1]
     return START if family in ("encoder-decoder", "t5gemma") else model.config.decoder_start_token_id
 

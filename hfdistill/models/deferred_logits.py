@@ -133,7 +133,9 @@ class DeferredLogits:
         """Keeps the hidden states `(batch, tokens, width)`, and lets none of them through, or probes, to the head."""
         (self.hidden,) = inputs
         self._taken += 1
-        if not self.probed or self.hidden.dim() != 3:
+        if self.hidden.dim() != 3:
+            return inputs  # of several streams (ProphetNet), which the model takes apart: `explains` says no
+        if not self.probed:
             return (self.hidden[:, :0],)
         # With its graph: DDP takes the parameters that no output depends on for unused.
         first = self.hidden[:, :1]

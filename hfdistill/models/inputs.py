@@ -262,6 +262,18 @@ def check_token_ids(
             )
 
 
+def decoder_positions(config: Any) -> int | None:
+    """How many target tokens a decoder has positions for; `None` where there is no limit (T5).
+
+    Args:
+        config: That of an encoder-decoder.
+    """
+    names = ("max_target_positions", "max_decoder_position_embeddings", "max_position_embeddings")
+    sides = (config, getattr(config, "decoder", None))
+    found = (getattr(side, name, None) for side in sides for name in names)
+    return next((positions for positions in found if positions is not None), None)
+
+
 def max_positions(model: Any, processing_class: PreTrainedTokenizerBase | None = None) -> int:
     """How many tokens of a text a model can read: its positions, or what its tokenizer allows if that is less."""
     limits = [

@@ -16,6 +16,7 @@ _INPUTS = {
     "token-classification": '"Ada Lovelace lived in London."',
     "image-classification": '"photo.jpg"',
     "audio-classification": '"recording.wav"',
+    "automatic-speech-recognition": '"recording.wav"',
 }
 _FIRST, _SECOND = '"A man rides a bicycle."', '"Somebody is outdoors."'
 #: The files of an export for ONNX Runtime, the smaller one first, and what transformers.js calls them.

@@ -29,6 +29,9 @@ class ArrayTargetMaker(SoftTargetMaker):
     Sounds of unequal length are padded with a mask; for a model that would hear the padding each is run by itself.
     """
 
+    #: A minute of sound is as long as ten thousand texts.
+    rows_a_look = 64
+
     def __init__(self, teacher: ModelTeacher, batch_size: int | None, *args: Any) -> None:
         alone = hears_padding(teacher.model)
         super().__init__(teacher, 1 if alone else batch_size, *args)

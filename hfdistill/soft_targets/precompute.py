@@ -30,8 +30,6 @@ from hfdistill.teachers.model import without_logits
 
 #: How often finished rows are written down: what a killed run has to do again.
 SECONDS_A_PART = 20.0
-#: Rows whose keys are computed at once.
-ROWS_A_LOOK = 10_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,8 @@ class SoftTargetMaker:
 
     description = "Soft targets"
     unit = "examples"
+    #: Rows whose keys are computed at once.
+    rows_a_look = 10_000
     #: What its predictions are kept in, where the teacher decides once for a row.
     store_class = SoftTargetStore
 
@@ -169,8 +169,8 @@ class SoftTargetMaker:
     def _known(self, tokens: Dataset) -> KnownRows:
         """The rows with their keys and lengths."""
         arrow, keys, lengths, cut = tokens.with_format("arrow"), [], [], 0
-        for start in range(0, len(tokens), ROWS_A_LOOK):
-            columns, are_cut = self.columns(arrow[start : start + ROWS_A_LOOK])
+        for start in range(0, len(tokens), self.rows_a_look):
+            columns, are_cut = self.columns(arrow[start : start + self.rows_a_look])
             keys.append(row_keys(columns))
             lengths.append(self.lengths(columns))
             cut += int(are_cut.sum())

@@ -52,8 +52,8 @@ class StaleSoftTargets(ValueError):
 class SoftTargetStore:
     """Logits by row key: the logits in a folder, their keys in memory, 24 bytes a row.
 
-    Another kind of prediction is a subclass with another `to_arrays`, `from_arrays`, `joined` and `taken`: logits for
-    each token are in `TokenLogitStore`.
+    Another kind of prediction is a subclass with another `to_arrays`, `from_arrays`, `joined` and `gathered`: logits
+    for each token are in `TokenLogitStore`.
 
     Args:
         folder: Where to keep them; made when it is not there.
@@ -140,9 +140,14 @@ class SoftTargetStore:
         """Predictions of several batches or parts, one after the other."""
         return np.concatenate(predictions)
 
-    def taken(self, predictions: Any, places: np.ndarray) -> Any:
-        """Some of them."""
-        return predictions[places]
+    def gathered(self, pieces: Sequence[Piece]) -> Any:
+        """What was found in each part, put together: written to its place at once, in memory that is touched once."""
+        count = sum(len(piece.rows) for piece in pieces)
+        dtype = np.result_type(*(piece.predictions.dtype for piece in pieces))  # texts are as long as the longest
+        given = np.empty((count, *pieces[0].predictions.shape[1:]), dtype)
+        for piece in pieces:
+            given[piece.rows] = piece.predictions[piece.places]
+        return given
 
     def add(self, keys: Keys, predictions: Any) -> None:
         """Keeps the predictions for these keys as one part."""
@@ -213,14 +218,43 @@ class SoftTargetStore:
         found, start, taken = [], 0, 0
         for (path, next_start), end in zip(self._parts.items(), ends, strict=True):
             if end > taken:
-                found.append(self.taken(self._predictions(path), places[order[taken:end]] - start))
+                rows = order[taken:end]
+                found.append(Piece(self._predictions(path), places[rows] - start, rows))
             start, taken = next_start, end
+        return self.gathered(found)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What was asked for of one part.
+
+    Args:
+        predictions: All that the part keeps.
+        places: Where in it the rows' predictions are.
+        rows: Which of the rows that were asked for they are.
+    """
+
+    predictions: Any
+    places: np.ndarray
+    rows: np.ndarray
+
+
+class UnequalStore(SoftTargetStore):
+    """Predictions of unequal length; each kind is a subclass with a `taken`."""
+
+    def taken(self, predictions: Any, places: np.ndarray) -> Any:
+        """The predictions at some places."""
+        raise NotImplementedError
+
+    def gathered(self, pieces: Sequence[Piece]) -> Any:
+        found = self.joined([self.taken(piece.predictions, piece.places) for piece in pieces])
+        order = np.concatenate([piece.rows for piece in pieces])
         given = np.empty_like(order)
         given[order] = np.arange(len(order))
-        return self.taken(self.joined(found), given)
+        return self.taken(found, given)
 
 
-class TokenLogitStore(SoftTargetStore):
+class TokenLogitStore(UnequalStore):
     """Logits for each token, of rows of unequal length."""
 
     def to_arrays(self, predictions: Ragged) -> dict[str, np.ndarray]:

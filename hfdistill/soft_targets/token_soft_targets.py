@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 
 from datasets import Dataset, DatasetDict, Value
 from torch import nn
-from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForMaskedLM
 
 from hfdistill.data.rows import as_dataset
 from hfdistill.losses.divergences import TEMPERATURE
 from hfdistill.losses.sparse_distributions import METHODS
 from hfdistill.models.heads import VocabularyHead, head_of
 from hfdistill.models.hub import hub_errors
-from hfdistill.models.inputs import main_input
 from hfdistill.soft_targets.packing import pack_row
+from hfdistill.soft_targets.sound_token_targets import SoundTokenTargetMaker
 from hfdistill.soft_targets.token_target_makers import TextTargetMaker, TokenTargetMaker
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS, LanguageModelTeacher, ModelTeacher
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
@@ -26,7 +26,7 @@ AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 def token_soft_targets(
     teacher: Any,
     dataset: AnyDataset,
-    processing_class: PreTrainedTokenizerBase | None = None,
+    processing_class: Any = None,
     *,
     k: int = 50,
     method: str = "sampled",
@@ -51,12 +51,13 @@ def token_soft_targets(
 
     Args:
         teacher: An encoder-decoder, a causal or a masked language model, a name or path, or a `Teacher` of one.
-        dataset: Tokenized rows with `input_ids` and `labels`, or a dict of splits. Of a causal language model rows
-            without labels have their own tokens; of a masked one, the labels are at the tokens that are masked, the
-            same in all epochs (`dataset.map(MaskedTextCollator(...).masked)`).
-        processing_class: The tokenizer of those rows, which is the student's. The teacher's own, where it brings one,
-            must know the same tokens, and may number them otherwise; what either model has beyond them, such as
-            padding of its output to a round size, is no token and gets no probability.
+        dataset: Tokenized rows with `input_ids` and `labels`, or a dict of splits; for a teacher that hears (Whisper)
+            with `input_features` in place of tokens. Of a causal language model rows without labels have their own
+            tokens; of a masked one, the labels are at the tokens that are masked, the same in all epochs
+            (`dataset.map(MaskedTextCollator(...).masked)`).
+        processing_class: The tokenizer of those rows, or a processor with it, which is the student's. The teacher's
+            own, where it brings one, must know the same tokens, and may number them otherwise; what either model has
+            beyond them, such as padding of its output to a round size, is no token and gets no probability.
         k: Entries, or samples, a token.
         method: `sampled` or `top_k`.
         temperature: That of the training to come; the default is that of `Seq2SeqDistillationTrainingArguments`.
@@ -75,12 +76,7 @@ def token_soft_targets(
     given = _readable(teacher, dtype)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
-    if main_input(given.model) != "input_ids":
-        raise ValueError(
-            f"token_soft_targets runs models that read text, and a {type(given.model).__name__} reads "
-            f"{main_input(given.model)}: pass it as the teacher of a Seq2SeqDistillationTrainer, to be run in every "
-            "step, or let it write with pseudo_transcripts."
-        )
+    processing_class = getattr(processing_class, "tokenizer", processing_class)
     own = given.processing_class or processing_class
     if own is None:
         raise ValueError("token_soft_targets needs the tokenizer of the rows: pass processing_class=tokenizer.")
@@ -89,9 +85,9 @@ def token_soft_targets(
             "the tokenizer has a vocabulary for each side (separate_vocabs), and stored predictions know one alone: "
             "pass the teacher to the trainer, which runs it in every step."
         )
-    translates = isinstance(given, Seq2SeqTeacher)
-    maker_class = TokenTargetMaker if translates else TextTargetMaker
-    teacher_class = Seq2SeqTeacher if translates else ModelTeacher
+    writes, hears = isinstance(given, Seq2SeqTeacher), given.main_input != "input_ids"
+    maker_class = SoundTokenTargetMaker if hears else TokenTargetMaker if writes else TextTargetMaker
+    teacher_class = Seq2SeqTeacher if writes else ModelTeacher
     settings = (method, k, temperature)
     maker = maker_class(teacher_class(given.model, own), processing_class or own, settings, batch_size, store)
     return _over_splits(maker, dataset)

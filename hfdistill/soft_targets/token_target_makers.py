@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,12 @@ from hfdistill.losses.divergences import log_probabilities
 from hfdistill.losses.sparse_distributions import METHODS, Entries
 from hfdistill.models.deferred_logits import chunked_logits
 from hfdistill.models.heads import NextTokenHead
-from hfdistill.models.inputs import TokenReader, max_positions, pad_batch
+from hfdistill.models.inputs import TokenReader, decoder_positions, max_positions, pad_batch
+from hfdistill.models.ragged import Ragged
 from hfdistill.models.vocabularies import same_tokens, vocabulary_key
 from hfdistill.soft_targets.packing import TargetFormat, pack_entries
 from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
-from hfdistill.soft_targets.store import KEY_BYTES, SoftTargetStore
+from hfdistill.soft_targets.store import KEY_BYTES, UnequalStore
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.seq2seq import decoder_inputs
 
@@ -55,9 +57,13 @@ class PairReader:
 
     def __call__(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """The token columns, `labels`, and `cut`, as from a `TokenReader`."""
-        labels = [self._translated(_without_padding(row)) for row in rows["labels"]]
+        labels = [self.target(row) for row in rows["labels"]]
         source = {**rows, "input_ids": [self._translated(row) for row in rows["input_ids"]]}
         return {**self.source(source), "labels": labels}
+
+    def target(self, labels: Sequence[int]) -> list[int]:
+        """The labels of a row without padding, in the teacher's ids."""
+        return self._translated(_without_padding(labels))
 
     def _translated(self, ids: Sequence[int]) -> list[int]:
         if self.own_ids is None:
@@ -73,7 +79,7 @@ def _without_padding(labels: Sequence[int]) -> Sequence[int]:
     return labels[:end]
 
 
-class _TokenTargetStore(SoftTargetStore):
+class _TokenTargetStore(UnequalStore):
     """Predictions of unequal length, as an Arrow array of bytes."""
 
     what = "token soft targets"
@@ -145,14 +151,16 @@ class TokenTargetMaker(SoftTargetMaker):
         Raises:
             ValueError: when a column is missing, or a row has no labels or too many.
         """
-        missing = [name for name in ("input_ids", "labels") if name not in dataset.column_names]
+        source = self.teacher.main_input
+        missing = [name for name in (source, "labels") if name not in dataset.column_names]
         if missing or "decoder_input_ids" in dataset.column_names:
             raise ValueError(
-                f"a teacher is run on rows with input_ids and labels, and makes its decoder's inputs of the labels; "
+                f"a teacher is run on rows with {source} and labels, and makes its decoder's inputs of the labels; "
                 f"the columns are {', '.join(dataset.column_names)}."
             )
         rows = dataset.with_format(None)["labels"]
-        _check_labels(rows, max_positions(self.teacher.model.get_decoder()))
+        model: Any = self.teacher.model
+        _check_labels(rows, min(max_positions(model.get_decoder()), decoder_positions(model.config) or sys.maxsize))
         return rows
 
     def manifest(self) -> dict[str, Any]:
@@ -164,10 +172,14 @@ class TokenTargetMaker(SoftTargetMaker):
         self.check_token_ids(columns, some)
         labels = columns.pop("labels")
         # Padding on the left would shift the texts' positions, each by what else is in the batch.
-        batch = pad_batch(self.tokenizer, columns, "right")
-        batch["labels"] = torch.from_numpy(labels.padded(int(labels.lengths.max()), IGNORED))
-        offsets = (_offsets(key, count) for key, count in zip(rows.keys[some], _counts(batch["labels"]), strict=True))
-        return {**batch, "rows": some, "offsets": torch.cat(list(offsets))}
+        return self._with_targets(pad_batch(self.tokenizer, columns, "right"), labels, rows.keys[some], some)
+
+    @staticmethod
+    def _with_targets(batch: Mapping[str, Any], labels: Ragged, keys: np.ndarray, some: np.ndarray) -> dict[str, Any]:
+        """What an encoder reads of a batch, with the labels of the rows, their numbers, and chance for each label."""
+        targets = torch.from_numpy(labels.padded(int(labels.lengths.max()), IGNORED))
+        offsets = (_offsets(key, count) for key, count in zip(keys, _counts(targets), strict=True))
+        return {**batch, "labels": targets, "rows": some, "offsets": torch.cat(list(offsets))}
 
     def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> pa.Array:
         """The packed entries of each row's target tokens."""

@@ -11,6 +11,7 @@ import copy
 import logging
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,11 +106,24 @@ def cut_layers(
         _check_ties(teacher, student)
     if teacher.can_generate():
         student.generation_config = copy.deepcopy(teacher.generation_config)
+        _keep_alignment_heads(student.generation_config, chosen.get("decoder"))
     for side, layers in chosen.items():
         logger.info(
             "The student's %d layers are the teacher's%s layers %s.", len(layers), f" {side}" * bool(side), layers
         )
     return student
+
+
+def _keep_alignment_heads(settings: Any, decoder_layers: Sequence[int] | None) -> None:
+    """Of the heads that tell when each word of a Whisper is said, the ones in layers that are kept; or none."""
+    heads = getattr(settings, "alignment_heads", None)
+    if heads is None or decoder_layers is None:
+        return
+    kept = [[place, head] for place, layer in enumerate(decoder_layers) for own, head in heads if own == layer]
+    if kept:
+        settings.alignment_heads = kept
+    else:
+        del settings.alignment_heads  # and `transformers` says that there are no times of words
 
 
 def _check_count(num_teacher_layers: int, num_student_layers: int, name: str) -> None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING,
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSpeechSeq2Seq,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from hfdistill.losses import IGNORED
+from hfdistill.models.inputs import decoder_positions
 from hfdistill.teachers import ModelTeacher, Teacher, as_teacher
 
 
@@ -27,7 +36,7 @@ def decoder_inputs(model: Any, labels: Tensor) -> Tensor:
     """
     if not labels.shape[1]:
         raise ValueError("the labels of a whole batch are empty: a decoder has nothing to read; filter such rows out.")
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = decoder_positions(model.config)
     if positions is not None and labels.shape[1] > positions:
         raise ValueError(
             f"the labels of a batch are {labels.shape[1]} tokens long, more than the {positions} positions of the "
@@ -61,6 +70,37 @@ def check_label_padding(labels: Tensor) -> None:
         )
 
 
+def check_label_starts(rows: Iterable[Sequence[int]], start: int | None) -> None:
+    """Refuses transcripts that begin with the decoder's start token, which it would read twice.
+
+    Args:
+        rows: The labels of rows, or of a batch.
+        start: The start token.
+
+    Raises:
+        ValueError: naming the row.
+    """
+    for number, labels in enumerate(rows):
+        if len(labels) and labels[0] == start:
+            raise ValueError(
+                f"the labels of row {number} begin with the token {start}, which the decoder reads before them anyway: "
+                "leave it out, as labels[1:] of what a Whisper's tokenizer makes of a text."
+            )
+
+
+class AutoEncoderDecoder:
+    """Loads an encoder-decoder that writes texts, of what it reads or of what it hears (Whisper)."""
+
+    @staticmethod
+    def from_pretrained(name: str | os.PathLike[str], *, trust_remote_code: bool = False, **given: Any) -> Any:
+        """As `from_pretrained` of `transformers`' classes."""
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        reads = type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+        hears = type(config) in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING and not reads
+        auto: Any = AutoModelForSpeechSeq2Seq if hears else AutoModelForSeq2SeqLM
+        return auto.from_pretrained(name, trust_remote_code=trust_remote_code, **given)
+
+
 class Seq2SeqTeacher(ModelTeacher):
     """An encoder-decoder that predicts every target token, given the reference before it.
 
@@ -77,7 +117,7 @@ class Seq2SeqTeacher(ModelTeacher):
         ValueError: for a model that does not translate, or `text_columns`.
     """
 
-    auto_class = AutoModelForSeq2SeqLM
+    auto_class = AutoEncoderDecoder
     other_vocabulary = "let the teacher translate the training texts instead (pseudo_translations)."
 
     def __init__(
@@ -215,7 +255,7 @@ def check_translator(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
             f"the tokenizer has ids up to {largest} and the teacher embeddings for {rows} only: take the tokenizer "
             "that it was trained with, or resize it with resize_token_embeddings."
         )
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = decoder_positions(model.config)
     if positions is not None and max_length > positions:
         raise ValueError(f"max_length {max_length} is more than the {positions} positions of the teacher: lower it.")
 

@@ -19,6 +19,7 @@ from hfdistill.soft_targets.packing import TokenTargetCollator
 from hfdistill.teachers import TEACHER_LOGITS
 from hfdistill.teachers.seq2seq import as_seq2seq_teacher, check_output_sizes, decoder_inputs
 from hfdistill.training.arguments import Seq2SeqDistillationTrainingArguments
+from hfdistill.training.target_texts import check_target_texts
 from hfdistill.training.trainer import DistillationTrainer
 
 
@@ -47,7 +48,8 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
 
     Raises:
         ImportError: when Liger Kernel is asked for and not installed.
-        ValueError: when teacher and student have different vocabularies, a dataset has no `labels`, or it carries
+        ValueError: when teacher and student have different vocabularies, a dataset has no `labels`, longer ones than
+            the student has positions for, or transcripts that begin with the decoder's start token, or it carries
             stored `teacher_logits`, or when the data collator pads on the left.
     """
 
@@ -75,8 +77,14 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         _check_padding_side(kwargs.get("data_collator"))
         super().__init__(model, args, teacher=as_seq2seq_teacher(teacher, args.teacher_dtype), **kwargs)
         check_output_sizes(self.teacher, self.model)
-        classes = self.accelerator.unwrap_model(self.model).get_output_embeddings().weight.shape[0]
-        self.data_collator = TokenTargetCollator(self.data_collator, self.processing_class, classes)
+        student = self.accelerator.unwrap_model(self.model)
+        classes = student.get_output_embeddings().weight.shape[0]
+        tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
+        self.data_collator = TokenTargetCollator(self.data_collator, tokenizer, classes)
+
+    def _compare_labels(self, name: str, dataset: Any) -> None:
+        check_target_texts(name, dataset, self.accelerator.unwrap_model(self.model))
+        super()._compare_labels(name, dataset)
 
     def _settle_problem_type(self, inputs: Mapping[str, Any]) -> None:
         """A model that writes text has no problem type, and none must get into its config."""

@@ -47,6 +47,8 @@ def test_a_step_is_that_of_a_naive_reference(tmp_path, monkeypatch, family):
     """A cap on the logits, a bias, a head that is none, a shift that rewrites the labels: loss and gradient tell."""
     compute_few_at_once(monkeypatch)
     student, teacher, rows = make_other_family(family, 1, layers=1), make_other_family(family, 2), make_pairs(8)
+    if family == "prophetnet":  # what it predicts changes with the padding of the target texts
+        rows = rows.map(lambda row: {"labels": [5, 6, 7, *row["labels"]][-4:]})
     expected, gradient = naive_gradient(family, student.train(), teacher, rows)
     trained = copy.deepcopy(student)
     trainer = make_seq2seq_trainer(

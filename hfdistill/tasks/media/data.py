@@ -182,11 +182,13 @@ class SoundReader:
         processor: The model's feature extractor, or a processor with one.
         resample: Whether another sampling rate is resampled, in place of an error.
         cut_seconds: Where recordings are cut; left out, those longer than the model hears are an error.
+        cuttable: Whether they can be, as where a label is of the whole recording.
     """
 
     processor: Any
     resample: bool = False
     cut_seconds: float | None = None
+    cuttable: bool = True
 
     def __call__(self, cell: Any) -> dict[str, Any]:
         """The model's columns of one recording.
@@ -220,6 +222,11 @@ class SoundReader:
         most, seconds = longest(extractor), len(samples) / wanted
         if self.cut_seconds is not None:
             return samples[: int(self.cut_seconds * wanted)]
+        if most is not None and seconds > most and not self.cuttable:
+            raise UnreadableError(
+                f"it is {seconds:.1f} seconds long and the model hears {most:g}, less than its transcript tells (cut "
+                "in a pause, it is two rows)"
+            )
         if most is not None and seconds > most:
             raise ValueError(
                 f"it is {seconds:.1f} seconds long and the model hears {most:g}: cut it (cut_seconds={most:g}, "

@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets import DatasetDict
 
+from hfdistill.models.speech_prompts import text_labels
 from hfdistill.report.figures import Shown
 from hfdistill.tasks.media.data import SoundReader, read_rows, undecoded
 from hfdistill.tasks.media.reading import UnreadableError, name_of
@@ -50,7 +51,7 @@ class SpeechData:
             ValueError: naming split, row, file and what is wrong with it: it cannot be read, holds nothing, has another
                 sampling rate, is longer than the model hears, or has a transcript in other letters than the model's.
         """
-        reader, letters = SoundReader(processor, self.resample), Letters(processor.tokenizer)
+        reader, letters = SoundReader(processor, self.resample, cuttable=False), Letters(processor.tokenizer)
         columns: dict[str, Any] = {"column": self.column, "label_column": self.text_column}
         return DatasetDict(
             {
@@ -96,4 +97,4 @@ class Letters:
                     f"its transcript {text!r} has {' '.join(unknown)}, which the tokenizer does not know: write what "
                     "is said in its letters, as in dataset.map(lambda row: ...)."
                 )
-        return list(self.tokenizer(text).input_ids)
+        return text_labels(self.tokenizer, text)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoModelForCTC, AutoProcessor, PreTrainedModel, set_seed
+from transformers import AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor, PreTrainedModel, set_seed
 
 from hfdistill.models.hub import hub_errors
+from hfdistill.models.speech_prompts import set_speech_task
 from hfdistill.report.terminal import print_main
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.models import default_depth
 from hfdistill.tasks.speech.data import SpeechData
 from hfdistill.tasks.speech.demo import demo_speech_model, demo_speech_processor
+from hfdistill.tasks.speech.whisper_demo import demo_whisper, demo_whisper_processor
 
 #: Width and depth of the demo's teacher and student.
 _DEMO = (48, 2), (24, 1)
+#: Width of the demo's Whisper, and the layers of its encoder and decoder.
+_DEMO_WHISPER = (64, 2, 4)
 
 
 def load_speech_teacher(name: str, data: SpeechData, seed: int = 42) -> tuple[PreTrainedModel, Any]:
@@ -34,14 +38,50 @@ def load_speech_teacher(name: str, data: SpeechData, seed: int = 42) -> tuple[Pr
         processor: Any = demo_speech_processor()
         teacher: Any = demo_speech_model(*_DEMO[0], processor)
     else:
-        with hub_errors(name):
-            teacher = AutoModelForCTC.from_pretrained(name, trust_remote_code=False)
-            processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+        teacher, processor = _loaded(AutoModelForCTC, name)
         if not hasattr(processor, "tokenizer"):
             raise ValueError(f"{name} comes without a tokenizer, so that nobody knows its letters: save one beside it.")
+    _tell(teacher, data)
+    return teacher, processor
+
+
+def load_whisper(
+    name: str, data: SpeechData, *, language: str | None = None, task: str = "transcribe", seed: int = 42
+) -> tuple[PreTrainedModel, Any]:
+    """A Whisper as the teacher, and its processor, both set to what it is to write.
+
+    Args:
+        name: Its name or path; for the demo's data a small untrained one is made, whatever it is.
+        data: What it is to write down.
+        language: What is spoken, as for `set_speech_task`; of one that knows English alone it is left out.
+        task: `transcribe`, or `translate` into English.
+        seed: Of what is initialized.
+
+    Raises:
+        HubUnreachableError, OSError: when it cannot be had.
+        ValueError: when it is no Whisper, or does not know the language, or one of many languages is not told it.
+    """
+    set_seed(seed)
+    if data.demo:
+        processor: Any = demo_whisper_processor()
+        teacher: Any = demo_whisper(*_DEMO_WHISPER, processor)
+    else:
+        teacher, processor = _loaded(AutoModelForSpeechSeq2Seq, name)
+        if language is not None or getattr(teacher.generation_config, "lang_to_id", None):
+            set_speech_task(teacher, processor, language, task)
+    _tell(teacher, data)
+    return teacher, processor
+
+
+def _loaded(auto_class: Any, name: str) -> tuple[Any, Any]:
+    with hub_errors(name):
+        model = auto_class.from_pretrained(name, trust_remote_code=False)
+        return model, AutoProcessor.from_pretrained(name, trust_remote_code=False)
+
+
+def _tell(teacher: PreTrainedModel, data: SpeechData) -> None:
     rows = len(data.dataset["train"])
     print_main(f"{rows:,} recordings to train on; the teacher has {teacher.num_parameters():,} parameters.")
-    return teacher, processor
 
 
 def load_speech_student(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import os
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import send_to_device
 from datasets import Dataset
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from hfdistill.models.inputs import main_input
-from hfdistill.models.sound import SoundCollator, SoundPadding
-from hfdistill.models.wrappers import device_of
+from hfdistill.models.speech_prompts import check_prompt, text_labels
+from hfdistill.models.vocabularies import vocabulary_key
 from hfdistill.report.terminal import print_main
+from hfdistill.soft_targets.arrays import ArrayTargetMaker
+from hfdistill.soft_targets.precompute import KnownRows
+from hfdistill.soft_targets.store import SoftTargetStore
 from hfdistill.tasks.speech.metrics import error_counts, written_texts
+from hfdistill.teachers import ModelTeacher
 
 #: Distil-Whisper's: of transcripts in which more words differ from people's, one of the two is wrong.
 MAX_WER = 0.1
@@ -28,12 +33,14 @@ def pseudo_transcripts(
     *,
     max_wer: float | None = MAX_WER,
     batch_size: int = 16,
+    store: str | os.PathLike[str] | None = None,
     **generation: Any,
 ) -> Dataset:
     """The rows with the teacher's transcripts for `labels`, for a student to be trained on.
 
     Where a row has labels, and the teacher writes something else, one of the two is wrong: rows in which more than
-    `max_wer` of the words differ are left out, and counted.
+    `max_wer` of the words differ are left out, and counted. Each recording is written down once; under `accelerate
+    launch` all processes share the work, and a killed call goes on where it was.
 
     Args:
         teacher: An encoder-decoder that hears, such as Whisper.
@@ -41,10 +48,14 @@ def pseudo_transcripts(
         processing_class: Its processor, or its tokenizer.
         max_wer: The word error rate above which a row is left out; `None` keeps all.
         batch_size: Rows that are written down at once.
-        **generation: As for `generate`, such as `language` and `num_beams`.
+        store: The folder to keep the transcripts in. Default: one in the Hugging Face cache, named by what they depend
+            on.
+        **generation: As for `generate`, such as `num_beams`; language and task are those of `set_speech_task`.
 
     Raises:
-        ValueError: when the model does not write, the rows lack what it reads, or none is left.
+        ValueError: when the model does not write, the rows lack what it reads, labels made by the tokenizer would begin
+            otherwise than the teacher does, or no row is left.
+        StaleSoftTargets: when `store` holds the transcripts of another teacher or other settings.
 
     References: Gandhi et al. 2023, sections 3.3 and 3.4, https://huggingface.co/papers/2311.00430.
     """
@@ -56,7 +67,9 @@ def pseudo_transcripts(
             f"{', '.join(dataset.column_names)}: bring what its processor makes of each recording."
         )
     tokenizer = getattr(processing_class, "tokenizer", processing_class)
-    written = _written(teacher, dataset.with_format("numpy"), tokenizer, batch_size, generation)
+    check_prompt(teacher, tokenizer, **generation)
+    maker = TranscriptMaker(ModelTeacher(teacher, tokenizer), generation, batch_size, store)
+    written = [text.decode() for text in maker.of_dataset(dataset)]
     kept = np.ones(len(dataset), dtype=bool)
     if max_wer is not None and "labels" in dataset.column_names:
         said = written_texts(dataset.with_format(None)["labels"][:], tokenizer)
@@ -66,18 +79,44 @@ def pseudo_transcripts(
     if not kept.any():
         raise ValueError("the teacher's transcripts differ from people's in every row: is it a teacher of this task?")
     others = dataset.remove_columns([name for name in ("labels",) if name in dataset.column_names])
-    labels = [tokenizer(text).input_ids for text in written]
+    labels = [text_labels(tokenizer, text) for text in written]
     return others.add_column("labels", labels).select(np.flatnonzero(kept))
 
 
-def _written(model: Any, rows: Dataset, tokenizer: Any, batch_size: int, generation: dict[str, Any]) -> list[str]:
-    """What the model writes of each row."""
-    name, collator = main_input(model), SoundCollator(SoundPadding.of(model))
-    texts: list[str] = []
-    for start in tqdm(range(0, len(rows), batch_size), desc="Writing down", leave=False):
-        some = [rows[row] for row in range(start, min(start + batch_size, len(rows)))]
-        inputs = send_to_device(collator([{name: one[name]} for one in some]), device_of(model))
+class _TranscriptStore(SoftTargetStore):
+    what = "transcripts"
+
+
+class TranscriptMaker(ArrayTargetMaker):
+    """Transcripts in place of logits; a prediction is a row's text in UTF-8.
+
+    Args:
+        teacher: What hears, and its tokenizer.
+        generation: Settings of `generate` in place of the teacher's own.
+        others: As for `ArrayTargetMaker`.
+    """
+
+    description = "Writing down"
+    unit = "recordings"
+    store_class = _TranscriptStore
+
+    def __init__(self, teacher: ModelTeacher, generation: dict[str, Any], *others: Any) -> None:
+        self.generation = generation
+        super().__init__(teacher, *others)
+
+    def manifest(self) -> dict[str, Any]:
+        settings: Any = copy.deepcopy(self.teacher.model.generation_config)
+        written = {**settings.to_diff_dict(), **self.generation}
+        written.pop("transformers_version", None)
+        how = json.dumps(written, sort_keys=True, default=str)
+        return {**super().manifest(), "generation": how, "vocabulary": vocabulary_key(self.tokenizer).hex()}
+
+    def check(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> None:
+        """Any text is one."""
+
+    def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> np.ndarray:
+        writer: Any = model
         with torch.inference_mode():
-            made = model.eval().generate(**{key: one.to(model.dtype) for key, one in inputs.items()}, **generation)
-        texts += written_texts(getattr(made, "sequences", made).tolist(), tokenizer)
-    return texts
+            made = writer.generate(**inputs, **self.generation)
+        texts = written_texts(getattr(made, "sequences", made).tolist(), self.tokenizer)
+        return np.array([text.encode() for text in texts])

@@ -45,7 +45,7 @@ def speech_data(
         ValueError: when it cannot be read.
     """
     if demo:
-        return SpeechData(demo_speech(), "audio", name="generated recordings", demo=True)
+        return SpeechData(demo_speech(), "audio", name="generated recordings", demo=True, **reading)
     if train_file is not None:
         given = {"train": train_file, "validation": validation_file, "test": test_file}
         splits = DatasetDict({split: read_files(path) for split, path in given.items() if path is not None})

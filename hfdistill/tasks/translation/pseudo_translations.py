@@ -12,6 +12,7 @@ from datasets import Dataset, List, Value
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.export.base import check_export
+from hfdistill.models.inputs import decoder_positions
 from hfdistill.tasks.translation.translation_makers import CTranslate2Maker, TranslationMaker
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
@@ -158,7 +159,7 @@ def _changed_settings(model: PreTrainedModel, generation: Mapping[str, Any], **o
 
 def _positions(model: PreTrainedModel) -> int | None:
     """How many tokens a translation may have at all, where the model has a limit."""
-    return getattr(model.config, "max_position_embeddings", None)
+    return decoder_positions(model.config)
 
 
 def _check_max_length(settings: Any, positions: int | None) -> None:
