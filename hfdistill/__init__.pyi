@@ -27,6 +27,9 @@ from hfdistill.online.trainer import OnlineTrainer as OnlineTrainer
 from hfdistill.report.card import CardFacts as CardFacts
 from hfdistill.report.figures import Comparison as Comparison
 from hfdistill.report.results import write_report as write_report
+from hfdistill.report.routing import Routing as Routing
+from hfdistill.report.routing import choose_threshold as choose_threshold
+from hfdistill.report.routing import routing_curve as routing_curve
 from hfdistill.report.terminal import print_main as print_main
 from hfdistill.search.space import Budget as Budget
 from hfdistill.search.space import parse_count as parse_count
@@ -57,6 +60,7 @@ from hfdistill.tasks.classification.demo_language_model import demo_language_mod
 from hfdistill.tasks.classification.label_review import Review as Review
 from hfdistill.tasks.classification.label_review import review as review
 from hfdistill.tasks.classification.metrics import classification_metrics as classification_metrics
+from hfdistill.tasks.classification.out_of_fold import out_of_fold_logits as out_of_fold_logits
 from hfdistill.tasks.classification.run_report import report_run as report_run
 from hfdistill.tasks.classification.sources import classification_data as classification_data
 from hfdistill.tasks.comparison import compare as compare
