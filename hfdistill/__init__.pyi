@@ -5,6 +5,7 @@ from hfdistill.commands.options import option as option
 from hfdistill.data.augmentation.rows import augment as augment
 from hfdistill.data.choices import ChoiceCollator as ChoiceCollator
 from hfdistill.data.choices import tokenize_choices as tokenize_choices
+from hfdistill.data.corrections import apply_corrections as apply_corrections
 from hfdistill.data.few_labels import keep_labels as keep_labels
 from hfdistill.data.few_labels import labeled_rows as labeled_rows
 from hfdistill.data.few_labels import labels_only as labels_only
@@ -27,6 +28,9 @@ from hfdistill.online.trainer import OnlineTrainer as OnlineTrainer
 from hfdistill.report.card import CardFacts as CardFacts
 from hfdistill.report.figures import Comparison as Comparison
 from hfdistill.report.results import write_report as write_report
+from hfdistill.report.routing import Routing as Routing
+from hfdistill.report.routing import choose_threshold as choose_threshold
+from hfdistill.report.routing import routing_curve as routing_curve
 from hfdistill.report.terminal import print_main as print_main
 from hfdistill.search.space import Budget as Budget
 from hfdistill.search.space import parse_count as parse_count
@@ -55,7 +59,10 @@ from hfdistill.tasks.classification.data import text_classification_dataset as t
 from hfdistill.tasks.classification.demo import CLASSIFICATION_DEMO as CLASSIFICATION_DEMO
 from hfdistill.tasks.classification.demo_language_model import LANGUAGE_MODEL_DEMO as LANGUAGE_MODEL_DEMO
 from hfdistill.tasks.classification.demo_language_model import demo_language_model as demo_language_model
+from hfdistill.tasks.classification.label_review import Review as Review
+from hfdistill.tasks.classification.label_review import review as review
 from hfdistill.tasks.classification.metrics import classification_metrics as classification_metrics
+from hfdistill.tasks.classification.out_of_fold import out_of_fold_logits as out_of_fold_logits
 from hfdistill.tasks.classification.run_report import report_run as report_run
 from hfdistill.tasks.classification.sources import classification_data as classification_data
 from hfdistill.tasks.comparison import compare as compare

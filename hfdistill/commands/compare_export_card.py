@@ -27,6 +27,7 @@ from hfdistill.report.card import CardFacts, model_card, teacher_license
 from hfdistill.report.figures import WIDTH
 from hfdistill.report.quality import MAIN_METRICS, REGRESSION, SINGLE
 from hfdistill.report.results import write_report
+from hfdistill.report.routing import LIMITS
 from hfdistill.report.saved_form import saved_form
 from hfdistill.report.terminal import quiet_libraries
 from hfdistill.report.verdict import verdict
@@ -146,16 +147,36 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
         compute_metrics=classification_metrics(problem_type=data.problem_type),
         baseline=_measured(baseline, options)[1] if baseline else None,
         text_columns=data.text_columns,
+        validation=_validation(options, student, class_names, data.text_columns),
+        tolerance=options.tolerance,
+        max_share=options.max_share,
     )
     return comparison, student
 
 
+def _validation(
+    options: argparse.Namespace,
+    student: PreTrainedModel,
+    class_names: Sequence[str] | None,
+    text_columns: Sequence[str],
+) -> Dataset | None:
+    """The texts to choose a threshold on, in columns of the same names."""
+    if options.validation_file is None:
+        if (options.tolerance, options.max_share) != LIMITS:
+            raise ValueError(
+                "--tolerance and --max_share choose a threshold on --validation_file: give that too, or neither."
+            )
+        return None
+    data = _labeled(options, student, class_names, options.validation_file)
+    return _rows(data).rename_columns(dict(zip(data.text_columns, text_columns, strict=True)))
+
+
 def _labeled(
-    options: argparse.Namespace, model: PreTrainedModel, class_names: Sequence[str] | None
+    options: argparse.Namespace, model: PreTrainedModel, class_names: Sequence[str] | None, file: str = ""
 ) -> TextClassificationData:
-    """The labeled texts of the file, as the model numbers its classes."""
+    """The labeled texts of FILE or another, as the model numbers its classes."""
     return labeled_texts(
-        options.file,
+        file or options.file,
         text_column=options.text_column,
         text_pair_column=options.text_pair_column,
         label_column=options.label_column,

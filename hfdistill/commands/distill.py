@@ -28,9 +28,11 @@ from hfdistill.commands.command_line import run_command
 from hfdistill.commands.distill_options import DataOptions, Options, read_options
 from hfdistill.data.augmentation.augmenters import load_augmenter
 from hfdistill.data.augmentation.rows import augment, augmentation_report
+from hfdistill.data.corrections import apply_corrections
 from hfdistill.data.few_labels import keep_labels, labels_only, settle_alpha
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.online import Branches, OnlineTrainer, Peers, new_head
+from hfdistill.report.markdown import escaped
 from hfdistill.report.quality import MAIN_METRICS
 from hfdistill.report.terminal import begin_stage, plan_stages, print_main
 from hfdistill.search import SHAPE, Budget, StudentSearch, parse_count, search_space
@@ -80,7 +82,8 @@ class Run:
         self.options, self.args = options, args
         folder, self.resume = begin_run(args)
         self.folder = str(folder)
-        self.data = read_data(options, args.seed)
+        #: The texts, and a sentence on each file of corrected labels.
+        self.data, self.corrected = read_data(options, args.seed)
         self.teachers = load_teachers(
             options.starting_points,
             self.data,
@@ -110,14 +113,14 @@ class Run:
             self.data = self.data.with_train(more_texts(options, self.data, self.tokenizer_of_teacher, args.seed))
         if not options.online:
             self.run_teachers()
-        notes = [settle_alpha(args, self.data.dataset["train"], self.data.label_column)]
+        notes = [*self.corrected, settle_alpha(args, self.data.dataset["train"], self.data.label_column)]
         self.dataset = self.data.tokenized(self.tokenizer, options.max_length)
         alone = labels_only(self.dataset) if options.baseline else None
         shape: Mapping[str, Any] = {}
         others = {}
         if options.search_trials:
             shape, found, note = self.search()
-            notes, others, args = [note], {"defaults": self.with_defaults()}, found
+            notes, others, args = [*self.corrected, note], {"defaults": self.with_defaults()}, found
         trainer = self.train_student(args, shape)
         baseline = None
         if alone:
@@ -278,16 +281,23 @@ class Run:
         return shape, found, note
 
 
-def read_data(options: Options, seed: int) -> TextClassificationData:
-    """The texts, with as many of their labels as are to be kept."""
-    names = [field.name for field in fields(DataOptions) if field.name != "max_length"]
+def read_data(options: Options, seed: int) -> tuple[TextClassificationData, list[str]]:
+    """The texts, with as many of their labels as are to be kept, and a sentence on each file of corrections."""
+    names = [field.name for field in fields(DataOptions) if field.name not in ("max_length", "corrections")]
     data = classification_data(
         **{name: getattr(options, name) for name in [*names, "unlabeled_file", "max_unlabeled", "trust_remote_code"]},
         teacher=None if options.learns_labels else options.teacher_name_or_path[0],
     )
+    told = []
+    for file in options.corrections or ():
+        columns = {"text_columns": data.text_columns, "label_column": data.label_column}
+        corrected, note = apply_corrections(data.dataset, file, label_names=data.label_names, **columns)
+        data, told = data.with_splits(corrected), [*told, escaped(note)]
+        print_main(note)
     if options.label_fraction is None:
-        return data
-    return data.with_train(keep_labels(data.dataset["train"], options.label_fraction, data.label_column, seed))
+        return data, told
+    few = keep_labels(data.dataset["train"], options.label_fraction, data.label_column, seed)
+    return data.with_train(few), told
 
 
 def more_texts(

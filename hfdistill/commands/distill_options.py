@@ -48,6 +48,7 @@ class DataOptions:
     label_column: str | None = option(None, "Column of the label.")
     class_names: list[str] | None = option(None, "Names of numbered classes, or a file of them; default labels.txt.")
     max_length: int = option(MAX_LENGTH, "Tokens a text is cut to for the student.")
+    corrections: list[str] | None = option(None, "Labels that a person corrected: files of hfdistill review.")
     demo: bool = option(False, "A generated corpus and small models; needs no network.")
 
 

@@ -33,10 +33,12 @@ SEQ2SEQ = {
 }
 #: And those of a command's own options, of which a module has several.
 DISTILL = {**TRAINING, "hfdistill.commands.distill_options": "*"}
+REVIEW = {**TRAINING, "hfdistill.commands.review": "*"}
 #: The commands of which each option `--..._file` names a table.
 SOURCES = {
     "distill": DISTILL,
     "search": DISTILL,
+    "review": REVIEW,
     "translate": {**SEQ2SEQ, "hfdistill.commands.translate_options": "*"},
 }
 HELP = ("help", "help_all")
@@ -50,7 +52,8 @@ def refuse_early(command: str, words: Sequence[str]) -> None:
     if os.environ.get("TORCHELASTIC_ERROR_FILE"):
         return
     if command in PARSERS:
-        files = [PARSERS[command]().parse_args(words).file]
+        options = PARSERS[command]().parse_args(words)
+        files = [options.file, *filter(None, [getattr(options, "validation_file", None)])]
     else:
         files = _files(command, words) if command in SOURCES else []
     for file in files:
@@ -70,7 +73,7 @@ def _files(command: str, words: Sequence[str]) -> list[str]:
     for word in words:
         if word.startswith("--") and name_of(word) not in names:
             _refuse(command, unknown_option(word, [f"--{name}" for name in sorted(names)]))
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=False)  # one follows none where there is no word at all
     given = [(name_of(word), word.partition("=")[2] or following) for word, following in pairs]
     return [value for name, value in given if name.endswith("_file")]
 

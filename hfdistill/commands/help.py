@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -25,7 +26,10 @@ USUAL = {
         "num_train_epochs",
     ),
     *("learning_rate", "temperature", "alpha", "terms", "resume_from_checkpoint", "push_to_hub"),
+    *("folds", "output", "rows"),
 }
+#: Of these a command has no use: it trains on labels alone.
+UNUSED = {"hfdistill review": {"temperature", "alpha", "terms", "stages", "push_to_hub"}}
 #: What these do here, where the texts of `transformers` speak of every script that there may be.
 HERE = {
     "output_dir": "Folder of the student, its card and its report.",
@@ -86,7 +90,8 @@ def usual_help(parser: argparse.ArgumentParser) -> str:
     formatter.add_text(parser.description)
     own, *groups = [group for group in parser._action_groups if group is not parser._positionals]
     chosen = {own: own._group_actions}
-    chosen |= {group: [one for one in group._group_actions if one.dest in USUAL] for group in groups}
+    usual = USUAL - UNUSED.get(parser.prog, set())
+    chosen |= {group: [one for one in group._group_actions if one.dest in usual] for group in groups}
     for group, actions in chosen.items():
         if actions:
             formatter.start_section(group.title)
@@ -103,5 +108,11 @@ def is_opposite(action: argparse.Action) -> bool:
 def help_of(name: str, classes: Sequence[Any]) -> str:
     """The help text of a field, that of a base class where a subclass gave it another default and no text."""
     bases = [base for one in classes for base in one.__mro__ if "__dataclass_fields__" in vars(base)]
-    texts = [field.metadata.get("help") for base in bases for field in fields(base) if field.name == name]
-    return HERE.get(name) or next(filter(None, texts), "")
+    found = [(base, field.metadata.get("help")) for base in bases for field in fields(base) if field.name == name]
+    own = [text for base, text in found if base.__module__.startswith("hfdistill.commands.") and name in _own(base)]
+    return next(filter(None, [*own, HERE.get(name), *(text for _, text in found)]), "")
+
+
+def _own(base: type) -> set[str]:
+    """The fields that a class defines itself."""
+    return set(inspect.get_annotations(base))

@@ -29,6 +29,7 @@ COMMANDS = {
         "main",
         "Run a teacher on texts once, and keep its predictions; or take those that a file has.",
     ),
+    "review": ("review", "main", "Find the labels that a person should check, and write them down to be corrected."),
     "card": (_TOOLS, "card_main", "Compare a student with its teacher, and write the student's model card."),
 }
 

@@ -20,7 +20,8 @@ RANGES = {
     "teacher_dropout": Range(0, 1, "[)"),
     **dict.fromkeys(("label_fraction", "unlabeled_fraction"), Range(0, 1, "(]")),
     "max_length": Range(3, whole=True, advice=": a word between the tokens that begin and end a text"),
-    "search_trials": Range(0, whole=True),
+    **dict.fromkeys(("search_trials", "folds"), Range(0, whole=True)),
+    "rows": COUNT,
 }
 
 #: What a student that is made of its teacher has, and a named one brings along.
@@ -32,7 +33,7 @@ SHAPE = (
 #: Of these the demo, whose texts and models are generated, has no use.
 NAMED = (
     *("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name"),
-    *("class_names", "text_column", "text_pair_column", "label_column", "source_lang", "target_lang"),
+    *("class_names", "corrections", "text_column", "text_pair_column", "label_column", "source_lang", "target_lang"),
     *("teacher_name_or_path", "student_name_or_path"),
 )
 

@@ -18,7 +18,7 @@ def compare_parser() -> argparse.ArgumentParser:
     parser.add_argument("file", metavar="FILE", help=FILE)
     parser.add_argument("--baseline", metavar="MODEL", help="the same student, trained without a teacher")
     parser.add_argument("--output_dir", metavar="FOLDER", help="also write all_results.json and report/ there")
-    return parser
+    return _with_routing(parser)
 
 
 def export_parser() -> argparse.ArgumentParser:
@@ -61,6 +61,18 @@ def card_parser() -> argparse.ArgumentParser:
     parser.add_argument("student", metavar="STUDENT", help="folder of the student; README.md is written there")
     parser.add_argument("file", metavar="FILE", help=FILE)
     parser.add_argument("--dataset_name", metavar="NAME", help="what to call the data, as its name on the Hub")
+    return _with_routing(parser)
+
+
+def _with_routing(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser with the options of when the student passes a text on to its teacher."""
+    routing = parser.add_argument_group("the teacher for texts that the student is not sure of")
+    other = "other texts with labels: below which confidence the student passes a text on is chosen there"
+    routing.add_argument("--validation_file", metavar="FILE", help=other)
+    far = "how far below the teacher's the main metric may be then (default: 0.005)"
+    routing.add_argument("--tolerance", metavar="POINTS", type=float, default=0.005, help=far)
+    most = "pass on at most this share of the texts, even where that is too little (default: 1)"
+    routing.add_argument("--max_share", metavar="SHARE", type=float, default=1.0, help=most)
     return parser
 
 

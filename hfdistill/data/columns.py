@@ -135,11 +135,11 @@ class Labels:
             )
         return cls("single_label_classification", len(known) or 1 + max(ids), known or None)
 
-    def encode(self, table: Table, column: str) -> list[float] | list[int]:
-        """The labels as numbers, -100 where there is none."""
+    def encode(self, table: Table, column: str, warn: bool = True) -> list[float] | list[int]:
+        """The labels as numbers, -100 where there is none; with `warn` these are counted in a warning."""
         regression = self.problem_type == "regression"
         written = _labeled(table, column, self.names or (), scores=regression)
-        if written and len(written) < len(table.columns[column]):
+        if warn and written and len(written) < len(table.columns[column]):
             counts = len(table.columns[column]) - len(written), len(table.columns[column])
             logger.warning("%s: %d of %d rows count as unlabeled (empty, -1 or -100).", table.source, *counts)
         read = self._score if regression else self._name_id if self.by_name else self._id

@@ -21,12 +21,12 @@ from transformers.utils import logging
 
 from hfdistill.models.heads import CandidateHead, ChoiceHead, EmbeddingHead, Head, head_of
 from hfdistill.report.figures import Comparison
-from hfdistill.report.findings import speed_sentence
+from hfdistill.report.findings import routing_sentence, speed_sentence
 from hfdistill.report.local_paths import without_places
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
 from hfdistill.report.results import TRADE_OFF, TRADE_OFF_CAPTION
-from hfdistill.report.saved_form import SavedForm
-from hfdistill.report.snippets import Usage, usage_code
+from hfdistill.report.saved_form import PLAIN_SENTENCE, SavedForm
+from hfdistill.report.snippets import Usage, routing_code, usage_code
 from hfdistill.report.verdict import verdict
 
 logger = logging.get_logger(__name__)
@@ -254,6 +254,7 @@ def _sections(
         *_outcome(facts),
         f"![{TRADE_OFF_CAPTION}]({TRADE_OFF})" if facts.folder and picture.is_file() else "",
         *(["## Use", *code] if code else []),
+        *_both_together(name, facts),
         *facts.notes,
         "## Limits",
         _limits(facts),
@@ -266,6 +267,22 @@ def _usage(name: str, facts: CardFacts) -> Usage:
     location, folder = facts.location or name, Path(facts.folder)
     found = [path.relative_to(folder).as_posix() for path in folder.glob("onnx/*.onnx")] if facts.folder else []
     return Usage(location, _is_hub_name(location), next(iter(_listed(facts.task)), ""), facts.text_pair, found)
+
+
+def _both_together(name: str, facts: CardFacts) -> list[str]:
+    """How the teacher answers where the student is not sure: the threshold, what it gives, and code."""
+    routing = facts.comparison.routing if facts.comparison is not None else None
+    usage, teachers = _usage(name, facts), _listed(facts.teacher)
+    if routing is None or routing.choice is None or not 0 < routing.choice.chosen.share < 1:
+        return []
+    told = ["## Use with its teacher", escaped(routing_sentence(facts.comparison))]  # type: ignore[arg-type]
+    plain = usage.task == "text-classification" and facts.form.sentence == PLAIN_SENTENCE
+    # Several labels have no one score, and an ensemble is no one model.
+    if not plain or len(teachers) != 1 or facts.comparison.confusion is None:  # type: ignore[union-attr]
+        return told
+    trained = facts.teacher_trained and facts.folder
+    folder = f"{usage.location}/_teacher" if trained else teachers[0]
+    return [*told, routing_code(usage, folder, routing.choice.chosen.threshold)]
 
 
 def _outcome(facts: CardFacts) -> list[str]:

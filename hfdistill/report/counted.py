@@ -22,8 +22,9 @@ from hfdistill.models.inputs import main_input, token_inputs
 from hfdistill.models.wrappers import device_of
 from hfdistill.report.comparison import compare_models
 from hfdistill.report.cost import Measurable, megaflops, peak_megabytes
+from hfdistill.report.examples import Disagreement
 from hfdistill.report.failures import Attempts
-from hfdistill.report.figures import Comparison, Disagreement, ModelFigures
+from hfdistill.report.figures import Comparison, ModelFigures
 from hfdistill.report.quality import PairedTest
 from hfdistill.report.timing import THROUGHPUT_BATCH, latencies_ms, throughput
 

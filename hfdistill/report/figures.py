@@ -8,8 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from hfdistill.report.examples import Disagreement, DoubtedLabels
 from hfdistill.report.markdown import markdown_table
 from hfdistill.report.quality import Calibration, PairedTest, Slice
+from hfdistill.report.routing import Routing
 from hfdistill.report.tables import figure_row, fitting_table, spread_row, text_table
 from hfdistill.report.timing import THROUGHPUT_BATCH
 
@@ -70,34 +72,6 @@ class ModelFigures:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A row that is no text, as a person is shown it.
-
-    Args:
-        name: What it is called, such as its file.
-        picture: A small picture of it, PNG.
-    """
-
-    name: str
-    picture: bytes = b""
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """A row that teacher and student predict differently.
-
-    Args:
-        text: The text, or the pair of texts with ` | ` between them.
-        predictions: By role, `label` among them: the name of the class, or the number, that was predicted.
-        picture: A small picture of it, PNG; empty for none.
-    """
-
-    text: str
-    predictions: dict[str, str]
-    picture: bytes = b""
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Teacher, student and, where there is one, the same student trained without a teacher.
 
@@ -117,6 +91,8 @@ class Comparison:
         taught: Whether the student learned from the model in the teacher's column.
         score: What the scores of `classes` and `lengths` are.
         scored: Of what they are.
+        routing: What comes of passing on to the teacher what the student is not sure of.
+        doubted_labels: The labels that the teacher contradicts.
     """
 
     #: What the main metric is multiplied by to give points of a hundred.
@@ -137,6 +113,8 @@ class Comparison:
     taught: bool = True
     score: str = "correct predictions"
     scored: str = "rows"
+    routing: Routing | None = None
+    doubted_labels: DoubtedLabels | None = None
 
     @property
     def speedup(self) -> float:
@@ -163,7 +141,30 @@ class Comparison:
             flat["agreement"] = flat.pop("student_agreement")
         if self.paired is not None:
             flat["paired_p_value"] = self.paired.p_value
+        if self.doubted_labels is not None:
+            flat["doubted_labels"] = self.doubted_labels.count
+        flat |= self._routing_results()
         return {**flat, "speedup": self.speedup, "compared_rows": self.rows}
+
+    def routed_cost(self, share: float) -> tuple[float, float | None]:
+        """Mean milliseconds and 10⁶ operations of a text, where the student reads all and the teacher a share."""
+        student, teacher = self.models["student"], self.models["teacher"]
+        counted = student.megaflops is not None and teacher.megaflops is not None
+        operations = student.megaflops + share * teacher.megaflops if counted else None  # type: ignore[operator]
+        return student.latency_ms + share * teacher.latency_ms, operations
+
+    def _routing_results(self) -> dict[str, float]:
+        """The curve at each tenth of the rows, and what comes of the threshold that was chosen."""
+        if self.routing is None:
+            return {}
+        metric, choice = self.routing.metric, self.routing.choice
+        flat = {f"routing_{metric}_at_{10 * tenth}": self.routing.at(tenth / 10).metric for tenth in range(11)}
+        if choice is not None:
+            latency, operations = self.routed_cost(choice.measured.share)
+            flat |= {"routing_threshold": choice.chosen.threshold, "routing_share": choice.measured.share}
+            flat |= {f"routing_{metric}": choice.measured.metric, "routing_latency_ms": latency}
+            flat |= {} if operations is None else {"routing_megaflops": operations}
+        return flat
 
     def table_rows(self) -> tuple[list[str], list[list[str]]]:
         """The header and a row for each figure, as text."""

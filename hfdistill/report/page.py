@@ -10,7 +10,13 @@ from html import escape
 from pathlib import Path
 
 from hfdistill.report.figures import Comparison
-from hfdistill.report.findings import paired_sentence, speed_sentence
+from hfdistill.report.findings import (
+    doubted_sentence,
+    paired_sentence,
+    routing_rows,
+    routing_sentence,
+    speed_sentence,
+)
 from hfdistill.report.markdown import inline_html, one_line
 from hfdistill.report.plots import model_colors
 from hfdistill.report.quality import Slice
@@ -22,6 +28,8 @@ TITLE = "What the student keeps, and what it costs"
 TEXT_LENGTH = 2000
 #: Pictures of more pixels than these could not be read on a phone if they were as wide as that.
 WIDE = 800
+#: Labels in doubt that are shown.
+DOUBTED = 20
 
 
 def report_page(
@@ -96,7 +104,25 @@ def _findings(comparison: Comparison) -> str:
     for title, slices in (("By class", comparison.classes), ("By length", comparison.lengths)):
         if slices:
             sections.append(f"<h2>{title}</h2>{_slices(comparison, slices)}")
-    return "".join(sections)
+    return "".join([*sections, _routing(comparison), _doubted(comparison)])
+
+
+def _routing(comparison: Comparison) -> str:
+    if comparison.routing is None:
+        return ""
+    header, rows = routing_rows(comparison)
+    table = _table(list(map(_html, header)), [list(map(_html, row)) for row in rows])
+    return f"<h2>Both together</h2>{table}<p>{_html(routing_sentence(comparison))}</p>"
+
+
+def _doubted(comparison: Comparison) -> str:
+    doubted = comparison.doubted_labels
+    if doubted is None or not doubted.rows:
+        return ""
+    shown = doubted.rows[:DOUBTED]
+    rows = [[_thumbnail(one.picture) + _html(_cut(one.text)), *map(_html, one.predictions.values())] for one in shown]
+    table = _table(["text", *map(_html, shown[0].predictions)], rows)
+    return f"<h2>Labels to check</h2><p>{inline_html(doubted_sentence(comparison))}</p>{table}"
 
 
 def _slices(comparison: Comparison, slices: Sequence[Slice]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -134,6 +135,31 @@ def plot_confusion(comparison: Comparison, path: str | os.PathLike[str]) -> None
     axes.invert_yaxis()
     dress(axes, "teacher → student, where they differ", f"rows, of {comparison.rows:,}", "")
     axes.grid(False, axis="y")
+    save(figure, path)
+
+
+@literally
+def plot_routing(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Draws the main metric against the share of texts that the student passes on to its teacher.
+
+    The dotted line is what passing on texts at random would give.
+
+    Args:
+        comparison: A comparison with `routing`.
+        path: The PNG to write.
+    """
+    routing = comparison.routing
+    assert routing is not None
+    figure, [axes] = canvas(1)
+    shares, values = zip(*((100 * point.share, point.metric) for point in routing.curve), strict=True)
+    axes.plot(shares, values, color=COLOR_OF["student"], label="least sure first")
+    axes.plot((0, 100), (values[0], values[-1]), color=INK, linestyle=":", label="at random")
+    axes.axhline(values[-1], color=COLOR_OF["teacher"], linewidth=1, label="teacher")
+    if routing.choice is not None and math.isfinite(routing.choice.chosen.threshold):
+        chosen = routing.choice.measured
+        axes.scatter(100 * chosen.share, chosen.metric, color=COLORS[3], zorder=3, label="threshold of validation")
+    dress(axes, "the teacher for what the student is not sure of", "texts passed on, %", routing.metric)
+    _legend_below(figure, axes.get_legend_handles_labels()[0])
     save(figure, path)
 
 

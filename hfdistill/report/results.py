@@ -16,7 +16,7 @@ from hfdistill.report.figures import Comparison
 from hfdistill.report.findings import findings, speed_sentence
 from hfdistill.report.markdown import escaped
 from hfdistill.report.page import report_page
-from hfdistill.report.plots import plot_confusion, plot_losses, plot_reliability, plot_tradeoff
+from hfdistill.report.plots import plot_confusion, plot_losses, plot_reliability, plot_routing, plot_tradeoff
 from hfdistill.report.verdict import verdict
 
 RESULTS = "all_results.json"
@@ -98,6 +98,11 @@ def _save_pictures(
             "where the student decides otherwise than its teacher",
             comparison.confusion is not None and comparison.confusion.sum() > comparison.confusion.trace(),
             partial(plot_confusion, comparison),
+        ),
+        "routing.png": (
+            "student and teacher together",
+            comparison.routing is not None,
+            partial(plot_routing, comparison),
         ),
     }
     captions: dict[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hfdistill.models.pooling import Pooling
 from hfdistill.report.local_paths import without_places
@@ -59,6 +59,31 @@ def usage_code(form: SavedForm, usage: Usage) -> list[str]:
         if not usage.text_pair:  # of which its pipeline reads none
             blocks.append(_transformers_js(usage, ONNX_FILES[exported]))
     return [block for block in blocks if block]
+
+
+def routing_code(usage: Usage, teacher: str, threshold: float) -> str:
+    """A block of Markdown with code that lets the teacher answer where the student is not sure.
+
+    Args:
+        usage: How the student is used.
+        teacher: The teacher's name on the Hub, or its folder.
+        threshold: Below this the student is not sure.
+    """
+    lines = [
+        "from transformers import pipeline",
+        "",
+        f'student = pipeline("{usage.task}", model={_quoted(usage)})',
+        f'teacher = pipeline("{usage.task}", model={_quoted(replace(usage, location=teacher))})',
+        "",
+        "",
+        "def classify(text):",
+        "    [answer] = student([text], truncation=True)",
+        f'    return answer if answer["score"] >= {threshold:.6g} else teacher([text], truncation=True)[0]',
+        "",
+        "",
+        f"print(classify({_input(usage)}))",
+    ]
+    return code_block("\n".join(lines), "python")
 
 
 def _quoted(usage: Usage) -> str:

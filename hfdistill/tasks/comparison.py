@@ -57,7 +57,9 @@ def compare(
             student does, by role, such as its exports; `split`, what to call the rows. Of classifiers:
             `compute_metrics`, as for `Trainer`; `text_columns`, one or a pair, where the rows bring several;
             `teacher_processing_class`, the teacher's tokenizer, when it is another; `reuse_soft_targets`, whether the
-            rows' `teacher_logits` are taken for its predictions. Of other tasks see their pages in the reference.
+            rows' `teacher_logits` are taken for its predictions; `validation`, other rows, to choose a threshold
+            on by `tolerance` and `max_share` (see `choose_threshold`): below it the student passes a text on to its
+            teacher. Of other tasks see their pages in the reference.
 
     Raises:
         TypeError: for a name or path in place of a model.

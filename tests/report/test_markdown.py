@@ -9,8 +9,8 @@ from huggingface_hub import ModelCard
 
 from hfdistill.report import Comparison, ModelFigures
 from hfdistill.report.card import CardFacts, model_card
+from hfdistill.report.examples import Disagreement
 from hfdistill.report.failures import Attempts
-from hfdistill.report.figures import Disagreement
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line
 from hfdistill.report.quality import Calibration, PairedTest, Slice
 from hfdistill.report.results import write_report

@@ -12,7 +12,7 @@ from browser import headless_chromium
 from test_report_tables import CALIBRATION, figures
 
 from hfdistill.report import Comparison
-from hfdistill.report.figures import Disagreement
+from hfdistill.report.examples import Disagreement
 from hfdistill.report.markdown import escaped, inline_html
 from hfdistill.report.quality import Slice
 from hfdistill.report.results import write_report

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from hfdistill.report import Comparison, ModelFigures
-from hfdistill.report.figures import Disagreement
+from hfdistill.report.examples import Disagreement
 from hfdistill.report.findings import findings
 from hfdistill.report.quality import Calibration, PairedTest, Slice
 

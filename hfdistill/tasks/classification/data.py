@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -193,12 +193,10 @@ def text_classification_dataset(
     tables = {split: open_table(file, split) for split, file in files.items() if file is not None}
     unlabeled = tables.pop("unlabeled", None)
     if class_names and label_column is None:  # so that no row needs to show them
-        tables["train"] = _with_empty_labels(tables["train"])
+        tables["train"] = with_empty_labels(tables["train"])
     columns = Columns.find(tables["train"], text_column, text_pair_column, label_column)
-    names = usable_class_names(tables["train"], columns.label, class_names, label_names, problem_type)
-    tables = {split: with_class_names(table, columns.label, names) for split, table in tables.items()}
-    labels = Labels.of(list(tables.values()), columns.label, label_names or names, problem_type)
-    splits = DatasetDict({split: _encoded(table, columns, labels) for split, table in tables.items()})
+    tables, labels = with_labels(tables, columns, label_names, class_names, problem_type)
+    splits = DatasetDict({split: encoded(table, columns, labels) for split, table in tables.items()})
     measured = tables.get("test", tables.get("validation"))
     if measured is not None:
         _require_labels(measured, splits["test" if "test" in splits else "validation"][columns.label][:])
@@ -208,7 +206,7 @@ def text_classification_dataset(
         )
     labels.warn_of_absent_classes(splits["train"][columns.label][:])
     if unlabeled is not None:
-        more = _encoded(unlabeled, columns, labels, labeled=False)
+        more = encoded(unlabeled, columns, labels, labeled=False)
         if max_unlabeled is not None and max_unlabeled < len(more):
             more = more.shuffle(seed).select(range(max_unlabeled))
         more = without_held_out(more, splits, columns.texts)
@@ -219,7 +217,21 @@ def text_classification_dataset(
     )
 
 
-def _with_empty_labels(table: Table) -> Table:
+def with_labels(
+    tables: Mapping[str, Table],
+    columns: Columns,
+    label_names: Sequence[str] | None,
+    class_names: Sequence[str] | None,
+    problem_type: str | None,
+) -> tuple[dict[str, Table], Labels]:
+    """The tables with names for their numbered classes, and what their labels mean."""
+    first = next(iter(tables.values()))
+    names = usable_class_names(first, columns.label, class_names, label_names, problem_type)
+    named = {split: with_class_names(table, columns.label, names) for split, table in tables.items()}
+    return named, Labels.of(list(named.values()), columns.label, label_names or names, problem_type)
+
+
+def with_empty_labels(table: Table) -> Table:
     """The table, with an empty column of labels where it has none: texts for a teacher to label."""
     if {"label", "labels"} & set(table.columns):
         return table
@@ -254,10 +266,8 @@ def labeled_texts(
     """Read one file of examples to measure on, as its only split `test`; otherwise as `text_classification_dataset`."""
     table = open_table(file, "test")
     columns = Columns.find(table, text_column, text_pair_column, label_column)
-    names = usable_class_names(table, columns.label, class_names, label_names, problem_type)
-    table = with_class_names(table, columns.label, names)
-    labels = Labels.of([table], columns.label, label_names or names, problem_type)
-    split = DatasetDict({"test": _encoded(table, columns, labels)})
+    tables, labels = with_labels({"test": table}, columns, label_names, class_names, problem_type)
+    split = DatasetDict({"test": encoded(tables["test"], columns, labels)})
     return TextClassificationData(
         split, columns.texts, columns.label, labels.names, labels.num_labels, labels.problem_type
     )
@@ -280,7 +290,8 @@ def plain_texts(
     return read_table(file), columns
 
 
-def _encoded(table: Table, columns: Columns, labels: Labels, labeled: bool = True) -> Dataset:
+def encoded(table: Table, columns: Columns, labels: Labels, labeled: bool = True) -> Dataset:
+    """The texts and the labels as numbers, -100 where there is none; without `labeled` all of them."""
     content: dict[str, Sequence[Any]] = {name: texts_of(table, name) for name in columns.texts}
     count = len(content[columns.texts[0]])
     content[columns.label] = labels.encode(table, columns.label) if labeled else [UNLABELED] * count

@@ -9,7 +9,9 @@ import numpy as np
 from transformers import EvalPrediction
 
 from hfdistill.report import quality
-from hfdistill.report.figures import Disagreement, Shown
+from hfdistill.report.examples import Disagreement, DoubtedLabels, Shown
+from hfdistill.report.routing import LIMITS, RoutedRows, Routing
+from hfdistill.tasks.classification.doubts import doubts_of, questions_of
 
 #: How many of the rows that teacher and student predict differently are kept.
 EXAMPLES = 100
@@ -57,6 +59,32 @@ class Predictions:
             "confusion": quality.confusion(self.logits["student"], self.logits["teacher"], self.problem),
         }
 
+    def routing(self, held_out: Predictions | None = None, limits: tuple[float, float] = LIMITS) -> Routing | None:
+        """What comes of passing on to the teacher what the student is not sure of; `None` for a regression.
+
+        Args:
+            held_out: Both models' predictions for other rows, to choose the threshold on.
+            limits: `tolerance` and `max_share`, see `choose_threshold`.
+        """
+        if self.problem == quality.REGRESSION or not self.labeled.any():
+            return None
+        return self._routed.curve_with_choice(held_out._routed.curve(), *limits) if held_out else self._routed.curve()
+
+    @property
+    def _routed(self) -> RoutedRows:
+        return RoutedRows(self.logits["student"], self.logits["teacher"], self.labels, self.metrics, self.problem)
+
+    def doubted_labels(self, names: Sequence[str], texts: Sequence[str | Shown]) -> DoubtedLabels | None:
+        """The labels that the teacher contradicts; `None` for a regression, and where there is nothing to show."""
+        if self.problem == quality.REGRESSION or not texts or not self.labeled.any():
+            return None
+        questions = questions_of(
+            {"teacher": self.logits["teacher"]}, self.labels, names, self.problem, "self_confidence"
+        )
+        found = [doubt for doubt in doubts_of(questions, self.problem) if doubt.contradicted]
+        rows = [self._shown(doubt.row, names, texts) for doubt in found[:EXAMPLES]]
+        return DoubtedLabels(len(found), int(self.labeled.sum()), rows)
+
     def disagreements(self, names: Sequence[str], texts: Sequence[str | Shown]) -> list[Disagreement]:
         """The rows that teacher and student predict differently, by how far apart they are; none without texts."""
         student, teacher = self.logits["student"], self.logits["teacher"]
@@ -66,11 +94,16 @@ class Predictions:
         for row in np.argsort(-apart, kind="stable") if texts else ():
             predictions = {role: self._name(self._decision(logits[row]), names) for role, logits in self._pair.items()}
             if predictions["teacher"] != predictions["student"] and len(found) < EXAMPLES:
-                label = self._name(self.labels[row], names) if self.labeled[row] else ""
-                shown = texts[row]
-                text, picture = (shown, b"") if isinstance(shown, str) else (shown.name, shown.picture)
-                found.append(Disagreement(text, {"label": label, **predictions}, picture))
+                found.append(self._shown(row, names, texts))
         return found
+
+    def _shown(self, row: int, names: Sequence[str], texts: Sequence[str | Shown]) -> Disagreement:
+        """A row with its label and what teacher and student predict."""
+        predictions = {role: self._name(self._decision(logits[row]), names) for role, logits in self._pair.items()}
+        label = self._name(self.labels[row], names) if self.labeled[row] else ""
+        shown = texts[row]
+        text, picture = (shown, b"") if isinstance(shown, str) else (shown.name, shown.picture)
+        return Disagreement(text, {"label": label, **predictions}, picture)
 
     @property
     def _pair(self) -> dict[str, np.ndarray]:

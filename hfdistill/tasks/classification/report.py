@@ -22,6 +22,7 @@ from hfdistill.report.cost import MeasuredModel, Rows, megaflops, peak_megabytes
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison, ModelFigures
 from hfdistill.report.quality import REGRESSION, SINGLE
+from hfdistill.report.routing import TOLERANCE, check_limits
 from hfdistill.report.timing import latencies_ms, throughput
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.predictions import Predictions
@@ -44,6 +45,9 @@ def compare(
     teacher_processing_class: PreTrainedTokenizerBase | None = None,
     reuse_soft_targets: bool = False,
     split: str = "test",
+    validation: Dataset | None = None,
+    tolerance: float = TOLERANCE,
+    max_share: float = 1.0,
 ) -> Comparison:
     """Measures classifiers on the same rows: task metrics, agreement, calibration, size and speed.
 
@@ -68,6 +72,10 @@ def compare(
         reuse_soft_targets: Whether the rows' `teacher_logits`, which `soft_targets` made with this teacher, are taken
             for its predictions: it is run for its speed alone then.
         split: What to call the rows.
+        validation: Other labeled rows, of the same columns, to choose a threshold on: the student passes on to its
+            teacher the texts of which it is less sure (`choose_threshold`). Without them the curve alone is measured.
+        tolerance: How far below the teacher's the main metric may be then.
+        max_share: The most texts that may be passed on.
 
     Raises:
         TypeError: for a name or path in place of a model.
@@ -75,6 +83,7 @@ def compare(
             models or the rows solve different tasks or read the same token ids with different vocabularies.
     """
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
+    check_limits(tolerance, max_share)
     config = _student_config(trained)
     dataset = as_dataset(dataset)
     text_columns = _text_columns(dataset, (text_columns,) if isinstance(text_columns, str) else tuple(text_columns))
@@ -88,14 +97,16 @@ def compare(
     models = _workloads(trained, tokenizers, dataset, text_columns)
     rows = models["student"].rows
     models |= {role: MeasuredModel(model, processing_class, rows) for role, model in (others or {}).items()}
+    how = config.problem_type, compute_metrics or metrics_of(config)
     stored = {"teacher": _stored_logits(dataset, teacher)} if reuse_soft_targets else {}
-    predictions = Predictions(
-        {role: _logits(role, one, space, stored.get(role)) for role, one in models.items()},
-        labels,
-        config.problem_type,
-        compute_metrics or metrics_of(config),
-    )
-    attempt = Attempts()
+    logits = {role: _logits(role, one, space, stored.get(role)) for role, one in models.items()}
+    predictions, attempt, held_out = Predictions(logits, labels, *how), Attempts(), None
+    if validation is not None:
+        both = {role: trained[role] for role in ("teacher", "student")}
+        stored = {"teacher": _stored_logits(validation, teacher)} if reuse_soft_targets else {}
+        read = _workloads(both, tokenizers, validation, text_columns)
+        logits = {role: _logits(role, one, space, stored.get(role)) for role, one in read.items()}
+        held_out = Predictions(logits, labels_of(validation, space), *how)
     return compare_models(
         models,
         partial(_figures, predictions, models, attempt),
@@ -106,6 +117,7 @@ def compare(
         attempt=attempt,
         kinds=(Comparison, ModelFigures),
         **_differences(predictions, names_of(config), rows, [dataset[name] for name in text_columns], attempt),
+        routing=attempt("both models together", partial(predictions.routing, held_out, (tolerance, max_share))),
     )
 
 
@@ -128,7 +140,9 @@ def _differences(
     joined = [" | ".join(pair) for pair in zip(*texts, strict=True)]
     differences = attempt("what differs by class and length", partial(predictions.differences, names, lengths))
     examples = attempt("examples of disagreements", partial(predictions.disagreements, names, joined))
-    return {**(differences or {}), "disagreements": examples or [], "label_names": names}
+    doubted = attempt("labels to check", partial(predictions.doubted_labels, names, joined))
+    found = {"disagreements": examples or [], "doubted_labels": doubted, "label_names": names}
+    return {**(differences or {}), **found}
 
 
 def _student_config(models: Mapping[str, PreTrainedModel]) -> Any:

@@ -63,7 +63,7 @@ def report_run(
     student, teacher, reader, found = _measured(trainer, teachers)
     without_teacher: Any = baseline.model if baseline else None
     split = "test" if "test" in data.dataset else "validation"
-    rows = data.dataset[split].rename_column(data.label_column, "labels")
+    rows, held_out = (data.dataset[name].rename_column(data.label_column, "labels") for name in (split, "validation"))
     attempt, folder = Attempts(), Path(str(trainer.args.output_dir))
     how = {"formats": formats, "text_columns": data.text_columns}
     exported = attempt_export(attempt, student, tokenizer, rows, folder, **how) if formats else {}
@@ -80,9 +80,10 @@ def report_run(
         # Those of one teacher, run as it is measured here.
         reuse_soft_targets=TEACHER_LOGITS in rows.column_names and trainer.args.teacher_dtype == "auto",
         split=split,
+        validation=held_out if split == "test" else None,
     )
     if isinstance(trainer, OnlineTrainer):
-        comparison, advised = replace(comparison, taught=False), ""
+        comparison, advised = replace(comparison, taught=False, routing=None, doubted_labels=None), ""
     else:
         advised = advice(comparison, training_of(trainer, teacher, unlabeled_rows=_counted(data)[1]))
     checked = [f"{name} against the student: {one.parity}." for name, one in exported.items()]

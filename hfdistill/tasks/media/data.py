@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Image
 
-from hfdistill.report.figures import Shown
+from hfdistill.report.examples import Shown
 from hfdistill.report.terminal import print_main
 from hfdistill.tasks.media.reading import UnreadableError, name_of, read_picture, read_sound, resampled, thumbnail
 

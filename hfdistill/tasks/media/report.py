@@ -18,8 +18,9 @@ from hfdistill.models.wrappers import config_of
 from hfdistill.report.comparison import check_models, compare_models
 from hfdistill.report.cost import megaflops, peak_megabytes
 from hfdistill.report.counted import MeasuredHead
+from hfdistill.report.examples import Shown
 from hfdistill.report.failures import Attempts
-from hfdistill.report.figures import Comparison, ModelFigures, Shown
+from hfdistill.report.figures import Comparison, ModelFigures
 from hfdistill.report.timing import latencies_ms, throughput
 from hfdistill.tasks.classification.predictions import Predictions
 from hfdistill.tasks.classification.report import labels_of, metrics_of
@@ -129,6 +130,10 @@ def _differences(
     found = attempt("what differs by class", partial(predictions.differences, names, lengths)) or {}
     told = [shown(row) for row in range(len(student.rows))] if shown else []
     examples = attempt("examples of disagreements", partial(predictions.disagreements, names, told)) or []
+    both = {
+        "doubted_labels": attempt("labels to check", partial(predictions.doubted_labels, names, told)),
+        "routing": attempt("both models together", predictions.routing),
+    }
     # All pictures are as long as they have colors.
     alike: dict[str, Any] = {"lengths": []} if len(set(lengths)) == 1 else {}
-    return {**found, **alike, "disagreements": examples, "label_names": names}
+    return {**found, **alike, **both, "disagreements": examples, "label_names": names}

@@ -9,7 +9,7 @@ from typing import Any
 from datasets import DatasetDict
 
 from hfdistill.models.speech_prompts import text_labels
-from hfdistill.report.figures import Shown
+from hfdistill.report.examples import Shown
 from hfdistill.tasks.media.data import SoundReader, read_rows, undecoded
 from hfdistill.tasks.media.reading import UnreadableError, name_of
 

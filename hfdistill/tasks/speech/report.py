@@ -16,7 +16,8 @@ from hfdistill.models.sound import FrameLengths
 from hfdistill.models.wrappers import device_of
 from hfdistill.report.comparison import check_models
 from hfdistill.report.counted import MeasuredHead, Outcome, compare_counted
-from hfdistill.report.figures import Comparison, Shown
+from hfdistill.report.examples import Shown
+from hfdistill.report.figures import Comparison
 from hfdistill.tasks.media.report import check_rows, workload
 from hfdistill.tasks.speech.metrics import error_counts, error_rates, references, transcripts, written_texts
 
