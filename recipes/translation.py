@@ -50,9 +50,11 @@ class Options:
     student_num_decoder_layers: int | None = option(None, "Default: a third of the teacher's.")
     student_hidden_size: int | None = option(None, "Width of a student that starts untrained.")
     dataset_name: str = option("bentrevett/multi30k", "Parallel set on the Hub.")
-    train_file: str | None = option(None, "Your pairs: json lines, csv, tsv or parquet.")
-    validation_file: str | None = option(None, "Default: a tenth of the training pairs.")
-    test_file: str | None = option(None, "The figures are measured here, else on validation.")
+    train_file: list[str] | None = option(
+        None, "Your pairs: corpus.en corpus.de, or one tmx, tsv, jsonl, parquet."
+    )
+    validation_file: list[str] | None = option(None, "Default: a tenth of the training pairs.")
+    test_file: list[str] | None = option(None, "The figures are measured here, else on validation.")
     source_lang: str = option("en", "Column of the source texts, or their language.")
     target_lang: str = option("de", "Column of the target texts, or their language.")
     max_length: int = option(128, "Tokens a text is cut to on either side.")
