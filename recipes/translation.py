@@ -50,9 +50,7 @@ class Options:
     student_num_decoder_layers: int | None = option(None, "Default: a third of the teacher's.")
     student_hidden_size: int | None = option(None, "Width of a student that starts untrained.")
     dataset_name: str = option("bentrevett/multi30k", "Parallel set on the Hub.")
-    train_file: list[str] | None = option(
-        None, "Your pairs: corpus.en corpus.de, or one tmx, tsv, jsonl, parquet."
-    )
+    train_file: list[str] | None = option(None, "Your pairs: corpus.en corpus.de, or one tmx, tsv, jsonl, parquet.")
     validation_file: list[str] | None = option(None, "Default: a tenth of the training pairs.")
     test_file: list[str] | None = option(None, "The figures are measured here, else on validation.")
     source_lang: str = option("en", "Column of the source texts, or their language.")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset, Features, Value
-from datasets.exceptions import DatasetGenerationError
 
 from hfdistill.data.files import ending_of, recognized_pairs
 from hfdistill.data.languages import language_of
 from hfdistill.data.lines import decoded_lines
 from hfdistill.data.shortening import shortened
+from hfdistill.data.streamed import streamed_dataset
 from hfdistill.data.tmx import tmx_pairs
 
 #: Where a row stands: its line, or the number of its unit.
@@ -28,8 +27,8 @@ _VERSION = 1
 _SEPARATORS = re.compile("[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _NAME = re.compile(r"[a-z][a-z0-9_]+", re.ASCII)
 
-#: A line's number, the texts, and a score.
-Row = tuple[int, str, str, float]
+#: A line's number, the texts, and perhaps a score.
+Row = tuple[int | str | float, ...]
 
 
 def pairs_dataset(files: Sequence[str | Path], source: str, target: str) -> Dataset:
@@ -52,18 +51,19 @@ def pairs_dataset(files: Sequence[str | Path], source: str, target: str) -> Data
     """
     kind = recognized_pairs(files)
     paths = [Path(file) for file in files]
+    names = [source, target]
+    if kind == "tmx":
+        return _streamed(lambda: _units(paths[0], source, target), paths, names)
     if kind == "two files":
         paths = _by_language(paths, source, target)
-    scored = kind == "columns" and _score_place(paths[0]) is not None
-    features = {LINE: Value("int64"), source: Value("string"), target: Value("string")}
-    features |= {SCORE: Value("float64")} if scored else {}
-    return _streamed({"kind": kind, "source": source, "target": target, "scored": scored}, paths, Features(features))
+        return _streamed(lambda: _two_files(*paths), paths, names)
+    place = _score_place(paths[0])
+    return _streamed(lambda: _columns(paths[0], place), paths, names if place is None else [*names, SCORE])
 
 
 def lines_dataset(path: str | Path, column: str) -> Dataset:
     """The lines of a text file as rows on disk, in the column named, and `_line`; see `pairs_dataset`."""
-    features = Features({LINE: Value("int64"), column: Value("string")})
-    return _streamed({"kind": "lines", "source": column}, [Path(path)], features)
+    return _streamed(lambda: enumerate(_texts(Path(path)), start=1), [Path(path)], [column])
 
 
 def has_header(path: Path, names: Sequence[str]) -> bool:
@@ -73,31 +73,12 @@ def has_header(path: Path, names: Sequence[str]) -> bool:
     return bool(set(cells) & set(names)) or not is_pair
 
 
-def _streamed(what: dict[str, Any], paths: Sequence[Path], features: Features) -> Dataset:
-    # The cache goes by these: a file that has changed since is read anew.
+def _streamed(rows: Callable[[], Iterable[Row]], paths: Sequence[Path], names: Sequence[str]) -> Dataset:
+    """Rows of a line's number, texts and perhaps a score."""
+    texts = {name: Value("float64" if name == SCORE else "string") for name in names}
+    # A file that has changed since is read anew.
     stamps = [(os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    given = {**what, "paths": tuple(map(str, paths)), "stamps": tuple(stamps), "version": _VERSION}
-    try:
-        return Dataset.from_generator(_rows, features=features, gen_kwargs=given)
-    except DatasetGenerationError as error:
-        raise (error.__cause__ or error) from None
-
-
-def _rows(
-    kind: str, source: str, paths: tuple[str, ...], target: str = "", scored: bool = False, **_: Any
-) -> Iterator[dict[str, Any]]:
-    """What a dataset is generated of."""
-    files = [Path(path) for path in paths]
-    if kind == "lines":
-        for number, text in enumerate(_texts(files[0]), start=1):
-            yield {LINE: number, source: text}
-        return
-    if kind == "tmx":
-        rows: Iterator[Row] = ((n, *pair, 0.0) for n, pair in enumerate(tmx_pairs(files[0], source, target), start=1))
-    else:
-        rows = _two_files(*files) if kind == "two files" else _columns(files[0])
-    for number, one, other, score in rows:
-        yield {LINE: number, source: one, target: other, **({SCORE: score} if scored else {})}
+    return streamed_dataset(rows, Features({LINE: Value("int64"), **texts}), {"files": stamps, "version": _VERSION})
 
 
 def _texts(path: Path) -> Iterator[str]:
@@ -117,7 +98,7 @@ def _two_files(source: Path, target: Path) -> Iterator[Row]:
                 f"{source} has {counts[0]:,} lines and {target} {counts[1]:,}: from where one is missing on, no line "
                 f"stands beside its translation; take files whose lines belong together. {hints}".strip()
             )
-        yield number, one, other, 0.0
+        yield number, one, other
 
 
 def _lines_of(path: Path) -> int:
@@ -160,8 +141,11 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     return ((number, text.split("\t")) for number, text in enumerate(_texts(path), start=1) if text.strip())
 
 
-def _columns(path: Path) -> Iterator[Row]:
-    place = _score_place(path)
+def _units(path: Path, source: str, target: str) -> Iterator[Row]:
+    return ((number, *pair) for number, pair in enumerate(tmx_pairs(path, source, target), start=1))
+
+
+def _columns(path: Path, place: int | None) -> Iterator[Row]:
     width = 2 if place is None else 3
     for number, cells in _cells(path):
         if len(cells) != width:
@@ -169,8 +153,8 @@ def _columns(path: Path) -> Iterator[Row]:
                 f"Line {number} of {path} has {len(cells)} columns, expected {width}: source and target"
                 f"{' and a score' if place is not None else ''}, one tab between them and none within."
             )
-        score = 0.0 if place is None else _number(cells.pop(place), number, path)
-        yield number, cells[0], cells[1], score
+        scores = [] if place is None else [_number(cells.pop(place), number, path)]
+        yield number, *cells, *scores
 
 
 def _score_place(path: Path) -> int | None:

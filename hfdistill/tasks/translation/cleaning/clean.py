@@ -56,9 +56,6 @@ class _Settings:
     unique_sources: bool
     min_adequacy: float
 
-    def asks(self, rule: str) -> bool:
-        return rule not in self.skip
-
 
 def clean_pairs(
     dataset: Dataset,
@@ -138,9 +135,10 @@ def clean_pairs(
         dataset, source, target, settings, held_out or {}, translators, where or (lambda row: f"Row {row + 1}")
     )
     reasons, notes = _decided_once(work)
+    numbers = {rule: number for number, rule in enumerate(RULES, start=1) if work.asks(rule)}
+    rows = {rule: np.flatnonzero(reasons == number) for rule, number in numbers.items()}
+    report = CleaningReport(len(dataset), rows, notes, _samples(work, rows))
     kept = np.flatnonzero(reasons == 0)
-    counts = {rule: int((reasons == number).sum()) for number, rule in enumerate(RULES, start=1) if settings.asks(rule)}
-    report = CleaningReport(len(dataset), counts, notes, _samples(work, reasons))
     if not len(kept):
         raise ValueError(f"no pair is left after cleaning: {report}")
     return dataset if len(kept) == len(dataset) else dataset.select(kept), report
@@ -163,13 +161,23 @@ class _Work:
         #: Of each row which rule drops it, counted from 1; 0 where none does.
         self.reasons = np.zeros(len(self.dataset), np.uint8)
 
+    def asks(self, rule: str) -> bool:
+        """Whether a rule is asked: not where it is skipped, or what it needs is not given."""
+        given = {
+            "score": self.settings.min_score is not None,
+            "held out": bool(self.held_out),
+            "duplicate source": self.settings.unique_sources,
+            "adequacy": self.translators is not None,
+        }
+        return rule not in self.settings.skip and given.get(rule, True)
+
     @property
     def names(self) -> tuple[str, str]:
         return self.source, self.target
 
     def drop(self, rule: str, rows: np.ndarray) -> None:
         """Rows by their numbers, or as a mask, of which those count that nothing has dropped before."""
-        if self.settings.asks(rule):
+        if self.asks(rule):
             chosen = np.zeros(len(self.reasons), bool)
             chosen[rows] = True
             self.reasons[chosen & (self.reasons == 0)] = RULES.index(rule) + 1
@@ -219,17 +227,15 @@ def _decide(work: _Work) -> None:
     unusual = np.abs(usual.deviations(*pairs.lengths)) > work.settings.max_deviation
     work.drop("length", unusual)
     work.notes.append(f"A target has {usual.ratio:.2f} characters for one of its source.")
-    if work.settings.asks("swapped") or work.settings.asks("wrong language"):
+    if work.asks("swapped") or work.asks("wrong language"):
         _drop_by_language(work)
-    if work.settings.min_score is not None:
+    if work.asks("score"):
         work.drop("score", np.asarray(work.dataset[SCORE][:], float) < work.settings.min_score)
-    if work.held_out and work.settings.asks("held out"):
-        for name in work.names:
-            work.drop("held out", are_held_out(work.dataset, work.held_out, (name,), SHARED))
+    for name in work.names if work.asks("held out") else ():
+        work.drop("held out", are_held_out(work.dataset, work.held_out, (name,), SHARED))
     _drop_repeated(work, "duplicate", pairs.hashes)
-    if work.settings.unique_sources:
-        _drop_repeated(work, "duplicate source", pairs.source_hashes)
-    if work.translators:
+    _drop_repeated(work, "duplicate source", pairs.source_hashes)
+    if work.translators and work.asks("adequacy"):
         _drop_inadequate(work, work.translators)
 
 
@@ -237,7 +243,7 @@ class _Looks:
     """What one pass over the pairs tells: faults of each by itself, lengths, hashes, shifts."""
 
     def __init__(self, work: _Work) -> None:
-        settings, rows = work.settings, len(work.dataset)
+        settings, rows, looks_for_shifts = work.settings, len(work.dataset), work.asks("misaligned")
         self.faults: dict[str, list[int]] = {rule: [] for rule in ("empty", "not text", "markup", "too long", "copy")}
         self.lengths = np.zeros((2, rows), np.int32)
         self.hashes, self.source_hashes = np.zeros(rows, np.uint64), np.zeros(rows, np.uint64)
@@ -249,7 +255,7 @@ class _Looks:
             self.lengths[:, row] = len(source), len(target)
             self.hashes[row] = xxhash.xxh3_64_intdigest(f"{source}\n\t{target}".encode())
             self.source_hashes[row] = xxhash.xxh3_64_intdigest(source.encode())
-            if settings.asks("misaligned"):
+            if looks_for_shifts:
                 self.shifts.add(source, target)
 
 
@@ -304,10 +310,10 @@ def _drop_inadequate(work: _Work, translators: Translators) -> None:
     work.notes.append(f"Adequacy: median {shares[1]:.3f}, of nine in ten from {shares[0]:.3f} to {shares[2]:.3f}.")
 
 
-def _samples(work: _Work, reasons: np.ndarray) -> list[DroppedPair]:
+def _samples(work: _Work, dropped: Mapping[str, np.ndarray]) -> list[DroppedPair]:
+    """Some pairs of each rule, from all over the corpus."""
     chosen: list[DroppedPair] = []
-    for number, rule in enumerate(RULES, start=1):
-        rows = np.flatnonzero(reasons == number)
+    for rule, rows in dropped.items():
         for row in rows[np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).astype(int)].tolist():
             pair = work.dataset[row]
             chosen.append(DroppedPair(rule, work.where(row), pair[work.source], pair[work.target]))

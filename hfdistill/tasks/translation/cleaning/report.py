@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from hfdistill.report.markdown import escaped, markdown_table, one_line
 
@@ -36,16 +38,21 @@ class CleaningReport:
 
     Attributes:
         rows: The pairs that there were.
-        dropped: How many pairs each rule dropped, in the order in which the rules were asked: a pair counts for the
-            first that it breaks.
+        dropped_rows: The numbers of the rows that each rule dropped, in the order in which the rules were asked: a pair
+            counts for the first that it breaks.
         notes: Sentences on what was found, such as shifted blocks and their lines.
         samples: Some pairs of each rule, from all over the corpus.
     """
 
     rows: int
-    dropped: dict[str, int]
+    dropped_rows: Mapping[str, np.ndarray] = field(repr=False)
     notes: Sequence[str] = ()
     samples: Sequence[DroppedPair] = field(default=(), repr=False)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many pairs each rule dropped."""
+        return {rule: len(rows) for rule, rows in self.dropped_rows.items()}
 
     @property
     def kept(self) -> int:
