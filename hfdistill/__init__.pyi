@@ -12,6 +12,7 @@ from hfdistill.data.few_labels import labels_only as labels_only
 from hfdistill.data.few_labels import settle_alpha as settle_alpha
 from hfdistill.data.hub import load_hub_dataset as load_hub_dataset
 from hfdistill.data.masking import MaskedTextCollator as MaskedTextCollator
+from hfdistill.data.parallel import pairs_dataset as pairs_dataset
 from hfdistill.export.base import check_export as check_export
 from hfdistill.export.base import export_student as export_student
 from hfdistill.export.ctranslate2 import export_ctranslate2 as export_ctranslate2
@@ -116,6 +117,10 @@ from hfdistill.tasks.tagging.metrics import Seqeval as Seqeval
 from hfdistill.tasks.tagging.metrics import token_classification_metrics as token_classification_metrics
 from hfdistill.tasks.tagging.sources import token_classification_data as token_classification_data
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments as TranslationTrainingArguments
+from hfdistill.tasks.translation.cleaning.clean import clean_pairs as clean_pairs
+from hfdistill.tasks.translation.cleaning.cross_entropy import Translators as Translators
+from hfdistill.tasks.translation.cleaning.cross_entropy import adequacies as adequacies
+from hfdistill.tasks.translation.cleaning.report import CleaningReport as CleaningReport
 from hfdistill.tasks.translation.data import translation_dataset as translation_dataset
 from hfdistill.tasks.translation.demo import TRANSLATION_DEMO as TRANSLATION_DEMO
 from hfdistill.tasks.translation.from_scratch import untrained_like as untrained_like

@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 
+import datasets
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
@@ -41,9 +42,10 @@ def _homes(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _own_world(_homes, monkeypatch):
-    """Every test starts from the same seed, and keeps its soft targets out of the user's cache."""
-    store = importlib.import_module("hfdistill.soft_targets.store")
-    monkeypatch.setattr(store, "HF_HOME", next(_homes))
+    """Every test starts from the same seed, and keeps its soft targets and corpora out of the user's cache."""
+    store, home = importlib.import_module("hfdistill.soft_targets.store"), next(_homes)
+    monkeypatch.setattr(store, "HF_HOME", home)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", f"{home}/datasets")
     set_seed(0)
 
 

@@ -17,7 +17,7 @@ from typing import NoReturn
 from hfdistill.commands.help import USAGE
 from hfdistill.commands.settings_files import with_settings
 from hfdistill.commands.tool_options import PARSERS
-from hfdistill.data.files import recognized
+from hfdistill.data.files import recognized, recognized_pairs, recognized_texts
 from hfdistill.data.shortening import cut
 
 #: The dataclasses of a run's training arguments, by the module that each stands in.
@@ -53,18 +53,31 @@ def refuse_early(command: str, words: Sequence[str]) -> None:
         return
     if command in PARSERS:
         options = PARSERS[command]().parse_args(words)
-        files = [options.file, *filter(None, [getattr(options, "validation_file", None)])]
+        files = {"file": [options.file]}
+        if getattr(options, "validation_file", None):
+            files["validation_file"] = [options.validation_file]
     else:
-        files = _files(command, words) if command in SOURCES else []
-    for file in files:
+        files = _files(command, words) if command in SOURCES else {}
+    for name, given in files.items():
         try:
-            recognized(file)
+            _recognize(command, name, given)
         except (OSError, ValueError) as error:
             sys.exit(f"error: {error}")
 
 
-def _files(command: str, words: Sequence[str]) -> list[str]:
-    """The files of a run's options, once these are known to be options."""
+def _recognize(command: str, name: str, files: Sequence[str]) -> None:
+    """Refuses files that the command cannot read."""
+    if command != "translate":
+        for file in files[:1]:
+            recognized(file)
+    elif name == "unlabeled_file":
+        recognized_texts(files[0])
+    else:
+        recognized_pairs(files)
+
+
+def _files(command: str, words: Sequence[str]) -> dict[str, list[str]]:
+    """The files of a run's options, once these are known to be options; by option those that are given to it."""
     try:
         words = with_settings(words)
     except (OSError, ValueError) as error:
@@ -73,9 +86,15 @@ def _files(command: str, words: Sequence[str]) -> list[str]:
     for word in words:
         if word.startswith("--") and name_of(word) not in names:
             _refuse(command, unknown_option(word, [f"--{name}" for name in sorted(names)]))
-    pairs = zip(words, [*words[1:], ""], strict=False)  # one follows none where there is no word at all
-    given = [(name_of(word), word.partition("=")[2] or following) for word, following in pairs]
-    return [value for name, value in given if name.endswith("_file")]
+    given: dict[str, list[str]] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = name_of(word), *word.partition("=")[1:]
+            given[name] = [value] if value else []
+        elif name:
+            given[name].append(word)
+    return {name: files for name, files in given.items() if name.endswith("_file") and files}
 
 
 def unknown_option(word: str, options: Sequence[str]) -> str:

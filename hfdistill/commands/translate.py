@@ -1,6 +1,7 @@
 """`hfdistill translate`: distill a translation model, from pairs of texts to a student with its report and card.
 
-1. Read pairs of texts (from the Hub, your own files, or a generated demo corpus).
+1. Read pairs of texts (from the Hub, your own files, or a generated demo corpus); --clean drops those that are no
+   translations.
 2. Take a trained teacher, or train one first (--train_teacher).
 3. sequence: the teacher translates the training texts, once, and the student learns from its translations.
 4. shrink: the student starts from some of the teacher's layers, with fewer of its tokens where --student_vocab_size
@@ -65,6 +66,8 @@ def distill_translator(options: TranslateOptions) -> None:
     folder, resume = begin_run(args)
     texts = {name: value for name, value in asdict(options.texts).items() if name != "max_length"}
     data = translation_data(**texts)
+    if data.cleaning:
+        print_main(str(data.cleaning))
     teacher = load_teacher(options, data)
     check_feasible(options, data, teacher)
     references = data.tokenized(teacher.tokenizer, max_length)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hfdistill.commands.command_line import parse_arguments
 from hfdistill.commands.options import option
+from hfdistill.data.parallel import SCORE
 from hfdistill.export.base import check_export, formats
 from hfdistill.losses import SPARSE_DIVERGENCES
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
@@ -37,11 +38,16 @@ class TextOptions:
 
     dataset_name: str = option(HUB_DATASET, "Parallel set on the Hub.")
     dataset_config_name: str | None = option(None, "Its configuration.")
-    train_file: str | None = option(None, "Your pairs: json lines, csv, tsv or parquet.")
-    validation_file: str | None = option(None, "Default: a tenth of the training pairs.")
-    test_file: str | None = option(None, "The figures are measured here, else on validation.")
-    unlabeled_file: str | None = option(None, "More source texts, for the teacher to translate.")
+    train_file: list[str] | None = option(
+        None, "Your pairs: corpus.en corpus.de, or one .tmx, tsv, json lines, csv, parquet, or opus:Europarl/v8."
+    )
+    validation_file: list[str] | None = option(None, "Default: a tenth of the training pairs.")
+    test_file: list[str] | None = option(None, "Measured on, else validation; also by name, sacrebleu:wmt20.")
+    unlabeled_file: str | None = option(None, "More source texts, for the teacher; also .txt, a sentence a line.")
     skip_empty: bool = option(True, "Pairs with an empty side are skipped and counted; false refuses them.")
+    clean: bool = option(False, "Drop training pairs that are no translations, and report how many by which rule.")
+    min_score: float | None = option(None, "With clean: drop pairs whose score is lower.")
+    score_column: str = option(SCORE, "Column of the score; of files without a header the last or first.")
     source_lang: str = option("en", "Column of the source texts, or their language.")
     target_lang: str = option("de", "Column of the target texts, or their language.")
     max_length: int = option(128, "Tokens a text is cut to on either side.")
@@ -149,12 +155,21 @@ def check_options(*groups: object) -> None:
         ValueError: naming one of them.
     """
     options = TranslateOptions(*groups)  # type: ignore[arg-type]
+    check_texts(options)
     check_teacher(options)
     check_method(options)
     check_candidates(options)
     check_student(options)
     check_word_level(options)
     check_export(options.outcome.export or [], "translation")
+
+
+def check_texts(options: TranslateOptions) -> None:
+    texts = options.texts
+    if texts.min_score is not None and not texts.clean:
+        raise ValueError("--min_score is one of the rules of --clean: give both.")
+    if texts.clean and texts.demo:
+        raise ValueError("--clean has nothing to find in the corpus that --demo generates: leave one of them out.")
 
 
 def check_teacher(options: TranslateOptions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -14,6 +14,7 @@ from hfdistill.models.labels import NO_LABEL, has_label
 
 #: From so many words in a row on a text is taken for a copy of another.
 SHARED_WORDS = 8
+_ROWS_A_LOOK = 10_000
 _WORD = re.compile(r"\w+")
 
 logger = logging.get_logger(__name__)
@@ -28,18 +29,18 @@ def split_validation(
     """
     if not 0 < share < 1:
         raise ValueError(f"validation_share must lie between 0 and 1, got {share}.")
-    keys = _text_keys(train, text_columns)
     values = train.select_columns(label_column).with_format("arrow")[:][label_column]
-    there = np.concatenate([has_label(chunk, (NO_LABEL,)) for chunk in values.chunks])
-    labeled = {key for key, is_there in zip(keys, there, strict=True) if is_there}
-    if len(labeled) < 2:
+    labeled = np.concatenate([has_label(chunk, (NO_LABEL,)) for chunk in values.chunks])
+    # Of each text its place in a random order, in eight bytes: the texts themselves would fill the memory.
+    places = np.fromiter((_place(seed, key) for key in _text_keys(train, text_columns)), np.uint64, len(train))
+    different = np.unique(places[labeled])
+    if len(different) < 2:
         raise ValueError(
-            f"train has {len(labeled)} different labeled texts, too few to set some aside; give a validation file."
+            f"train has {len(different)} different labeled texts, too few to set some aside; give a validation file."
         )
-    count = min(max(1, round(share * len(labeled))), len(labeled) - 1)
-    chosen = set(sorted(labeled, key=lambda key: hashlib.sha256(f"{seed}\t{key}".encode()).digest())[:count])
-    held_out = [index for index, key in enumerate(keys) if key in chosen]
-    kept = [index for index, key in enumerate(keys) if key not in chosen]
+    count = min(max(1, round(share * len(different))), len(different) - 1)
+    chosen = np.isin(places, different[:count])
+    held_out, kept = np.flatnonzero(chosen), np.flatnonzero(~chosen)
     logger.info("No validation file: %d of %d training rows are set aside for validation.", len(held_out), len(train))
     return train.select(kept), train.select(held_out)
 
@@ -52,9 +53,11 @@ def warn_of_leaks(splits: DatasetDict, text_columns: Sequence[str], what: str = 
         text_columns: The columns whose texts together are one example's.
         what: What the warning calls them.
     """
-    train = set(_text_keys(splits["train"], text_columns))
     for name in ("validation", "test"):
-        shared = sum(key in train for key in _text_keys(splits[name], text_columns)) if name in splits else 0
+        held_out = list(_text_keys(splits[name], text_columns)) if name in splits else []
+        wanted = set(held_out)
+        found = {key for key in _text_keys(splits["train"], text_columns) if key in wanted} if wanted else set()
+        shared = sum(key in found for key in held_out)
         if shared:
             logger.warning(
                 "%d of the %d %s %s are also in train: the figures will flatter the models.",
@@ -76,15 +79,7 @@ def without_held_out(unlabeled: Dataset, splits: DatasetDict, text_columns: Sequ
         splits: The splits, `validation` and `test` among them where there are such.
         text_columns: The columns whose texts together are one example's.
     """
-    held_out = [splits[name] for name in ("validation", "test") if name in splits]
-    texts = [_words(text) for rows in held_out for text in _text_keys(rows, text_columns)]
-    whole, runs = set(map(tuple, texts)), {run for words in texts for run in _runs(words)}
-
-    def is_new(text: str) -> bool:
-        words = _words(text)
-        return tuple(words) not in whole and runs.isdisjoint(_runs(words))
-
-    kept = [row for row, text in enumerate(_text_keys(unlabeled, text_columns)) if is_new(text)]
+    kept = np.flatnonzero(~are_held_out(unlabeled, splits, text_columns))
     if len(kept) < len(unlabeled):
         logger.warning(
             "%d of the %d unlabeled texts are left out: they are validation or test texts, or share %d words in a row "
@@ -96,6 +91,29 @@ def without_held_out(unlabeled: Dataset, splits: DatasetDict, text_columns: Sequ
     return unlabeled.select(kept)
 
 
+def are_held_out(
+    rows: Dataset, splits: Mapping[str, Dataset], text_columns: Sequence[str], share: float = 0.0
+) -> np.ndarray:
+    """Which rows are, or share `SHARED_WORDS` words in a row with, a validation or test text; shape `(rows,)`.
+
+    Args:
+        rows: The rows.
+        splits: The splits, `validation` and `test` among them where there are such.
+        text_columns: The columns whose texts together are one example's.
+        share: How many of a text's runs of so many words must be shared; one at least.
+    """
+    held_out = [splits[name] for name in ("validation", "test") if name in splits]
+    texts = [_words(text) for split in held_out for text in _text_keys(split, text_columns)]
+    whole, runs = set(map(tuple, texts)), {run for words in texts for run in _runs(words)}
+
+    def is_held_out(text: str) -> bool:
+        words = _words(text)
+        shared = [run in runs for run in _runs(words)]
+        return tuple(words) in whole or (any(shared) and sum(shared) >= share * len(shared))
+
+    return np.fromiter(map(is_held_out, _text_keys(rows, text_columns)), bool, len(rows))
+
+
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold()) or [text]
 
@@ -105,7 +123,12 @@ def _runs(words: Sequence[str]) -> Iterator[int]:
     return (hash(tuple(words[start : start + SHARED_WORDS])) for start in range(len(words) - SHARED_WORDS + 1))
 
 
-def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> list[str]:
-    """What tells texts apart, of columns of text or of words."""
-    rows = zip(*(dataset[name][:] for name in text_columns), strict=True)
-    return ["\t".join(text if isinstance(text, str) else " ".join(text) for text in texts) for texts in rows]
+def _place(seed: int, key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}\t{key}".encode()).digest()[:8], "big")
+
+
+def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> Iterator[str]:
+    """What tells texts apart, of columns of text or of words, read a few rows at a time."""
+    for batch in dataset.select_columns(list(text_columns)).with_format(None).iter(_ROWS_A_LOOK):
+        for texts in zip(*(batch[name] for name in text_columns), strict=True):
+            yield "\t".join(text if isinstance(text, str) else " ".join(text) for text in texts)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import math
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from hfdistill.data.files import recognized
+from hfdistill.data.lines import decoded_lines
 from hfdistill.data.shortening import cut, shortened
 from hfdistill.models.labels import class_names
 
@@ -51,8 +50,8 @@ def read_table(path: str | Path) -> Dataset:
     - `.jsonl`, `.json`: one JSON object a line, or one array of objects.
     - `.parquet`.
 
-    All but Parquet may be gzipped (`.tsv.gz`) and must be UTF-8. Blank lines are skipped. The cells of csv and tsv
-    stay text, as written: `NA`, `nan` and `007` are not touched.
+    All but Parquet may be compressed (`.tsv.gz`, `.tsv.zst`) and must be UTF-8. Blank lines are skipped. The cells of
+    csv and tsv stay text, as written: `NA`, `nan` and `007` are not touched.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -120,27 +119,6 @@ def _arrow_column(table: Table, name: str) -> pa.Array:
         kinds = Counter(type(value).__name__ for value in table.columns[name])
         found = ", ".join(f"{kind} {count} times" for kind, count in kinds.most_common())
         raise ValueError(f"Column {name!r} of {table.source} mixes types: {found}; write one type.") from None
-
-
-def decoded_lines(path: Path) -> Iterator[str]:
-    """The lines with their ends, which are `\\n` alone: cells may hold other separators that Unicode knows."""
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                if number == 1 and b"\r" in line.rstrip(b"\r") and not line.endswith(b"\n"):
-                    raise ValueError(f"{path} ends its lines with a carriage return alone; save it with line feeds.")
-                yield _decoded(line, number, path)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole gzip file: {error}") from None
-
-
-def _decoded(line: bytes, number: int, path: Path) -> str:
-    try:
-        # Spreadsheets mark UTF-8 by a byte order mark, which is no part of the first column's name.
-        return line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        byte = line[error.start]
-        raise ValueError(f"Line {number} of {path} is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8.") from None
 
 
 def _tsv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

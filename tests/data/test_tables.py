@@ -99,7 +99,7 @@ def test_gzip(write, name, content):
             r"Column 'x' of .*a\.jsonl mixes types: str 2 times, int 1 times",
         ),
         ("a.parquet", "text", r"a\.parquet is not a whole Parquet file"),
-        ("a.txt", "text", r"Cannot read .*a\.txt: its ending must be one of \.csv, \.tsv, \.json, \.jsonl, \.parquet"),
+        ("a.xls", "text", r"Cannot read .*a\.xls: its ending must be one of \.csv, \.tsv, \.json, \.jsonl, \.parquet"),
         ("a.parquet.gz", "text", r"Cannot read .*a\.parquet\.gz: its ending"),
         *[
             (name, content, r"The header of .*a\.\w+ has NUL in the name of column 2, as UTF-16 has it; save the file")

@@ -12,9 +12,10 @@ from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_datasets
 from transformers import BatchEncoding, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.data.lines import decoded_lines
 from hfdistill.data.shortening import cut, shortened
 from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
-from hfdistill.data.tables import Table, decoded_lines, open_table
+from hfdistill.data.tables import Table, open_table
 from hfdistill.models.loading import load_answer_finder
 from hfdistill.tasks.answering.demo import TEACHER_TRAINING, demo_answering_student, demo_answering_teacher
 from hfdistill.tasks.answering.metrics import question_answering_metrics

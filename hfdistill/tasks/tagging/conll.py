@@ -10,7 +10,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from hfdistill.data.tables import Table, decoded_lines, open_table
+from hfdistill.data.lines import decoded_lines
+from hfdistill.data.tables import Table, open_table
 
 #: Endings of files with a word a line, its tag last, and an empty line between sentences.
 CONLL = (".conll", ".iob", ".iob2", ".bio", ".txt")

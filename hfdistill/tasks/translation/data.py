@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,14 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from hfdistill.data.shortening import cut, shortened
+from hfdistill.data.parallel import SCORE
 from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
-from hfdistill.data.tables import Table, open_table
+from hfdistill.tasks.translation.cleaning.clean import clean_pairs
+from hfdistill.tasks.translation.cleaning.quick_check import warn_of_mismatch
+from hfdistill.tasks.translation.cleaning.report import CleaningReport
+from hfdistill.tasks.translation.reading import TextRows, Texts, read_pairs, read_texts, text_tuples, without_empty
 
 logger = logging.get_logger(__name__)
-
-#: The column in which the Hub's parallel sets keep both texts: `{"translation": {"en": ..., "de": ...}}`.
-PAIR_COLUMN = "translation"
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class TranslationData:
         name: What a card calls the texts: their file, or the dataset on the Hub.
         measured_on: Likewise those that the models are compared on, where they are others.
         demo: Whether they are the generated demo corpus.
+        cleaning: What was dropped of the training pairs, where they were cleaned.
     """
 
     dataset: DatasetDict
@@ -43,6 +43,7 @@ class TranslationData:
     name: str = ""
     demo: bool = False
     measured_on: str = ""
+    cleaning: CleaningReport | None = None
 
     @property
     def measured_split(self) -> str:
@@ -93,33 +94,46 @@ class TranslationData:
 
 
 def translation_dataset(
-    train_file: str | Path | Dataset,
-    validation_file: str | Path | Dataset | None = None,
-    test_file: str | Path | Dataset | None = None,
+    train_file: Texts,
+    validation_file: Texts | None = None,
+    test_file: Texts | None = None,
     *,
     source: str = "en",
     target: str = "de",
     unlabeled_file: str | Path | Dataset | None = None,
     skip_empty: bool = True,
+    clean: bool = False,
+    min_score: float | None = None,
+    score_column: str = SCORE,
     validation_share: float = 0.1,
     seed: int = 42,
 ) -> TranslationData:
-    """Read the files of a translation task; see `read_table` for the formats.
+    """Read the texts of a translation task.
 
-    A row has one column for each language, named by `source` and `target`, or both texts in a column `translation`, as
-    the Hub's parallel sets do: `{"translation": {"en": "A cat.", "de": "Eine Katze."}}`. In place of a file, a loaded
-    dataset will do.
+    Pairs are in
+
+    - a table (see `read_table` for the formats), with a column for each language, named by `source` and `target`, or
+      both texts in a column `translation`, as the Hub's parallel sets do: `{"translation": {"en": "A cat.", "de":
+      "Eine Katze."}}`;
+    - two files with a sentence a line, `["corpus.en", "corpus.de"]`, a `.tmx` file, or a `.tsv` or `.txt` file of two
+      columns without a header, or of three with a score; see `pairs_dataset`. These are streamed;
+    - a corpus by name, `opus:Europarl/v8`, or a test set, `sacrebleu:wmt20`, which are downloaded once;
+    - a loaded dataset.
 
     Args:
         train_file: The training pairs.
         validation_file: The validation pairs; without it, a share of the training pairs.
         test_file: The test pairs.
-        source: The name of the source column, or its language in `translation`.
-        target: The name of the target column, or its language in `translation`.
-        unlabeled_file: Source texts for the teacher to translate; a target column, if any, is not read. Those that are
-            measured on are left out, see `without_held_out`.
+        source: The name of the source column, or its language.
+        target: The name of the target column, or its language.
+        unlabeled_file: Source texts for the teacher to translate: a table, whose target column, if any, is not read, or
+            a text file with a sentence a line. Those that are measured on are left out, see `without_held_out`.
         skip_empty: Whether pairs with an empty side are skipped, with a warning that counts them; otherwise they are
             refused.
+        clean: Whether training pairs that `clean_pairs` finds faulty are dropped. Otherwise a sample of them is looked
+            at, and what is wrong with many is warned of.
+        min_score: With `clean`: pairs of a lower score are dropped, too.
+        score_column: The column of the score, in a table.
         validation_share: The share of the training pairs to validate on when there is no validation file.
         seed: Chooses them.
 
@@ -129,9 +143,17 @@ def translation_dataset(
     """
     if source == target:
         raise ValueError(f"source and target are both {source!r}: name two columns or languages.")
-    files = {"train": train_file, "validation": validation_file, "test": test_file}
-    tables = {split: open_table(file, split) for split, file in files.items() if file is not None}
-    splits = DatasetDict({split: _read(table, (source, target), skip_empty) for split, table in tables.items()})
+    names = (source, target)
+    files = {"validation": validation_file, "test": test_file}
+    given = {split: read_pairs(file, split, names) for split, file in files.items() if file is not None}
+    splits = DatasetDict({split: _pairs(rows, names, skip_empty) for split, rows in given.items()})
+    rows, cleaning = read_pairs(train_file, "train", names, None if min_score is None else score_column), None
+    if clean:
+        how: dict[str, Any] = {"held_out": splits, "min_score": min_score, "where": rows.where}
+        splits["train"], cleaning = clean_pairs(rows.dataset, source, target, **how)
+    else:
+        warn_of_mismatch(rows, source, target)
+        splits["train"] = _pairs(rows, names, skip_empty)
     if "validation" not in splits:
         splits["train"], splits["validation"] = split_validation(
             splits["train"], (source,), target, validation_share, seed
@@ -139,67 +161,26 @@ def translation_dataset(
     warn_of_leaks(splits, (source,), "sources")
     monolingual = None
     if unlabeled_file is not None:
-        monolingual = _read(open_table(unlabeled_file, "unlabeled"), (source,), skip_empty)
+        monolingual = without_empty(read_texts(unlabeled_file, "unlabeled", source), (source,), skip_empty)
         monolingual = without_held_out(monolingual, splits, (source,))
-    return TranslationData(splits, source, target, monolingual)
+    in_order = DatasetDict(
+        {split: splits[split].select_columns(list(names)) for split in ("train", *files) if split in splits}
+    )
+    return TranslationData(in_order, source, target, monolingual, cleaning=cleaning)
 
 
-def _read(table: Table, names: Sequence[str], skip_empty: bool) -> Dataset:
-    texts = {name: _texts(table, name) for name in names}
-    empty = [
-        row for row, row_texts in enumerate(zip(*texts.values(), strict=True)) if not all(map(str.strip, row_texts))
-    ]
-    if empty and not skip_empty:
+def _pairs(rows: TextRows, names: tuple[str, str], skip_empty: bool) -> Dataset:
+    """The rows with text on both sides, which are not the same everywhere."""
+    pairs = without_empty(rows, names, skip_empty)
+    same = sum(one == other for one, other in text_tuples(pairs, names))
+    if same == len(pairs):
         raise ValueError(
-            f"{table.where(empty[0])}: a side of the pair is empty, as in {len(empty) - 1} more; mend them."
+            f"{rows.source}: the texts of {' and '.join(names)} are the same in every row, which is no translation; "
+            "name the two languages with source_lang and target_lang."
         )
-    if empty:
-        logger.warning(
-            "%s: %d rows with an empty side are skipped, the first at %s.",
-            table.source,
-            len(empty),
-            table.where(empty[0]),
-        )
-    kept = sorted(set(range(len(texts[names[0]]))) - set(empty))
-    if not kept:
-        raise ValueError(f"{table.source} has no row with text in {' and '.join(names)}.")
-    rows = Dataset.from_dict({name: [texts[name][row] for row in kept] for name in names})
-    if len(names) == 2:
-        same = sum(one == other for one, other in zip(*(rows[name][:] for name in names), strict=True))
-        if same == len(rows):
-            raise ValueError(
-                f"{table.source}: the texts of {' and '.join(names)} are the same in every row, which is no "
-                "translation; name the two languages with source_lang and target_lang."
-            )
-        if same:
-            logger.warning("%s: %d pairs have the same text on both sides.", table.source, same)
-    return rows
-
-
-def _texts(table: Table, name: str) -> list[str]:
-    if name not in table.columns and PAIR_COLUMN not in table.columns:
-        raise ValueError(
-            f"{table.source} has no column {name!r}; its columns are {table.names()}; name yours with source_lang "
-            "and target_lang."
-        )
-    if name in table.columns:
-        values = list(table.columns[name][:])
-    else:
-        values = [_text_of(pair, name, table.where(row)) for row, pair in enumerate(table.columns[PAIR_COLUMN][:])]
-    for row, value in enumerate(values):
-        if value is not None and not isinstance(value, str):
-            raise ValueError(f"{table.where(row)}: {name!r} holds {shortened(value)}; expected text.")
-    return [value or "" for value in values]
-
-
-def _text_of(pair: Any, language: str, where: str) -> Any:
-    if not isinstance(pair, dict):
-        raise ValueError(
-            f"{where}: {PAIR_COLUMN!r} holds {shortened(pair)}; expected an object of a text for each language."
-        )
-    if language not in pair:
-        raise ValueError(f"{where}: {PAIR_COLUMN!r} has the languages {cut(', '.join(pair))} and not {language!r}.")
-    return pair[language]
+    if same:
+        logger.warning("%s: %d pairs have the same text on both sides.", rows.source, same)
+    return pairs
 
 
 def _warn_of_cut_pairs(dataset: DatasetDict, max_length: int) -> None:

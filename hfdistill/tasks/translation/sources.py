@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from hfdistill.data.hub import load_hub_dataset
+from hfdistill.data.parallel import SCORE
 from hfdistill.tasks.translation.data import TranslationData, translation_dataset
 from hfdistill.tasks.translation.demo import demo_translations
 from hfdistill.tasks.translation.metrics import check_sacrebleu
 
+#: One file or name, or the two files of a corpus.
+Files = str | Sequence[str] | None
+
 
 def translation_data(
-    train_file: str | None = None,
-    validation_file: str | None = None,
-    test_file: str | None = None,
+    train_file: Files = None,
+    validation_file: Files = None,
+    test_file: Files = None,
     *,
     source_lang: str = "en",
     target_lang: str = "de",
@@ -22,12 +27,16 @@ def translation_data(
     dataset_config_name: str | None = None,
     unlabeled_file: str | None = None,
     skip_empty: bool = True,
+    clean: bool = False,
+    min_score: float | None = None,
+    score_column: str = SCORE,
     demo: bool = False,
 ) -> TranslationData:
     """Read the pairs of texts to distill on: files, a parallel set of the Hub, or the generated demo corpus.
 
     Args:
-        train_file: A file of training pairs: json lines, csv, tsv or parquet. Without one, the set on the Hub is read.
+        train_file: The training pairs: one file, the two of a corpus, or its name; see `translation_dataset`. Without
+            one, the set on the Hub is read.
         validation_file: By default the Hub's split, or a tenth of the training pairs.
         test_file: What is measured on at the end; by default the Hub's split, or the validation pairs.
         source_lang: Column of the source texts, or their language.
@@ -36,6 +45,9 @@ def translation_data(
         dataset_config_name: Its configuration.
         unlabeled_file: More source texts, for the teacher to translate.
         skip_empty: Whether pairs with an empty side are skipped, or refused.
+        clean: Whether faulty training pairs are dropped; see `clean_pairs`.
+        min_score: With `clean`: pairs of a lower score are dropped, too.
+        score_column: The column of the score, in a table.
         demo: Generate a corpus instead; nothing else is read.
 
     Raises:
@@ -51,7 +63,12 @@ def translation_data(
         hub = load_hub_dataset(dataset_name, dataset_config_name)
         splits = ("train", "validation", "test")
         files = [file or hub.get(split) for file, split in zip(files, splits, strict=True)]
-    how: dict[str, Any] = {"unlabeled_file": unlabeled_file, "skip_empty": skip_empty}
+    how: dict[str, Any] = {"unlabeled_file": unlabeled_file, "skip_empty": skip_empty, "clean": clean}
+    how |= {"min_score": min_score, "score_column": score_column}
     data = translation_dataset(*files, source=source_lang, target=target_lang, **how)
-    measured_on = test_file or validation_file or ""
-    return replace(data, name=train_file or dataset_name, measured_on=measured_on)
+    measured_on = _name(test_file) or _name(validation_file)
+    return replace(data, name=_name(train_file) or dataset_name, measured_on=measured_on)
+
+
+def _name(files: Files) -> str:
+    return files if isinstance(files, str) else " and ".join(files or ())

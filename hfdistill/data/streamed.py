@@ -1,0 +1,57 @@
+"""Rows written to disk as they are read, once: datasets larger than memory, from whatever yields rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from datasets import Dataset, Features
+from huggingface_hub.utils import WeakFileLock
+
+_ROWS_AT_ONCE = 10_000
+
+
+def streamed_dataset(
+    rows: Callable[[], Iterable[tuple[Any, ...]]], features: Features, depends_on: Mapping[str, Any]
+) -> Dataset:
+    """A dataset on disk, in the cache of `datasets`; memory does not grow with it.
+
+    It is written by the first process that asks for it, and by nobody where it is there already.
+
+    Args:
+        rows: Yields the rows, each a value for every feature; called where they are not in the cache.
+        features: The columns.
+        depends_on: What the rows depend on, for JSON: others are not taken for them.
+    """
+    content = json.dumps({**depends_on, "features": str(features)}, sort_keys=True)
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "hfdistill" / hashlib.sha256(content.encode()).hexdigest()[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "rows.arrow"
+    with WeakFileLock(folder / "lock"):
+        if not file.exists():
+            _write(rows(), features.arrow_schema, file)
+    return Dataset.from_file(str(file))
+
+
+def _write(rows: Iterable[tuple[Any, ...]], schema: pa.Schema, file: Path) -> None:
+    """Writes the file whole or not at all."""
+    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+    try:
+        with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+            left = iter(rows)
+            while some := list(islice(left, _ROWS_AT_ONCE)):
+                columns = [
+                    pa.array(column, kind) for column, kind in zip(zip(*some, strict=True), schema.types, strict=True)
+                ]
+                writer.write_batch(pa.record_batch(columns, schema=schema))
+        os.replace(unfinished, file)
+    finally:
+        unfinished.unlink(missing_ok=True)

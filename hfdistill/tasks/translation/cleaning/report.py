@@ -1,0 +1,104 @@
+"""What became of a corpus that was cleaned: a table, a page, and a sample of what was dropped to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hfdistill.report.markdown import escaped, markdown_table, one_line
+
+#: Pairs of each rule that are kept to look at.
+SAMPLED = 20
+
+
+class DroppedPair(NamedTuple):
+    """A pair that was dropped.
+
+    Attributes:
+        rule: The rule.
+        where: Where it stood, such as `Line 17 of corpus.en and corpus.de`.
+        source: The source text.
+        target: The target text.
+    """
+
+    rule: str
+    where: str
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """What was dropped of a corpus, by rule; `str` of it is a table.
+
+    Attributes:
+        rows: The pairs that there were.
+        dropped_rows: The numbers of the rows that each rule dropped, in the order in which the rules were asked: a pair
+            counts for the first that it breaks.
+        notes: Sentences on what was found, such as shifted blocks and their lines.
+        samples: Some pairs of each rule, from all over the corpus.
+    """
+
+    rows: int
+    dropped_rows: Mapping[str, np.ndarray] = field(repr=False)
+    notes: Sequence[str] = ()
+    samples: Sequence[DroppedPair] = field(default=(), repr=False)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many pairs each rule dropped."""
+        return {rule: len(rows) for rule, rows in self.dropped_rows.items()}
+
+    @property
+    def kept(self) -> int:
+        """The pairs that are left."""
+        return self.rows - sum(self.dropped.values())
+
+    def sentence(self) -> str:
+        """How many pairs were dropped, for a report on something else."""
+        lost = self.rows - self.kept
+        return f"Cleaning dropped {lost:,} of {self.rows:,} training pairs: see `report/cleaning.md`."
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Rule, count and share of each line of the table."""
+        counts = [*self.dropped.items(), ("kept", self.kept)]
+        return [(rule, f"{count:,}", f"{100 * count / max(1, self.rows):.2f} %") for rule, count in counts]
+
+    def __str__(self) -> str:
+        lines = [("rule", "dropped", "share"), *(line for line in self.lines() if line[1] != "0")]
+        widths = [max(len(line[column]) for line in lines) for column in range(3)]
+        table = [f"{rule:<{widths[0]}}  {count:>{widths[1]}}  {share:>{widths[2]}}" for rule, count, share in lines]
+        return "\n".join([f"Cleaning {self.rows:,} pairs:", *table, *self.notes])
+
+    def to_dict(self) -> dict[str, object]:
+        """Counts and notes, for JSON."""
+        return {"rows": self.rows, "kept": self.kept, "dropped": self.dropped, "notes": list(self.notes)}
+
+    def write(self, folder: str | Path) -> None:
+        """Writes `cleaning.json`, `cleaning.md` and `cleaning_dropped.tsv` into a folder, which is made if need be."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        (folder / "cleaning.json").write_text(content + "\n", encoding="utf-8")
+        (folder / "cleaning.md").write_text(self.markdown() + "\n", encoding="utf-8")
+        rows = [DroppedPair._fields, *self.samples]
+        lines = ["\t".join(map(one_line, row)) for row in rows]
+        (folder / "cleaning_dropped.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def markdown(self) -> str:
+        """The page: the table, what was found, and a few dropped pairs of each rule."""
+        table = markdown_table(["rule", "dropped", "share"], [list(line) for line in self.lines()])
+        shown = [pair for rule in self.dropped for pair in [one for one in self.samples if one.rule == rule][:3]]
+        parts = ["# What was dropped of the training pairs", table, *map(escaped, self.notes)]
+        if shown:
+            rows = [[pair.rule, pair.source[:120], pair.target[:120]] for pair in shown]
+            parts += [
+                "More of them are in `cleaning_dropped.tsv`.",
+                markdown_table(["rule", "source", "target"], rows, "---"),
+            ]
+        return "\n\n".join(parts)
