@@ -17,6 +17,7 @@ from hfdistill.commands.command_line import plain_errors
 from hfdistill.commands.tool_options import PARSERS
 from hfdistill.data.class_names import read_class_names
 from hfdistill.export.base import ExportError, check_export, export_student, formats
+from hfdistill.models.adapters import Adapter
 from hfdistill.models.inference import predict_logits, token_rows
 from hfdistill.models.labels import LABEL_COLUMNS, name_classes, names_of
 from hfdistill.models.loading import load_classifier
@@ -123,7 +124,7 @@ def _card(options: argparse.Namespace) -> None:
         dataset=options.dataset_name or options.file,
         comparison=comparison,
         license=teacher_license(options.teacher),
-        form=saved_form(student),
+        form=saved_form(student, Adapter.of(options.student)),
         folder=options.student,
     )
     model_card(folder.resolve().name, [], {}, facts).save(folder / "README.md")

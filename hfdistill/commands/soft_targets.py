@@ -65,14 +65,15 @@ def _given(options: argparse.Namespace) -> Dataset:
 
 def _predicted(options: argparse.Namespace) -> Dataset:
     texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
+    trusted: Any = {"trust_remote_code": options.trust_remote_code}
     if options.template:
         template = options.template.replace("\\n", "\n")
-        teacher = PromptTeacher.from_pretrained(options.teacher, template, options.verbalizer, columns)
+        teacher = PromptTeacher.from_pretrained(options.teacher, template, options.verbalizer, columns, **trusted)
         return soft_targets(teacher.calibrate() if options.calibrate else teacher, texts)
     if options.hypothesis_template:
-        asked: Any = {"hypothesis_template": options.hypothesis_template}
+        asked: Any = {"hypothesis_template": options.hypothesis_template, **trusted}
         return soft_targets(
             EntailmentTeacher.from_pretrained(options.teacher, options.label_names, *columns, **asked), texts
         )
-    tokenizer, model = load_classifier(options.teacher, options.trust_remote_code)
+    tokenizer, model = load_classifier(options.teacher, **trusted)
     return soft_targets(model, texts, tokenizer, text_columns=columns)

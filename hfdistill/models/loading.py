@@ -7,19 +7,17 @@ from contextlib import suppress
 from typing import Any
 
 from transformers import (
-    AutoConfig,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import is_sentencepiece_available
 
+from hfdistill.models.adapters import auto_tokenizer, load_config, load_model
 from hfdistill.models.extras import install_hint
-from hfdistill.models.hub import hub_errors
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.vocabularies import has_vocabulary
 
@@ -38,8 +36,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, **settings: Any) 
         ValueError: when what is there has no tokenizer.
     """
     try:
-        with hub_errors(name):
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code, **settings)
+        tokenizer: PreTrainedTokenizerBase = auto_tokenizer(name, trust_remote_code, **settings)
     except (ImportError, ValueError) as error:
         if is_sentencepiece_available():
             raise
@@ -116,8 +113,8 @@ def _load_head(
 
 def _load(auto_class: Any, name: str, trust_remote_code: bool, head: Mapping[str, Any]) -> PreTrainedModel:
     trainable = {"dtype": "float32", "ignore_mismatched_sizes": True} if head else {"dtype": "auto"}
-    with hub_errors(name):
-        return auto_class.from_pretrained(name, trust_remote_code=trust_remote_code, **trainable, **head)
+    model: PreTrainedModel = load_model(auto_class, name, trust_remote_code, **trainable, **head)
+    return model
 
 
 def label_names_of(name: str, trust_remote_code: bool = False) -> tuple[str, ...] | None:
@@ -130,13 +127,12 @@ def label_names_of(name: str, trust_remote_code: bool = False) -> tuple[str, ...
     Raises:
         HubUnreachableError, OSError: when it cannot be had.
     """
-    with hub_errors(name):
-        return LabelSpace.of_config(AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)).names
+    return LabelSpace.of_config(load_config(name, trust_remote_code)).names
 
 
 def _architectures(name: str, trust_remote_code: bool) -> Sequence[str]:
-    with suppress(OSError, ValueError):  # an adapter has no config; other errors come when it is loaded
-        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code).architectures or ()
+    with suppress(OSError, ValueError):  # which come again when it is loaded
+        return load_config(name, trust_remote_code).architectures or ()
     return ()
 
 

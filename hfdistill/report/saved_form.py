@@ -7,8 +7,10 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from hfdistill.models.adapters import Adapter, can_merge
 from hfdistill.models.heads import EmbeddingHead, head_of
 from hfdistill.models.pooling import Pooling
+from hfdistill.models.wrappers import without_adapters
 from hfdistill.report.local_paths import without_places
 from hfdistill.report.markdown import code, code_block
 
@@ -36,11 +38,21 @@ class SavedForm:
     pooling: Pooling | None = None
 
 
-def saved_form(model: Any) -> SavedForm:
-    """What `save_model` leaves of a model, which is not wrapped for training."""
+def saved_form(model: Any, adapter: Adapter | None = None) -> SavedForm:
+    """What `save_model` leaves of a model, which is not wrapped for training.
+
+    Args:
+        model: The model. Adapters around it are merged into what is saved, where they can be.
+        adapter: Of a folder that is there already, the adapter that it holds.
+    """
     adapters = getattr(model, "peft_config", None)
-    if isinstance(adapters, dict) and adapters:
-        return _adapter(model, next(iter(adapters.values())))
+    if adapter is not None:
+        return _adapter(model, adapter.base, adapter.kind)
+    if isinstance(adapters, dict) and adapters and not can_merge(model):
+        first = next(iter(adapters.values()))
+        kind = str(getattr(first.peft_type, "value", first.peft_type))
+        return _adapter(model, first.base_model_name_or_path or "", kind)
+    model = without_adapters(model)
     config: Any = getattr(model, "config", None)
     if not isinstance(model, PreTrainedModel):
         kind = code(type(model).__name__)
@@ -70,9 +82,8 @@ def _sentence_encoder(pooling: Pooling) -> SavedForm:
     return SavedForm(sentence, "sentence-transformers", lines="\n".join(lines), tags=tags, pooling=pooling)
 
 
-def _adapter(model: Any, adapter: Any) -> SavedForm:
-    base = without_places(adapter.base_model_name_or_path or "")
-    kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
+def _adapter(model: Any, base: str, kind: str) -> SavedForm:
+    base = without_places(base)
     needs = f"an adapter ({kind}): it takes the package peft and the model that it was made for"
     form = {"library": "peft", "base": base, "tags": (kind.lower(),)}
     if not base:

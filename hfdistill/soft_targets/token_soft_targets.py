@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 from datasets import Dataset, DatasetDict, Value
 from torch import nn
-from transformers import AutoConfig, AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM
 
 from hfdistill.data.rows import as_dataset
 from hfdistill.losses.divergences import TEMPERATURE
 from hfdistill.losses.sparse_distributions import METHODS
+from hfdistill.models.adapters import load_config
 from hfdistill.models.heads import VocabularyHead, head_of
-from hfdistill.models.hub import hub_errors
 from hfdistill.soft_targets.packing import pack_row
 from hfdistill.soft_targets.sound_token_targets import SoundTokenTargetMaker
 from hfdistill.soft_targets.token_target_makers import TextTargetMaker, TokenTargetMaker
@@ -96,8 +96,7 @@ def token_soft_targets(
 def _readable(teacher: Any, dtype: str | None) -> ModelTeacher:
     """The teacher as it is run: an encoder-decoder, or a language model, which predicts the tokens of its own text."""
     if isinstance(teacher, (str, os.PathLike)):
-        with hub_errors(os.fspath(teacher)):
-            config: Any = AutoConfig.from_pretrained(teacher, trust_remote_code=False)
+        config: Any = load_config(teacher)
         if not config.is_encoder_decoder:
             fills_masks = any(head.endswith("ForMaskedLM") for head in config.architectures or ())
             teacher_class = MaskedTeacher if fills_masks else LanguageModelTeacher

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from hfdistill.models.adapters import can_merge, load_model, merged_copy
 from hfdistill.models.families import SIDES, no_layer_stack, size_in
-from hfdistill.models.hub import hub_errors
 from hfdistill.models.wrappers import is_quantized, unwrapped
 from hfdistill.students.layers import cut_layers
 from hfdistill.students.low_rank_embeddings import with_low_rank_embeddings
@@ -131,9 +131,10 @@ def _of_two_sides(
 
 def _as_model(teacher: PreTrainedModel | str | os.PathLike[str]) -> PreTrainedModel:
     if isinstance(teacher, (str, os.PathLike)):
-        with hub_errors(os.fspath(teacher)):
-            return AutoModelForSequenceClassification.from_pretrained(teacher, trust_remote_code=False)
+        teacher = load_model(AutoModelForSequenceClassification, teacher)
     teacher = unwrapped(teacher)
+    if can_merge(teacher):
+        teacher = merged_copy(teacher)
     if not isinstance(teacher, PreTrainedModel):
         raise TypeError(
             f"teacher is a {type(teacher).__name__}, not a transformers PreTrainedModel or a name or path: "

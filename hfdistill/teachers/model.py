@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from hfdistill.models.adapters import auto_tokenizer, load_model
 from hfdistill.models.causal_lm import takes_positions, with_positions
 from hfdistill.models.heads import head_of
-from hfdistill.models.hub import hub_errors
 from hfdistill.models.inputs import (
     TokenReader,
     check_token_ids,
@@ -157,9 +157,8 @@ class ModelTeacher(Teacher):
             OSError: when there is no such model.
             ValueError: when what is there is no such model, or comes with code of its own.
         """
-        with hub_errors(os.fspath(name_or_path)):
-            model = cls.auto_class.from_pretrained(name_or_path, dtype=dtype or "auto", trust_remote_code=False)
-            tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+        model = load_model(cls.auto_class, name_or_path, dtype=dtype or "auto")
+        tokenizer = auto_tokenizer(name_or_path)
         return cls(model, tokenizer if has_vocabulary(tokenizer) else None, text_columns)
 
     def cast(self, dtype: str | None) -> None:

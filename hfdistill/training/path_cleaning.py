@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer, TrainerState
+from transformers import TrainerState
 
 from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.report.local_paths import clear_emissions, clear_names, clear_state
+from hfdistill.training.merging import MergingTrainer
 
 
-class PathCleaningTrainer(Trainer):
+class PathCleaningTrainer(MergingTrainer):
     """A `transformers.Trainer` that writes no path of this machine into what it saves and pushes.
 
     Its pickled arguments are the arguments' own affair (`DistillationTrainingArguments.__getstate__`).

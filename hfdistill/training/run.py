@@ -15,6 +15,7 @@ from huggingface_hub.utils import httpx
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
+from hfdistill.models.adapters import can_merge, merged_copy
 from hfdistill.models.hub import HubUnreachableError, check_token
 from hfdistill.models.sharding import put_together
 from hfdistill.report.results import RESULTS
@@ -110,6 +111,8 @@ def train_and_save(trainer: ObjectiveTrainer, resume: bool, keep_checkpoints: bo
         trainer.save_model(_internal_call=True)  # otherwise it is pushed, and lost with its report where that fails
     if trainer.accelerator.is_fsdp2:  # the report is one process's
         trainer.model = trainer.model_wrapped = put_together(trainer.model)
+    elif can_merge(trainer.model):  # it is of what was saved
+        trainer.model = trainer.model_wrapped = merged_copy(trainer.model).to(args.device)  # type: ignore[arg-type]
     if not keep_checkpoints:
         remove_checkpoints(trainer, folder)
 

@@ -26,7 +26,7 @@ def trained(folder, student, **changes):
 
 @pytest.fixture
 def adapter(tmp_path, monkeypatch):
-    """`adapter(base)`: an adapter on a base model that was saved under this path, with a head of its own."""
+    """`adapter(base)`: a tuned prompt for a base model that was saved under this path, with a head of its own."""
     peft = pytest.importorskip("peft", reason="the extra `peft` is not installed")
     monkeypatch.chdir(tmp_path)
 
@@ -35,7 +35,7 @@ def adapter(tmp_path, monkeypatch):
         head = {**NAMES, "ignore_mismatched_sizes": True}
         model = AutoModelForSequenceClassification.from_pretrained("base", **head)
         model.name_or_path = model.config.name_or_path = base  # as if it were loaded from there
-        return peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"]))
+        return peft.get_peft_model(model, peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2))
 
     return build
 
@@ -43,10 +43,9 @@ def adapter(tmp_path, monkeypatch):
 def test_an_adapters_card_describes_how_it_loads(tmp_path, adapter):
     """It was called a plain transformers model, and nobody could load it as one."""
     trainer, card = trained(tmp_path / "out", adapter("base"))
-    assert card.data.library_name == "peft" and "lora" in card.data.tags
-    assert (
-        "plain transformers model" not in card.text and "It is an adapter (LORA)" in card.text and "`base`" in card.text
-    )
+    assert card.data.library_name == "peft" and "prompt_tuning" in card.data.tags
+    assert "plain transformers model" not in card.text and "`base`" in card.text
+    assert "It is an adapter (PROMPT_TUNING)" in card.text
     [code] = re.findall(r"^`{3,}python\n(.*?)\n`{3,}\n", card.text, flags=re.S | re.M)
     loaded: dict = {}
     exec(code, loaded)
@@ -70,8 +69,11 @@ def test_an_adapter_on_a_nameless_base(tmp_path, adapter):
     assert card.data.library_name == "peft" and "base_model" not in card.data.to_dict()
 
 
-def test_a_merged_adapter_is_a_plain_model(adapter):
-    assert saved_form(adapter("base").merge_and_unload()).library == "transformers"
+def test_an_adapter_that_is_merged_is_a_plain_model():
+    """As `save_model` merges it."""
+    peft = pytest.importorskip("peft", reason="the extra `peft` is not installed")
+    model = peft.get_peft_model(make_model(1), peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"]))
+    assert saved_form(model) == saved_form(make_model(1)) == saved_form(model.merge_and_unload())
 
 
 def test_the_command_sees_an_adapter_too(tmp_path, adapter, quick_report):
@@ -86,7 +88,7 @@ def test_the_command_sees_an_adapter_too(tmp_path, adapter, quick_report):
     (tmp_path / "test.csv").write_text("sentence,label\n" + "".join(f"w{i} w{i + 3},LABEL_{i % 3}\n" for i in range(9)))
     main(["card", "teacher", "student", "test.csv"])
     card = ModelCard.load(tmp_path / "student" / "README.md")
-    assert card.data.library_name == "peft" and "plain transformers model" not in card.text
+    assert card.data.library_name == "peft" and "It is an adapter (LORA)" in card.text
 
 
 def test_what_is_no_transformers_model_is_not_called_one():

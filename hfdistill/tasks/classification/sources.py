@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from hfdistill.data.class_names import read_class_names
 from hfdistill.data.hub import load_hub_dataset
-from hfdistill.models.hub import hub_errors
+from hfdistill.models.adapters import load_config
 from hfdistill.models.labels import LabelSpace, names_of
 from hfdistill.report.terminal import print_main
 from hfdistill.tasks.classification.data import TextClassificationData, text_classification_dataset
@@ -75,8 +75,7 @@ def classification_data(
 
 def _labels_of(teacher: str, trust_remote_code: bool, numbered: bool) -> dict[str, Any]:
     """The task and the label names of a fine-tuned teacher."""
-    with hub_errors(teacher):
-        config = AutoConfig.from_pretrained(teacher, trust_remote_code=trust_remote_code)
+    config: Any = load_config(teacher, trust_remote_code)
     _refuse_other_heads(teacher, config)
     names = LabelSpace.of_config(config).names
     # A teacher without names for its labels is taken to number them as the Hub's dataset does; a file that names its

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.models.adapters import load_model
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.models.pooling import Pooling, max_length_in
@@ -36,8 +37,8 @@ def load_sentence_encoder(
         ValueError: when it has no tokenizer, or does more than to pool and normalize.
     """
     tokenizer = load_tokenizer(name)
+    model = load_model(AutoModel, name)
     with hub_errors(name):
-        model = AutoModel.from_pretrained(name, trust_remote_code=False)
         found, length = Pooling.read(name), max_length_in(name)
     if length is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, length)

@@ -8,7 +8,7 @@ from datasets import DatasetDict
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from hfdistill.models.families import size_in
-from hfdistill.models.hub import hub_errors
+from hfdistill.models.adapters import load_model
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.report.terminal import begin_stage, print_main, say_if_slow
 from hfdistill.students.factory import make_student
@@ -57,8 +57,7 @@ def load_translator(
             not end or be as long as `max_length`.
     """
     tokenizer = load_tokenizer(name, trust_remote_code)
-    with hub_errors(name):
-        model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=dtype, trust_remote_code=trust_remote_code)
+    model: PreTrainedModel = load_model(AutoModelForSeq2SeqLM, name, trust_remote_code, dtype=dtype)
     if source_tag and target_tag:
         set_languages(model, tokenizer, source_tag, target_tag)
     elif not languages_agree(model, tokenizer):

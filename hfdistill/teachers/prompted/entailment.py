@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, BatchEncoding, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hfdistill.models.hub import hub_errors
+from hfdistill.models.adapters import load_model
 from hfdistill.models.labels import MULTI, SINGLE, names_of, some_names
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.models.wrappers import config_of, forward_parameters
@@ -163,6 +163,7 @@ class EntailmentTeacher(ModelTeacher):
         text_column: str = "text",
         *,
         dtype: str | None = None,
+        trust_remote_code: bool = False,
         **settings: Any,
     ) -> EntailmentTeacher:
         """Loads an entailment model and its tokenizer from the Hub or a folder.
@@ -172,6 +173,7 @@ class EntailmentTeacher(ModelTeacher):
             label_names: As in `EntailmentTeacher`, as are the others.
             text_column: The column of the text.
             dtype: The dtype to run in; left out, the one it was saved in.
+            trust_remote_code: Whether code that is kept there is run.
             **settings: `hypothesis_template` and `multi_label`.
 
         Raises:
@@ -180,11 +182,8 @@ class EntailmentTeacher(ModelTeacher):
             ValueError: as for the class.
         """
         name = os.fspath(name_or_path)
-        tokenizer = load_tokenizer(name)
-        with hub_errors(name):
-            model = AutoModelForSequenceClassification.from_pretrained(
-                name, dtype=dtype or "auto", trust_remote_code=False
-            )
+        tokenizer = load_tokenizer(name, trust_remote_code)
+        model = load_model(AutoModelForSequenceClassification, name, trust_remote_code, dtype=dtype or "auto")
         return cls(model, tokenizer, label_names, text_column, **settings)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
@@ -19,8 +18,8 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from hfdistill.models.adapters import load_config, load_model
 from hfdistill.models.causal_lm import predicts_next_token
-from hfdistill.models.hub import hub_errors
 from hfdistill.models.inference import predict_logits, token_rows
 from hfdistill.models.labels import LABEL_COLUMNS, NO_CLASS, LabelSpace, some_names
 from hfdistill.models.loading import load_tokenizer
@@ -107,6 +106,7 @@ class PromptTeacher(ModelTeacher):
         text_columns: str | Sequence[str] = TEXTS[:1],
         *,
         dtype: str | None = None,
+        trust_remote_code: bool = False,
         **settings: Any,
     ) -> PromptTeacher:
         """Loads a language model and its tokenizer from the Hub or a folder.
@@ -117,6 +117,7 @@ class PromptTeacher(ModelTeacher):
             verbalizer: The words.
             text_columns: The columns.
             dtype: The dtype to run in; left out, the one it was saved in.
+            trust_remote_code: Whether code that is kept there is run.
             **settings: `examples`, `num_examples` and `seed`.
 
         Raises:
@@ -125,13 +126,12 @@ class PromptTeacher(ModelTeacher):
             ValueError: as for the class.
         """
         name = os.fspath(name_or_path)
-        tokenizer = load_tokenizer(name)
-        with hub_errors(name):
-            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            masked = any(one in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values() for one in config.architectures or ())
-            text = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-            auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else text
-            model = auto.from_pretrained(name, dtype=dtype or "auto", trust_remote_code=False)
+        tokenizer = load_tokenizer(name, trust_remote_code)
+        config: Any = load_config(name, trust_remote_code)
+        masked = any(one in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values() for one in config.architectures or ())
+        text = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+        auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else text
+        model = load_model(auto, name, trust_remote_code, dtype=dtype or "auto")
         return cls(model, tokenizer, template, verbalizer, text_columns, **settings)
 
     def calibrate(self, rows: Dataset | None = None) -> PromptTeacher:
