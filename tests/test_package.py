@@ -21,11 +21,13 @@ PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 EXTRAS = {
     "ctranslate2": "from hfdistill.export.base import check_export as f; f(['ctranslate2'], 'translation')",
     "export": "from hfdistill.export.base import check_export as f; f(['onnx'])",
+    "peft": "from hfdistill.models.adapters import Adapter, _peft as f; f(Adapter('mine', 'base', 'LORA', None))",
     "search": "from hfdistill.search.study import check_search as f; f()",
     "translation": "from hfdistill.tasks.translation.metrics import check_sacrebleu as f; f()",
 }
 ALL = (
-    "ctranslate2 liger_kernel onnx onnxruntime onnxscript optuna peft sacrebleu sentencepiece tensorboard trackio wandb"
+    "bitsandbytes ctranslate2 liger_kernel onnx onnxruntime onnxscript optuna peft sacrebleu sentencepiece tensorboard "
+    "torchao trackio wandb"
 )
 
 

@@ -18,11 +18,11 @@ from hfdistill.commands.tool_options import PARSERS
 from hfdistill.data.class_names import read_class_names
 from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.adapters import Adapter
+from hfdistill.models.dispatched import placed
 from hfdistill.models.inference import predict_logits, token_rows
 from hfdistill.models.labels import LABEL_COLUMNS, name_classes, names_of
 from hfdistill.models.loading import load_classifier
 from hfdistill.models.version_four import make_readable_by_version_4
-from hfdistill.models.wrappers import placed
 from hfdistill.report import Comparison
 from hfdistill.report.card import CardFacts, model_card, teacher_license
 from hfdistill.report.figures import WIDTH

@@ -12,6 +12,7 @@ import xxhash
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.models.dispatched import Weights
 from hfdistill.models.wrappers import config_of, unwrapped, weight_tensors, without_adapters
 
 _HASH_BYTES = 16
@@ -37,7 +38,8 @@ def hash_of_tensors(tensors: Mapping[str, Any], quick: bool = False) -> str:
         quick: By XXH3 in place of BLAKE2, as fast as memory is read; the hash begins with `QUICK`.
     """
     digest: Any = xxhash.xxh3_128() if quick else hashlib.blake2b(digest_size=_HASH_BYTES)
-    for name, value in sorted(tensors.items()):
+    for name in sorted(tensors):
+        value = tensors[name]
         parts = weight_tensors(value)
         if not (isinstance(value, Tensor) and len(parts) == 1 and parts[0] is value):
             digest.update(f"{name}{type(value).__name__}".encode())
@@ -61,13 +63,13 @@ class WeightsHash(str):
     @classmethod
     def of(cls, model: PreTrainedModel) -> WeightsHash:
         """The hash of this model as it is now."""
-        found = cls(hash_of_tensors(model.state_dict(), quick=True))
+        found = cls(hash_of_tensors(Weights(model), quick=True))
         found.model = model
         return found
 
     def older(self) -> str:
         """The same by BLAKE2."""
-        return hash_of_tensors(self.model.state_dict())
+        return hash_of_tensors(Weights(self.model))
 
 
 def describe_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:

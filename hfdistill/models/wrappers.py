@@ -45,10 +45,15 @@ def config_of(model: Any) -> PreTrainedConfig | None:
 def device_of(model: Any) -> torch.device:
     """Where a model's inputs must be."""
     device = getattr(model, "device", None)
-    if isinstance(device, torch.device):
+    if not isinstance(device, torch.device):
+        tensor = next(iter(unwrapped(model).parameters()), None)
+        device = torch.device("cpu") if tensor is None else tensor.device
+    if device.type != "meta":
         return device
-    tensor = next(iter(unwrapped(model).parameters()), None)
-    return torch.device("cpu") if tensor is None else tensor.device
+    # Its first part lies on disk, and is run elsewhere.
+    hooks = (getattr(module, "_hf_hook", None) for module in unwrapped(model).modules())
+    homes = (getattr(hook, "execution_device", None) for hook in hooks)
+    return torch.device(next((home for home in homes if home is not None), "cpu"))
 
 
 def forward_parameters(model: Any) -> tuple[str, ...] | None:
@@ -70,11 +75,6 @@ def is_quantized(model: Any) -> bool:
     return any(kind.__module__.split(".")[0] in _QUANTIZERS for kind in tensors) or any(
         ".quantized." in type(module).__module__ for module in inner.modules()
     )
-
-
-def placed(model: Any, device: torch.device) -> Any:
-    """The model on a device; a quantized one stays where it is, as its integers may be of use there alone."""
-    return model if is_quantized(model) else model.to(device)
 
 
 def token_table_size(model: Any) -> int | None:

@@ -18,13 +18,15 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.models.dispatched import placed
 from hfdistill.models.fingerprints import describe_teacher
 from hfdistill.models.inference import Pass, run, token_budget
 from hfdistill.models.inputs import check_token_ids, pad_batch
 from hfdistill.models.ragged import Ragged, read_column
-from hfdistill.models.wrappers import config_of, device_of, placed
+from hfdistill.models.wrappers import config_of, device_of
 from hfdistill.soft_targets.store import SoftTargetStore, TokenLogitStore, own_folder, row_keys
 from hfdistill.teachers import ModelTeacher
+from hfdistill.teachers.base import advice_on_precision
 from hfdistill.teachers.columns import check_source_columns, warn_of_cut_rows
 from hfdistill.teachers.model import without_logits
 
@@ -265,8 +267,7 @@ class SoftTargetMaker:
             row = int(np.searchsorted(predictions.ends, first, side="right")) if by_token else first
             raise ValueError(
                 f"the teacher's logits for row {some[row]} ({self.row_description(rows, some[row : row + 1])}) are "
-                f"not finite: {values[first].tolist()[:8]}; look at it and at the teacher's weights, or run it with "
-                "dtype='float32'."
+                f"not finite: {values[first].tolist()[:8]}; {advice_on_precision(self.teacher.model.dtype, 'dtype')}"
             )
 
     def check_token_ids(self, columns: Mapping[str, Any], some: np.ndarray) -> None:

@@ -28,6 +28,7 @@ from hfdistill.soft_targets.packing import TargetFormat, pack_entries
 from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
 from hfdistill.soft_targets.store import KEY_BYTES, UnequalStore
 from hfdistill.teachers import ModelTeacher
+from hfdistill.teachers.base import advice_on_precision
 from hfdistill.teachers.seq2seq import decoder_inputs
 
 
@@ -215,8 +216,8 @@ class TokenTargetMaker(SoftTargetMaker):
         if len(broken):
             row = rows[int(wanted.nonzero()[done + int(broken[0]), 0])]
             raise ValueError(
-                f"the teacher's logits for row {row} are not finite: look at its texts and at the teacher's weights, "
-                "or run it with dtype='float32'."
+                f"the teacher's logits for row {row} are not finite: "
+                f"{advice_on_precision(self.teacher.model.dtype, 'dtype')}"
             )
 
 

@@ -140,6 +140,11 @@ def _as_model(teacher: PreTrainedModel | str | os.PathLike[str]) -> PreTrainedMo
             f"teacher is a {type(teacher).__name__}, not a transformers PreTrainedModel or a name or path: "
             "take what is within it, or merge its adapters, first."
         )
+    if any(one.is_meta for one in teacher.parameters()):
+        raise ValueError(
+            f"parts of the {type(teacher).__name__} lie elsewhere than where they are run (device_map): load it "
+            "without device_map, and make the student of that."
+        )
     if is_quantized(teacher):
         raise ValueError(
             f"the teacher is a quantized {type(teacher).__name__}, whose weights are integers that no student can be "

@@ -123,6 +123,18 @@ def check_finite(logits: Tensor) -> None:
         row = int(broken[0])
         first = logits[row].flatten()[:8].tolist()
         raise ValueError(
-            f"the teacher's logits for row {row} of the batch are not finite: {first}; look at that text and at "
-            "the teacher's weights, or run it in float32 (teacher_dtype)."
+            f"the teacher's logits for row {row} of the batch are not finite: {first}; "
+            f"{advice_on_precision(logits.dtype, 'teacher_dtype')}"
         )
+
+
+def advice_on_precision(dtype: torch.dtype, argument: str) -> str:
+    """What to do about logits that are not finite.
+
+    Args:
+        dtype: In which the teacher is run.
+        argument: What sets it.
+    """
+    if dtype == torch.float16:
+        return f"float16 ends at 65,504, which its layers exceed: run it in bfloat16 or float32 ({argument})."
+    return f"look at that text and at the teacher's weights, or run it in float32 ({argument})."

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import send_to_device
+from accelerate.utils import patch_environment, send_to_device
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.models.adapters import auto_tokenizer, load_model
 from hfdistill.models.causal_lm import takes_positions, with_positions
+from hfdistill.models.dispatched import is_dispatched, is_fixed, placed
 from hfdistill.models.heads import head_of
 from hfdistill.models.inputs import (
     TokenReader,
@@ -35,7 +36,6 @@ from hfdistill.models.wrappers import (
     config_of,
     device_of,
     is_quantized,
-    placed,
     token_table_size,
     unwrapped,
     without_adapters,
@@ -63,8 +63,8 @@ class ModelTeacher(Teacher):
 
     Raises:
         TypeError: for a module without a `transformers` configuration.
-        ValueError: for `text_columns` without a tokenizer, more than a pair of them, or a `dtype` for a quantized
-            model.
+        ValueError: for `text_columns` without a tokenizer, more than a pair of them, or a `dtype` for a model that is
+            quantized or spread over devices.
     """
 
     #: What a name or path is loaded with.
@@ -170,6 +170,11 @@ class ModelTeacher(Teacher):
                 raise ValueError(
                     f"the teacher is quantized and cannot be cast to {dtype}: leave its dtype out ('auto')."
                 )
+            if is_dispatched(self.model):
+                raise ValueError(
+                    f"the teacher's parts are on several devices (device_map) and cannot be cast to {dtype}: load it "
+                    "in that dtype, from_pretrained(..., dtype=...), and leave its dtype out ('auto')."
+                )
             warn_if_emulated(dtype, "the teacher's dtype")
             model: Any = self.model
             model.to(dtype=getattr(torch, dtype))
@@ -179,12 +184,14 @@ class ModelTeacher(Teacher):
         if accelerator is self._accelerator:
             return
         model = _unprepared(self.model)
-        movable = not is_quantized(model)
+        movable = not is_fixed(model)
         sharded = accelerator.is_fsdp2 and movable
         # Explicitly to the device: under FSDP and DeepSpeed Accelerate leaves placement to the wrapper.
         model = sharded_copy(model, accelerator) if sharded else placed(model, accelerator.device)
         others = len(accelerator._models)
-        model = accelerator.prepare_model(model, device_placement=None if movable else False, evaluation_mode=True)
+        # Nothing of it is trained, whatever Accelerate would say of several devices.
+        with patch_environment(ACCELERATE_BYPASS_DEVICE_MAP="true"):
+            model = accelerator.prepare_model(model, device_placement=None if movable else False, evaluation_mode=True)
         if sharded:
             self._sharded = model
         else:

@@ -16,6 +16,7 @@ from hfdistill.data.choices import ChoiceCollator
 from hfdistill.data.few_labels import labeled_share_sampler
 from hfdistill.losses import COUNTED_ROWS, infer_problem_type
 from hfdistill.models.causal_lm import predicts_next_token, takes_positions, takes_shifted_labels, with_positions
+from hfdistill.models.dispatched import placed
 from hfdistill.models.heads import (
     CHOICE_MASK,
     ITEM_MASK,
@@ -303,7 +304,7 @@ class ForwardTrainer(EvaluatingTrainer):
         check_packed(student, read, segments, "student")
         for member in self.teacher.members if self.teacher else ():
             if isinstance(member, ModelTeacher):
-                check_packed(member.model.to(segments.device), read, segments, "teacher")
+                check_packed(placed(member.model, segments.device), read, segments, "teacher")
         self._packs = True
 
     def _not_for_the_student(self) -> frozenset[str]:

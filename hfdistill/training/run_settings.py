@@ -13,6 +13,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import Seq2SeqTrainingArguments
 
+from hfdistill.models.dispatched import Weights, is_fixed
 from hfdistill.models.fingerprints import hash_of, hash_of_tensors
 from hfdistill.teachers import ENSEMBLE_LOGITS, TEACHER_LOGITS, Teacher
 
@@ -154,7 +155,11 @@ def _of_rows(dataset: Any, needs_teacher: bool) -> dict[str, Any]:
 
 
 def _fingerprint(model: nn.Module) -> str:
-    return hash_of_tensors({name: one for name, one in model.named_parameters() if one.numel() <= _SMALL})
+    small = {name: one for name, one in model.named_parameters() if one.numel() <= _SMALL}
+    if is_fixed(model):  # what is at hand is empty, or packed otherwise once it was run
+        weights = Weights(model)
+        small = {name: weights[name] for name in small}
+    return hash_of_tensors(small)
 
 
 def _same(one: Any, other: Any) -> bool:

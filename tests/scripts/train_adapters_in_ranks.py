@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-for folder in (Path(__file__).parents[1], Path(__file__).parents[1] / "training"):
-    sys.path.insert(0, str(folder))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from test_merging import lora_student, lora_trainer
 from tiny import weights
 

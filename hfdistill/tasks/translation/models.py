@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from datasets import DatasetDict
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from hfdistill.models.families import size_in
 from hfdistill.models.adapters import load_model
+from hfdistill.models.families import size_in
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.report.terminal import begin_stage, print_main, say_if_slow
 from hfdistill.students.factory import make_student
