@@ -38,6 +38,8 @@ from hfdistill.search.space import parse_count as parse_count
 from hfdistill.search.space import search_space as search_space
 from hfdistill.search.study import StudentSearch as StudentSearch
 from hfdistill.search.study import check_search as check_search
+from hfdistill.soft_targets.annotators import Annotators as Annotators
+from hfdistill.soft_targets.annotators import dawid_skene as dawid_skene
 from hfdistill.soft_targets.api import ApiError as ApiError
 from hfdistill.soft_targets.api import Endpoint as Endpoint
 from hfdistill.soft_targets.api import Limits as Limits
@@ -45,6 +47,7 @@ from hfdistill.soft_targets.api import ask_api as ask_api
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
 from hfdistill.soft_targets.probabilities import from_probabilities as from_probabilities
 from hfdistill.soft_targets.selection import keep_unlabeled as keep_unlabeled
+from hfdistill.soft_targets.stacking import stack_soft_targets as stack_soft_targets
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.token_soft_targets import token_soft_targets as token_soft_targets
 from hfdistill.students.factory import make_student as make_student
@@ -138,6 +141,7 @@ from hfdistill.tasks.translation.transfer_set import transfer_set as transfer_se
 from hfdistill.teachers.base import Teacher as Teacher
 from hfdistill.teachers.base import TeacherSignal as TeacherSignal
 from hfdistill.teachers.combination import Combination as Combination
+from hfdistill.teachers.combination import disagreement as disagreement
 from hfdistill.teachers.ensemble import EnsembleTeacher as EnsembleTeacher
 from hfdistill.teachers.ensemble_model import EnsembleModel as EnsembleModel
 from hfdistill.teachers.language_model import LanguageModelTeacher as LanguageModelTeacher

@@ -12,7 +12,7 @@ from datasets import Dataset
 from hfdistill.commands.compare_export_card import run_action
 from hfdistill.models.loading import load_classifier
 from hfdistill.soft_targets import soft_targets
-from hfdistill.soft_targets.probabilities import from_probabilities
+from hfdistill.soft_targets.probabilities import COMBINE, from_probabilities
 from hfdistill.tasks.classification.data import plain_texts
 from hfdistill.teachers.prompted.entailment import EntailmentTeacher
 from hfdistill.teachers.prompted.teacher import PromptTeacher
@@ -39,6 +39,7 @@ def _check(options: argparse.Namespace) -> None:
     for name, needed, there in (
         ("calibrate", "--template", options.template),
         ("columns", "--from", kind),
+        ("combine", "--from votes", kind == "votes"),
         ("label_names", "--from or --hypothesis_template", kind or hypothesis),
         ("verbalizer", "--template or --from top_logprobs", options.template or kind == "top_logprobs"),
     ):
@@ -60,7 +61,8 @@ def _check(options: argparse.Namespace) -> None:
 def _given(options: argparse.Namespace) -> Dataset:
     columns = options.columns[0] if len(options.columns) == 1 else options.columns
     words = words_by_name(options.verbalizer) if options.verbalizer else None
-    return from_probabilities(options.file, columns, options.label_names, kind=options.kind, words=words)
+    how = {"kind": options.kind, "combine": options.combine or COMBINE[0]}
+    return from_probabilities(options.file, columns, options.label_names, words=words, **how)
 
 
 def _predicted(options: argparse.Namespace) -> Dataset:

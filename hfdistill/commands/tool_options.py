@@ -50,6 +50,8 @@ def soft_targets_parser() -> argparse.ArgumentParser:
     kinds = "what its columns hold: probabilities, log_probabilities, votes or top_logprobs"
     given.add_argument("--from", dest="kind", metavar="KIND", help=kinds)
     given.add_argument("--columns", metavar="NAME", nargs="+", help="one with all, or one of each label or annotator")
+    weighed = "of votes: counts, each alike, or dawid_skene, by how often each annotator is wrong"
+    given.add_argument("--combine", metavar="HOW", choices=["counts", "dawid_skene"], help=weighed)
     given.add_argument("--label_names", metavar="NAME", nargs="+", help="the labels, in the order of the numbers")
     return parser
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from hfdistill.data.shortening import shortened
 from hfdistill.models.labels import some_names
+from hfdistill.soft_targets.annotators import NO_VOTE
 
 #: Where an API's answer keeps the tokens of its first position, from the outside in.
 _WITHIN = ("response", "body", "choices", "logprobs", "content", "top_logprobs")
@@ -183,6 +184,19 @@ def voted(cell: Any, labels: LabelNames, smoothing: float) -> np.ndarray:
     for vote in votes:
         counts[_class(vote, labels)] += 1
     return counts / counts.sum()
+
+
+def votes_of(cell: Any, labels: LabelNames) -> list[int]:
+    """The number of the label that each annotator says, in their order, `NO_VOTE` of one who has not voted.
+
+    Raises:
+        ValueError: for an unknown label, or where nobody voted.
+    """
+    votes = cell if isinstance(cell, list) else [cell]
+    found = [NO_VOTE if vote in (None, "") else _class(vote, labels) for vote in votes]
+    if {*found} <= {NO_VOTE}:
+        raise ValueError("holds no vote: filter such rows out")
+    return found
 
 
 def _class(vote: Any, labels: LabelNames) -> int:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
 from transformers import PreTrainedTokenizerBase
 
@@ -24,11 +25,13 @@ from hfdistill.soft_targets.words import WordTargetMaker
 from hfdistill.teachers import (
     ENSEMBLE_LOGITS,
     SOFT_TARGETS,
+    TEACHER_DISAGREEMENT,
     TEACHER_LABEL,
     TEACHER_LOGITS,
     MediaTeacher,
     ModelTeacher,
     as_teacher,
+    disagreement,
 )
 from hfdistill.teachers.columns import check_source_columns
 from hfdistill.teachers.model import without_logits
@@ -62,7 +65,8 @@ def soft_targets(
 
     Several teachers are run one after the other, and their logits kept apart: row by row, shape `(teachers, classes)`,
     in the column `ensemble_logits`. The trainer takes their mean at the temperature it trains at. Each has a store of
-    its own, so that another teacher costs one pass.
+    its own, so that another teacher costs one pass. How far apart they are on a row is in `teacher_disagreement`, as
+    `disagreement` measures it: such rows are worth a look, or a label.
 
     Where the labels have names, a column `teacher_label` holds the likeliest one (of several teachers, by their mean
     logits). It is a `ClassLabel`, whose names are the order in which the logits stand: by them the trainer puts the
@@ -200,19 +204,22 @@ def _over_splits(makers: Sequence[SoftTargetMaker], dataset: Any, label_names: S
     for maker in makers:
         check_source_columns(maker.teacher, dataset.column_names)
     logits = [_in_order(maker.of_dataset(dataset), order) for maker, order in zip(makers, orders, strict=True)]
-    return with_soft_targets(dataset, logits, _features(makers, names))
+    return with_soft_targets(dataset, logits, _features(makers, names), makers[0].teacher.problem_type)
 
 
-def with_soft_targets(dataset: Dataset, logits: Sequence[Any], features: Features) -> Dataset:
+def with_soft_targets(
+    dataset: Dataset, logits: Sequence[Any], features: Features, problem_type: str | None = None
+) -> Dataset:
     """The dataset with the columns of soft targets.
 
     Args:
         dataset: Rows; earlier soft targets are replaced.
         logits: Of each teacher, in the labels' order.
         features: The columns, as `soft_target_features` has them.
+        problem_type: As in `config.problem_type`.
     """
     dataset = dataset.remove_columns(_earlier(dataset))
-    for column, values in _columns(logits, features).items():
+    for column, values in _columns(logits, features, problem_type).items():
         dataset = dataset.add_column(column, _in_arrow(values), feature=features[column])
     return dataset
 
@@ -230,7 +237,7 @@ def _over_stream(
 
     def predictions(rows: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         logits = [_in_order(maker.of_window(rows), order) for maker, order in zip(makers, orders, strict=True)]
-        columns = _columns(logits, added).items()
+        columns = _columns(logits, added, makers[0].teacher.problem_type).items()
         return {name: values.split() if isinstance(values, Ragged) else values for name, values in columns}
 
     earlier = _earlier(dataset)
@@ -245,7 +252,9 @@ def _features(makers: Sequence[SoftTargetMaker], names: Sequence[str] | None) ->
     if isinstance(teacher.head, ChoiceHead):
         return Features({TEACHER_LOGITS: List(Value("float32"))})
     features = soft_target_features(teacher.head.size(teacher.model.config), names, len(makers))
-    return Features({name: List(one) if teacher.head.by_token else one for name, one in features.items()})
+    if not teacher.head.by_token:
+        return features
+    return Features({name: List(one) for name, one in features.items() if name != TEACHER_DISAGREEMENT})
 
 
 def soft_target_features(size: int, names: Sequence[str] | None, teachers: int = 1) -> Features:
@@ -260,10 +269,12 @@ def soft_target_features(size: int, names: Sequence[str] | None, teachers: int =
     columns = {TEACHER_LOGITS: one} if teachers == 1 else {ENSEMBLE_LOGITS: List(one, length=teachers)}
     if names and size > 1:
         columns[TEACHER_LABEL] = ClassLabel(names=list(names))
+    if teachers > 1:
+        columns[TEACHER_DISAGREEMENT] = Value("float32")
     return Features(columns)
 
 
-def _columns(logits: Sequence[Any], features: Features) -> dict[str, Any]:
+def _columns(logits: Sequence[Any], features: Features, problem_type: str | None = None) -> dict[str, Any]:
     """What is in these columns, of each teacher's logits of shape `(rows, classes)`, or `(tokens, classes)` a row."""
     if isinstance(logits[0], Ragged):
         lengths = logits[0].lengths
@@ -274,6 +285,8 @@ def _columns(logits: Sequence[Any], features: Features) -> dict[str, Any]:
         return {TEACHER_LOGITS: logits[0]}
     several = np.stack(logits, axis=1)
     columns = {TEACHER_LOGITS: logits[0], ENSEMBLE_LOGITS: several, TEACHER_LABEL: several.mean(1).argmax(1)}
+    if TEACHER_DISAGREEMENT in features:
+        columns[TEACHER_DISAGREEMENT] = disagreement(torch.from_numpy(several).movedim(1, 0), problem_type).numpy()
     return {name: values for name, values in columns.items() if name in features}
 
 
@@ -290,7 +303,8 @@ def _in_arrow(values: Any) -> Any:
 
 def _earlier(dataset: Any) -> list[str]:
     """The columns of all kinds of earlier soft targets: beside the new ones they would be another teacher's."""
-    return [column for column in (*SOFT_TARGETS, TEACHER_LABEL) if column in (dataset.column_names or ())]
+    ours = (*SOFT_TARGETS, TEACHER_LABEL, TEACHER_DISAGREEMENT)
+    return [column for column in ours if column in (dataset.column_names or ())]
 
 
 def _order(teacher: ModelTeacher, label_names: Sequence[str] | None) -> slice | list[int]:

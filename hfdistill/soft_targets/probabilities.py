@@ -13,6 +13,7 @@ from transformers.utils import logging
 from hfdistill.data.rows import as_dataset
 from hfdistill.data.tables import Table, open_table, read_table
 from hfdistill.models.labels import LabelSpace
+from hfdistill.soft_targets.annotators import dawid_skene
 from hfdistill.soft_targets.cells import (
     LabelNames,
     label_names_in,
@@ -22,6 +23,7 @@ from hfdistill.soft_targets.cells import (
     probabilities_of,
     spread,
     voted,
+    votes_of,
 )
 from hfdistill.soft_targets.dataset import soft_target_features, with_soft_targets
 
@@ -33,6 +35,8 @@ KINDS = ("probabilities", "log_probabilities", "votes", "top_logprobs")
 FLOOR = 1e-6
 #: Votes of no annotator that each label has beside the annotators': the prior of Krichevsky and Trofimov.
 SMOOTHING = 0.5
+#: How votes become one distribution.
+COMBINE = ("counts", "dawid_skene")
 
 
 def from_probabilities(
@@ -44,6 +48,7 @@ def from_probabilities(
     words: Mapping[str, str | Sequence[str]] | None = None,
     smoothing: float = SMOOTHING,
     multi_label: bool = False,
+    combine: str = COMBINE[0],
 ) -> Any:
     """The dataset with the soft targets that `soft_targets` would have made, of probabilities that it carries.
 
@@ -73,6 +78,9 @@ def from_probabilities(
             these are the labels.
         smoothing: `s`, the votes that each label has beforehand.
         multi_label: Whether each label has a probability of its own (`log p − log (1 − p)` are the logits then).
+        combine: Of votes: `counts` counts each alike, as above. `dawid_skene` finds out from the votes alone how often
+            each annotator takes one label for another, and weighs them by that, see `dawid_skene`; it takes one column
+            for each annotator, or lists in their order with `None` where one has not voted.
 
     Raises:
         ValueError: for what is no distribution, naming row and column: numbers that are negative, above 1, not a number
@@ -85,6 +93,7 @@ def from_probabilities(
         [-2.3026, -0.1054]
     """
     settings: dict[str, Any] = {"kind": kind, "words": words, "smoothing": smoothing, "multi_label": multi_label}
+    settings["combine"] = combine
     if isinstance(dataset, dict):
         return type(dataset)(
             {name: from_probabilities(split, columns, label_names, **settings) for name, split in dataset.items()}
@@ -118,18 +127,14 @@ def read_logits(
     words: Mapping[str, str | Sequence[str]] | None = None,
     smoothing: float = SMOOTHING,
     multi_label: bool = False,
+    combine: str = COMBINE[0],
 ) -> tuple[np.ndarray, list[str] | None]:
     """Logits of shape `(rows, labels)`, and the labels in their order; as `from_probabilities`, of a table.
 
     Raises:
         ValueError: naming row and column.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}.")
-    if multi_label and kind in ("votes", "top_logprobs"):
-        raise ValueError(f"{kind} are about one label a text: leave multi_label out.")
-    if not smoothing > 0:
-        raise ValueError(f"smoothing must be above 0, so that no label is impossible; got {smoothing}.")
+    _check_settings(kind, combine, smoothing, multi_label)
     for name in _columns_of(columns):
         if name not in table.columns:
             raise ValueError(f"{table.source} has no column {name!r}; its columns are {table.names()}.")
@@ -144,6 +149,9 @@ def read_logits(
     unknown = [name for name in labels.words if name not in labels.names]
     if unknown:
         raise ValueError(f"words names the label {unknown[0]!r}, and the labels are {', '.join(labels.names)}.")
+    if combine == "dawid_skene":
+        posterior = _weighed(table, cells, what, labels, smoothing)
+        return np.log(np.maximum(posterior, FLOOR)).astype(np.float32), list(labels.names)
     rows = _checked(table, cells, what, _reader(labels, kind, smoothing, multi_label))
     probabilities = np.array([row for row, _ in rows])
     left = [missing for _, missing in rows if missing > 0]
@@ -160,6 +168,32 @@ def read_logits(
     if multi_label:
         logits = logits - np.log(np.maximum(1 - probabilities, FLOOR))
     return logits.astype(np.float32), list(names) if names else None
+
+
+def _check_settings(kind: str, combine: str, smoothing: float, multi_label: bool) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}.")
+    if multi_label and kind in ("votes", "top_logprobs"):
+        raise ValueError(f"{kind} are about one label a text: leave multi_label out.")
+    if combine not in COMBINE or (combine != COMBINE[0] and kind != "votes"):
+        raise ValueError(f"combine is one of {', '.join(COMBINE)}, and about votes; got {combine!r} for {kind}.")
+    if not smoothing > 0:
+        raise ValueError(f"smoothing must be above 0, so that no label is impossible; got {smoothing}.")
+
+
+def _weighed(table: Table, cells: Sequence[Any], what: str, labels: LabelNames, smoothing: float) -> np.ndarray:
+    """The posteriors of votes by annotators who err in ways of their own."""
+    votes = [vote for vote, _ in _checked(table, cells, what, lambda cell: (votes_of(cell, labels), 0.0))]
+    lengths = {len(vote) for vote in votes}
+    if len(lengths) > 1 or 1 in lengths:
+        found_of_row = " to ".join(map(str, sorted({min(lengths), max(lengths)})))
+        raise ValueError(
+            f"dawid_skene takes the vote of each annotator at a place of its own, and {what} has {found_of_row} a row: "
+            "give one column for each, or lists with null where one has not voted."
+        )
+    found = dawid_skene(np.array(votes), len(labels.names), smoothing)
+    logger.info("By their votes the annotators are right in %s.", ", ".join(f"{one:.1%}" for one in found.accuracy))
+    return found.posterior
 
 
 def _columns_of(columns: str | Sequence[str] | Mapping[str, str]) -> list[str]:
@@ -226,8 +260,8 @@ def _reader(
 
 
 def _checked(
-    table: Table, cells: Sequence[Any], what: str, read: Callable[[Any], tuple[np.ndarray, float]]
-) -> list[tuple[np.ndarray, float]]:
+    table: Table, cells: Sequence[Any], what: str, read: Callable[[Any], tuple[Any, float]]
+) -> list[tuple[Any, float]]:
     rows, faults = [], []
     for row, cell in enumerate(cells):
         try:

@@ -11,6 +11,7 @@ from hfdistill.teachers.base import (
     NO_CONTEXT,
     PREFIX,
     SOFT_TARGETS,
+    TEACHER_DISAGREEMENT,
     TEACHER_LABEL,
     TEACHER_LOGITS,
     TEACHER_TOKENS,
@@ -19,7 +20,7 @@ from hfdistill.teachers.base import (
     TeacherSignal,
     check_finite,
 )
-from hfdistill.teachers.combination import COMBINATIONS, Combination
+from hfdistill.teachers.combination import COMBINATIONS, Combination, disagreement
 from hfdistill.teachers.ensemble import EnsembleTeacher
 from hfdistill.teachers.ensemble_model import EnsembleModel
 from hfdistill.teachers.factory import as_teacher
@@ -36,6 +37,7 @@ __all__ = [
     "NO_CONTEXT",
     "PREFIX",
     "SOFT_TARGETS",
+    "TEACHER_DISAGREEMENT",
     "TEACHER_LABEL",
     "TEACHER_LOGITS",
     "TEACHER_TOKENS",
@@ -53,5 +55,6 @@ __all__ = [
     "as_language_model_teacher",
     "as_teacher",
     "check_finite",
+    "disagreement",
     "learned_weights",
 ]

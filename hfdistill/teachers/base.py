@@ -25,6 +25,8 @@ ENSEMBLE_LOGITS = "ensemble_logits"
 TEACHER_TOKENS = "teacher_tokens"
 #: The likeliest label of a stored prediction; the names of this column are the order of the logits.
 TEACHER_LABEL = "teacher_label"
+#: How far apart several teachers are on a row.
+TEACHER_DISAGREEMENT = "teacher_disagreement"
 #: The columns that hold precomputed predictions.
 SOFT_TARGETS = (TEACHER_LOGITS, ENSEMBLE_LOGITS, TEACHER_TOKENS)
 

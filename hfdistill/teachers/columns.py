@@ -27,6 +27,7 @@ from hfdistill.teachers import (
     ENSEMBLE_LOGITS,
     PREFIX,
     SOFT_TARGETS,
+    TEACHER_DISAGREEMENT,
     TEACHER_LABEL,
     TEACHER_LOGITS,
     ModelTeacher,
@@ -111,7 +112,7 @@ def warn_of_cut_rows(cut: int, rows: int, max_length: int) -> None:
 
 
 def _check_columns(dataset: Any, columns: Sequence[str], teacher: Teacher | None) -> None:
-    known = {*SOFT_TARGETS, TEACHER_LABEL, *(teacher.columns if teacher else ())}
+    known = {*SOFT_TARGETS, TEACHER_LABEL, TEACHER_DISAGREEMENT, *(teacher.columns if teacher else ())}
     for column in columns:
         # transformers' heads swallow unknown arguments, so a misnamed column would be passed over in silence.
         if column.startswith(PREFIX) and column not in known and difflib.get_close_matches(column, known):

@@ -105,6 +105,37 @@ class Combination:
         return MixtureSignal.of(predictions, weights, many)
 
 
+def disagreement(predictions: Tensor, problem_type: str | None = None) -> Tensor:
+    """How far apart several teachers are on each item: the Jensen-Shannon divergence of their distributions.
+
+    `H(1/K Σ_k p_k) − 1/K Σ_k H(p_k)` in nats, with `p_k` the softmax of teacher `k`'s logits: 0 where all say the same,
+    at most `log K`, where each is sure of another label. Of several labels at once it is the mean over the labels of
+    that between yes and no; of a regression, the standard deviation of its outputs over the teachers.
+
+    Args:
+        predictions: Their logits, shape `(teachers, ..., classes)`.
+        problem_type: As in `config.problem_type`; `None` means single label, or regression for a single output.
+
+    Returns:
+        Shape `(...)`, float32 at least.
+
+    References: Lin 1991, Divergence Measures Based on the Shannon Entropy, https://doi.org/10.1109/18.61115.
+
+    Example:
+        >>> sure = torch.tensor([[[20.0, -20.0]], [[-20.0, 20.0]]])
+        >>> disagreement(sure), disagreement(sure[:1].expand(2, -1, -1))
+        (tensor([0.6931]), tensor([0.]))
+    """
+    predictions = predictions if predictions.dtype == torch.float64 else predictions.float()
+    many = problem_type == "multi_label_classification"
+    if problem_type == "regression" or (predictions.shape[-1] == 1 and not many):
+        return predictions.std(0, correction=0).mean(-1)
+    weights = predictions.new_full((len(predictions), *[1] * (predictions.dim() - 1)), 1 / len(predictions))
+    mixed = _mixture(predictions, weights, many, 1.0)
+    divergence = _entropy(mixed, many) - _entropy(predictions, many).mean(0)
+    return divergence.mean(-1).clamp_min(0.0)
+
+
 @dataclass
 class MixtureSignal(TeacherSignal):
     """A weighted mean of several teachers' distributions, which is another one at each temperature.

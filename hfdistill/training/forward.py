@@ -37,6 +37,7 @@ from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding
 from hfdistill.models.wrappers import is_plain_module, unwrapped
 from hfdistill.soft_targets.packing import TokenTargetCollator
 from hfdistill.teachers import (
+    TEACHER_DISAGREEMENT,
     ModelTeacher,
     Teacher,
     TeacherContext,
@@ -310,7 +311,7 @@ class ForwardTrainer(EvaluatingTrainer):
     def _not_for_the_student(self) -> frozenset[str]:
         """The columns of a batch that the student is not given."""
         reserved = {"labels", *self.label_names, COUNTED_ROWS, ITEM_MASK, SEGMENT_IDS, CHOICE_MASK}
-        reserved |= {*self._signals.stored_columns}
+        reserved |= {*self._signals.stored_columns, TEACHER_DISAGREEMENT}
         if self.teacher is not None:
             # What a decoder reads is made for the student.
             shared = [name for name in self.teacher.shared_columns if not name.startswith("decoder_")]
