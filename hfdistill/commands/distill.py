@@ -3,7 +3,8 @@
 1. Read the texts (the Hub's, your own files, or a generated demo corpus); keep the labels of a few of them
    (--label_fraction) and make more texts (--augment), where that is wanted: the teacher labels the rest.
 2. Take a fine-tuned teacher, or fine-tune one first (--train_teacher); or several, whose predictions are averaged; or
-   none (--online), where students of other seeds teach one another.
+   a language model with a prompt (--template), or an entailment model (--hypothesis_template), asked for the labels by
+   their names; or none (--online), where students of other seeds teach one another.
 3. Run the teacher over the texts once: its soft targets are kept for this and every later run. (With terms that
    compare layers, such as --terms labels soft_targets minilm, it is run in every step instead.)
 4. With --search_trials, look for the student and the settings that do best on the validation texts.
@@ -41,6 +42,7 @@ from hfdistill.soft_targets.selection import keep_unlabeled
 from hfdistill.students import TrimmedVocabulary
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import TextClassificationData
+from hfdistill.tasks.classification.prompted import calibrated, load_prompted_teachers
 from hfdistill.tasks.classification.run_report import report_run
 from hfdistill.tasks.classification.sizes import settle_size, size_in_words, teacher_training
 from hfdistill.tasks.classification.sources import classification_data
@@ -52,6 +54,7 @@ from hfdistill.tasks.models import (
     train_teachers,
 )
 from hfdistill.teachers import ModelTeacher, learned_weights
+from hfdistill.teachers.prompted.verbalizer import words_by_name
 from hfdistill.training.arguments import DistillationTrainingArguments
 from hfdistill.training.run import begin_run, push, train_and_save
 from hfdistill.training.trainer import DistillationTrainer
@@ -84,14 +87,7 @@ class Run:
         self.folder = str(folder)
         #: The texts, and a sentence on each file of corrected labels.
         self.data, self.corrected = read_data(options, args.seed)
-        self.teachers = load_teachers(
-            options.starting_points,
-            self.data,
-            train=options.learns_labels,
-            count=options.num_teachers,
-            seed=args.seed,
-            trust_remote_code=options.trust_remote_code,
-        )
+        self.teachers = self.load_teachers()
         #: What is otherwise where a teacher is fine-tuned first.
         self.teacher_changes = teacher_training(options.size, args)
         if options.size:
@@ -99,6 +95,24 @@ class Run:
             print_main(size_in_words(options, args))
         #: The teachers, where they are run in every step.
         self.live: list[ModelTeacher] | None = None
+
+    def load_teachers(self) -> list[ModelTeacher]:
+        """The named teachers, with what they are asked where they are language models."""
+        options, args, data = self.options, self.args, self.data
+        if options.prompted:
+            asked = {name: getattr(options, name) for name in ("template", "verbalizer", "hypothesis_template")}
+            teachers = load_prompted_teachers(
+                options.teacher_name_or_path, data, dtype=args.teacher_dtype, trusted=options.trust_remote_code, **asked
+            )
+            return calibrated(teachers, data, args.seed) if options.calibrate else teachers
+        return load_teachers(
+            options.starting_points,
+            data,
+            train=options.learns_labels,
+            count=options.num_teachers,
+            seed=args.seed,
+            trust_remote_code=options.trust_remote_code,
+        )
 
     def distill(self) -> None:
         """All steps, from the teacher to the report."""
@@ -142,7 +156,8 @@ class Run:
 
     @property
     def tokenizer_of_teacher(self) -> PreTrainedTokenizerBase:
-        tokenizer: Any = self.teachers[0].processing_class
+        processor: Any = self.teachers[0].processing_class
+        tokenizer: Any = getattr(processor, "tokenizer", processor)  # of one that prompts
         return tokenizer
 
     def student_tokenizer(self) -> PreTrainedTokenizerBase:
@@ -284,10 +299,11 @@ class Run:
 def read_data(options: Options, seed: int) -> tuple[TextClassificationData, list[str]]:
     """The texts, with as many of their labels as are to be kept, and a sentence on each file of corrections."""
     names = [field.name for field in fields(DataOptions) if field.name not in ("max_length", "corrections")]
-    data = classification_data(
-        **{name: getattr(options, name) for name in [*names, "unlabeled_file", "max_unlabeled", "trust_remote_code"]},
-        teacher=None if options.learns_labels else options.teacher_name_or_path[0],
-    )
+    given = {name: getattr(options, name) for name in [*names, "unlabeled_file", "max_unlabeled", "trust_remote_code"]}
+    if options.verbalizer and not options.class_names:
+        given["class_names"] = list(words_by_name(options.verbalizer))
+    knows_labels = not (options.learns_labels or options.prompted)
+    data = classification_data(**given, teacher=options.teacher_name_or_path[0] if knows_labels else None)
     told = []
     for file in options.corrections or ():
         columns = {"text_columns": data.text_columns, "label_column": data.label_column}

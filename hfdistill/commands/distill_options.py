@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hfdistill.commands.command_line import parse_arguments
 from hfdistill.commands.options import check_demo, not_default, option
+from hfdistill.commands.prompts import check_prompts
 from hfdistill.data.augmentation.augmenters import AUGMENTERS
 from hfdistill.export.base import check_export, formats
 from hfdistill.losses import TERMS
@@ -69,6 +70,18 @@ class TeacherOptions:
 
 
 @dataclass
+class PromptOptions:
+    """A language model as teacher, or an entailment model."""
+
+    _argument_group_name = "language model as teacher"
+
+    template: str | None = option(None, "Its prompt, such as 'Review: {text}\\nSentiment:'.")
+    verbalizer: list[str] | None = option(None, "Words of each label, as positive=good,great; default the labels.")
+    calibrate: bool = option(False, "Take its liking for some words out, by labels where there are any.")
+    hypothesis_template: str | None = option(None, "Of an entailment model, such as 'This example is {}.'.")
+
+
+@dataclass
 class StudentOptions:
     """Which student."""
 
@@ -126,14 +139,18 @@ class ExportOptions:
     )
 
 
-GROUPS = (DataOptions, TeacherOptions, StudentOptions, FewLabelsOptions, SearchOptions, ExportOptions)
+GROUPS = (DataOptions, TeacherOptions, PromptOptions, StudentOptions, FewLabelsOptions, SearchOptions, ExportOptions)
 
 
 @dataclass
-class Options(DataOptions, TeacherOptions, StudentOptions, FewLabelsOptions, SearchOptions, ExportOptions):
+class Options(
+    DataOptions, TeacherOptions, PromptOptions, StudentOptions, FewLabelsOptions, SearchOptions, ExportOptions
+):
     """All options of a run; those that do not go together are refused."""
 
     def __post_init__(self) -> None:
+        own = not_default(self, [field.name for field in fields(self)])
+        check_prompts({name: getattr(self, name) for name in own})
         check_demo(self)
         for needed, names in NEEDED.items():
             idle = not_default(self, names)
@@ -183,6 +200,11 @@ class Options(DataOptions, TeacherOptions, StudentOptions, FewLabelsOptions, Sea
         return bool(self.size or (budget and not self.search_trials))
 
     @property
+    def prompted(self) -> bool:
+        """Whether the named models are asked for labels that they were not trained on."""
+        return bool(self.template or self.hypothesis_template)
+
+    @property
     def learns_labels(self) -> bool:
         """Whether the named models are trained on the labels, and need not know them yet."""
         return self.train_teacher or self.online is not None
@@ -223,6 +245,11 @@ def _implied(*parsed: Any) -> Mapping[str, Any]:
 
 def _check(*parsed: Any) -> None:
     *groups, args = parsed
+    if args.teacher_outputs and _together(groups).prompted:
+        raise ValueError(
+            f"--terms compares {', '.join(sorted(args.teacher_outputs))}, and a language model's are of its prompt: "
+            "take terms on logits, such as labels and soft_targets."
+        )
     token_wise = sorted(name for name in args.terms_with_weight if TERMS[name].token_wise)
     if _together(groups).student_vocab_size and token_wise:
         raise ValueError(

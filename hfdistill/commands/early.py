@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hfdistill.commands.help import USAGE
+from hfdistill.commands.prompts import check_prompts
 from hfdistill.commands.settings_files import with_settings
 from hfdistill.commands.tool_options import PARSERS
 from hfdistill.data.files import recognized, recognized_pairs, recognized_texts
@@ -94,7 +95,17 @@ def _files(command: str, words: Sequence[str]) -> dict[str, list[str]]:
             given[name] = [value] if value else []
         elif name:
             given[name].append(word)
+    if command in ("distill", "search"):
+        try:
+            check_prompts({name: (values or [True])[0] for name, values in given.items() if not _is_off(values)})
+        except ValueError as error:
+            _refuse(command, f"{error}")
     return {name: files for name, files in given.items() if name.endswith("_file") and files}
+
+
+def _is_off(values: Sequence[str]) -> bool:
+    """Whether what is given to an option leaves it out."""
+    return len(values) == 1 and values[0].lower() in ("false", "no", "0", "none", "null")
 
 
 def unknown_option(word: str, options: Sequence[str]) -> str:

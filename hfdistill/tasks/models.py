@@ -105,11 +105,16 @@ def load_teachers(
             own, model = data.load(name, trust_remote_code, **(data.head if train else {}))
             data.check_teacher(name, model.config)
         teachers.append(ModelTeacher(model, own, data.text_columns))
+    print_sizes(teachers, data)
+    return teachers
+
+
+def print_sizes(teachers: Sequence[ModelTeacher], data: TaskData) -> None:
+    """Says how many texts there are, and how large their teachers are."""
     texts, parameters = len(data.dataset["train"]), sum(one.model.num_parameters() for one in teachers)
     called, verb = " and ".join(describe_teachers(teachers)), "has" if len(teachers) == 1 else "have"
     print_main(f"{texts:,} training texts; {called} {verb} {parameters:,} parameters.")
     say_if_slow(texts, parameters)
-    return teachers
 
 
 def train_teachers(
