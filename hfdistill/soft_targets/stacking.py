@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from transformers.utils import logging
 
 from hfdistill.models.labels import LabelSpace, class_names
 from hfdistill.soft_targets.dataset import soft_target_features, with_soft_targets
 from hfdistill.teachers import ENSEMBLE_LOGITS, SOFT_TARGETS, TEACHER_DISAGREEMENT, TEACHER_LABEL, TEACHER_LOGITS
+
+logger = logging.get_logger(__name__)
 
 
 def stack_soft_targets(datasets: Sequence[Any], problem_type: str | None = None) -> Any:
@@ -35,7 +38,7 @@ def stack_soft_targets(datasets: Sequence[Any], problem_type: str | None = None)
         >>> rows = Dataset.from_dict({"text": ["fine"], "one": [[0.1, 0.9]], "other": [[0.3, 0.7]]})
         >>> stacked = stack_soft_targets([from_probabilities(rows, name, ["bad", "good"]) for name in ("one", "other")])
         >>> round(stacked["teacher_disagreement"][0], 4)
-        0.0326
+        0.0324
     """
     if len(datasets) < 2:
         raise ValueError(f"stack_soft_targets takes two datasets or more, got {len(datasets)}.")
@@ -90,6 +93,12 @@ def _in_order(dataset: Dataset, names: Sequence[str] | None, place: int) -> list
             f"dataset {place + 1} has soft targets of tokens, which are not stacked: pass several teachers."
         )
     own = class_names(dataset.features, TEACHER_LABEL)
+    if (own is None) != (names is None):
+        logger.warning(
+            "Only some of the datasets name their labels (teacher_label), so those of dataset %d are taken to stand in "
+            "the first one's order.",
+            place + 1,
+        )
     order = LabelSpace.of_names(names).order_in(LabelSpace.of_names(own), "soft targets") if names and own else None
     logits = logits if order is None else logits[..., order]
     return [logits] if column == TEACHER_LOGITS else [logits[:, one] for one in range(logits.shape[1])]

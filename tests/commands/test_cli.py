@@ -171,6 +171,7 @@ def test_the_options_of_distill_stand_in_groups(capsys):
         "options:",
         "data:",
         "teacher:",
+        "language model as teacher:",
         "student:",
         "few labels:",
         "search:",

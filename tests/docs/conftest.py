@@ -16,7 +16,12 @@ from texts import TEXTS, make_tokenizer
 from tiny_media import make_vit
 from tiny_prompts import make_bpe, make_causal, make_entailment, make_wordpiece
 from tiny_seq2seq import make_translator
-from transformers import BertConfig, BertForQuestionAnswering, BertForTokenClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForTokenClassification,
+)
 
 from hfdistill.tasks.speech.demo import RATE, demo_speech_model, demo_speech_processor
 
@@ -38,6 +43,7 @@ def readers_folder(tmp_path_factory):
     write_table(folder / "translated.csv", [(text, f"so {text}") for text in TEXTS], columns=("en", "de"))
     for part in (make_causal(), make_bpe()):
         part.save_pretrained(folder / "my" / "lm")
+    save_adapter(folder / "my" / "adapter", folder / "my" / "roberta")
     for part in (make_entailment(), make_wordpiece()):
         part.save_pretrained(folder / "my" / "nli")
     annotators = ("annotator_1", "annotator_2", "annotator_3")
@@ -68,6 +74,15 @@ def readers_folder(tmp_path_factory):
     write_media(folder)
     (folder / "settings.yaml").write_text("train_file: train.csv\nteacher_name_or_path: my/bert\n", encoding="utf-8")
     return folder
+
+
+def save_adapter(folder, base):
+    """A classifier by adapters, on one that is there."""
+    peft = pytest.importorskip("peft")
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"])).save_pretrained(
+        folder
+    )
 
 
 @pytest.fixture(scope="module")

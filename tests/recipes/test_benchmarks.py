@@ -28,15 +28,14 @@ def measure(tokenizer, tiny_bert, text_dataset, tmp_path):
     files = [word for kind in ("train", "validation", "test") for word in (f"--{kind}_file", tmp_path / "texts.csv")]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "ACCELERATE_USE_CPU": "true"}
 
-    def run(script, *words):
+    def run(script, *words, plots=1):
         out = tmp_path / script
         command = [sys.executable, BENCHMARKS / f"{script}.py", "--model", tmp_path / "model", *files]
         command += ["--output_dir", out, *QUICK, *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-4000:]
         figures = [json.loads(line) for line in (out / "figures.jsonl").read_text().splitlines()]
-        [plot] = out.glob("*.png")
-        assert imread(plot).size > 0
+        assert [imread(plot).size > 0 for plot in out.glob("*.png")] == [True] * plots
         return (out / "table.md").read_text(), dict(figures), done.stdout
 
     return run
@@ -64,6 +63,17 @@ def test_token_soft_targets(tmp_path):
     error_of = {name: float(line.split("gradient")[1].strip(" %")) for name, line in lines.items()}
     assert bytes_of["sampledk=50"] < bytes_of["top_kk=50"] and error_of["sampledk=100"] < error_of["sampledk=12"]
     assert 0 < error_of["top_kk=50"] < error_of["top_kk=12"]
+
+
+@pytest.mark.slow
+def test_annotators(measure):
+    """Three ways with votes, and the labels alone; how often the votes are right stands beside each."""
+    table, figures, _ = measure("annotators", "--steps", "2", "--annotator_epochs", "1", plots=0)
+    ways = ("counts", "dawid_skene", "weights of 50 labels")
+    students = {f"student of {way} {seed}" for way in (*ways, "labels alone") for seed in (0, 1)}
+    assert set(figures) == students | {f"votes by {way}" for way in ways} | {f"annotator {place}" for place in range(3)}
+    assert all(0 <= figure <= 1 for figure in figures.values())
+    assert f"| dawid_skene | {100 * figures['votes by dawid_skene']:.2f} | " in table
 
 
 @pytest.mark.slow
