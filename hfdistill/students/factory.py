@@ -76,8 +76,9 @@ def make_student(
     Raises:
         TypeError: `teacher` is not a transformers model.
         ValueError: the layers cannot be chosen so (see `choose_layers`), or the teacher cannot be cut: layers
-            that share their weights (ALBERT), unmerged adapters, quantized weights; or the widths are not possible,
-            or its parts are not understood well enough to make them narrower.
+            that share their weights (ALBERT), adapters that cannot be merged, quantized weights, or weights that are
+            not at hand; or the widths are not possible, or its parts are not understood well enough to make them
+            narrower.
 
     References:
         DistilBERT, section 3: https://huggingface.co/papers/1910.01108.
