@@ -97,7 +97,7 @@ def _files(command: str, words: Sequence[str]) -> dict[str, list[str]]:
             given[name].append(word)
     if command in ("distill", "search"):
         try:
-            check_prompts({name: (values or [True])[0] for name, values in given.items() if not _is_off(values)})
+            check_prompts({name: (values or ["true"])[0] for name, values in given.items() if not _is_off(values)})
         except ValueError as error:
             _refuse(command, f"{error}")
     return {name: files for name, files in given.items() if name.endswith("_file") and files}

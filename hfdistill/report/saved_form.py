@@ -85,7 +85,7 @@ def _sentence_encoder(pooling: Pooling) -> SavedForm:
 def _adapter(model: Any, base: str, kind: str) -> SavedForm:
     base = without_places(base)
     needs = f"an adapter ({kind}): it takes the package peft and the model that it was made for"
-    form = {"library": "peft", "base": base, "tags": (kind.lower(),)}
+    form: dict[str, Any] = {"library": "peft", "base": base, "tags": (kind.lower(),)}
     if not base:
         merged = "merged into that (`merge_and_unload()`) and saved, it would load alone"
         return SavedForm(f"It is {needs}, which has no name; {merged}.", **form)
