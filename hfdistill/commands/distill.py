@@ -304,9 +304,9 @@ def read_data(options: Options, seed: int) -> tuple[TextClassificationData, list
         given["class_names"] = list(words_by_name(options.verbalizer))
     knows_labels = not (options.learns_labels or options.prompted)
     data = classification_data(**given, teacher=options.teacher_name_or_path[0] if knows_labels else None)
-    told = []
+    told: list[str] = []
     for file in options.corrections or ():
-        columns = {"text_columns": data.text_columns, "label_column": data.label_column}
+        columns: dict[str, Any] = {"text_columns": data.text_columns, "label_column": data.label_column}
         corrected, note = apply_corrections(data.dataset, file, label_names=data.label_names, **columns)
         data, told = data.with_splits(corrected), [*told, escaped(note)]
         print_main(note)

@@ -27,7 +27,7 @@ USUAL = {
     ),
     *("learning_rate", "temperature", "alpha", "terms", "resume_from_checkpoint", "push_to_hub"),
     *("folds", "output", "rows"),
-    *("template", "verbalizer"),
+    "template",
 }
 #: Of these a command has no use: it trains on labels alone.
 UNUSED = {"hfdistill review": {"temperature", "alpha", "terms", "stages", "push_to_hub"}}
