@@ -87,7 +87,7 @@ def _in_order(dataset: Dataset, names: Sequence[str] | None, place: int) -> list
     try:
         logits = np.array(dataset.with_format(None)[column][:], dtype=np.float32)
     except ValueError:  # of unequal lengths
-        logits = np.empty((0, 0, 0, 0))
+        logits = np.empty((0, 0, 0, 0), dtype=np.float32)
     if logits.ndim != (2 if column == TEACHER_LOGITS else 3):
         raise ValueError(
             f"dataset {place + 1} has soft targets of tokens, which are not stacked: pass several teachers."
