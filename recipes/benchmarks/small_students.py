@@ -5,7 +5,7 @@ labels alone, for as many steps. The teacher's soft targets are kept, and comput
 
     python recipes/benchmarks/small_students.py --teacher my/minilm-sst2 --train_file train.tsv \\
         --validation_file validation.tsv --test_file test.tsv --unlabeled_file reviews.parquet \\
-        --unlabeled 0 100000 200000 --sizes tiny micro nano --output_dir small_students
+        --unlabeled 0 100000 200000 --sizes tiny micro --output_dir small_students
 """
 
 import argparse
@@ -78,7 +78,7 @@ def parse_options() -> tuple[argparse.Namespace, list[str]]:
     options.add_argument(
         "--unlabeled", type=int, nargs="+", default=[0], help="how many of them, of each curve's points"
     )
-    options.add_argument("--sizes", nargs="+", default=["tiny", "micro", "nano"])
+    options.add_argument("--sizes", nargs="+", default=["tiny", "micro"])
     options.add_argument("--baseline", type=int, help="at this number also the student on the labels alone")
     options.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
     options.add_argument("--output_dir", required=True, help="figures, table and plot; an unfinished one is continued")

@@ -169,7 +169,7 @@ def test_small_students(tokenizer, tiny_bert, text_dataset, tmp_path):
         "--baseline",
         "6",
         "--sizes",
-        "nano",
+        "micro",
     ]
     command += ["--output_dir", tmp_path / "out", "--max_steps", "2"]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "ACCELERATE_USE_CPU": "true"}
@@ -177,6 +177,6 @@ def test_small_students(tokenizer, tiny_bert, text_dataset, tmp_path):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-4000:]
     assert "Training the student" not in done.stdout
-    rows = [line.split(" | ") for line in (tmp_path / "out" / "table.md").read_text().splitlines() if "| nano" in line]
+    rows = [line.split(" | ") for line in (tmp_path / "out" / "table.md").read_text().splitlines() if "| micro" in line]
     assert [row[2] for row in rows] == ["0", "6"] and [bool(row[3]) for row in rows] == [False, True]
     assert imread(tmp_path / "out" / "curve.png").size > 0

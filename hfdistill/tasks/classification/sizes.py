@@ -75,7 +75,6 @@ SIZES = {
     "small": Size(3, 384, 15_000, learning_rate=2e-4),
     "tiny": Size(2, 256, 10_000, learning_rate=5e-4),
     "micro": Size(2, 128, 7_500, learning_rate=1e-3),
-    "nano": Size(1, 96, 4_500, learning_rate=2e-3),
 }
 
 
