@@ -114,6 +114,7 @@ from hfdistill.tasks.speech.models import load_whisper as load_whisper
 from hfdistill.tasks.speech.pseudo_transcripts import pseudo_transcripts as pseudo_transcripts
 from hfdistill.tasks.speech.sources import speech_data as speech_data
 from hfdistill.tasks.speech.whisper_demo import WHISPER_DEMO as WHISPER_DEMO
+from hfdistill.tasks.summarization.metrics import summary_metrics as summary_metrics
 from hfdistill.tasks.tagging.data import token_classification_dataset as token_classification_dataset
 from hfdistill.tasks.tagging.demo import TAGGING_DEMO as TAGGING_DEMO
 from hfdistill.tasks.tagging.metrics import Seqeval as Seqeval

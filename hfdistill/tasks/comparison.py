@@ -23,7 +23,7 @@ from hfdistill.models.heads import (
     head_of,
 )
 from hfdistill.models.inputs import main_input
-from hfdistill.models.wrappers import config_of
+from hfdistill.models.wrappers import config_of, unwrapped, without_adapters
 from hfdistill.report.figures import Comparison
 
 #: The task, a folder, whose `report.compare` measures models of a head; of those not named here classification.
@@ -45,7 +45,8 @@ def compare(
 
     Speed is measured on the device each model is on, in turns, so that a machine whose speed drifts does not favor
     one of them; models that are one network, as student and baseline, are measured once and show one speed. Of
-    classifiers calibration is measured, too. Translators are compared by `compare_translations`.
+    classifiers calibration is measured, too. Encoder-decoders that read text are measured by ROUGE of what they write;
+    translators are compared by `compare_translations`.
 
     Args:
         teacher: The teacher; its labels, as those of the other models and of the rows, are put into the student's
@@ -67,8 +68,17 @@ def compare(
             models or the rows solve different tasks or read the same token ids with different vocabularies.
     """
     task = TASKS.get(type(head_of(student)), _CLASSIFICATION) if isinstance(student, nn.Module) else _CLASSIFICATION
-    if task == _CLASSIFICATION and main_input(student) != "input_ids":
-        task = "speech" if config_of(student).is_encoder_decoder else "media"  # type: ignore[union-attr]
+    if task == _CLASSIFICATION:
+        task = _by_input(student)
     measure = importlib.import_module(f"hfdistill.tasks.{task}.report").compare
     comparison: Comparison = measure(teacher, student, dataset, processing_class, **settings)
     return comparison
+
+
+def _by_input(student: Any) -> str:
+    """The task of a model of whose head nothing else is known."""
+    inner, config = without_adapters(unwrapped(student)), config_of(student)
+    writes = bool(getattr(config, "is_encoder_decoder", False) and inner.can_generate())
+    if main_input(student) != "input_ids":
+        return "speech" if writes else "media"
+    return "summarization" if writes else _CLASSIFICATION

@@ -70,10 +70,11 @@ class Seq2SeqDistillationTrainer(DistillationTrainer, Seq2SeqTrainer):
         for name in ("train_dataset", "eval_dataset"):
             _check_columns(name, kwargs.get(name))
         tokenizer = kwargs.get("processing_class")
+        hears = isinstance(model, nn.Module) and main_input(model) != "input_ids"
+        if kwargs.get("data_collator") is None and hears:
+            kwargs["data_collator"] = SoundCollator(SoundPadding.of(model))
         if kwargs.get("data_collator") is None and isinstance(tokenizer, PreTrainedTokenizerBase):
             kwargs["data_collator"] = DataCollatorForSeq2Seq(tokenizer)
-        if kwargs.get("data_collator") is None and isinstance(model, nn.Module) and main_input(model) != "input_ids":
-            kwargs["data_collator"] = SoundCollator(SoundPadding.of(model))
         _check_padding_side(kwargs.get("data_collator"))
         super().__init__(model, args, teacher=as_seq2seq_teacher(teacher, args.teacher_dtype), **kwargs)
         check_output_sizes(self.teacher, self.model)

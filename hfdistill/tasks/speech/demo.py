@@ -48,17 +48,22 @@ SPEECH_DEMO: dict[str, Any] = {
 MISTAKES = 0.125
 
 
-def demo_speech(seed: int = 0) -> DatasetDict:
-    """Splits of generated recordings: `audio`, an array and its `sampling_rate`, and `text`."""
+def demo_speech(seed: int = 0, words: tuple[int, int] = (2, 3)) -> DatasetDict:
+    """Splits of generated recordings: `audio`, an array and its `sampling_rate`, and `text`.
+
+    Args:
+        seed: Of what is said, and how.
+        words: The fewest words of a recording, and the most.
+    """
     audio = {"array": List(Value("float32")), "sampling_rate": Value("int32")}
     features = Features({"audio": audio, "text": Value("string")})
     splits = {}
     for number, (split, count) in enumerate(ROWS.items()):
         rng = np.random.default_rng([seed, number])
-        said: list[Any] = [rng.choice(WORDS, size=rng.integers(2, 4)) for _ in range(count)]
-        sounds = [{"array": _recording(rng, words), "sampling_rate": RATE} for words in said]
+        said: list[Any] = [rng.choice(WORDS, size=rng.integers(words[0], words[1] + 1)) for _ in range(count)]
+        sounds = [{"array": _recording(rng, one), "sampling_rate": RATE} for one in said]
         if split == "train":
-            said = [[rng.choice(WORDS) if rng.random() < MISTAKES else word for word in words] for words in said]
+            said = [[rng.choice(WORDS) if rng.random() < MISTAKES else word for word in one] for one in said]
         splits[split] = Dataset.from_dict({"audio": sounds, "text": list(map(" ".join, said))}, features=features)
     return DatasetDict(splits)
 

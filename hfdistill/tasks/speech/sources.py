@@ -23,6 +23,7 @@ def speech_data(
     media_column: str | None = None,
     text_column: str = "text",
     demo: bool = False,
+    demo_words: tuple[int, int] = (2, 3),
     **reading: Any,
 ) -> SpeechData:
     """Read the recordings to distill on, and their transcripts.
@@ -38,6 +39,7 @@ def speech_data(
             or `file`.
         text_column: The column of transcripts.
         demo: Generate a set in place of all that.
+        demo_words: The fewest words of its recordings, and the most.
         **reading: `skip_unreadable` and `resample`, as of `SpeechData`.
 
     Raises:
@@ -45,7 +47,7 @@ def speech_data(
         ValueError: when it cannot be read.
     """
     if demo:
-        return SpeechData(demo_speech(), "audio", name="generated recordings", demo=True, **reading)
+        return SpeechData(demo_speech(words=demo_words), "audio", name="generated recordings", demo=True, **reading)
     if train_file is not None:
         given = {"train": train_file, "validation": validation_file, "test": test_file}
         splits = DatasetDict({split: read_files(path) for split, path in given.items() if path is not None})

@@ -1,0 +1,1 @@
+"""Summarizers, and other encoder-decoders that write a text of a text."""
