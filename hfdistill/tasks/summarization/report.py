@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.data.rows import as_dataset
-from hfdistill.models.inputs import main_input, pad_rows
+from hfdistill.models.inputs import pad_rows
 from hfdistill.models.wrappers import device_of, unwrapped
 from hfdistill.report.comparison import check_models
 from hfdistill.report.counted import MeasuredHead, Outcome, compare_counted
