@@ -78,8 +78,8 @@ class DistillationTrainingArguments(TrainingArguments):
         labeled_share: The share of rows with a label in every batch, strictly between 0 and 1, for a dataset where many
             rows have none (-100); it takes the place of `train_sampling_strategy`. `None` takes rows as they come.
         max_tokens_per_batch: The most tokens of a batch on a device, padding included: rows of like length, few long
-            ones or many short ones. It takes the place of `per_device_train_batch_size` and
-            `train_sampling_strategy`. `None` counts rows.
+            ones or many short ones; of rows of sound, samples or frames are counted. It takes the place of
+            `per_device_train_batch_size` and `train_sampling_strategy`. `None` counts rows.
 
     Raises:
         ValueError: for a value outside its range, naming the argument.

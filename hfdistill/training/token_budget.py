@@ -91,17 +91,26 @@ def _evened(sizes: list[int], at_once: int) -> list[int]:
 def row_lengths(dataset: Any, length_column: str) -> list[int]:
     """The tokens of each row: of a column of lengths where there is one, else of `input_ids` or of a longer target.
 
+    Of rows of sound what they are made of is counted, samples (`input_values`) or frames (`input_features`).
+
     Raises:
-        ValueError: for a dataset that has neither.
+        ValueError: for a dataset that has none of these, or rows of one shape, as of pictures and of a Whisper.
     """
     columns = dataset.column_names if isinstance(dataset, Dataset) else []
     if length_column in columns:
         return list(dataset.with_format(None)[length_column])
-    if "input_ids" not in columns:
+    counted = next((name for name in ("input_ids", "input_values", "input_features") if name in columns), None)
+    if counted is None:
         raise ValueError(
-            "max_tokens_per_batch counts the input_ids of a datasets.Dataset, and the training rows have none: "
-            "tokenize them first, or leave it out."
+            "max_tokens_per_batch counts the input_ids of a datasets.Dataset, or samples or frames of sound, and the "
+            "training rows have none: tokenize them first, or leave it out."
         )
     targets = ["labels"] if isinstance(dataset.features.get("labels"), List) else []
-    table = dataset.select_columns(["input_ids", *targets]).with_format("arrow")[:]
-    return np.max([pc.list_value_length(column).to_numpy() for column in table.columns], axis=0).tolist()
+    table = dataset.select_columns([counted, *targets]).with_format("arrow")[:]
+    lengths = [pc.list_value_length(column).to_numpy() for column in table.columns]
+    if counted != "input_ids" and len(lengths[0]) > 1 and (lengths[0] == lengths[0][0]).all():
+        raise ValueError(
+            f"max_tokens_per_batch puts rows of like length together, and all {counted} are of one length: leave it "
+            "out, and say per_device_train_batch_size."
+        )
+    return np.max(lengths, axis=0).tolist()

@@ -276,8 +276,8 @@ def loss_jobs(quick: bool) -> dict[str, Callable[[], object]]:
     return named
 
 
-def timed(job: Callable[[], object]) -> tuple[float, float, object]:
-    """Seconds, and the peak of a GPU's memory above what was held before, in MiB."""
+def timed(job: Callable[[], object]) -> tuple[float, float | None, object]:
+    """Seconds, and the peak of a GPU's memory above what was held before, in MiB; of a CPU nobody counts it."""
     held = 0
     if CUDA:
         torch.cuda.synchronize()
@@ -289,7 +289,7 @@ def timed(job: Callable[[], object]) -> tuple[float, float, object]:
     if CUDA:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - began
-    return seconds, (torch.cuda.max_memory_allocated() - held) / 2**20 if CUDA else 0.0, result
+    return seconds, (torch.cuda.max_memory_allocated() - held) / 2**20 if CUDA else None, result
 
 
 def accuracy(work: Work, trainer: object) -> float | None:
@@ -336,7 +336,7 @@ def ratios(runs: dict[str, list[dict]]) -> list[dict]:
             pairs = zip(runs[above], runs[below], strict=True)
             each = [first["seconds"] / second["seconds"] for first, second in pairs]
             mebibytes = [runs[name][-1]["mib"] for name in (above, below)]
-            memory = mebibytes[0] / mebibytes[1] if mebibytes[1] else None
+            memory = mebibytes[0] / mebibytes[1] if all(mebibytes) else None
             found.append({"title": title, "ratio": statistics.median(each), "mark": marks[CUDA], "memory": memory})
     return found
 
@@ -346,8 +346,9 @@ def print_tables(report: dict) -> None:
     print("|---|---:|---:|---:|")
     for name, runs in report["runs"].items():
         middle = statistics.median(run["seconds"] for run in runs)
-        correct = runs[-1]["accuracy"]
-        print(f"| {name} | {middle:.3f} | {runs[-1]['mib']:.0f} | {'' if correct is None else f'{correct:.4f}'} |")
+        correct, mebibytes = runs[-1]["accuracy"], runs[-1]["mib"]
+        peak = "not measured" if mebibytes is None else f"{mebibytes:.0f}"
+        print(f"| {name} | {middle:.3f} | {peak} | {'' if correct is None else f'{correct:.4f}'} |")
     print("\n| ratio | median | at most | of the memory |\n|---|---:|---:|---:|")
     for one in report["ratios"]:
         memory = "" if one["memory"] is None else f"{one['memory']:.2f}"

@@ -8,7 +8,9 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import distance, logs_of, make_args, make_model, make_rows, make_trainer, weights
+from tiny_media import make_speaker
 
+from hfdistill import DistillationTrainer
 from hfdistill.training.token_budget import TokenBudgetSampler, row_lengths
 
 LENGTHS = st.lists(st.integers(0, 30), min_size=8, max_size=60)
@@ -62,6 +64,28 @@ def test_a_target_longer_than_its_source_counts():
     """In translation a batch is as wide as its longest target, too."""
     rows = Dataset.from_dict({"input_ids": [[1, 2], [1, 2, 3, 4]], "labels": [[1, 2, 3], [1]]})
     assert row_lengths(rows, "length") == [3, 4]
+
+
+def test_sounds_are_counted_in_samples_and_frames_and_rows_of_one_shape_are_refused():
+    samples = [[0.5] * count for count in (90, 60, 75)]
+    labels = Dataset.from_dict({"input_values": samples, "labels": [[1, 2]] * 3})
+    assert row_lengths(labels, "length") == row_lengths(labels.remove_columns("labels"), "length") == [90, 60, 75]
+    frames = Dataset.from_dict({"input_features": [[[0.5] * 8] * count for count in (3, 7)]})
+    assert row_lengths(frames, "length") == [3, 7]
+    with pytest.raises(ValueError, match="all input_features are of one length: leave it out, and say per_device"):
+        row_lengths(Dataset.from_dict({"input_features": [[[0.5] * 20] * 8] * 4}), "length")
+    with pytest.raises(ValueError, match="or samples or frames of sound, and the training rows have none"):
+        row_lengths(Dataset.from_dict({"pixel_values": [[[0.5]]] * 4}), "length")
+
+
+def test_recordings_of_like_length_share_a_batch(tmp_path):
+    lengths = [60, 90, 61, 88, 62, 120, 64, 118]
+    rows = Dataset.from_dict({"input_values": [[0.1 * n for n in range(one)] for one in lengths], "labels": [[1]] * 8})
+    args = make_args(tmp_path, max_tokens_per_batch=240, max_steps=3, alpha=0.0)
+    trainer = DistillationTrainer(make_speaker(1), args, train_dataset=rows)
+    batches = [batch["input_values"].shape for batch in trainer.get_train_dataloader()]
+    assert sorted(batches) == [(1, 60), (2, 90), (2, 120), (3, 64)]
+    trainer.train()
 
 
 def test_a_resumed_run_is_the_same_run(tmp_path):

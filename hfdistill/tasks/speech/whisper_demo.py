@@ -6,10 +6,8 @@ more than a demo's minutes to find.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     GenerationConfig,
     PreTrainedModel,
@@ -21,7 +19,7 @@ from transformers import (
 )
 
 from hfdistill.models.speech_prompts import START, set_speech_task
-from hfdistill.tasks.speech.demo import WORDS
+from hfdistill.tasks.speech.demo import LETTERS
 
 #: What a recipe does with `--demo`, where nothing else is given.
 WHISPER_DEMO: dict[str, Any] = {
@@ -42,21 +40,13 @@ _SECONDS, _BANDS, _HOP, _TOKENS = 1, 40, 320, 16
 
 
 def demo_whisper_processor() -> WhisperProcessor:
-    """What makes spectra of recordings, and tokens of their words: pieces of one letter or several."""
-    pieces = Tokenizer(models.BPE())
-    pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=48, show_progress=False)
-    pieces.train_from_iterator([" ".join(WORDS)] * 2 + list(WORDS), trainer)
-    vocabulary, merges = pieces.get_vocab(), _merges(pieces)
-    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=merges, pad_token=_END, model_max_length=_TOKENS)
+    """What makes spectra of recordings, and tokens of their words, a letter each."""
+    vocabulary = {letter: number for number, letter in enumerate(["Ġ", *LETTERS])}
+    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[], pad_token=_END, model_max_length=_TOKENS)
     tokenizer.add_tokens([START, *_LANGUAGES, *_TASKS.values(), *_OTHERS], special_tokens=True)
     tokenizer.set_prefix_tokens("en", "transcribe", predict_timestamps=False)
     extractor = WhisperFeatureExtractor(feature_size=_BANDS, hop_length=_HOP, chunk_length=_SECONDS)
     return WhisperProcessor(extractor, tokenizer)
-
-
-def _merges(pieces: Tokenizer) -> list[tuple[str, str]]:
-    return [tuple(pair) for pair in json.loads(pieces.to_str())["model"]["merges"]]
 
 
 def demo_whisper(width: int, encoder_layers: int, decoder_layers: int, processor: WhisperProcessor) -> PreTrainedModel:

@@ -26,9 +26,7 @@ def rouge(summary: str, reference: str) -> list[float]:
     References: Lin 2004, https://aclanthology.org/W04-1013.
     """
     one, other = (re.findall(r"[^\W_]+", text.lower()) for text in (summary, reference))
-    grams = [
-        [Counter(zip(*(text[start:] for start in range(n)), strict=False)) for text in (one, other)] for n in (1, 2)
-    ]
+    grams: Any = ([Counter(text) for text in (one, other)], [Counter(pairwise(text)) for text in (one, other)])
     overlaps = [(sum((a & b).values()), sum(a.values()), sum(b.values())) for a, b in grams]
     return [_f1(*counts) for counts in [(_in_order(one, other), len(one), len(other)), *overlaps]]
 
