@@ -17,11 +17,12 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.export.base import Format
-from hfdistill.models.heads import SpanHead, head_of
+from hfdistill.models.heads import NextTokenHead, SpanHead, head_of
 from hfdistill.models.inference import CheckedRows, logits, predict_logits, token_rows
 from hfdistill.models.inputs import main_input
 from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding, hears_padding
+from hfdistill.models.wrappers import without_adapters
 from hfdistill.report.quality import agreement
 
 Made = TypeVar("Made")
@@ -122,6 +123,22 @@ class MediaSource(ClassifierSource):
         return inputs, dict.fromkeys(inputs, sizes)
 
 
+def refuse_writer(model: Any) -> None:
+    """Refuses a model that writes texts token after token, for which a graph of one pass is not enough.
+
+    Raises:
+        ValueError: saying what exports it.
+    """
+    inner = without_adapters(model)
+    encodes_and_writes = getattr(inner.config, "is_encoder_decoder", False) and inner.can_generate()
+    if encodes_and_writes or isinstance(head_of(inner), NextTokenHead):
+        raise ValueError(
+            f"a {type(inner).__name__} writes texts token after token, with a cache that this graph would lack: the "
+            "package optimum exports it for ONNX Runtime (optimum-cli export onnx), and export_ctranslate2 a "
+            "translator for CTranslate2."
+        )
+
+
 class ClassifierFormat(Format):
     """A format of classifiers.
 
@@ -153,7 +170,11 @@ class ClassifierFormat(Format):
             processing_class: Its tokenizer.
             examples: Rows with text or with the model's tokens.
             text_columns: The columns of raw text, one or a pair; without them the rows bring their tokens.
+
+        Raises:
+            ValueError: for a model that writes texts.
         """
+        refuse_writer(model)
         name = main_input(model)
         sees = name != "input_ids"
         rows: Any = None if sees else token_rows(model, processing_class, examples, text_columns)

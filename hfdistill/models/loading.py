@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,13 +13,20 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+)
 from transformers.utils import is_sentencepiece_available
 
 from hfdistill.models.adapters import auto_tokenizer, load_config, load_model
 from hfdistill.models.extras import install_hint
 from hfdistill.models.labels import LabelSpace
 from hfdistill.models.vocabularies import has_vocabulary
+
+#: Classes of models that write texts and do not translate, by model type.
+_WRITERS = {**MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES, **MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False, **settings: Any) -> PreTrainedTokenizerBase:
@@ -67,7 +74,7 @@ def load_classifier(
     """
     tokenizer = load_tokenizer(name, trust_remote_code)
     if not head:
-        _refuse_translator(name, _architectures(name, trust_remote_code))
+        _refuse_writer(name, _architectures(name, trust_remote_code))
     return tokenizer, _load(AutoModelForSequenceClassification, name, trust_remote_code, head)
 
 
@@ -136,11 +143,22 @@ def _architectures(name: str, trust_remote_code: bool) -> Sequence[str]:
     return ()
 
 
-def _refuse_translator(name: str, architectures: Sequence[str]) -> None:
-    """A translator would get a new head, whose predictions mean nothing."""
-    found = [one for one in architectures if one in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values()]
-    if found:
-        raise ValueError(
-            f"{name} is a translator ({found[0]}) and no classifier: hfdistill translate compares it, and "
-            "--export ctranslate2 there, or hfdistill.export_ctranslate2, exports it for CTranslate2."
-        )
+def _refuse_writer(name: str, architectures: Sequence[str]) -> None:
+    """A model that writes texts would get a new head, whose predictions mean nothing."""
+    translators, writers = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values(), _flat(_WRITERS.values())
+    for found in architectures:
+        if found in translators:
+            raise ValueError(
+                f"{name} is a translator ({found}) and no classifier: hfdistill translate compares it, and "
+                "--export ctranslate2 there, or hfdistill.export_ctranslate2, exports it for CTranslate2."
+            )
+        if found in writers:
+            raise ValueError(
+                f"{name} writes texts ({found}) and is no classifier: hfdistill.compare(teacher, student, rows, "
+                "tokenizer) measures it in Python, and the package optimum exports it for ONNX Runtime "
+                "(optimum-cli export onnx)."
+            )
+
+
+def _flat(names: Iterable[str | Sequence[str]]) -> set[str]:
+    return {one for some in names for one in ((some,) if isinstance(some, str) else some)}

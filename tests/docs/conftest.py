@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from hfdistill.tasks.speech.demo import RATE, demo_speech_model, demo_speech_processor
+from hfdistill.tasks.speech.whisper_demo import demo_whisper, demo_whisper_processor
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,9 @@ def write_media(folder):
     processor = demo_speech_processor()
     for part in (demo_speech_model(16, 2, processor), processor):
         part.save_pretrained(folder / "my" / "wav2vec2")
+    processor = demo_whisper_processor()
+    for part in (demo_whisper(16, 1, 2, processor), processor):
+        part.save_pretrained(folder / "my" / "whisper")
     for row in range(24):
         wavfile.write(folder / f"{row}.wav", RATE, rng.uniform(-1, 1, 2400).astype("float32"))
     rows = [f"{row}.wav,{word}" for row, word in enumerate(["tea", "sea", "tin nose"] * 8)]

@@ -5,9 +5,10 @@ import pytest
 import torch
 from datasets import Dataset
 from tiny import WORDS, make_tokenizer
-from transformers import BertConfig, BertForQuestionAnswering, BertForTokenClassification
+from tiny_media import make_writer, writer_rows
+from transformers import BertConfig, BertForQuestionAnswering, BertForTokenClassification, GPT2Config, GPT2LMHeadModel
 
-from hfdistill import compare, export_onnx
+from hfdistill import compare, export_onnx, load_classifier
 
 for package in ("onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(package, reason="the extra `export` is not installed")
@@ -53,3 +54,19 @@ def test_a_finder_of_answers_is_exported(tmp_path):
         expected = student.eval()(**inputs)
     for name in ("start_logits", "end_logits"):
         assert np.allclose(getattr(output, name), getattr(expected, name), atol=1e-4)
+
+
+def test_a_model_that_writes_texts_is_refused_and_not_given_a_head(tmp_path):
+    """Loaded as a classifier it had a head of random weights, which was exported and passed its check."""
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": len(WORDS)}
+    writer, tokenizer = GPT2LMHeadModel(GPT2Config(**sizes)), make_tokenizer()
+    rows = Dataset.from_dict({"input_ids": [[5, 6, 7]] * 4})
+    with pytest.raises(ValueError, match="GPT2LMHeadModel writes texts token after token.*optimum-cli export onnx"):
+        export_onnx(writer, tokenizer, rows, tmp_path)
+    with pytest.raises(ValueError, match="WhisperForConditionalGeneration writes texts token after token"):
+        export_onnx(make_writer(), tokenizer, writer_rows(), tmp_path)
+    for part in (writer, tokenizer):
+        part.save_pretrained(tmp_path / "lm")
+    with pytest.raises(ValueError, match=r"lm writes texts \(GPT2LMHeadModel\) and is no classifier.*optimum-cli"):
+        load_classifier(str(tmp_path / "lm"))
+    assert load_classifier(str(tmp_path / "lm"), num_labels=3)[1].config.num_labels == 3
