@@ -17,6 +17,7 @@ _INPUTS = {
     "image-classification": '"photo.jpg"',
     "audio-classification": '"recording.wav"',
     "automatic-speech-recognition": '"recording.wav"',
+    "text-generation": '"Once upon a time"',
 }
 _FIRST, _SECOND = '"A man rides a bicycle."', '"Somebody is outdoors."'
 #: The files of an export for ONNX Runtime, the smaller one first, and what transformers.js calls them.

@@ -237,7 +237,7 @@ def test_what_cannot_be_read_is_refused(classifier, tokenizer, text_dataset):
 def test_translators_are_shown_their_own_comparison(classifier, tokenizer, text_dataset):
     """Their logits are of tokens, and would be read as classes."""
     translator, own = make_translator()
-    with pytest.raises(ValueError, match="the teacher is a MarianMTModel, .* with compare_translations"):
+    with pytest.raises(ValueError, match="needs rows with input_ids and labels, .* with compare_translations"):
         compare(translator, translator, text_dataset, own)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 
 import pytest
 import torch
@@ -27,9 +28,17 @@ from transformers import (
     DataCollatorForTokenClassification,
     Trainer,
     TrainingArguments,
+    pipeline,
 )
 
-from hfdistill import DistillationTrainer, LanguageModelTeacher, ModelTeacher, make_student, soft_targets
+from hfdistill import (
+    DistillationTrainer,
+    LanguageModelTeacher,
+    ModelTeacher,
+    make_student,
+    report_student,
+    soft_targets,
+)
 from hfdistill.models.causal_lm import predicts_next_token
 
 NAMES = ("loss", "label_loss", "soft_target_loss")
@@ -254,6 +263,21 @@ def test_several_teachers_and_other_students_than_their_teachers(tmp_path):
             trainer = make_trainer(tmp_path, student, rows, copy.deepcopy(teacher), collator(side), max_steps=1)
             trainer.train()
             assert logs_of(trainer, "soft_target_loss")[0][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_language_models_are_compared_by_what_each_says_of_the_next_token(tmp_path, quick_report):
+    """Perplexity and agreement of a naive reference; the report and the card of a run tell them."""
+    rows, (student, teacher) = make_texts(8), pair()
+    label_loss, _, agreement = naive_losses(student, teacher, rows)
+    trainer = make_trainer(tmp_path, student, rows, teacher, max_steps=1, learning_rate=0.0)
+    trainer.train()
+    trainer.save_model()
+    comparison = report_student(trainer, teacher, rows, dataset="texts")
+    assert comparison.models["student"].metrics["perplexity"] == pytest.approx(math.exp(label_loss), rel=1e-4)
+    assert comparison.models["student"].agreement == pytest.approx(agreement)
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: text-generation" in card and "perplexity" in card and 'pipeline("text-generation"' in card
+    assert pipeline("text-generation", str(tmp_path))("w1 w2", max_new_tokens=2)
 
 
 def test_rows_without_labels_predict_and_do_not_train(tmp_path):

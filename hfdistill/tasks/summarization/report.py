@@ -60,7 +60,8 @@ def compare(
     if missing or not len(dataset):
         raise ValueError(
             f"compare needs rows with input_ids and labels, and there are {len(dataset)} with "
-            f"{', '.join(dataset.column_names)}: tokenize texts and summaries with tokenizer(texts, text_target=...)."
+            f"{', '.join(dataset.column_names)}: tokenize texts and summaries with tokenizer(texts, text_target=...); "
+            "translators are compared on texts, with compare_translations."
         )
     plain = dataset.with_format(None)
     rows, wanted = plain.select_columns(["input_ids"]), texts_of(plain["labels"][:], processing_class)
