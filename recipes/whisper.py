@@ -72,7 +72,7 @@ def main() -> None:
     # ---- Data and teacher ----
     names = ("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name", "demo")
     names += ("media_column", "text_column", "skip_unreadable", "resample")
-    data = speech_data(**{name: getattr(options, name) for name in names}, demo_words=(1, 1))
+    data = speech_data(**{name: getattr(options, name) for name in names}, commands=True)
     spoken = {"language": options.language, "task": options.task}
     teacher, processor = load_whisper(options.teacher_name_or_path, data, seed=args.seed, **spoken)
     labeled = dataset = data.processed(processor)

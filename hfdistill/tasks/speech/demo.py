@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ WORDS = tuple(
     "tea rat sea tin nose star rain stone toast rose nest east sort train siren note tone iron snore area ratio noise "
     "onset arise tenor store ear oar ant sir".split()
 )
+#: One word a recording, out of ten.
+COMMANDS: dict[str, Any] = {"words": WORDS[:10], "counts": (1, 1)}
 ROWS = {"train": 700, "validation": 80, "test": 250}
 #: What a recipe does with `--demo`, where nothing else is given.
 SPEECH_DEMO: dict[str, Any] = {
@@ -48,22 +51,23 @@ SPEECH_DEMO: dict[str, Any] = {
 MISTAKES = 0.125
 
 
-def demo_speech(seed: int = 0, words: tuple[int, int] = (2, 3)) -> DatasetDict:
+def demo_speech(seed: int = 0, words: Sequence[str] = WORDS, counts: tuple[int, int] = (2, 3)) -> DatasetDict:
     """Splits of generated recordings: `audio`, an array and its `sampling_rate`, and `text`.
 
     Args:
         seed: Of what is said, and how.
-        words: The fewest words of a recording, and the most.
+        words: What may be said.
+        counts: The fewest words of a recording, and the most.
     """
     audio = {"array": List(Value("float32")), "sampling_rate": Value("int32")}
     features = Features({"audio": audio, "text": Value("string")})
     splits = {}
     for number, (split, count) in enumerate(ROWS.items()):
         rng = np.random.default_rng([seed, number])
-        said: list[Any] = [rng.choice(WORDS, size=rng.integers(words[0], words[1] + 1)) for _ in range(count)]
+        said: list[Any] = [rng.choice(words, size=rng.integers(counts[0], counts[1] + 1)) for _ in range(count)]
         sounds = [{"array": _recording(rng, one), "sampling_rate": RATE} for one in said]
         if split == "train":
-            said = [[rng.choice(WORDS) if rng.random() < MISTAKES else word for word in one] for one in said]
+            said = [[rng.choice(words) if rng.random() < MISTAKES else word for word in one] for one in said]
         splits[split] = Dataset.from_dict({"audio": sounds, "text": list(map(" ".join, said))}, features=features)
     return DatasetDict(splits)
 

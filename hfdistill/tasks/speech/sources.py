@@ -10,7 +10,7 @@ from hfdistill.data.hub import load_hub_dataset
 from hfdistill.tasks.media.data import SOUNDS
 from hfdistill.tasks.media.sources import check_columns, media_column_of, read_files, with_validation
 from hfdistill.tasks.speech.data import SpeechData
-from hfdistill.tasks.speech.demo import demo_speech
+from hfdistill.tasks.speech.demo import COMMANDS, demo_speech
 
 
 def speech_data(
@@ -23,7 +23,7 @@ def speech_data(
     media_column: str | None = None,
     text_column: str = "text",
     demo: bool = False,
-    demo_words: tuple[int, int] = (2, 3),
+    commands: bool = False,
     **reading: Any,
 ) -> SpeechData:
     """Read the recordings to distill on, and their transcripts.
@@ -39,7 +39,7 @@ def speech_data(
             or `file`.
         text_column: The column of transcripts.
         demo: Generate a set in place of all that.
-        demo_words: The fewest words of its recordings, and the most.
+        commands: Generate recordings of one word out of ten, which a Whisper of random weights learns in a demo's time.
         **reading: `skip_unreadable` and `resample`, as of `SpeechData`.
 
     Raises:
@@ -47,7 +47,9 @@ def speech_data(
         ValueError: when it cannot be read.
     """
     if demo:
-        return SpeechData(demo_speech(words=demo_words), "audio", name="generated recordings", demo=True, **reading)
+        return SpeechData(
+            demo_speech(**(COMMANDS if commands else {})), "audio", name="generated recordings", demo=True, **reading
+        )
     if train_file is not None:
         given = {"train": train_file, "validation": validation_file, "test": test_file}
         splits = DatasetDict({split: read_files(path) for split, path in given.items() if path is not None})

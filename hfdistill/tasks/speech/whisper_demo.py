@@ -59,7 +59,7 @@ def demo_whisper(width: int, encoder_layers: int, decoder_layers: int, processor
         processor: Whose tokens it writes.
     """
     tokenizer, extractor = processor.tokenizer, processor.feature_extractor
-    id_of, heads = tokenizer.convert_tokens_to_ids, max(1, width // 32)
+    id_of, heads = tokenizer.convert_tokens_to_ids, max(1, width // 8)
     ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), id_of(_END))
     config = WhisperConfig(
         vocab_size=len(tokenizer),

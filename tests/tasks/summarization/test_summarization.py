@@ -45,7 +45,7 @@ def texts(count=12, seed=0):
 
 
 @pytest.mark.parametrize("family", ["bart", "t5"])
-def test_a_summarizer_from_its_teacher_to_a_report_and_its_folder(tmp_path, family):
+def test_a_summarizer_from_its_teacher_to_a_report_and_its_folder(tmp_path, family, quick_report):
     tokenizer, rows, teacher = make_tokenizer(), texts(), make_seq2seq(family, 2)
     student = make_student(teacher, num_decoder_layers=1)
     before = weights(student)
