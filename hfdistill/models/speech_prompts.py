@@ -34,7 +34,7 @@ def set_speech_task(model: Any, processing_class: Any, language: str | None = No
         raise ValueError(f"a {type(model).__name__} is not told what to write by tokens: only a Whisper is.")
     languages = getattr(settings, "lang_to_id", None)
     if not languages:
-        raise ValueError("this Whisper writes down English alone: leave set_speech_task out.")
+        raise ValueError("this Whisper writes down English alone: leave set_speech_task (--language) out.")
     if task not in TASKS:
         raise ValueError(f"task must be {' or '.join(TASKS)}, got {task!r}.")
     before = tokenizer.language, tokenizer.task
