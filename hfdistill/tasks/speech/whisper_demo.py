@@ -26,6 +26,9 @@ WHISPER_DEMO: dict[str, Any] = {
     "train_teacher": True,
     "baseline": True,
     "resample": True,
+    # It hears too little for transcripts of its own.
+    "pseudo_transcripts": False,
+    "per_device_train_batch_size": 8,
     "learning_rate": 2e-3,
     "num_train_epochs": 12,
     "warmup_steps": 0.1,
