@@ -39,7 +39,7 @@ def speech_data(
             or `file`.
         text_column: The column of transcripts.
         demo: Generate a set in place of all that.
-        commands: Generate recordings of one word out of ten, which a Whisper of random weights learns in a demo's time.
+        commands: Generate recordings of one word out of ten, the easiest for a Whisper of random weights.
         **reading: `skip_unreadable` and `resample`, as of `SpeechData`.
 
     Raises:
