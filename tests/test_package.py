@@ -22,10 +22,12 @@ EXTRAS = {
     "ctranslate2": "from hfdistill.export.base import check_export as f; f(['ctranslate2'], 'translation')",
     "export": "from hfdistill.export.base import check_export as f; f(['onnx'])",
     "search": "from hfdistill.search.study import check_search as f; f()",
+    "zstd": "from pathlib import Path; from hfdistill.data.lines import opened as f; f(Path('a.zst'))",
     "translation": "from hfdistill.tasks.translation.metrics import check_sacrebleu as f; f()",
 }
 ALL = (
-    "ctranslate2 liger_kernel onnx onnxruntime onnxscript optuna peft sacrebleu sentencepiece tensorboard trackio wandb"
+    "backports.zstd ctranslate2 liger_kernel onnx onnxruntime onnxscript optuna peft py3langid sacrebleu sentencepiece "
+    "tensorboard trackio wandb"
 )
 
 
