@@ -13,9 +13,9 @@ from urllib.request import urlopen
 
 from huggingface_hub.constants import HF_HOME
 
-from hfdistill.data.languages import language_of
 from hfdistill.data.shortening import cut
 from hfdistill.models.extras import install_hint
+from hfdistill.models.languages import language_of
 
 OPUS = "https://object.pouta.csc.fi"
 _SECONDS = 60

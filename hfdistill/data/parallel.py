@@ -11,11 +11,11 @@ from pathlib import Path
 from datasets import Dataset, Features, Value
 
 from hfdistill.data.files import ending_of, recognized_pairs
-from hfdistill.data.languages import language_of
 from hfdistill.data.lines import decoded_lines
 from hfdistill.data.shortening import shortened
 from hfdistill.data.streamed import streamed_dataset
 from hfdistill.data.tmx import tmx_pairs
+from hfdistill.models.languages import language_of
 
 #: Where a row stands: its line, or the number of its unit.
 LINE = "_line"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
-from hfdistill.data.languages import language_of
 from hfdistill.data.lines import broken_file_errors, opened
 from hfdistill.data.shortening import cut
+from hfdistill.models.languages import language_of
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 #: Inline elements that mark a text; of others, such as `bpt` and `ph`, the content is code of some file format.

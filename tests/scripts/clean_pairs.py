@@ -11,8 +11,8 @@ from hfdistill import clean_pairs
 from hfdistill.tasks.translation.cleaning import clean
 
 folder, rank, decided = Path(sys.argv[1]), os.environ["RANK"], []
-decide = clean._decide
-clean._decide = lambda work: (decided.append(True), decide(work))
+decide = clean.decide
+clean.decide = lambda work: (decided.append(True), decide(work))
 rows = load_from_disk(folder / "pairs")
 rows = rows.add_column("row", list(range(len(rows))))
 kept, _ = clean_pairs(rows, skip=["swapped", "wrong language"])
