@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from script_runs import last_line
-from translators import BASICS, complete, translator_home
+from translators import BASICS, SHORT_PAIRS, complete, translator_home
 
 from hfdistill.commands.main import main
 from hfdistill.tasks.translation.demo import demo_translations
@@ -19,9 +19,13 @@ def home(tmp_path, monkeypatch, quick_report):
     rows = demo_translations(num_train=150, num_eval=5)["train"]
     pairs = list(dict.fromkeys(zip(rows["en"], rows["de"], strict=True)))[:90]
     pairs[40:40] = [(pairs[0][0], pairs[0][0]), (pairs[1][1], pairs[1][1]), pairs[2][::-1]]
-    for language, side in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
-        (folder / f"corpus.{language}").write_text("\n".join(side) + "\n", encoding="utf-8")
+    write_corpus(pairs)
     return folder
+
+
+def write_corpus(pairs):
+    for language, side in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
+        Path(f"corpus.{language}").write_text("\n".join(side) + "\n", encoding="utf-8")
 
 
 def refusal(words, capfd):
@@ -59,16 +63,17 @@ def test_a_corpus_is_cleaned_into_two_files(home, capfd):
 
 
 def test_a_student_learns_from_what_is_left(home, monkeypatch, capfd):
+    write_corpus([*SHORT_PAIRS, *[(source, source) for source, _ in SHORT_PAIRS[:2]], ("", "leer")])
     words = ["translate", *BASICS, "--teacher_name_or_path", "teacher", "--train_file", "corpus.en", "corpus.de"]
     words += ["--methods", "word", "--output_dir", "out", "--max_steps", "2", "--clean"]
     monkeypatch.setattr(sys, "argv", ["hfdistill", *words])
     main(words)
-    assert "Cleaning 93 pairs:" in capfd.readouterr().out
+    assert "Cleaning 23 pairs:" in capfd.readouterr().out
     complete(home / "out", ("teacher", "student"))
     assert json.loads((home / "out/report/cleaning.json").read_text(encoding="utf-8"))["dropped"]["copy"] == 2
     for page in ("README.md", "report/report.md"):
         text = (home / "out" / page).read_text(encoding="utf-8")
-        assert "Cleaning dropped 3 of 93 training pairs" in text
+        assert "Cleaning dropped 3 of 23 training pairs" in text
     assert "corpus.en and corpus.de" in (home / "out/README.md").read_text(encoding="utf-8")
 
 

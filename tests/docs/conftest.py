@@ -17,9 +17,9 @@ from tiny_media import make_vit
 from tiny_prompts import make_bpe, make_causal, make_entailment, make_wordpiece
 from tiny_seq2seq import make_translator
 from transformers import BertConfig, BertForQuestionAnswering, BertForTokenClassification
+from translators import SHORT_PAIRS
 
 from hfdistill.tasks.speech.demo import RATE, demo_speech_model, demo_speech_processor
-from hfdistill.tasks.translation.demo import demo_translations
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,8 @@ def readers_folder(tmp_path_factory):
     for name, start in (("pairs", ""), ("validation", "well "), ("test", "really ")):
         pairs = [{"translation": {"en": start + text, "de": " ".join(reversed(text.split()))}} for text in TEXTS]
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
-    corpus = demo_translations(num_train=80, num_eval=5)["train"]
-    for language in ("en", "de"):
-        content = "".join(f"{text}\n" for text in corpus[language])
-        (folder / f"corpus.{language}").write_text(content, encoding="utf-8")
+    for language, side in zip(("en", "de"), zip(*SHORT_PAIRS, strict=True), strict=True):
+        (folder / f"corpus.{language}").write_text("".join(f"{text}\n" for text in side), encoding="utf-8")
     write_media(folder)
     (folder / "settings.yaml").write_text("train_file: train.csv\nteacher_name_or_path: my/bert\n", encoding="utf-8")
     return folder
