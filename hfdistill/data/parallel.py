@@ -68,7 +68,7 @@ def lines_dataset(path: str | Path, column: str) -> Dataset:
 
 def has_header(path: Path, names: Sequence[str]) -> bool:
     """Whether a `.tsv` file begins with the names of its columns: with one of `names`, or with what may be names."""
-    cells = next(_cells(path), (1, [""]))[1]
+    cells = next((line for line in decoded_lines(path) if line.strip()), "").rstrip("\r\n").split("\t")
     is_pair = len(cells) in (2, 3) and not all(map(_NAME.fullmatch, cells)) and "\0" not in "".join(cells)
     return bool(set(cells) & set(names)) or not is_pair
 
