@@ -23,11 +23,12 @@ EXTRAS = {
     "export": "from hfdistill.export.base import check_export as f; f(['onnx'])",
     "peft": "from hfdistill.models.adapters import Adapter, _peft as f; f(Adapter('mine', 'base', 'LORA', None))",
     "search": "from hfdistill.search.study import check_search as f; f()",
+    "zstd": "from pathlib import Path; from hfdistill.data.lines import opened as f; f(Path('a.zst'))",
     "translation": "from hfdistill.tasks.translation.metrics import check_sacrebleu as f; f()",
 }
 ALL = (
-    "bitsandbytes ctranslate2 liger_kernel onnx onnxruntime onnxscript optuna peft sacrebleu sentencepiece tensorboard "
-    "torchao trackio wandb"
+    "backports.zstd bitsandbytes ctranslate2 liger_kernel onnx onnxruntime onnxscript optuna peft py3langid sacrebleu "
+    "sentencepiece tensorboard torchao trackio wandb"
 )
 
 

@@ -9,6 +9,10 @@ from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 PAIRS = [(text, " ".join(reversed(text.split()))) for text in TEXTS]
+#: Texts of fewer than 20 characters, of which no language is told, and of as few tokens as the tiny translator reads.
+SHORT_PAIRS = list(
+    dict.fromkeys((source[:16].rpartition(" ")[0], target[-16:].partition(" ")[2]) for source, target in PAIRS)
+)
 OWN = ("--teacher_name_or_path", "teacher", "--train_file", "train.jsonl", "--output_dir", "out")
 BASICS = (
     *("--num_train_epochs", "1", "--per_device_train_batch_size", "8", "--learning_rate", "1e-3"),

@@ -54,7 +54,7 @@ def refuse_early(command: str, words: Sequence[str]) -> None:
         return
     if command in PARSERS:
         options = PARSERS[command]().parse_args(words)
-        files = {"file": [options.file]}
+        files = {"file": options.file if isinstance(options.file, list) else [options.file]}
         if getattr(options, "validation_file", None):
             files["validation_file"] = [options.validation_file]
     else:
@@ -68,7 +68,7 @@ def refuse_early(command: str, words: Sequence[str]) -> None:
 
 def _recognize(command: str, name: str, files: Sequence[str]) -> None:
     """Refuses files that the command cannot read."""
-    if command != "translate":
+    if command not in ("translate", "clean"):
         for file in files[:1]:
             recognized(file)
     elif name == "unlabeled_file":

@@ -22,6 +22,7 @@ COMMANDS = {
         "main",
         "Distill a translation model, likewise.",
     ),
+    "clean": ("clean", "main", "Drop the pairs of a parallel corpus that are no translations, and report on them."),
     "compare": (_TOOLS, "compare_main", "Measure teacher and student on the same texts, and print the table."),
     "export": (_TOOLS, "export_main", "Write a model for ONNX Runtime and transformers.js, and check it."),
     "soft-targets": (

@@ -18,6 +18,7 @@ RANGES = {
     **dict.fromkeys(("num_beams", "n_best"), COUNT),
     **dict.fromkeys(("vocab_size", "student_vocab_size"), Range(10, whole=True)),
     "teacher_dropout": Range(0, 1, "[)"),
+    "min_score": Range(-1e300),
     **dict.fromkeys(("label_fraction", "unlabeled_fraction"), Range(0, 1, "(]")),
     "max_length": Range(3, whole=True, advice=": a word between the tokens that begin and end a text"),
     **dict.fromkeys(("search_trials", "folds"), Range(0, whole=True)),

@@ -78,6 +78,24 @@ def _with_routing(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
+def clean_parser() -> argparse.ArgumentParser:
+    """The options of `hfdistill clean`."""
+    parser = argparse.ArgumentParser(prog="hfdistill clean", description=COMMANDS["clean"][2], allow_abbrev=False)
+    kinds = "two files with a sentence a line, corpus.en corpus.de, or one: tmx, tsv, csv, json lines, parquet"
+    parser.add_argument("file", metavar="FILE", nargs="+", help=kinds)
+    written = "clean.en, clean.de and the report are written there"
+    parser.add_argument("--output_dir", metavar="FOLDER", required=True, help=written)
+    parser.add_argument("--source_lang", metavar="NAME", default="en", help="column of the source texts, or language")
+    parser.add_argument("--target_lang", metavar="NAME", default="de", help="likewise of the target texts")
+    held_out = "pairs to measure on, whose texts and near copies are dropped"
+    parser.add_argument("--held_out", metavar="FILE", nargs="+", help=held_out)
+    parser.add_argument("--skip", metavar="RULE", nargs="+", default=[], help="rules that are not asked")
+    parser.add_argument("--min_score", type=float, metavar="NUMBER", help="drop pairs whose score is lower")
+    parser.add_argument("--score_column", metavar="NAME", default="score", help="column of the score, in a table")
+    parser.add_argument("--unique_sources", action="store_true", help="keep one translation of each source")
+    return parser
+
+
 def _parser(name: str, labels: bool = False) -> argparse.ArgumentParser:
     """A command's parser with the options that all have; with `labels`, those of labels too."""
     parser = argparse.ArgumentParser(prog=f"hfdistill {name}", description=COMMANDS[name][2], allow_abbrev=False)
@@ -94,4 +112,10 @@ def _parser(name: str, labels: bool = False) -> argparse.ArgumentParser:
     return parser
 
 
-PARSERS = {"compare": compare_parser, "export": export_parser, "soft-targets": soft_targets_parser, "card": card_parser}
+PARSERS = {
+    "clean": clean_parser,
+    "compare": compare_parser,
+    "export": export_parser,
+    "soft-targets": soft_targets_parser,
+    "card": card_parser,
+}

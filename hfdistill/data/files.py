@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hfdistill.data.languages import language_of
+from hfdistill.models.languages import language_of
 
 ENDINGS = ("csv", "tsv", "json", "jsonl", "parquet")
 #: What files may be compressed as, all but Parquet, which is so itself.

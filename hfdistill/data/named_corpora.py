@@ -13,9 +13,9 @@ from urllib.request import urlopen
 
 from huggingface_hub.constants import HF_HOME
 
-from hfdistill.data.languages import language_of
 from hfdistill.data.shortening import cut
 from hfdistill.models.extras import install_hint
+from hfdistill.models.languages import language_of
 
 OPUS = "https://object.pouta.csc.fi"
 _SECONDS = 60
@@ -71,8 +71,8 @@ def _download(what: str, url: str, files: list[Path]) -> None:
     with tempfile.TemporaryDirectory(dir=files[0].parent) as folder:
         archive = Path(folder) / "archive.zip"
         try:
-            with urlopen(url, timeout=_SECONDS) as answer, open(archive, "wb") as file:
-                shutil.copyfileobj(answer, file)
+            with urlopen(url, timeout=_SECONDS) as answer, open(archive, "wb") as copy:
+                shutil.copyfileobj(answer, copy)
         except HTTPError as error:
             raise ValueError(
                 f"there is no {what} of these languages ({url}: {error.code}); see https://opus.nlpl.eu."

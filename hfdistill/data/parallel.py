@@ -11,11 +11,11 @@ from pathlib import Path
 from datasets import Dataset, Features, Value
 
 from hfdistill.data.files import ending_of, recognized_pairs
-from hfdistill.data.languages import language_of
 from hfdistill.data.lines import decoded_lines
 from hfdistill.data.shortening import shortened
 from hfdistill.data.streamed import streamed_dataset
 from hfdistill.data.tmx import tmx_pairs
+from hfdistill.models.languages import language_of
 
 #: Where a row stands: its line, or the number of its unit.
 LINE = "_line"
@@ -68,7 +68,7 @@ def lines_dataset(path: str | Path, column: str) -> Dataset:
 
 def has_header(path: Path, names: Sequence[str]) -> bool:
     """Whether a `.tsv` file begins with the names of its columns: with one of `names`, or with what may be names."""
-    cells = next(_cells(path), (1, [""]))[1]
+    cells = next((line for line in decoded_lines(path) if line.strip()), "").rstrip("\r\n").split("\t")
     is_pair = len(cells) in (2, 3) and not all(map(_NAME.fullmatch, cells)) and "\0" not in "".join(cells)
     return bool(set(cells) & set(names)) or not is_pair
 

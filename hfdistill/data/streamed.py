@@ -48,9 +48,7 @@ def _write(rows: Iterable[tuple[Any, ...]], schema: pa.Schema, file: Path) -> No
         with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             left = iter(rows)
             while some := list(islice(left, _ROWS_AT_ONCE)):
-                columns = [
-                    pa.array(column, kind) for column, kind in zip(zip(*some, strict=True), schema.types, strict=True)
-                ]
+                columns = list(map(pa.array, zip(*some, strict=True), schema.types))
                 writer.write_batch(pa.record_batch(columns, schema=schema))
         os.replace(unfinished, file)
     finally:

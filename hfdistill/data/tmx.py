@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
-from hfdistill.data.languages import language_of
 from hfdistill.data.lines import broken_file_errors, opened
 from hfdistill.data.shortening import cut
+from hfdistill.models.languages import language_of
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 #: Inline elements that mark a text; of others, such as `bpt` and `ph`, the content is code of some file format.
@@ -33,6 +33,7 @@ def tmx_pairs(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]
     Raises:
         ValueError: If it is no whole TMX file, or no unit has both languages.
     """
+    broken: tuple[type[Exception], ...] = (ElementTree.ParseError, *broken_file_errors(path))
     seen: Counter[str] = Counter()
     found = False
     try:
@@ -42,7 +43,7 @@ def tmx_pairs(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]
                 pair = _of_language(texts, source), _of_language(texts, target)
                 found = found or all(pair)
                 yield pair
-    except (ElementTree.ParseError, *broken_file_errors(path)) as error:
+    except broken as error:
         raise ValueError(f"{path} is not a whole TMX file: {error}.") from None
     if not found:
         languages = cut(", ".join(f"{name or 'none named'} ({count:,} texts)" for name, count in seen.most_common()))

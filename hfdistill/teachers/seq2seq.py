@@ -20,6 +20,7 @@ from transformers import (
 
 from hfdistill.losses import IGNORED
 from hfdistill.models.inputs import decoder_positions
+from hfdistill.models.languages import language_tags
 from hfdistill.teachers import ModelTeacher, Teacher, as_teacher
 
 
@@ -210,7 +211,9 @@ def _language_id(tokenizer: Any, tag: str) -> int:
     for token in (tag, f"__{tag}__"):
         if token in languages:
             return languages[token]
+    near = language_tags(tag, list(languages))
     known = f"it knows {', '.join([*languages][:8])}, ..." if languages else "its tokenizer lists none"
+    known = f"it calls it {' or '.join(near)}" if near else known
     raise ValueError(f"the teacher has no language {tag!r}; {known} (see its model card).")
 
 

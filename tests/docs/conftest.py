@@ -22,6 +22,7 @@ from transformers import (
     BertForQuestionAnswering,
     BertForTokenClassification,
 )
+from translators import SHORT_PAIRS
 
 from hfdistill.tasks.speech.demo import RATE, demo_speech_model, demo_speech_processor
 from hfdistill.tasks.speech.whisper_demo import demo_whisper, demo_whisper_processor
@@ -72,6 +73,8 @@ def readers_folder(tmp_path_factory):
     for name, start in (("pairs", ""), ("validation", "well "), ("test", "really ")):
         pairs = [{"translation": {"en": start + text, "de": " ".join(reversed(text.split()))}} for text in TEXTS]
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    for language, side in zip(("en", "de"), zip(*SHORT_PAIRS, strict=True), strict=True):
+        (folder / f"corpus.{language}").write_text("".join(f"{text}\n" for text in side), encoding="utf-8")
     write_media(folder)
     (folder / "settings.yaml").write_text("train_file: train.csv\nteacher_name_or_path: my/bert\n", encoding="utf-8")
     return folder

@@ -108,7 +108,7 @@ COMMANDS += [["--hub_model_id", "ann/bert"], ["--hub-model-id=ann/bert"], ["--tr
 COMMANDS += [["--train_file=/home/me/x.csv"], ["--train_file", "/data/private/train.csv"]]
 COMMANDS += [["--test_file=../secret/x.tsv"], ["--test_file", "data/../../secret/x.tsv"]]
 COMMANDS += [["--teacher_name_or_path=~ann/bert/"], ["--unlabeled_file", r"C:\Users\ann\x.csv"]]
-COMMANDS += [["/home/ann/settings.yaml"]]
+COMMANDS += [["/home/ann/settings.yaml"], ["--train_file", "/home/me/x.tsv", "/data/private/x.tsv"]]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

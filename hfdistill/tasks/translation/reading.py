@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from datasets import Dataset
@@ -22,7 +22,7 @@ logger = logging.get_logger(__name__)
 #: The column in which the Hub's parallel sets keep both texts: `{"translation": {"en": ..., "de": ...}}`.
 PAIR_COLUMN = "translation"
 #: One file, the two of a corpus, the name of a corpus, or a loaded dataset.
-Texts = str | Path | Sequence[str | Path] | Dataset
+Texts: TypeAlias = str | Path | Sequence[str | Path] | Dataset
 
 _ROWS_A_LOOK = 10_000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hfdistill.data.hub import load_hub_dataset
@@ -71,4 +72,6 @@ def translation_data(
 
 
 def _name(files: Files) -> str:
-    return files if isinstance(files, str) else " and ".join(files or ())
+    """One file as it was named, of two their own names."""
+    given = [files] if isinstance(files, str) else files or ()
+    return " and ".join(given if len(given) < 2 else [Path(file).name for file in given])

@@ -43,7 +43,7 @@ def adequacies(
         translators: Both trained on clean texts, of the same kind and, best, on the same ones.
         max_length: Tokens a text is cut to.
 
-    References: dual conditional cross-entropy, Junczys-Dowmunt 2018, equation 1 and 2,
+    References: dual conditional cross-entropy, Junczys-Dowmunt 2018,
     https://aclanthology.org/W18-6478.
     """
     there = cross_entropies(*translators.there, sources, targets, max_length)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from hfdistill.data.languages import language_of
 from hfdistill.models.extras import install_hint
+from hfdistill.models.languages import language_of
 
 #: By so much more probable must another language be than the expected one. On Europarl a true sentence of five words or
 #: more falls below; see docs/results.md.

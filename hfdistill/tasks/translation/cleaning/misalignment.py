@@ -34,6 +34,9 @@ _MOST_EVIDENCE = 3.0
 _FAR = (37, 53)
 #: Rows whose likeliest sequence is found at once, in a few megabytes.
 _ROWS_AT_ONCE = 200_000
+#: By so many standard errors must all rows agree on another shift than none. Of two columns in which nothing can be
+#: compared, chance says less.
+_CLEAR = 10.0
 _BINS = 20
 _BUCKETS = 2**20
 #: What may stand in a text and its translation alike: numbers, words, and marks other than commas and full stops.
@@ -60,7 +63,7 @@ def said_of(block: Block, where: Callable[[int], str]) -> str:
     if block.shift is None:
         return f"{place} the sides do not belong together"
     lines = "one row" if abs(block.shift) == 1 else f"{abs(block.shift)} rows"
-    return f"{place} the target texts stand {lines} {'below' if block.shift < 0 else 'above'} their translations"
+    return f"{place} the target texts stand {lines} {'below' if block.shift > 0 else 'above'} their sources"
 
 
 def anchors_of(text: str) -> list[int]:
@@ -149,8 +152,9 @@ class _Scores:
         shifts = range(-LARGEST, LARGEST + 1)
         scores = [self.of_shift(shift) for shift in shifts]
         far = np.concatenate([self.of_shift(sign * rows) for rows in _FAR for sign in (1, -1)], axis=1)
-        # Lines may be missing from the very top: what most rows agree on is where translations stand.
-        best = int(np.argmax([np.nanmean(one[1]) for one in scores]))
+        # Lines may be missing from the very top: where translations stand is what most rows agree on.
+        agreements = [_agreement(one, scores[LARGEST]) for one in scores]
+        best = int(np.argmax(agreements)) if max(agreements) > _CLEAR else LARGEST
         evidence = np.zeros((len(self.lengths[0]), len(scores)), np.float32)
         for kind in range(2):
             ratio = _LikelihoodRatio(scores[best][kind], far[kind])
@@ -173,6 +177,13 @@ class _LikelihoodRatio:
 
     def _bins(self, scores: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.edges, scores, side="right")
+
+
+def _agreement(scores: np.ndarray, others: np.ndarray) -> float:
+    """By how many standard errors pairs have more in common than others, in both scores; each of shape `(2, rows)`."""
+    more = np.stack([others[0] - scores[0], scores[1] - others[1]])
+    more = more[:, ~np.isnan(more).any(axis=0)]
+    return float((more.mean(axis=1) / np.maximum(more.std(axis=1), 1e-9)).sum() * more.shape[1] ** 0.5)
 
 
 def _likeliest(evidence: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 from transformers.utils import logging
 
-from hfdistill.data.languages import language_of
+from hfdistill.models.languages import language_of
 from hfdistill.tasks.translation.cleaning.identification import languages_of
 from hfdistill.tasks.translation.cleaning.misalignment import ShiftFinder, said_of
 from hfdistill.tasks.translation.reading import TextRows, text_tuples

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfdistill.report.local_paths import places_out_of
 from hfdistill.report.markdown import escaped, markdown_table, one_line
 
 #: Pairs of each rule that are kept to look at.
@@ -77,7 +78,7 @@ class CleaningReport:
 
     def to_dict(self) -> dict[str, object]:
         """Counts and notes, for JSON."""
-        return {"rows": self.rows, "kept": self.kept, "dropped": self.dropped, "notes": list(self.notes)}
+        return {"rows": self.rows, "kept": self.kept, "dropped": self.dropped, "notes": self._public_notes()}
 
     def write(self, folder: str | Path) -> None:
         """Writes `cleaning.json`, `cleaning.md` and `cleaning_dropped.tsv` into a folder, which is made if need be."""
@@ -86,15 +87,19 @@ class CleaningReport:
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
         (folder / "cleaning.json").write_text(content + "\n", encoding="utf-8")
         (folder / "cleaning.md").write_text(self.markdown() + "\n", encoding="utf-8")
-        rows = [DroppedPair._fields, *self.samples]
+        rows = [DroppedPair._fields, *(pair._replace(where=places_out_of(pair.where)) for pair in self.samples)]
         lines = ["\t".join(map(one_line, row)) for row in rows]
         (folder / "cleaning_dropped.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _public_notes(self) -> list[str]:
+        """The notes without the folders of files, which are not for the world to read."""
+        return list(map(places_out_of, self.notes))
 
     def markdown(self) -> str:
         """The page: the table, what was found, and a few dropped pairs of each rule."""
         table = markdown_table(["rule", "dropped", "share"], [list(line) for line in self.lines()])
         shown = [pair for rule in self.dropped for pair in [one for one in self.samples if one.rule == rule][:3]]
-        parts = ["# What was dropped of the training pairs", table, *map(escaped, self.notes)]
+        parts = ["# What was dropped of the training pairs", table, *map(escaped, self._public_notes())]
         if shown:
             rows = [[pair.rule, pair.source[:120], pair.target[:120]] for pair in shown]
             parts += [
