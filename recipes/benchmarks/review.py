@@ -30,7 +30,7 @@ from hfdistill.report.label_quality import LABEL_QUALITY
 #: No choice of an epoch, for which validation labels would have to be right.
 LAST_EPOCH = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 #: Which labels the models learn.
-LABELS = {"planted": "as planted", "random": "random rows", "review": "rows of a review", "true": "all true"}
+LABELS = {"planted": "none", "random": "random rows", "review": "rows of a review"}
 
 
 class Measurement:
@@ -76,8 +76,8 @@ class Measurement:
 
     def labels(self, kind: str) -> np.ndarray:
         """The labels after a person has looked at some."""
-        looked_at = {"planted": [], "true": range(len(self.true)), "random": self.drawn}
-        rows = list(looked_at[kind] if kind in looked_at else self.reviewed("self_confidence"))
+        rows = {"planted": [], "random": self.drawn}.get(kind)
+        rows = self.reviewed("self_confidence") if rows is None else rows
         corrected = self.planted.copy()
         corrected[rows] = self.true[rows]
         return corrected
