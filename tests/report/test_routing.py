@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from test_report_tables import figures
 
-from hfdistill import Comparison, choose_threshold, classification_metrics, routing_curve
+from hfdistill import CardFacts, Comparison, choose_threshold, classification_metrics, routing_curve
+from hfdistill.report.card import model_card
 from hfdistill.report.results import write_report
 from hfdistill.report.routing import RoutedRows, confidences
 
@@ -133,6 +135,20 @@ def test_the_report_has_curve_threshold_and_picture(tmp_path, routed):
         assert "Both together" in text and f"less than {choice.chosen.threshold:.6g} sure" in text.replace("\\", "")
         assert "passed on to the teacher" in text and f"{100 * choice.measured.share:.1f} % of the texts" in text
     assert (tmp_path / "report" / "routing.png").stat().st_size > 0
+
+
+def test_the_card_has_threshold_and_code(routed):
+    """Of several teachers or several labels there is no code, for they are no one pipeline."""
+    comparison = replace(routed(), confusion=np.eye(3))
+    facts = CardFacts("me/teacher", "texts", comparison, location="me/student")
+    text = str(model_card("student", [], {}, facts))
+    threshold = comparison.routing.choice.chosen.threshold
+    assert "## Use with its teacher" in text and f'answer["score"] >= {threshold:.6g} else teacher' in text
+    assert 'model="me/teacher"' in text
+    several = str(model_card("student", [], {}, replace(facts, teacher=["me/one", "me/other"])))
+    assert "## Use with its teacher" in several and "def classify" not in several
+    plain = str(model_card("student", [], {}, replace(facts, comparison=routed(held_out=False))))
+    assert "## Use with its teacher" not in plain
 
 
 def test_without_other_rows_no_threshold_is_chosen(tmp_path, routed):
