@@ -6,7 +6,7 @@
 A share of the training labels is changed. Models that learned the other parts of these labels predict each part (or
 --judge does, which never saw these rows); the rows that `review` brings first get their true label back, as a person
 would give it, or as many drawn at random do. On the result a teacher is fine-tuned, and teaches a student; all are
-measured after their last epoch, on test labels that are left alone.
+measured after their last epoch.
 """
 
 import argparse
@@ -63,8 +63,7 @@ class Measurement:
     def figure(self, who: str, what: str) -> float:
         """The share of rows brought whose label was changed, or the test accuracy of a teacher or a student."""
         if who == "precision":
-            rows = self.drawn if what == "random" else self.reviewed(what)
-            return float((self.planted != self.true)[rows].mean())
+            return float((self.planted != self.true)[self.drawn if what == "random" else self.reviewed(what)].mean())
         chosen = {"planted": [], "random": self.drawn}.get(what)
         chosen, labels = self.reviewed("self_confidence") if chosen is None else chosen, self.planted.copy()
         labels[chosen] = self.true[chosen]
@@ -78,7 +77,7 @@ class Measurement:
 
 def measured(bench: Bench, seed: int) -> dict[str, float]:
     one, get = functools.cache(lambda: Measurement(bench, seed)), bench.figures.get
-    names = [("precision", quality) for quality in (*LABEL_QUALITY, "random")]
+    names = [("precision", how) for how in (*LABEL_QUALITY, "random")]
     names += [] if bench.options.judge else [(who, what) for what in CORRECTED for who in ("teacher", "student")]
     return {" ".join(name): get(f"{' '.join(name)} {seed}", lambda name=name: one().figure(*name)) for name in names}
 
