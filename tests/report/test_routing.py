@@ -10,6 +10,7 @@ from test_report_tables import figures
 
 from hfdistill import CardFacts, Comparison, choose_threshold, classification_metrics, routing_curve
 from hfdistill.report.card import model_card
+from hfdistill.report.findings import routing_sentence
 from hfdistill.report.results import write_report
 from hfdistill.report.routing import RoutedRows, confidences
 
@@ -157,6 +158,14 @@ def test_without_other_rows_no_threshold_is_chosen(tmp_path, routed):
     assert "routing_threshold" not in results and "routing_accuracy_at_50" in results
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "No threshold is chosen" in text and "go to the teacher" not in text
+
+
+def test_what_costs_more_than_the_teacher_alone_is_told(routed):
+    """A student that passes on nearly everything is only in the way."""
+    comparison = routed()
+    assert "slower than the teacher alone" not in routing_sentence(comparison)
+    slow = {**comparison.models, "student": replace(comparison.models["student"], latency_ms=7.9)}
+    assert "slower than the teacher alone" in routing_sentence(replace(comparison, models=slow))
 
 
 def test_a_share_that_is_too_small_is_told(tmp_path, routed):
