@@ -112,11 +112,14 @@ def routing_sentence(comparison: Comparison) -> str:
     )
     interval = "" if choice.interval is None else f" ({choice.interval[0]:.3f} to {choice.interval[1]:.3f})"
     latency, _ = comparison.routed_cost(measured.share)
+    alone = comparison.models["teacher"].latency_ms
+    dearer = " Both together are slower than the teacher alone: for so small a loss this student does not pay."
     return (
-        f"{which}, as chosen on the validation rows: {goal} there, {100 * chosen.share:.1f} %. On these rows that is "
-        f"{100 * measured.share:.1f} % of the texts and gives {name} {measured.metric:.4f}{interval}; the teacher has "
+        f"{which}, as chosen on the validation rows: {goal} there, {100 * chosen.share:.1f} %. On the "
+        f"{comparison.split} rows that is {100 * measured.share:.1f} % of the texts and gives {name} "
+        f"{measured.metric:.4f}{interval}; the teacher has "
         f"{routing.curve[-1].metric:.4f}, in {latency:.2f} ms a text in place of the teacher's "
-        f"{comparison.models['teacher'].latency_ms:.2f}."
+        f"{alone:.2f}.{dearer if latency > alone else ''}"
     )
 
 

@@ -49,6 +49,23 @@ def test_compare_prints_the_table_and_writes_the_report(home, capsys):
     assert not (home / "report_of" / "report" / "losses.png").exists(), "a picture of nothing"
 
 
+def test_compare_chooses_a_threshold_on_other_texts(home, capsys):
+    """Their columns may be called otherwise."""
+    lines = [f"{('bad', 'good')[len(text) % 2]}\twell {text}" for text in TEXTS]
+    (home / "validation.tsv").write_text("\n".join(["label\ttext", *lines]) + "\n")
+    words = ["compare", "teacher", "student", "test.tsv", "--output_dir", "report_of"]
+    main([*words, "--validation_file", "validation.tsv", "--max_share", "0.5"])
+    results = json.loads((home / "report_of" / "all_results.json").read_text())
+    assert 0 <= results["routing_threshold"] and results["routing_latency_ms"] >= results["student_latency_ms"]
+    assert results["routing_accuracy_at_0"] == results["student_accuracy"]
+    assert results["routing_accuracy_at_100"] == results["teacher_accuracy"]
+    for wrong, sentence in ((["--max_share", "0.5"], "give that too"), (["--max_share", "20"], "give that too")):
+        with pytest.raises(SystemExit, match=f"^error: .*{sentence}"):
+            main([*words, *wrong])
+    with pytest.raises(SystemExit, match=r"^error: tolerance is a difference .* got 0.005 and 20\."):
+        main([*words, "--validation_file", "validation.tsv", "--max_share", "20"])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_compare_measures_on_the_gpu(home):
     """The models were loaded onto the CPU, and its speed was told as theirs."""
@@ -151,7 +168,7 @@ def test_wrong_usage_is_code_2(words, capsys):
     assert ended.value.code == 2 and capsys.readouterr().err.startswith("usage: hfdistill")
 
 
-@pytest.mark.parametrize("command", [None, "compare", "export", "soft-targets", "card"])
+@pytest.mark.parametrize("command", [None, "compare", "export", "soft-targets", "review", "card"])
 def test_help_reads_well(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*([command] if command else []), "--help"])
@@ -220,6 +237,7 @@ UNKNOWN = "unknown option --trainfile; did you mean --train_file?"
         (["distill", "--train-file=none.csv"], 1, "error: There is no file none.csv"),
         (["translate", "--test_file", "none.xls"], 1, "error: Cannot read none.xls: its ending must be one of .csv"),
         (["compare", "a", "b", "none.csv"], 1, "error: There is no file none.csv"),
+        (["review", "--train_file", "none.csv"], 1, "error: There is no file none.csv"),
         (["card", "a"], 2, "the following arguments are required"),
     ],
     ids=str,

@@ -39,6 +39,8 @@ def readers_folder(tmp_path_factory):
     write_table(folder / "train.csv", rows)
     write_table(folder / "validation.csv", [(f"well {text}", label) for text, label in rows])
     write_table(folder / "test.csv", [(f"really {text}", label) for text, label in rows[:11]])
+    right = [(text, label, "good" if label == "bad" else "") for text, label in rows[:9]]
+    write_table(folder / "reviewed.csv", right, columns=("text", "label", "corrected"))
     write_table(folder / "more.csv", [(f"once more {text}",) for text in TEXTS], columns=("sentence",))
     rated = [(text, f"so {text}", str(len(text) % 5 / 4)) for text in TEXTS]
     write_table(folder / "rated.csv", rated, columns=("sentence1", "sentence2", "similarity"))

@@ -10,7 +10,7 @@ from tiny_seq2seq import make_translator
 
 from hfdistill.export.onnx import export_onnx
 from hfdistill.report.saved_form import SavedForm
-from hfdistill.report.snippets import Usage, usage_code
+from hfdistill.report.snippets import Usage, routing_code, usage_code
 
 
 def python_in(blocks):
@@ -40,6 +40,21 @@ def test_a_classifiers_code_runs(classifiers_home, monkeypatch, capsys, text_pai
     predicted, exported = capsys.readouterr().out.strip().splitlines()
     assert eval(exported)[0] == (eval(predicted) if text_pair else eval(predicted)[0])["label"]
     assert any("javascript" in block for block in blocks) != text_pair
+
+
+@pytest.mark.parametrize("text_pair", [False, True])
+@pytest.mark.parametrize(("threshold", "answering"), [(0.0, "student"), (1.1, "teacher")])
+def test_the_code_for_both_models_runs(tmp_path, monkeypatch, capsys, text_pair, threshold, answering):
+    """Below the threshold the teacher answers."""
+    for name, seed in (("student", 1), ("teacher", 2)):
+        for part in (make_model(seed), make_tokenizer()):
+            part.save_pretrained(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    usage = Usage("student", task="text-classification", text_pair=text_pair)
+    exec(python_in([routing_code(usage, "teacher", threshold)])[0], {})
+    exec(python_in(usage_code(SavedForm(), Usage(answering, task=usage.task, text_pair=text_pair)))[0], {})
+    both, alone = map(eval, capsys.readouterr().out.strip().splitlines())
+    assert both == (alone if text_pair else alone[0])
 
 
 def test_a_translators_code_runs(tmp_path, monkeypatch, capsys):
