@@ -102,8 +102,12 @@ class OnnxTranslator(GenerationMixin):
         Args:
             input_ids: Shape `(batch, tokens)`.
             attention_mask: Likewise, 0 at padding.
-            **search: As in `generate` of `transformers`; a beam of 1 without sampling is run here.
+            **search: As in `generate` of `transformers`; a beam of 1 without sampling is run here. A translation has no
+                more tokens than the model has positions.
         """
+        positions = getattr(self.config, "max_position_embeddings", None)
+        if positions and (search.get("max_length") or 0) > positions:
+            search["max_length"] = positions
         settings, _ = self._prepare_generation_config(None, **search)
         if settings.num_beams == 1 and not settings.do_sample:
             return self._greedy(input_ids, attention_mask, settings)
