@@ -12,8 +12,6 @@ from transformers import AutoConfig, EvalPrediction, PreTrainedModel, PreTrained
 
 from hfdistill.commands.compare_card import labeled, run_action, test_rows
 from hfdistill.data.class_names import read_class_names
-from hfdistill.data.columns import find_texts, texts_of
-from hfdistill.data.tables import open_table, read_table
 from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.generation import translate
 from hfdistill.models.inference import predict_logits, token_rows
@@ -23,9 +21,9 @@ from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.report.quality import MAIN_METRICS
 from hfdistill.tasks.classification.data import TextClassificationData, plain_texts
 from hfdistill.tasks.classification.metrics import classification_metrics
-from hfdistill.tasks.translation.data import PAIR_COLUMN
 from hfdistill.tasks.translation.metrics import check_sacrebleu, corpus_scores
 from hfdistill.tasks.translation.models import load_translator
+from hfdistill.tasks.translation.reading import read_texts
 
 #: The most tokens of a text on either side, where a translator has positions for them.
 _MAX_LENGTH = 128
@@ -76,14 +74,12 @@ def _export_translator(options: argparse.Namespace) -> None:
 
 def _read_pairs(options: argparse.Namespace) -> tuple[list[str], list[str] | None]:
     """The source texts, and where --text_pair_column says which they are, their translations."""
-    rows = read_table(options.file)
-    table = open_table(options.file, "texts")
-    if PAIR_COLUMN in rows.column_names:
-        names = {f"{PAIR_COLUMN}.{name}": name for name in rows.features[PAIR_COLUMN]}
-        table = open_table(rows.flatten().rename_columns(names), "texts")
-    columns = find_texts(table, options.text_column, options.text_pair_column)
-    sources, references = ([list(texts_of(table, name)) for name in columns] + [None])[:2]
-    return sources or [], references if options.text_pair_column else None
+
+    def column(name: str) -> list[str]:
+        return list(read_texts(options.file, "texts", name).dataset[name])
+
+    source = options.text_column or plain_texts(options.file)[1][0]
+    return column(source), column(options.text_pair_column) if options.text_pair_column else None
 
 
 def _write(
