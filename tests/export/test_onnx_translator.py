@@ -12,7 +12,7 @@ import torch
 from processes import results_of_two_ranks
 from texts import TEXTS
 from tiny import make_tokenizer
-from tiny_seq2seq import FAMILIES
+from tiny_seq2seq import FAMILIES, make_translator
 from tiny_translators import (
     LENGTH,
     make_family,
@@ -194,8 +194,7 @@ small (float[4] x) => (float[4] y) <float[4] w = {1, 2, 3, 4}> { y = Mul(x, w) }
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    model, tokenizer = make_family("marian"), make_word_tokenizer()
-    for part in (model, tokenizer):
+    for part in make_translator():
         part.save_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"encoder_model_quantized.onnx is not there; hfdistill export writes"):
         OnnxTranslator.from_pretrained(tmp_path)
