@@ -94,7 +94,7 @@ def _weight(graph: Any, name: str, values: np.ndarray) -> Any:
     if name not in graph.initializers:
         tensor = ir.tensor(values, name=name)
         kind = ir.TensorType(tensor.dtype)
-        graph.register_initializer(ir.Value(name=name, shape=tensor.shape, type=kind, const_value=tensor))
+        graph.register_initializer(ir.Value(name=name, shape=ir.Shape(values.shape), type=kind, const_value=tensor))
     return graph.initializers[name]
 
 
