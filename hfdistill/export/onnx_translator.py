@@ -79,7 +79,7 @@ class OnnxTranslatorFormat(TranslatorFormat):
         self.suffix = SUFFIXES[name]
 
     def check_model(self, model_type: str) -> None:
-        """Refuses a family that has not been seen to be exported exactly."""
+        """Refuses another family: its decoder may keep keys and values in another way, and no browser runs it."""
         if model_type not in FAMILIES:
             raise ValueError(
                 f"a model of type {model_type!r} cannot be exported to ONNX as a translator; those that can are "
