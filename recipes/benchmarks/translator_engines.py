@@ -52,6 +52,7 @@ def measured(size: int, options: argparse.Namespace) -> dict:
         how = {"num_beams": 1, "max_length": options.tokens}
         exported = export_translator(model, tokenizer, texts, folder, formats=FORMATS, **how)
         engines = {"pytorch": model, **exported}
+        megabytes = {name: one.megabytes for name, one in exported.items()}
         times = {name: [] for name in engines}
         for number in range(-2, options.rounds):  # two to warm up
             inputs = tokenizer(texts[number % len(texts)], return_tensors="pt")
@@ -61,7 +62,6 @@ def measured(size: int, options: argparse.Namespace) -> dict:
                 assert written.shape[1] >= options.tokens - 1, "it ended before the others"
                 if number >= 0:
                     times[name].append(1000 * (time.perf_counter() - start))
-    megabytes = {name: one.megabytes for name, one in exported.items()}
     megabytes["pytorch"] = sum(weight.numel() for weight in model.parameters()) * 4 / 1e6
     return {name: figures(size, name, times, megabytes[name]) for name in engines}
 
