@@ -100,7 +100,7 @@ class TranslatorFormat(Format):
         Raises:
             ValueError: for a model that does not write texts.
         """
-        if not (config_of(model).is_encoder_decoder and model.can_generate()):
+        if not (getattr(config_of(model), "is_encoder_decoder", False) and model.can_generate()):
             raise ValueError(
                 f"a {type(model).__name__} does not write texts, so it is no translator to export: export_onnx and "
                 "hfdistill distill --export are for classifiers."
