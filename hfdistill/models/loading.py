@@ -160,8 +160,8 @@ def _refuse_writer(name: str, architectures: Sequence[str]) -> None:
     for found in architectures:
         if found in translators:
             raise ValueError(
-                f"{name} is a translator ({found}) and no classifier: hfdistill translate compares it, hfdistill export "
-                "and hfdistill.export_translator export it."
+                f"{name} is a translator ({found}) and no classifier: hfdistill translate compares it, hfdistill "
+                "export and hfdistill.export_translator export it."
             )
         if found in writers:
             raise ValueError(
