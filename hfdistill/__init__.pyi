@@ -17,6 +17,8 @@ from hfdistill.export.base import check_export as check_export
 from hfdistill.export.base import export_student as export_student
 from hfdistill.export.ctranslate2 import export_ctranslate2 as export_ctranslate2
 from hfdistill.export.onnx import export_onnx as export_onnx
+from hfdistill.export.onnx_translator import export_translator as export_translator
+from hfdistill.export.onnx_translator_model import OnnxTranslator as OnnxTranslator
 from hfdistill.losses.base import Term as Term
 from hfdistill.losses.schedules import Schedule as Schedule
 from hfdistill.models.loading import load_classifier as load_classifier

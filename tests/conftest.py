@@ -63,6 +63,14 @@ def quick_report(monkeypatch):
     monkeypatch.setattr(plots, "save", lambda figure, path: Figure().savefig(path, dpi=10))
 
 
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory):
+    """A translator as `hfdistill export` leaves it: tracing one takes long, and those who run it share it."""
+    from tiny_translators import export_by_command  # which loads the exporters' libraries
+
+    return export_by_command(tmp_path_factory.mktemp("deployed"))
+
+
 @pytest.fixture
 def tokenizer():
     """A WordPiece tokenizer, the same in every run, that reads at most 64 tokens."""

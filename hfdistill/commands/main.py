@@ -11,8 +11,8 @@ import threading
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-#: The module of the commands that train nothing.
-_TOOLS = "compare_export_card"
+#: The module of the commands that compare models.
+_TOOLS = "compare_card"
 #: By name: the module, its function, and what it does. A module is imported when its command is run.
 COMMANDS = {
     "distill": ("distill", "main", "Distill a text classifier: teacher, student, baseline, report, card, exports."),
@@ -24,7 +24,11 @@ COMMANDS = {
     ),
     "clean": ("clean", "main", "Drop the pairs of a parallel corpus that are no translations, and report on them."),
     "compare": (_TOOLS, "compare_main", "Measure teacher and student on the same texts, and print the table."),
-    "export": (_TOOLS, "export_main", "Write a model for ONNX Runtime and transformers.js, and check it."),
+    "export": (
+        "export",
+        "export_main",
+        "Write a classifier or translator for ONNX Runtime, transformers.js or CTranslate2, and check it.",
+    ),
     "soft-targets": (
         "soft_targets",
         "main",

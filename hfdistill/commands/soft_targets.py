@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from hfdistill.commands.compare_export_card import run_action
+from hfdistill.commands.compare_card import run_action
 from hfdistill.models.loading import load_classifier
 from hfdistill.soft_targets import soft_targets
 from hfdistill.soft_targets.probabilities import COMBINE, from_probabilities

@@ -25,9 +25,16 @@ def export_parser() -> argparse.ArgumentParser:
     """The options of `hfdistill export`."""
     parser = _parser("export", labels=True)
     parser.add_argument("model", metavar="MODEL", help=f"{MODEL}; a folder gets the files")
-    parser.add_argument("file", metavar="FILE", help="texts to check the export on; with labels, its accuracy too")
-    parser.add_argument("--formats", metavar="NAME", nargs="+", help="such as onnx and int8 (default: all there are)")
+    parser.add_argument(
+        "file", metavar="FILE", help="texts to check the export on; with labels or translations, how good it is"
+    )
+    parser.add_argument(
+        "--formats", metavar="NAME", nargs="+", help="onnx, int8; of translators ctranslate2, too (default: all)"
+    )
     parser.add_argument("--output_dir", metavar="FOLDER", help="write there, with config and tokenizer, instead")
+    languages = parser.add_argument_group("a translator of many languages", "as its tokenizer writes them")
+    languages.add_argument("--source_tag", metavar="TAG", help="the source language, such as eng_Latn")
+    languages.add_argument("--target_tag", metavar="TAG", help="the target language")
     return parser
 
 

@@ -6,6 +6,7 @@ instances. The commands, the card and the comparison take whatever formats of th
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import os
@@ -13,19 +14,22 @@ import pkgutil
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
+from accelerate.utils import extract_model_from_parallel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import hfdistill.export
 from hfdistill.models.extras import install_hint
+from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.wrappers import config_of
 from hfdistill.report.failures import Attempts
 
-#: Every format by its name; see `formats`, which loads them.
-FORMATS: dict[str, Format] = {}
+Made = TypeVar("Made")
+#: By task, each format by its name; see `formats`, which loads them.
+FORMATS: dict[str, dict[str, Format]] = {}
 
 
 class ExportError(ValueError):
@@ -39,6 +43,17 @@ class ExportError(ValueError):
     def __init__(self, message: str, exported: dict[str, Any]) -> None:
         super().__init__(message)
         self.exported = exported
+
+
+class Source:
+    """What is exported, and what several formats make of it alike."""
+
+    def once(self, make: Callable[[Any], Made]) -> Made:
+        """What a function makes of it, such as a traced graph; made when it is first asked for."""
+        made: dict[Any, Any] = self.__dict__.setdefault("_made", {})
+        if make not in made:
+            made[make] = make(self)
+        return cast(Made, made[make])
 
 
 class Format(ABC):
@@ -58,6 +73,10 @@ class Format(ABC):
     def __init__(self, name: str, path: str) -> None:
         self.name = name
         self.path = path
+
+    def missing_packages(self) -> list[str]:
+        """Those of its packages that are not installed."""
+        return [package for package in self.packages if importlib.util.find_spec(package) is None]
 
     def check_model(self, model_type: str) -> None:  # noqa: B027  (most formats take all)
         """Refuses a kind of model that it cannot write, before anything expensive is begun.
@@ -88,6 +107,16 @@ class Format(ABC):
             ValueError: when this model cannot be exported.
         """
 
+    def place(self, unchecked: Path, path: Path) -> None:
+        """Moves what `export` wrote, which has been checked, to its place in the student's folder.
+
+        Args:
+            unchecked: Where it is.
+            path: Where it belongs, see the arguments of the format.
+        """
+        _remove(path)
+        os.replace(unchecked, path)
+
     @abstractmethod
     def load(self, path: Path, source: Any) -> Any:
         """The exported model.
@@ -108,14 +137,15 @@ class Format(ABC):
 
 def register(one: Format) -> None:
     """Adds a format to `FORMATS`."""
-    FORMATS[one.name] = one
+    FORMATS.setdefault(one.task, {})[one.name] = one
 
 
-def formats(task: str) -> dict[str, Format]:
+def formats(task: str = "text-classification") -> dict[str, Format]:
     """The formats of a task by name, those of every file in this folder."""
     for module in pkgutil.iter_modules(hfdistill.export.__path__, "hfdistill.export."):
         importlib.import_module(module.name)
-    return {name: one for name, one in FORMATS.items() if one.task == task}
+    known = FORMATS.get(task, {}).items()
+    return dict(sorted(known, key=lambda pair: type(pair[1]).__module__))  # whatever was imported first
 
 
 def check_export(names: Sequence[str], task: str = "text-classification", model_type: str | None = None) -> None:
@@ -135,8 +165,7 @@ def check_export(names: Sequence[str], task: str = "text-classification", model_
     if unknown:
         raise ValueError(f"there is no export format {unknown[0]!r}; the formats are {', '.join(known)}.")
     for one in (known[name] for name in names):
-        missing = [package for package in one.packages if importlib.util.find_spec(package) is None]
-        if missing:
+        if missing := one.missing_packages():
             raise ImportError(f"the export needs {', '.join(missing)}: {install_hint(one.extra)}.")
         if model_type is not None:
             one.check_model(model_type)
@@ -159,8 +188,8 @@ def export_student(
         processing_class: Its tokenizer.
         examples: What to check the exports on: rows for a classifier, texts for a translator; a few hundred will do.
         folder: The model's folder; `Format.path` is the place of each format in it.
-        formats: Names of `FORMATS`.
-        task: Of the formats.
+        formats: Names of formats.
+        task: What they are to do.
         **settings: As the formats' `prepare` takes them, such as `text_columns`.
 
     Returns:
@@ -176,7 +205,7 @@ def export_student(
     sources: dict[Any, Any] = {}  # by the function that prepares them: formats of one kind share a source
     exported: dict[str, Any] = {}
     faults = []
-    for one in (FORMATS[name] for name in formats):
+    for one in (FORMATS[task][name] for name in formats):
         kind = type(one).prepare
         if kind not in sources:
             sources[kind] = one.prepare(model, processing_class, examples, **settings)
@@ -185,6 +214,16 @@ def export_student(
     if faults:
         raise ExportError(" ".join(faults), exported)
     return exported
+
+
+def plain_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of a model in float32 on the CPU, in eval mode, without what was wrapped around it.
+
+    The model may be on another device, in another dtype, and must not keep what tracing puts around it; nor must a
+    graph hold the mixed precision that a `Trainer` leaves around what it trained.
+    """
+    copied = extract_model_from_parallel(copy.deepcopy(model), keep_torch_compile=False)
+    return without_autocast(copied).cpu().float().eval()
 
 
 def attempt_export(attempt: Attempts, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -206,8 +245,7 @@ def _write(one: Format, source: Any, path: Path, exported: dict[str, Any]) -> st
         loaded.parity = one.check(loaded, source)
         fault = one.fault(loaded.parity)
         if not fault:
-            _remove(path)
-            os.replace(unchecked, path)
+            one.place(unchecked, path)
             loaded.path = path
             exported[one.name] = loaded
         return fault

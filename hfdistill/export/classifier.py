@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import extract_model_from_parallel
 from datasets import Dataset
 from torch.export import Dim
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.export.base import Format
+from hfdistill.export.base import Format, Source, plain_copy
 from hfdistill.models.heads import NextTokenHead, SpanHead, head_of
 from hfdistill.models.inference import CheckedRows, logits, predict_logits, token_rows
 from hfdistill.models.inputs import main_input
-from hfdistill.models.mixed_precision import without_autocast
 from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding, hears_padding
 from hfdistill.models.wrappers import without_adapters
 from hfdistill.report.quality import agreement
-
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Parity:
 
 
 @dataclass(eq=False)
-class ClassifierSource:
+class ClassifierSource(Source):
     """A classifier to be exported, and the rows to check its exports on.
 
     Args:
@@ -64,7 +59,6 @@ class ClassifierSource:
     processing_class: PreTrainedTokenizerBase
     rows: list[dict[str, list[int]]]
     expected: np.ndarray = field(default_factory=lambda: np.empty(0))
-    _made: dict[Any, Any] = field(default_factory=dict)
 
     def predict(self, model: Any, description: str) -> np.ndarray:
         """A model's logits of the rows, shape `(rows, classes)`, or where it decides by token `(tokens, classes)`."""
@@ -83,12 +77,6 @@ class ClassifierSource:
         # Two rows of two lengths: a size of 1, or a mask without a 0, would be taken for a constant.
         inputs = dict(self.processing_class.pad([sample, shorter], return_tensors="pt"))
         return inputs, {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in inputs}
-
-    def once(self, make: Callable[[ClassifierSource], Made]) -> Made:
-        """What several formats make of it alike, such as a traced graph."""
-        if make not in self._made:
-            self._made[make] = make(self)
-        return self._made[make]
 
 
 class MediaSource(ClassifierSource):
@@ -178,10 +166,7 @@ class ClassifierFormat(Format):
         name = main_input(model)
         sees = name != "input_ids"
         rows: Any = None if sees else token_rows(model, processing_class, examples, text_columns)
-        # A copy: the model may be on another device, in another dtype, and must not keep what tracing puts around it;
-        # nor must the graph hold the mixed precision that a `Trainer` leaves around what it trained.
-        copied = extract_model_from_parallel(copy.deepcopy(model), keep_torch_compile=False)
-        plain = without_autocast(copied).cpu().float().eval()
+        plain = plain_copy(model)
         if sees:
             if name not in examples.column_names:
                 raise ValueError(f"the model reads {name}, which the rows to check exports on lack.")

@@ -6,12 +6,8 @@ tokenizer of a saved student, transformers.js loads the folder as it is.
 
 from __future__ import annotations
 
-import io
-import logging
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.export.base import export_student, register
 from hfdistill.export.classifier import ClassifierFormat, ClassifierSource
+from hfdistill.export.onnx_graphs import PACKAGES, quantize, save, trace
 from hfdistill.export.onnx_model import OnnxModel
 
 #: Tokens of the text that is shown to the tracer; any length is fine, and a short one is fast.
@@ -65,11 +62,11 @@ def export_onnx(
 class OnnxFormat(ClassifierFormat):
     """A graph in float32."""
 
-    packages = ("onnx", "onnxruntime", "onnxscript")
+    packages = PACKAGES
 
     def export(self, source: ClassifierSource, path: Path) -> None:
         """Writes the graph into one file."""
-        _save(source.once(_trace), path)
+        save(source.once(_trace), path)
 
     def load(self, path: Path, source: ClassifierSource) -> OnnxModel:
         """The graph, run by ONNX Runtime."""
@@ -81,7 +78,7 @@ class QuantizedOnnxFormat(OnnxFormat):
 
     def export(self, source: ClassifierSource, path: Path) -> None:
         """Writes the quantized graph into one file."""
-        _save(_quantize(source.once(_trace)), path)
+        save(quantize(source.once(_trace)), path)
 
 
 register(OnnxFormat("onnx", "onnx/model.onnx", tolerance=1e-2))
@@ -89,39 +86,5 @@ register(QuantizedOnnxFormat("int8", "onnx/model_quantized.onnx", tolerance=0.5)
 
 
 def _trace(source: ClassifierSource) -> Any:
-    """The model's graph in float32, as an `onnx_ir.Model`, fused for ONNX Runtime."""
-    from transformers.exporters import OnnxConfig, OnnxExporter
-
-    inputs, shapes = source.sample(_SAMPLE_TOKENS)
-    with _quiet():
-        return OnnxExporter().export(source.model, inputs, OnnxConfig(dynamic_shapes=shapes, ort_fusions="cpu")).program
-
-
-def _quantize(graph: Any) -> Any:
-    from transformers.exporters import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
-    from transformers.exporters.configs import ExportFormat
-
-    with _quiet():
-        return OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(per_channel=True)).quantize(graph, {}, ExportFormat.ONNX)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides what the exporters log of each of their steps, and of packages that no classifier needs."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _save(graph: Any, path: Path) -> None:
-    import onnx_ir
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-
-    # Tracing notes at each node the line of code it comes from, with the path of this machine.
-    ClearMetadataAndDocStringPass()(graph)
-    onnx_ir.save(graph, path)  # one file, which the Hub's libraries need no configuration to find
+    """The model's graph in float32."""
+    return trace(source.model, *source.sample(_SAMPLE_TOKENS))

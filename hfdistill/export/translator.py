@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.export.base import Format
+from hfdistill.export.base import Format, Source
 from hfdistill.models.generation import BATCH, read_sources, translate
+from hfdistill.models.wrappers import config_of
 
 #: An export is broken where both are beyond rounding: the least chrF, from 0 to 100, of its translations against the
 #: model's own, and the most by which it differs, in nats for each token, on how likely the model's own are. A hardly
@@ -42,7 +43,7 @@ class TranslationParity:
 
 
 @dataclass(frozen=True)
-class TranslatorSource:
+class TranslatorSource(Source):
     """A translator to be exported, and the texts to check its exports on.
 
     Args:
@@ -95,7 +96,15 @@ class TranslatorFormat(Format):
             examples: Source texts.
             num_beams: Width of the beam search to compare beside greedy.
             max_length: The most tokens of a text on either side.
+
+        Raises:
+            ValueError: for a model that does not write texts.
         """
+        if not (getattr(config_of(model), "is_encoder_decoder", False) and model.can_generate()):
+            raise ValueError(
+                f"a {type(model).__name__} does not write texts, so it is no translator to export: export_onnx and "
+                "hfdistill distill --export are for classifiers."
+            )
         return TranslatorSource(
             model, processing_class, completed_generation_config(model), examples, num_beams, max_length
         )
@@ -123,10 +132,14 @@ def completed_generation_config(model: PreTrainedModel) -> Any:
     Raises:
         ValueError: when it does not say how a text begins or ends.
     """
-    settings: Any = copy.deepcopy(model.generation_config)
+    return completed(copy.deepcopy(model.generation_config), model.config)
+
+
+def completed(settings: Any, config: Any) -> Any:
+    """A generation config with what it lacks of a model's config; see `completed_generation_config`."""
     for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id"):
         if getattr(settings, name) is None:
-            setattr(settings, name, getattr(model.config, name, None))
+            setattr(settings, name, getattr(config, name, None))
     missing = [name for name in ("decoder_start_token_id", "eos_token_id") if getattr(settings, name) is None]
     if missing:
         raise ValueError(

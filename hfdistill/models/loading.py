@@ -143,14 +143,25 @@ def _architectures(name: str, trust_remote_code: bool) -> Sequence[str]:
     return ()
 
 
+def is_translator(name: str, trust_remote_code: bool = False) -> bool:
+    """Whether a model is an encoder-decoder that writes texts; not so where nothing can be known of it.
+
+    Args:
+        name: A folder, or a name on the Hub.
+        trust_remote_code: Whether code that is kept there is run.
+    """
+    writers = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values()
+    return any(one in writers for one in _architectures(name, trust_remote_code))
+
+
 def _refuse_writer(name: str, architectures: Sequence[str]) -> None:
     """A model that writes texts would get a new head, whose predictions mean nothing."""
     translators, writers = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values(), _flat(_WRITERS.values())
     for found in architectures:
         if found in translators:
             raise ValueError(
-                f"{name} is a translator ({found}) and no classifier: hfdistill translate compares it, and "
-                "--export ctranslate2 there, or hfdistill.export_ctranslate2, exports it for CTranslate2."
+                f"{name} is a translator ({found}) and no classifier: hfdistill translate compares it, hfdistill "
+                "export and hfdistill.export_translator export it."
             )
         if found in writers:
             raise ValueError(

@@ -18,10 +18,16 @@ _INPUTS = {
     "audio-classification": '"recording.wav"',
     "automatic-speech-recognition": '"recording.wav"',
     "text-generation": '"Once upon a time"',
+    "translation": '"A man rides a bicycle."',
 }
 _FIRST, _SECOND = '"A man rides a bicycle."', '"Somebody is outdoors."'
 #: The files of an export for ONNX Runtime, the smaller one first, and what transformers.js calls them.
 ONNX_FILES = {"onnx/model_quantized.onnx": "q8", "onnx/model.onnx": "fp32"}
+#: Of a translator the decoders, what `hfdistill` calls their formats, and what transformers.js does.
+TRANSLATOR_FILES = {
+    "onnx/decoder_model_merged_quantized.onnx": ("int8", "q8"),
+    "onnx/decoder_model_merged.onnx": ("onnx", "fp32"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,9 @@ def usage_code(form: SavedForm, usage: Usage) -> list[str]:
         blocks.append(_onnx(usage, exported))
         if not usage.text_pair:  # of which its pipeline reads none
             blocks.append(_transformers_js(usage, ONNX_FILES[exported]))
+    written = next((names for file, names in TRANSLATOR_FILES.items() if file in usage.exports), None)
+    if written and plain and usage.task == "translation":
+        blocks += [_onnx_translator(usage, written[0]), _transformers_js(usage, written[1])]
     return [block for block in blocks if block]
 
 
@@ -192,6 +201,20 @@ _POOLED = {
     "lasttoken": "states[range(len(states)), mask[..., 0].cumsum(1).argmax(1)]",
 }
 _JS_POOLING = {"mean": "mean", "cls": "cls", "lasttoken": "last_token"}
+
+
+def _onnx_translator(usage: Usage, form: str) -> str:
+    lines = [
+        'from hfdistill import OnnxTranslator  # pip install "hfdistill[export]"',
+        "from transformers import AutoTokenizer",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({_quoted(usage)})",
+        f'student = OnnxTranslator.from_pretrained({_quoted(usage)}, "{form}")',
+        f'texts = tokenizer([{_FIRST}], padding=True, return_tensors="pt")',
+        "tokens = student.generate(**texts, max_length=128)",
+        "print(tokenizer.batch_decode(tokens, skip_special_tokens=True))",
+    ]
+    return code_block("\n".join(lines), "python")
 
 
 def _onnx(usage: Usage, file: str) -> str:

@@ -1,17 +1,13 @@
 /* Loads two exported classifiers with transformers.js, times them in turns, and shows what they answer. */
 
+import { byId, loadLibrary, loadPipeline, painted, readSettings, sum, tell } from "./library.js";
+
 const ROLES = ["teacher", "student"];
-const CDN = "https://cdn.jsdelivr.net/npm/@huggingface/transformers@4/dist/transformers.min.js";
-/** What the command `hfdistill export` calls a format, and transformers.js. */
-const DTYPES = { fp32: "fp32", int8: "q8" };
 const WARMUPS = 3;
 /** Of each model, at the least; every text is asked equally often. */
 const TIMINGS = 30;
 
-const byId = (id) => document.getElementById(id);
 const part = (id, selector) => byId(id).querySelector(selector);
-/** Leaves the browser a moment to paint: the models run where the page does. */
-const painted = () => new Promise((done) => setTimeout(done));
 
 main().catch((error) => {
   byId("error").textContent = error.message;
@@ -35,56 +31,10 @@ async function main() {
   tell(`Measured in WebAssembly, ${threads} thread${threads > 1 ? "s" : ""}, over ${texts.length} texts.`);
 }
 
-/** The form's fields hold the defaults; the address changes them. */
-function readSettings() {
-  const form = byId("settings");
-  for (const [name, value] of new URLSearchParams(location.search)) {
-    if (form.elements[name]) form.elements[name].value = value;
-  }
-  return Object.fromEntries(new FormData(form));
-}
-
-// ---- Loading ----
-
-async function loadLibrary(folder) {
-  const modules = folder && new URL(`${folder}/`, location);
-  // Whoever may write a link to this page must not choose the code that it runs.
-  if (modules && modules.origin !== location.origin) throw Error(`The library ${folder} is not on this server.`);
-  const address = modules ? new URL("@huggingface/transformers/dist/transformers.min.js", modules).href : CDN;
-  const library = await import(address).catch(() => {
-    throw Error(`The library could not be loaded from ${address}.`);
-  });
-  if (modules) library.env.backends.onnx.wasm.wasmPaths = new URL("onnxruntime-web/dist/", modules).href;
-  return library;
-}
-
 /** The classifier, what to call it, and the bytes that were loaded for it. */
-async function loadModel({ env, pipeline }, role, name, format) {
-  if (!DTYPES[format]) throw Error(`The ${role}’s format is fp32 or int8.`);
-  const local = /^[./]/.test(name);
-  env.allowLocalModels = local;
-  env.allowRemoteModels = !local;
-  env.useBrowserCache = !local; // a folder may have been exported anew
-  const files = {};
-  const classify = await pipeline("text-classification", local ? new URL(name, location).pathname : name, {
-    dtype: DTYPES[format],
-    device: "wasm",
-    progress_callback: (event) => event.status === "progress" && showLoading(role, files, event),
-  }).catch((error) => {
-    throw Error(`The ${role} ${name} could not be loaded: ${reason(error)}`);
-  });
-  return { classify, title: `${name} · ${format}`, bytes: sum(Object.values(files).map((file) => file.loaded)) };
-}
-
-function showLoading(role, files, { file, loaded, total }) {
-  files[file] = { loaded, total };
-  const all = Object.values(files);
-  tell(`Loading the ${role} …`, sum(all.map((one) => one.loaded)) / sum(all.map((one) => one.total)));
-}
-
-function reason({ name, message }) {
-  const path = message.match(/"([^"]+)"\.?$/)?.[1];
-  return name === "ModelFileNotFoundError" && path ? `${path} is not there; “hfdistill export” writes it.` : message;
+async function loadModel(library, role, name, format) {
+  const { model: classify, bytes } = await loadPipeline(library, "text-classification", role, name, format);
+  return { classify, title: `${name} · ${format}`, bytes };
 }
 
 /** Answers are compared by the names of their labels. */
@@ -147,13 +97,6 @@ async function answerTyped(models) {
 
 // ---- Showing ----
 
-/** One sentence on what is going on, and how much of it is done. */
-function tell(sentence, share) {
-  byId("status").textContent = sentence;
-  byId("progress").hidden = share === undefined;
-  byId("progress").value = share ?? 0;
-}
-
 function showSizes(models) {
   const sizes = ROLES.map((role) => models[role].bytes / 1e6);
   showBars("size", sizes, (size) => `${digits(size)} MB`);
@@ -195,8 +138,6 @@ function showAnswer(role, given) {
 }
 
 // ---- Numbers ----
-
-const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 /** Three digits that mean something, none after the point from 100 on. */
 const digits = (value) => (value < 100 ? value.toPrecision(3) : value.toFixed(0));

@@ -140,7 +140,11 @@ MENDABLE = {
     "no such column": (["soft-targets", "teacher", "test.tsv", "x.parquet", "--text_column", "text"], "'text'"),
     "other labels": (["compare", "teacher", "student", "bad.tsv"], "Line 2 of bad.tsv.*'god'"),
     "not a parquet file": (["soft-targets", "teacher", "test.tsv", "x.csv"], r"x\.csv should end in \.parquet"),
-    "a translator": (["export", "translator", "test.tsv"], "a translator .MarianMTModel. and no classifier"),
+    "a translator": (
+        ["compare", "student", "translator", "test.tsv"],
+        "a translator .MarianMTModel. and no classifier",
+    ),
+    "a translator of its own": (["export", "led", "test.tsv"], "a model of type 'led' cannot be "),
     "no such format": (["export", "student", "test.tsv", "--formats", "onxx"], "no export format 'onxx'.*onnx, int8"),
     "no folder to write to": (["export", "some/model", "test.tsv"], "some/model|reached"),
 }
@@ -154,6 +158,8 @@ def test_what_the_user_can_mend_is_one_line_and_code_1(home, case, monkeypatch, 
     (home / "translator").mkdir()
     (home / "translator/config.json").write_text('{"model_type": "marian", "architectures": ["MarianMTModel"]}')
     tokenizer.save_pretrained(home / "translator")
+    (home / "led").mkdir()
+    (home / "led/config.json").write_text('{"model_type": "led", "architectures": ["LEDForConditionalGeneration"]}')
     (home / "bad.tsv").write_text("sentence\tlabel\na joy\tgod\n")
     words, sentence = MENDABLE[case]
     with pytest.raises(SystemExit, match=f"^error: .*{sentence}") as ended:

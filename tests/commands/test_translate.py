@@ -232,7 +232,7 @@ REFUSED = {
         ("--unlabeled_file", "train.jsonl", "--methods", "word"),
         "goes with --methods sequence",
     ),
-    "unknown export": (("--export", "onnx"), "no export format 'onnx'; the formats are ctranslate2"),
+    "unknown export": (("--export", "onxx"), "no export format 'onxx'; the formats are ctranslate2, onnx, int8"),
     "unknown method": (("--methods", "words"), "invalid choice: 'words'"),
     "no such language": (("--target_lang", "fr"), "has the languages en, de and not 'fr'"),
     "a tag for one language": (("--source_tag", "en", "--target_tag", "de"), "knows no language tags"),

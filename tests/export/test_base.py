@@ -86,8 +86,9 @@ def new_format(tmp_path, monkeypatch):
         (tmp_path / "formats" / f"{name}.py").write_text(text)
     monkeypatch.setattr(hfdistill.export, "__path__", [*hfdistill.export.__path__, str(tmp_path / "formats")])
     yield
-    for name in ("pickle", "pickled_translator"):
-        FORMATS.pop(name, None)
+    for known in FORMATS.values():
+        for name in ("pickle", "pickled_translator"):
+            known.pop(name, None)
     for name in ("pickled", "pickled_translators"):
         sys.modules.pop(f"hfdistill.export.{name}", None)
 
@@ -146,6 +147,8 @@ def test_the_card_names_every_engine():
 
 
 def test_formats_are_those_of_the_task():
-    assert "ctranslate2" in formats("translation") and "onnx" not in formats("translation")
-    with pytest.raises(ValueError, match="no export format 'onnx'; the formats are ctranslate2"):
-        check_export(["onnx"], "translation")
+    """Of one name, such as `int8`, each task has its own."""
+    assert list(formats()) == ["onnx", "int8"] and list(formats("translation")) == ["ctranslate2", "onnx", "int8"]
+    assert formats()["int8"] is not formats("translation")["int8"]
+    with pytest.raises(ValueError, match="no export format 'ctranslate2'; the formats are onnx, int8"):
+        check_export(["ctranslate2"])

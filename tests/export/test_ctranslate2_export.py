@@ -1,14 +1,11 @@
 """The student in CTranslate2: the same translations, whoever runs it, and nothing left of a bad conversion."""
 
-import random
-
 import pytest
 import torch
 from datasets import Dataset
 from texts import TEXTS
-from tiny_seq2seq import FAMILIES, make_seq2seq
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from tiny_seq2seq import FAMILIES
+from tiny_translators import END, make_family, make_trained_translator, make_word_tokenizer, random_texts
 
 from hfdistill import StaleSoftTargets, pseudo_translations
 from hfdistill.export import base
@@ -16,67 +13,14 @@ from hfdistill.export import ctranslate2 as ctranslate2_export
 from hfdistill.export.base import check_export
 from hfdistill.export.ctranslate2 import export_ctranslate2
 from hfdistill.models.generation import translate
-from hfdistill.tasks.translation.from_scratch import joint_tokenizer, small_marian
 from hfdistill.tasks.translation.report import compare_translations
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
 
-BEGIN, PADDING, END, UNKNOWN, GERMAN = range(5)  # the order of BART, mBART and M2M100
-WORDS = [f"w{number}" for number in range(40)]
-
-
-def make_word_tokenizer():
-    names = ["<s>", "<pad>", "</s>", "<unk>", "__de__", *WORDS]
-    tokenizer = Tokenizer(models.WordLevel({name: id_ for id_, name in enumerate(names)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", END)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        model_input_names=["input_ids", "attention_mask"],
-    )
-
-
-def make_family(family, seed=1, **changes):
-    """Random weights over that vocabulary and a few rows more, as where embeddings are padded to a round size."""
-    size = 48
-    start = PADDING if FAMILIES[family][2]["start"] == 0 else END
-    tokens = {"pad_token_id": PADDING, "eos_token_id": END, "bos_token_id": BEGIN, "start": start}
-    both = {"decoder_vocab_size": size} if family == "marian" else {}
-    model = make_seq2seq(family, seed, vocab_size=size, **tokens, **both, **changes).eval()
-    never = [PADDING, UNKNOWN, *range(5 + len(WORDS), size)]
-    model.generation_config.update(bad_words_ids=[[token] for token in never], early_stopping=True)
-    if family in ("mbart", "m2m100"):
-        model.generation_config.update(forced_bos_token_id=GERMAN)
-    if hasattr(model, "final_logits_bias"):
-        model.final_logits_bias[:, PADDING] = 50.0  # which the generation config forbids
-        model.final_logits_bias[:, END] = 2.0
-    return model
-
-
-def random_texts(count=24):
-    rng = random.Random(0)
-    return [" ".join(rng.choices(WORDS, k=rng.randint(1, 9))) for _ in range(count)]
-
 
 @pytest.fixture(scope="module")
 def trained():
-    """A Marian that has learned to write short texts backwards, so that its predictions are as sure as a real one's."""
-    tokenizer = joint_tokenizer(TEXTS, vocab_size=120, max_length=32)
-    torch.manual_seed(0)
-    model = small_marian(tokenizer, 1, 1, width=64, dropout=0.0, max_length=32)
-    backwards = [" ".join(reversed(text.split())) for text in TEXTS]
-    batch = tokenizer(TEXTS, text_target=backwards, padding=True, return_tensors="pt")
-    batch["labels"].masked_fill_(batch["labels"] == tokenizer.pad_token_id, -100)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(120):
-        optimizer.zero_grad()
-        model(**batch).loss.backward()
-        optimizer.step()
-    return model.eval(), tokenizer
+    return make_trained_translator()
 
 
 # ---- The same translations ----

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from hfdistill.export import base, classifier
-from hfdistill.export.base import FORMATS, ExportError, check_export
+from hfdistill.export.base import ExportError, check_export, formats
 from hfdistill.export.classifier import Parity, measure_parity
 from hfdistill.export.onnx import export_onnx
 from hfdistill.export.onnx_model import OnnxModel
@@ -102,7 +102,7 @@ def test_what_a_trainer_left_in_mixed_precision_is_exported_in_float32(tiny_bert
 def test_any_batch_and_length_gets_the_models_prediction(shared):
     """A size that was taken for a constant while tracing shows only with another size."""
     expected = logits_of(shared.model, shared.tokenizer, [*TEXTS, " ".join(TEXTS[:6])])
-    path = shared.folder / FORMATS["onnx"].path
+    path = shared.folder / formats()["onnx"].path
     assert shared.exported["onnx"].path == path
     np.testing.assert_allclose(run_session(path, shared.tokenizer, TEXTS), expected[:-1], atol=1e-4)
     for row in (0, 7):
@@ -115,7 +115,7 @@ def test_any_batch_and_length_gets_the_models_prediction(shared):
 def test_the_folder_is_as_the_hub_expects_it(shared):
     """transformers.js looks for these names; a weight file beside the graph it would not find."""
     assert sorted(path.name for path in (shared.folder / "onnx").iterdir()) == ["model.onnx", "model_quantized.onnx"]
-    graph = onnx.load(shared.folder / FORMATS["onnx"].path, load_external_data=False).graph
+    graph = onnx.load(shared.folder / formats()["onnx"].path, load_external_data=False).graph
     assert [output.name for output in graph.output] == ["logits"]
     assert {node.name for node in graph.input} == {"input_ids", "attention_mask", "token_type_ids"}
     assert all(not one.external_data for one in graph.initializer)
@@ -130,7 +130,7 @@ def test_the_files_hold_no_local_paths(shared):
 
 def test_norms_and_activations_are_fused(shared):
     """A session of small operations is slower by far; ONNX Runtime does not find all of these by itself."""
-    operations = {node.op_type for node in onnx.load(shared.folder / FORMATS["onnx"].path).graph.node}
+    operations = {node.op_type for node in onnx.load(shared.folder / formats()["onnx"].path).graph.node}
     assert {"SkipLayerNormalization", "BiasGelu"} <= operations
 
 
@@ -146,14 +146,14 @@ def test_a_model_without_token_types(tokenizer, text_dataset, export_to, tmp_pat
     del inputs["token_type_ids"]
     expected = model(**inputs).logits.detach().numpy()
     np.testing.assert_allclose(
-        run_session(tmp_path / "student" / FORMATS["onnx"].path, tokenizer, texts), expected, atol=1e-4
+        run_session(tmp_path / "student" / formats()["onnx"].path, tokenizer, texts), expected, atol=1e-4
     )
 
 
 @pytest.mark.slow
 def test_half_precision_is_exported_in_float32(tiny_bert, tokenizer, text_dataset, export_to, monkeypatch):
     """ONNX Runtime's CPU provider has few operations in bfloat16; the float32 weights are the same numbers."""
-    monkeypatch.setattr(FORMATS["onnx"], "tolerance", 9.0)
+    monkeypatch.setattr(formats()["onnx"], "tolerance", 9.0)
     model = tiny_bert(num_hidden_layers=1).to(torch.bfloat16)
     rows = token_rows(model, tokenizer, text_dataset, SENTENCE)
     predictions = predict_logits(export_to(model)["onnx"], tokenizer, rows)
@@ -166,7 +166,7 @@ def test_int8_is_a_quarter_of_the_size_and_much_the_same(shared):
     """Embeddings are most of a small model: left in float32, int8 would save next to nothing."""
     sizes = {name: one.path.stat().st_size for name, one in shared.exported.items()}
     assert sizes["int8"] < 0.35 * sizes["onnx"]  # of a model this small, the graph itself is a good part
-    graph = onnx.load(shared.folder / FORMATS["int8"].path).graph
+    graph = onnx.load(shared.folder / formats()["int8"].path).graph
     large = [one for one in graph.initializer if np.prod(one.dims) > 64 * 32]
     assert len(large) >= 11 and all(one.data_type != onnx.TensorProto.FLOAT for one in large)
     rows = token_rows(shared.model, shared.tokenizer, Dataset.from_dict({"sentence": TEXTS}), SENTENCE)
@@ -192,16 +192,18 @@ def test_logits_that_do_not_differ_from_row_to_row_are_no_fault_of_the_export():
     """A collapsed student was refused for errors of a ten-millionth, which are large beside no spread at all."""
     expected = np.full((50, 2), 0.7)
     parity = measure_parity(expected + 1e-7, expected, None)
-    assert not FORMATS["onnx"].fault(parity) and not FORMATS["int8"].fault(parity)
+    assert not formats()["onnx"].fault(parity) and not formats()["int8"].fault(parity)
 
 
 @pytest.mark.parametrize(("name", "far"), [("onnx", 0.02), ("int8", 0.8)])
 def test_an_export_far_beyond_rounding_is_refused_and_changed_decisions_are_not(name, far):
     """A hardly trained student is unsure of many rows, and rounding decides some of them otherwise."""
-    assert re.search(rf"the {name} export is broken.* leave {name} out", FORMATS[name].fault(Parity(9, far, 1.0, 1000)))
-    assert FORMATS[name].fault(Parity(9, float("nan"), 1.0, 1000))
+    assert re.search(
+        rf"the {name} export is broken.* leave {name} out", formats()[name].fault(Parity(9, far, 1.0, 1000))
+    )
+    assert formats()[name].fault(Parity(9, float("nan"), 1.0, 1000))
     for agreement in (0.5, 250 / 256, None):
-        assert not FORMATS[name].fault(Parity(0.1, 0.005, agreement, 256))
+        assert not formats()[name].fault(Parity(0.1, 0.005, agreement, 256))
 
 
 def test_int8_of_a_hardly_trained_student_is_kept(tiny_bert, export_to):
@@ -215,7 +217,7 @@ def test_int8_of_a_hardly_trained_student_is_kept(tiny_bert, export_to):
 
 
 def test_one_broken_format_leaves_the_others(tiny_bert, export_to, tmp_path, monkeypatch):
-    monkeypatch.setattr(FORMATS["int8"], "tolerance", -1.0)
+    monkeypatch.setattr(formats()["int8"], "tolerance", -1.0)
     with pytest.raises(ExportError, match="the int8 export is broken") as refused:
         export_to(tiny_bert(num_hidden_layers=1), formats=["int8", "onnx"])
     assert list(refused.value.exported) == ["onnx"] and refused.value.exported["onnx"].parity.agreement == 1
@@ -285,7 +287,7 @@ def test_transformers_js_gives_the_same_predictions(shared, tmp_path, dtype, nam
     command = ["node", "classify.mjs", str(shared.folder.parent), dtype, *TEXTS[:5]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    logits = run_session(shared.folder / FORMATS[name].path, shared.tokenizer, TEXTS[:5])
+    logits = run_session(shared.folder / formats()[name].path, shared.tokenizer, TEXTS[:5])
     chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     for scores, row in zip(json.loads(done.stdout.splitlines()[-1]), chances.tolist(), strict=True):
         expected = dict(zip(("bad", "fair", "good"), row, strict=True))
@@ -294,7 +296,7 @@ def test_transformers_js_gives_the_same_predictions(shared, tmp_path, dtype, nam
 
 def test_an_onnx_model_is_called_like_any_other(shared):
     """It gives logits for a batch of PyTorch tensors, and keeps its config."""
-    exported = OnnxModel(shared.folder / FORMATS["onnx"].path, shared.model.config)
+    exported = OnnxModel(shared.folder / formats()["onnx"].path, shared.model.config)
     inputs = shared.tokenizer(["is dull", "a joy"], padding=True, return_tensors="pt")
     expected = shared.model(**inputs).logits.detach()
     torch.testing.assert_close(exported.eval()(**inputs).logits, expected, atol=1e-4, rtol=1e-4)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from texts import TEXTS
 from tiny import make_model, make_rows, make_tokenizer
 from tiny_seq2seq import make_translator
+from tiny_translators import BACKWARDS
 
 from hfdistill.export.onnx import export_onnx
 from hfdistill.report.saved_form import SavedForm
@@ -65,6 +67,17 @@ def test_a_translators_code_runs(tmp_path, monkeypatch, capsys):
     [code] = python_in(usage_code(SavedForm(), Usage("student", task="translation")))
     exec(code, {})
     assert len(eval(capsys.readouterr().out)) == 1
+
+
+@pytest.mark.slow
+def test_an_exported_translators_code_runs(deployed, monkeypatch, capsys):
+    """By ONNX Runtime as by PyTorch, however few positions there are; JavaScript names the same file."""
+    monkeypatch.chdir(deployed.folder.parent)
+    usage = Usage("student", task="translation", exports=["onnx/decoder_model_merged.onnx"])
+    *_, by_onnx, javascript = usage_code(SavedForm(), usage)
+    exec(python_in([by_onnx])[0].replace("A man rides a bicycle.", TEXTS[2]), {})
+    assert eval(capsys.readouterr().out) == [BACKWARDS[2]]
+    assert 'pipeline("translation", "student", { dtype: "fp32" })' in javascript
 
 
 def test_of_a_repository_the_export_is_fetched():

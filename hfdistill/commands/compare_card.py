@@ -1,38 +1,33 @@
-"""What a person does with a finished student: `hfdistill compare`, `export` and `card`."""
+"""What a person does with a finished student: `hfdistill compare` and `card`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any
 
-import numpy as np
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.commands.command_line import plain_errors
 from hfdistill.commands.tool_options import PARSERS
 from hfdistill.data.class_names import read_class_names
-from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.adapters import Adapter
 from hfdistill.models.dispatched import placed
-from hfdistill.models.inference import predict_logits, token_rows
-from hfdistill.models.labels import LABEL_COLUMNS, name_classes, names_of
+from hfdistill.models.labels import name_classes, names_of
 from hfdistill.models.loading import load_classifier
-from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.report import Comparison
 from hfdistill.report.card import CardFacts, model_card, teacher_license
 from hfdistill.report.figures import WIDTH
-from hfdistill.report.quality import MAIN_METRICS, REGRESSION, SINGLE
+from hfdistill.report.quality import REGRESSION, SINGLE
 from hfdistill.report.results import write_report
 from hfdistill.report.routing import LIMITS
 from hfdistill.report.saved_form import saved_form
 from hfdistill.report.terminal import quiet_libraries
 from hfdistill.report.verdict import verdict
-from hfdistill.tasks.classification.data import TextClassificationData, labeled_texts, plain_texts
+from hfdistill.tasks.classification.data import TextClassificationData, labeled_texts
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
 
@@ -40,11 +35,6 @@ from hfdistill.tasks.classification.report import compare
 def compare_main(words: Sequence[str]) -> None:
     """Runs `hfdistill compare` with these words."""
     run_action("compare", _compare, words)
-
-
-def export_main(words: Sequence[str]) -> None:
-    """Runs `hfdistill export` with these words."""
-    run_action("export", _export, words)
 
 
 def card_main(words: Sequence[str]) -> None:
@@ -69,53 +59,6 @@ def _compare(options: argparse.Namespace) -> None:
     print(f"{fill(verdict(comparison), WIDTH)}\n\n{table}")  # noqa: T201
 
 
-def _export(options: argparse.Namespace) -> None:
-    wanted = options.formats or list(formats("text-classification"))
-    check_export(wanted)
-    texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
-    tokenizer, model = load_classifier(options.model, options.trust_remote_code)
-    data = _read_labels(options, model, texts)
-    folder = Path(options.output_dir or options.model)
-    if options.output_dir:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        make_readable_by_version_4(folder)
-    elif not folder.is_dir():
-        raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
-    broken = None
-    try:
-        exported = export_student(model, tokenizer, texts, folder, formats=wanted, text_columns=columns)
-    except ExportError as error:
-        exported, broken = error.exported, error
-    for name, one in exported.items():
-        print(f"{name}: {one.path}, {one.megabytes:.1f} MB; {one.parity}")  # noqa: T201
-    if data is not None:
-        print(_scores({"model": model, **exported}, tokenizer, data))  # noqa: T201
-    if broken:
-        raise broken
-
-
-def _read_labels(options: argparse.Namespace, model: PreTrainedModel, texts: Dataset) -> TextClassificationData | None:
-    """The texts with their labels, where the file has such labels as the model's."""
-    if not (options.label_column or set(texts.column_names) & set(LABEL_COLUMNS)):
-        return None
-    try:
-        return _labeled(options, model, read_class_names(options.class_names, options.file))
-    except ValueError as error:
-        print(f"How often it is right is not measured: {error}")  # noqa: T201
-        return None
-
-
-def _scores(models: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, data: TextClassificationData) -> str:
-    """The main metric of each model, in a line."""
-    rows = token_rows(models["model"], tokenizer, _rows(data), data.text_columns)
-    labels = np.asarray(data.dataset["test"][data.label_column])
-    metrics, name = classification_metrics(problem_type=data.problem_type), MAIN_METRICS[data.problem_type]
-    logits = {role: predict_logits(model, tokenizer, rows) for role, model in models.items()}
-    scores = {role: metrics(EvalPrediction(predictions=one, label_ids=labels))[name] for role, one in logits.items()}
-    return f"{name}: {', '.join(f'{role} {score:.4f}' for role, score in scores.items())}; {len(rows):,} rows"
-
-
 def _card(options: argparse.Namespace) -> None:
     comparison, student = _compared(options)
     folder = Path(options.student)
@@ -138,11 +81,11 @@ def _compared(options: argparse.Namespace, baseline: str | None = None) -> tuple
     class_names = read_class_names(options.class_names, options.file)
     for model in (student, teacher):
         name_classes(model.config, class_names)
-    data = _labeled(options, student, class_names)
+    data = labeled(options, student, class_names)
     comparison = compare(
         teacher,
         student,
-        _rows(data),
+        test_rows(data),
         processing_class=tokenizer,
         teacher_processing_class=teacher_tokenizer,
         compute_metrics=classification_metrics(problem_type=data.problem_type),
@@ -168,11 +111,11 @@ def _validation(
                 "--tolerance and --max_share choose a threshold on --validation_file: give that too, or neither."
             )
         return None
-    data = _labeled(options, student, class_names, options.validation_file)
-    return _rows(data).rename_columns(dict(zip(data.text_columns, text_columns, strict=True)))
+    data = labeled(options, student, class_names, options.validation_file)
+    return test_rows(data).rename_columns(dict(zip(data.text_columns, text_columns, strict=True)))
 
 
-def _labeled(
+def labeled(
     options: argparse.Namespace, model: PreTrainedModel, class_names: Sequence[str] | None, file: str = ""
 ) -> TextClassificationData:
     """The labeled texts of FILE or another, as the model numbers its classes."""
@@ -193,5 +136,6 @@ def _measured(name: str, options: argparse.Namespace) -> tuple[PreTrainedTokeniz
     return tokenizer, placed(model, PartialState().device)
 
 
-def _rows(data: TextClassificationData) -> Dataset:
+def test_rows(data: TextClassificationData) -> Dataset:
+    """The texts, with the label where models look for it."""
     return data.dataset["test"].rename_column(data.label_column, "labels")
