@@ -28,6 +28,7 @@ class SavedForm:
         lines: Python that loads it, `{name}` standing for its folder or repository in quotes.
         tags: For the Hub.
         pooling: Of a sentence encoder, how it makes an embedding of hidden states.
+        problem_type: Of a classifier, as in its config; `regression` of one that gives one score.
     """
 
     sentence: str = PLAIN_SENTENCE
@@ -36,6 +37,7 @@ class SavedForm:
     lines: str = ""
     tags: tuple[str, ...] = ()
     pooling: Pooling | None = None
+    problem_type: str | None = None
 
 
 def saved_form(model: Any, adapter: Adapter | None = None) -> SavedForm:
@@ -66,7 +68,11 @@ def saved_form(model: Any, adapter: Adapter | None = None) -> SavedForm:
         method = code(getattr(method, "value", method))
         return SavedForm(f"It is a transformers model with quantized weights, and loads with the package of {method}.")
     head = head_of(model)
-    return _sentence_encoder(head.pooling) if isinstance(head, EmbeddingHead) else SavedForm()
+    if isinstance(head, EmbeddingHead):
+        return _sentence_encoder(head.pooling)
+    score = head.classifies and getattr(config, "num_labels", None) == 1
+    problem = getattr(config, "problem_type", None) or ("regression" if score else None)
+    return SavedForm(problem_type=problem) if head.classifies else SavedForm()
 
 
 def _sentence_encoder(pooling: Pooling) -> SavedForm:
