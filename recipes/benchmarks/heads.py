@@ -4,8 +4,8 @@ A sentence says who does what to what, and where, each in one of several words a
 for or against it by a hidden weight. Of sentences are made: pairs, of which the second counts for more, or the first;
 scores, the sum of the weights; several labels, of each part whether it counts for the sentence; choices and
 candidates, of which one counts for most; and embeddings, as in the demo of `recipes/embeddings.py`. Of the training
-labels a share is wrong. A BERT of 3 layers of width 64 with random weights learns each, and teaches a smaller one,
-which also learns from the labels alone, in as many steps.
+labels a share is wrong. A BERT of 3 layers of width 64, which that demo has pretrained, learns each (embeddings from
+random weights), and teaches a student of one layer, which also learns from the labels alone, in as many steps.
 
     python recipes/benchmarks/heads.py --output_dir heads
 """
@@ -21,21 +21,21 @@ from datasets import Dataset
 from transformers import BertForMultipleChoice, BertForSequenceClassification, BertModel, set_seed
 
 import hfdistill as hf
-from hfdistill.tasks.demo import bert_config, demo_tokenizer
-from hfdistill.tasks.embedding.demo import PARTS, meanings, sentence
+from hfdistill.tasks.demo import bert_config
+from hfdistill.tasks.embedding.demo import PARTS, demo_sentences, meanings, sentence
 
-KINDS = ("pairs", "score", "labels", "choices", "candidates", "embeddings")
+KINDS = ("pairs", "score", "labels", "embeddings", "choices", "candidates")
 #: What is measured; of the others accuracy.
 METRICS = {"score": "pearson", "labels": "f1_micro", "embeddings": "cosine"}
 PROBLEMS = {"score": "regression", "labels": "multi_label_classification"}
-#: Layers and width; an embedding is as wide as its teacher's.
-TEACHER, STUDENT, NARROW = (3, 64), (1, 64), (1, 32)
+#: Layers.
+TEACHER, STUDENT = 3, 1
 NOISE = 0.2
 
 
-def make_rows(kind: str, count: int, seed: int, noise: float, tokenizer: Any = None) -> Any:
-    """Rows of a kind with its labels, as a trainer reads them; without a tokenizer their texts."""
-    rng, vectors = random.Random(seed), meanings(TEACHER[1])
+def make_rows(kind: str, count: int, seed: int, noise: float, tokenizer: Any) -> Dataset:
+    """Rows of a kind with its labels, as a trainer reads them."""
+    rng, vectors = random.Random(seed), meanings(64)
     weights = [[(-1) ** value * (1 + value % 3) for value in range(len(part))] for part in PARTS]
     several = {"pairs": 2, "choices": 3, "candidates": 4}.get(kind, 1)
     found = []
@@ -49,22 +49,31 @@ def make_rows(kind: str, count: int, seed: int, noise: float, tokenizer: Any = N
         texts = [sentence(rng, one) for one in meant]
         found.append({"texts": texts, "which": "which", "labels": labels.get(kind, best)})
     rows = Dataset.from_list(found)
-    if tokenizer is None:
-        return [text for row in found for text in row["texts"]]
     if kind in ("choices", "candidates"):
         columns = {"tokenizer": tokenizer, "context": "which", "choices": "texts"}
         return rows.map(hf.tokenize_choices, batched=True, fn_kwargs=columns)
     return rows.map(lambda row: tokenizer(*row["texts"], truncation=True))
 
 
-def new_model(kind: str, tokenizer: Any, size: tuple[int, int]) -> Any:
+def pretrained(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and encoder of the demo for sentence embeddings, kept in the output folder."""
+    if not (folder / "encoder").exists():
+        args = hf.ClassificationTrainingArguments(str(folder / "pretraining"), disable_tqdm=True)
+        for part in hf.demo_sentence_encoder(demo_sentences(), args):
+            part.save_pretrained(folder / "encoder")
+    return hf.load_sentence_encoder(str(folder / "encoder"), normalize=True)
+
+
+def new_model(kind: str, encoder: Any, tokenizer: Any, layers: int) -> Any:
+    """Some layers of the encoder with a new head; for embeddings with random weights."""
     names = {"pairs": ("first", "second"), "labels": ("who", "does", "what", "where")}.get(kind, ("score",))
-    config = bert_config(tokenizer, size, names)
+    config = bert_config(tokenizer, (TEACHER, 64), names)
     config.problem_type = PROBLEMS.get(kind)
     if kind == "embeddings":
-        return hf.as_sentence_encoder(BertModel(config))
+        return hf.make_student(hf.as_sentence_encoder(BertModel(config)), layers)
     model = (BertForMultipleChoice if kind == "choices" else BertForSequenceClassification)(config)
-    return hf.as_reranker(model) if kind == "candidates" else model
+    model.bert.load_state_dict(encoder.state_dict(), strict=False)
+    return hf.make_student(hf.as_reranker(model) if kind == "candidates" else model, layers)
 
 
 def mean_cosine(prediction: Any) -> dict[str, float]:
@@ -74,7 +83,7 @@ def mean_cosine(prediction: Any) -> dict[str, float]:
 
 def measure(kind: str, options: argparse.Namespace, figures: Figures) -> dict[str, list[float]]:
     """The metric of the teacher, and of each seed's student from labels alone and from its teacher."""
-    tokenizer = demo_tokenizer(make_rows(kind, options.rows, 1, NOISE))
+    tokenizer, encoder = pretrained(Path(options.output_dir))
     rows, held_out = make_rows(kind, options.rows, 1, NOISE, tokenizer), make_rows(kind, 1000, 2, 0.0, tokenizer)
     own = {"choices": hf.multiple_choice_metrics, "candidates": hf.multiple_choice_metrics, "embeddings": mean_cosine}
     metrics = own.get(kind) or hf.classification_metrics(problem_type=PROBLEMS.get(kind, "single_label_classification"))
@@ -91,11 +100,11 @@ def measure(kind: str, options: argparse.Namespace, figures: Figures) -> dict[st
 
     def new_student(seed: int) -> Any:
         set_seed(seed)
-        return new_model(kind, tokenizer, STUDENT if kind == "embeddings" else NARROW)
+        return new_model(kind, encoder, tokenizer, STUDENT)
 
     def distilled(seed: int) -> float:
         set_seed(1000 + seed)
-        teacher = new_model(kind, tokenizer, TEACHER)
+        teacher = new_model(kind, encoder, tokenizer, TEACHER)
         learned = score(teacher, rows, seed, ["labels"])
         figures.get(f"{kind}, teacher {seed}", lambda: learned)
         return score(new_student(seed), hf.soft_targets(teacher, rows, tokenizer), seed, None)
@@ -123,7 +132,7 @@ def parse_options() -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--output_dir", required=True, help="figures and table; an unfinished one is continued")
     options.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    for name, default in (("rows", 2000), ("seeds", 3), ("epochs", 4)):
+    for name, default in (("rows", 1500), ("seeds", 3), ("epochs", 3)):
         options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--learning_rate", type=float, default=2e-3)
     return options.parse_args()
