@@ -14,12 +14,15 @@ from datasets import Dataset
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.commands.command_line import plain_errors
+from hfdistill.commands.exported_models import read_model
 from hfdistill.commands.tool_options import PARSERS
 from hfdistill.data.class_names import read_class_names
 from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.adapters import Adapter
 from hfdistill.models.dispatched import placed
+from hfdistill.models.heads import EmbeddingHead, head_of
 from hfdistill.models.inference import predict_logits, token_rows
+from hfdistill.models.inputs import max_positions
 from hfdistill.models.labels import LABEL_COLUMNS, name_classes, names_of
 from hfdistill.models.loading import load_classifier
 from hfdistill.models.version_four import make_readable_by_version_4
@@ -32,7 +35,7 @@ from hfdistill.report.routing import LIMITS
 from hfdistill.report.saved_form import saved_form
 from hfdistill.report.terminal import quiet_libraries
 from hfdistill.report.verdict import verdict
-from hfdistill.tasks.classification.data import TextClassificationData, labeled_texts, plain_texts
+from hfdistill.tasks.classification.data import TextClassificationData, labeled_texts
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.classification.report import compare
 
@@ -72,25 +75,28 @@ def _compare(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     wanted = options.formats or list(formats("text-classification"))
     check_export(wanted)
-    texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
-    tokenizer, model = load_classifier(options.model, options.trust_remote_code)
-    data = _read_labels(options, model, texts)
+    one = read_model(options)
+    model, tokenizer = one.model, one.tokenizer
+    data = _read_labels(options, model, one.rows) if one.is_classifier else None
     folder = Path(options.output_dir or options.model)
     if options.output_dir:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         make_readable_by_version_4(folder)
+        if isinstance(head := head_of(model), EmbeddingHead):
+            head.pooling.write(folder, model.config.hidden_size, max_positions(model, tokenizer))
     elif not folder.is_dir():
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
     broken = None
     try:
-        exported = export_student(model, tokenizer, texts, folder, formats=wanted, text_columns=columns)
+        exported = export_student(model, tokenizer, one.rows, folder, formats=wanted, text_columns=one.text_columns)
     except ExportError as error:
         exported, broken = error.exported, error
-    for name, one in exported.items():
-        print(f"{name}: {one.path}, {one.megabytes:.1f} MB; {one.parity}")  # noqa: T201
-    if data is not None:
-        print(_scores({"model": model, **exported}, tokenizer, data))  # noqa: T201
+    for name, written in exported.items():
+        print(f"{name}: {written.path}, {written.megabytes:.1f} MB; {written.parity}")  # noqa: T201
+    models = {"model": model, **exported}
+    if line := one.scores(models) if data is None else _scores(models, tokenizer, data):
+        print(line)  # noqa: T201
     if broken:
         raise broken
 

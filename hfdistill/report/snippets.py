@@ -55,7 +55,8 @@ def usage_code(form: SavedForm, usage: Usage) -> list[str]:
     """
     plain = form.sentence == PLAIN_SENTENCE
     usage = replace(usage, problem_type=form.problem_type)
-    blocks = [_CODE.get(usage.task, _pipeline)(usage) if plain else loading_code(form, usage.location)]
+    code = _entities if form.ends_entities else _CODE.get(usage.task, _pipeline)
+    blocks = [code(usage) if plain else loading_code(form, usage.location)]
     exported = next((name for name in ONNX_FILES if name in usage.exports), "")
     if exported and form.pooling:
         blocks += [_onnx_embeddings(usage, exported, form.pooling), _js_embeddings(usage, exported, form.pooling)]
@@ -151,6 +152,25 @@ def _answer(usage: Usage) -> str:
         "answer = context[offsets[first][0] : offsets[last][1]]",
         "print(answer if score > start[0] + end[0] else None)  # the first place stands for no answer",
     )
+
+
+def _entities(usage: Usage) -> str:
+    """Of IOBES and BILOU the pipeline groups no entities: it knows B and I alone."""
+    lines = [
+        "from transformers import pipeline",
+        "",
+        f'student = pipeline("token-classification", model={_quoted(usage)})',
+        f"text, entities = {_INPUTS['token-classification']}, []",
+        "for token in student(text):",
+        '    place, _, kind = token["entity"].partition("-")',
+        '    piece = token["start"] > 0 and text[token["start"] - 1].isalnum()  # of a word that has begun',
+        '    if entities and (piece or (place not in "BSU" and entities[-1][0] == kind)):',
+        '        entities[-1][2] = token["end"]',
+        "    elif not piece:",
+        '        entities.append([kind, token["start"], token["end"]])',
+        "print([(kind, text[start:end]) for kind, start, end in entities])",
+    ]
+    return code_block("\n".join(lines), "python")
 
 
 def _ranking(usage: Usage) -> str:

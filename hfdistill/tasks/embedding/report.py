@@ -58,17 +58,17 @@ def compare(
     tokenizers = {"teacher": teacher_processing_class or processing_class}
     heads = {role: head_of(model if isinstance(model, nn.Module) else student) for role, model in models.items()}
     measured = {
-        role: _measured(unwrapped(model), tokenizers.get(role, processing_class), dataset, max_length, heads[role])
+        role: pairs_of_texts(unwrapped(model), tokenizers.get(role, processing_class), dataset, max_length, heads[role])
         for role, model in models.items()
     }
     similarities = np.array(dataset[SIMILARITY][:] if SIMILARITY in dataset.column_names else [np.nan] * len(dataset))
-    outcomes = {role: _outcome(one, similarities.astype(float)) for role, one in measured.items()}
+    outcomes = {role: outcome(one, similarities.astype(float)) for role, one in measured.items()}
     texts = [f"{one} | {other}" for one, other in zip(dataset["text"], dataset["other"], strict=True)]
     labels = ["a pair" if np.isnan(one) else f"{one:.2f}" for one in similarities]
     return compare_counted(measured, outcomes, embedding_metrics, texts=texts, labels=labels, split=split)
 
 
-def _measured(
+def pairs_of_texts(
     model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Dataset, max_length: int, head: Head
 ) -> MeasuredHead:
     """A model and the tokens of all texts, those of `text` first."""
@@ -82,7 +82,7 @@ def _padded(tokenizer: PreTrainedTokenizerBase, rows: Any) -> dict[str, Tensor]:
     return dict(tokenizer.pad(rows, return_tensors="pt"))
 
 
-def _outcome(model: MeasuredHead, similarities: np.ndarray) -> Outcome:
+def outcome(model: MeasuredHead, similarities: np.ndarray) -> Outcome:
     """The counts of each pair; what is decided is its cosine, to a tenth, or which partner is the nearest."""
     vectors = np.stack(list(model.predictions())).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)

@@ -54,12 +54,13 @@ def compare(
         " | ".join(str(processing_class.decode(choice, skip_special_tokens=True)) for choice in row)
         for row in rows.with_format(None)["input_ids"][:]
     ]
-    outcomes = {role: _outcome(one, labels) for role, one in measured.items()}
+    outcomes = {role: outcome(one, labels) for role, one in measured.items()}
     shown = [f"choice {label}" for label in labels]
     return compare_counted(measured, outcomes, choice_metrics, texts=texts, labels=shown, split=split)
 
 
-def _outcome(model: MeasuredHead, labels: list[int]) -> Outcome:
+def outcome(model: MeasuredHead, labels: list[int]) -> Outcome:
+    """The choice of each row, and its counts."""
     scores = [row[: len(own["input_ids"])] for row, own in zip(model.predictions(), model.rows, strict=True)]
     chosen = [int(row.argmax()) for row in scores]
     counts = np.array([choice_counts(row, label) for row, label in zip(scores, labels, strict=True)])
