@@ -39,6 +39,11 @@ def readers_folder(tmp_path_factory):
     write_table(folder / "validation.csv", [(f"well {text}", label) for text, label in rows])
     write_table(folder / "test.csv", [(f"really {text}", label) for text, label in rows[:11]])
     write_table(folder / "more.csv", [(f"once more {text}",) for text in TEXTS], columns=("sentence",))
+    for name, start in (("nli", ""), ("test_nli", "well ")):
+        judged = [(start + text, text[::-1], ["no", "yes"][len(text) % 2]) for text in TEXTS]
+        write_table(folder / f"{name}.csv", judged, columns=("premise", "hypothesis", "label"))
+    topics = [{"text": text, "topics": ["films", "food"][: len(text) % 3]} for text in TEXTS]
+    (folder / "topics.jsonl").write_text("\n".join(map(json.dumps, topics)), encoding="utf-8")
     rated = [(text, f"so {text}", str(len(text) % 5 / 4)) for text in TEXTS]
     write_table(folder / "rated.csv", rated, columns=("sentence1", "sentence2", "similarity"))
     write_table(folder / "translated.csv", [(text, f"so {text}") for text in TEXTS], columns=("en", "de"))
