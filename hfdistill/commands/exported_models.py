@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import AutoConfig, AutoModelForMultipleChoice, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForMultipleChoice, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.data.choices import ChoiceCollator, tokenize_choices
 from hfdistill.data.tables import open_table, read_table
+from hfdistill.models.adapters import load_config
 from hfdistill.models.heads import head_of
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.loading import load_classifier, load_tokenizer
@@ -72,8 +73,7 @@ def read_model(options: argparse.Namespace) -> ToExport:
         ValueError: for a model that is neither a classifier, a sentence encoder nor one of multiple choice, or a file
             without what it reads.
     """
-    with hub_errors(options.model):
-        config = AutoConfig.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    config: Any = load_config(options.model, options.trust_remote_code)
     heads = config.architectures or ()
     if any("MultipleChoice" in head for head in heads):
         return _choosing(options)
