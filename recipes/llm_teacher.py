@@ -69,7 +69,7 @@ def main() -> None:
     train, labels = data.dataset["train"], data.label_column
     if options.few_labels is not None:
         data = data.with_train(keep_labels(train, options.few_labels / len(train), labels, args.seed))
-    labeled = data.dataset["train"].filter(lambda row: row[labels] >= 0).rename_column(labels, "labels")
+    labeled = data.dataset["train"].filter(lambda row: row[labels] >= 0).rename_columns({labels: "labels"})
 
     # ---- Teacher: the language model, its prompt and its words ----
     prompt = options.template.replace("\\n", "\n"), options.verbalizer, data.text_columns

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hfdistill.commands.compare_export_card import run_action
+from hfdistill.commands.compare_card import run_action
 from hfdistill.tasks.translation.cleaning.clean import clean_pairs
 from hfdistill.tasks.translation.reading import read_pairs, text_tuples
 from hfdistill.training.run import claim_folder

@@ -21,7 +21,7 @@ from hfdistill.models.loading import load_classifier
 from hfdistill.report import Comparison
 from hfdistill.report.card import CardFacts, model_card, teacher_license
 from hfdistill.report.figures import WIDTH
-from hfdistill.report.quality import REGRESSION, SINGLE
+from hfdistill.report.quality import MULTI, REGRESSION, SINGLE
 from hfdistill.report.results import write_report
 from hfdistill.report.routing import LIMITS
 from hfdistill.report.saved_form import saved_form
@@ -119,6 +119,7 @@ def labeled(
     options: argparse.Namespace, model: PreTrainedModel, class_names: Sequence[str] | None, file: str = ""
 ) -> TextClassificationData:
     """The labeled texts of FILE or another, as the model numbers its classes."""
+    usual = REGRESSION if model.config.num_labels == 1 else SINGLE
     return labeled_texts(
         file or options.file,
         text_column=options.text_column,
@@ -126,7 +127,7 @@ def labeled(
         label_column=options.label_column,
         label_names=names_of(model.config),
         class_names=class_names,
-        problem_type=REGRESSION if model.config.num_labels == 1 else SINGLE,
+        problem_type=MULTI if model.config.problem_type == MULTI else usual,
     )
 
 
@@ -138,4 +139,4 @@ def _measured(name: str, options: argparse.Namespace) -> tuple[PreTrainedTokeniz
 
 def test_rows(data: TextClassificationData) -> Dataset:
     """The texts, with the label where models look for it."""
-    return data.dataset["test"].rename_column(data.label_column, "labels")
+    return data.dataset["test"].rename_columns({data.label_column: "labels"})

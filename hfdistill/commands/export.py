@@ -1,4 +1,4 @@
-"""`hfdistill export`: a classifier or a translator for other engines, compared with the model it was made of."""
+"""`hfdistill export`: a classifier, another encoder or a translator for other engines, compared with the model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import numpy as np
 from transformers import AutoConfig, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.commands.compare_card import labeled, run_action, test_rows
+from hfdistill.commands.exported_models import read_model
 from hfdistill.data.class_names import read_class_names
 from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.generation import translate
+from hfdistill.models.heads import EmbeddingHead, head_of
 from hfdistill.models.inference import predict_logits, token_rows
+from hfdistill.models.inputs import max_positions
 from hfdistill.models.labels import LABEL_COLUMNS
-from hfdistill.models.loading import is_translator, load_classifier
+from hfdistill.models.loading import is_translator
 from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.report.quality import MAIN_METRICS
 from hfdistill.tasks.classification.data import TextClassificationData, plain_texts
@@ -35,18 +38,19 @@ def export_main(words: Sequence[str]) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    (_export_translator if is_translator(options.model, options.trust_remote_code) else _export_classifier)(options)
+    (_export_translator if is_translator(options.model, options.trust_remote_code) else _export_encoder)(options)
 
 
-def _export_classifier(options: argparse.Namespace) -> None:
+def _export_encoder(options: argparse.Namespace) -> None:
     wanted = options.formats or list(formats())
     check_export(wanted)
-    texts, columns = plain_texts(options.file, options.text_column, options.text_pair_column)
-    tokenizer, model = load_classifier(options.model, options.trust_remote_code)
-    data = _read_labels(options, model, texts)
-    exported, broken = _write(options, model, tokenizer, texts, formats=wanted, text_columns=columns)
-    if data is not None:
-        print(_accuracies({"model": model, **exported}, tokenizer, data))  # noqa: T201
+    one = read_model(options)
+    data = _read_labels(options, one.model, one.rows) if one.is_classifier else None
+    how: dict[str, Any] = {"formats": wanted, "text_columns": one.text_columns}
+    exported, broken = _write(options, one.model, one.tokenizer, one.rows, **how)
+    models = {"model": one.model, **exported}
+    if line := one.scores(models) if data is None else _scores(models, one.tokenizer, data):
+        print(line)  # noqa: T201
     if broken:
         raise broken
 
@@ -95,6 +99,8 @@ def _write(
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         make_readable_by_version_4(folder)
+        if isinstance(head := head_of(model), EmbeddingHead):
+            head.pooling.write(folder, model.config.hidden_size, max_positions(model, tokenizer))
     elif not folder.is_dir():
         raise ValueError(f"{options.model} is no folder to write into: name one with --output_dir.")
     broken = None
@@ -118,7 +124,7 @@ def _read_labels(options: argparse.Namespace, model: PreTrainedModel, texts: Any
         return None
 
 
-def _accuracies(models: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, data: TextClassificationData) -> str:
+def _scores(models: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, data: TextClassificationData) -> str:
     """The main metric of each model, in a line."""
     rows = token_rows(models["model"], tokenizer, test_rows(data), data.text_columns)
     labels = np.asarray(data.dataset["test"][data.label_column])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,10 +14,19 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.data.choices import ChoiceCollator
 from hfdistill.export.base import Format, Source, plain_copy
-from hfdistill.models.heads import NextTokenHead, SpanHead, head_of
+from hfdistill.models.heads import (
+    CandidateHead,
+    ChoiceHead,
+    EmbeddingHead,
+    Head,
+    NextTokenHead,
+    SpanHead,
+    head_of,
+)
 from hfdistill.models.inference import CheckedRows, logits, predict_logits, token_rows
-from hfdistill.models.inputs import main_input
+from hfdistill.models.inputs import main_input, token_inputs
 from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding, hears_padding
 from hfdistill.models.wrappers import without_adapters
 from hfdistill.report.quality import agreement
@@ -62,8 +71,20 @@ class ClassifierSource(Source):
 
     def predict(self, model: Any, description: str) -> np.ndarray:
         """A model's logits of the rows, shape `(rows, classes)`, or where it decides by token `(tokens, classes)`."""
+        return predict_logits(model, self.processing_class, self.rows, description=description, head=self.head)
+
+    @property
+    def head(self) -> Head:
+        """What is decided of a row; by a reranker a score, of one pair at a time."""
         head = head_of(self.model)
-        return predict_logits(model, self.processing_class, self.rows, description=description, head=head)
+        return Head() if isinstance(head, CandidateHead) else head
+
+    def agreement(self, found: np.ndarray) -> float | None:
+        """The share of decisions that are the model's; `None` where there are none."""
+        # Where an answer begins and ends is no choice among the two logits of a token, nor is an embedding one.
+        if isinstance(self.head, (SpanHead, EmbeddingHead)):
+            return None
+        return agreement(found, self.expected, getattr(self.model.config, "problem_type", None))
 
     def sample(self, tokens: int) -> tuple[dict[str, Any], dict[str, dict[int, Any]]]:
         """A batch to trace a graph with, and which sizes of it may be others.
@@ -77,6 +98,35 @@ class ClassifierSource(Source):
         # Two rows of two lengths: a size of 1, or a mask without a 0, would be taken for a constant.
         inputs = dict(self.processing_class.pad([sample, shorter], return_tensors="pt"))
         return inputs, {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in inputs}
+
+
+class ChoiceSource(ClassifierSource):
+    """A model that chooses among the texts of a row, which are its `input_ids`, a list for each."""
+
+    def predict(self, model: Any, description: str) -> np.ndarray:
+        """The scores of each row's choices, one row below the other, shape `(choices, 1)`."""
+        collator, reads = ChoiceCollator(self.processing_class), token_inputs(self.model)
+        found = []
+        for row in tqdm(self.rows, desc=description, leave=False):
+            batch = collator([row])
+            found.append(logits(model, {name: batch[name] for name in reads if name in batch}).float().numpy()[0])
+        return np.concatenate(found)[:, None]
+
+    def agreement(self, found: np.ndarray) -> float:
+        """The share of rows in which the same choice is made."""
+        ends = np.cumsum([len(row["input_ids"]) for row in self.rows])[:-1]
+        pairs = zip(np.split(found[:, 0], ends), np.split(self.expected[:, 0], ends), strict=True)
+        return float(np.mean([one.argmax() == other.argmax() for one, other in pairs]))
+
+    def sample(self, tokens: int) -> tuple[dict[str, Any], dict[str, dict[int, Any]]]:
+        longest: Any = max(self.rows, key=lambda row: len(row["input_ids"][0]))
+        whole = {name: values[0][:tokens] for name, values in longest.items()}
+        shorter = {name: values[:-1] for name, values in whole.items()}
+        # As above; and of choices there may be any number.
+        row = {name: [whole[name], shorter[name], whole[name]] for name in whole}
+        batch = ChoiceCollator(self.processing_class)([row, row])
+        inputs = {name: batch[name] for name in token_inputs(self.model) if name in batch}
+        return inputs, {name: dict.fromkeys(range(3), Dim.DYNAMIC) for name in inputs}
 
 
 class MediaSource(ClassifierSource):
@@ -163,15 +213,25 @@ class ClassifierFormat(Format):
             ValueError: for a model that writes texts.
         """
         refuse_writer(model)
-        name = main_input(model)
-        sees = name != "input_ids"
-        rows: Any = None if sees else token_rows(model, processing_class, examples, text_columns)
-        plain = plain_copy(model)
+        name, head = main_input(model), head_of(model)
+        sees, chooses = name != "input_ids", isinstance(head, ChoiceHead) and not isinstance(head, CandidateHead)
+        rows: Any = None
+        if isinstance(head, ChoiceHead) and not text_columns:
+            rows = _rows_of_choices(examples, processing_class)
+            rows = rows if chooses else [_choice(row, place) for row in rows for place in range(len(row["input_ids"]))]
+        elif chooses:
+            raise ValueError("a model of multiple choice is checked on rows as tokenize_choices makes them, not texts.")
+        elif not sees:
+            rows = token_rows(model, processing_class, examples, text_columns)
+        plain: Any = plain_copy(model)
+        if isinstance(head, EmbeddingHead) and getattr(plain, "pooler", None) is not None:
+            plain.pooler = None  # which no embedding is made of
         if sees:
             if name not in examples.column_names:
                 raise ValueError(f"the model reads {name}, which the rows to check exports on lack.")
             rows = list(examples.with_format("numpy").select_columns(name))
-        source = (MediaSource if sees else ClassifierSource)(plain, processing_class, rows)
+        kind = MediaSource if sees else ChoiceSource if chooses else ClassifierSource
+        source = kind(plain, processing_class, rows)
         source.expected = source.predict(plain, "Running the model")
         return source
 
@@ -179,10 +239,8 @@ class ClassifierFormat(Format):
         """How far the exported model's logits are off on the source's rows; it keeps them for a comparison."""
         found = source.predict(exported, f"Checking {self.name}")
         exported.checked = CheckedRows(source.rows, found)
-        problem_type = getattr(source.model.config, "problem_type", None)
-        parity = measure_parity(found, source.expected, problem_type)
-        # Where an answer begins and ends is no choice among the two logits of a token.
-        return replace(parity, agreement=None) if isinstance(head_of(source.model), SpanHead) else parity
+        parity = measure_parity(found, source.expected, getattr(source.model.config, "problem_type", None))
+        return replace(parity, agreement=source.agreement(found), rows=len(source.rows))
 
     def fault(self, parity: Parity) -> str:
         """Why it is broken: its relative error is beyond the tolerance."""
@@ -194,6 +252,17 @@ class ClassifierFormat(Format):
             f"{parity.relative_error:.2g} of the model's own size, where rounding makes at most {self.tolerance:g}; "
             f"leave {self.name} out of the formats."
         )
+
+
+def _rows_of_choices(examples: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    names = [name for name in tokenizer.model_input_names if name in examples.column_names]
+    if "input_ids" not in names:
+        raise ValueError("the rows to check exports on lack input_ids: make them with tokenize_choices.")
+    return list(examples.with_format(None).select_columns(names))
+
+
+def _choice(row: Mapping[str, Any], place: int) -> dict[str, list[int]]:
+    return {name: values[place] for name, values in row.items()}
 
 
 def measure_parity(logits: np.ndarray, expected: np.ndarray, problem_type: str | None) -> Parity:

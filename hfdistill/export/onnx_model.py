@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from typing_extensions import Self
 
+#: How the outputs end that are read of a graph.
+_READ = ("logits", "last_hidden_state")
+
 
 class OnnxModel:
-    """An exported classifier on ONNX Runtime's CPU provider, called as a transformers model is.
+    """An exported model on ONNX Runtime's CPU provider, called as a transformers model is.
 
     Its `parity` is how close its predictions are to those of the model it was made of, where they were compared.
 
@@ -48,7 +51,7 @@ class OnnxModel:
         return self
 
     def __call__(self, **inputs: torch.Tensor) -> Any:
-        """The logits of a padded batch, under the names that the model itself gives them."""
-        names = [node.name for node in self._session.get_outputs() if node.name.endswith("logits")]
+        """The logits of a padded batch, or an encoder's hidden states, under the names that the model gives them."""
+        names = [node.name for node in self._session.get_outputs() if node.name.endswith(_READ)]
         found = self._session.run(names, {name: inputs[name].numpy() for name in self._inputs})
         return SimpleNamespace(**dict(zip(names, map(torch.from_numpy, found), strict=True)))

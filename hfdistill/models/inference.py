@@ -120,9 +120,7 @@ def predict_logits(
         columns = {name: ragged_of([row[name] for row in some]) for name in some[0]}
         return pad_batch(processing_class, columns, "right" if head.by_token else None)
 
-    one_pass = Pass(
-        read, lambda inputs: head.scores(run(model, inputs)), device, token_budget(model, device), batch_size
-    )
+    one_pass = Pass(read, lambda inputs: _stored(head, model, inputs), device, token_budget(model, device), batch_size)
     every: list[np.ndarray] = [np.empty(0, np.float32)] * len(rows)
     with tqdm(total=len(rows), desc=description, unit=" examples", leave=False) as bar:
         for chosen, predictions in one_pass(np.argsort(-lengths, kind="stable"), lengths):
@@ -130,6 +128,12 @@ def predict_logits(
                 every[row] = one[: lengths[row]] if head.by_token else one
             bar.update(len(chosen))
     return np.concatenate(every) if head.by_token else np.stack(every)
+
+
+def _stored(head: Head, model: Any, inputs: dict[str, Tensor]) -> Tensor | None:
+    """The logits of a batch; of a sentence encoder its embeddings."""
+    scores = head.scores(run(model, inputs))
+    return None if scores is None else head.stored(scores, inputs)
 
 
 def predict(

@@ -124,6 +124,11 @@ class Pooling:
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def is_sentence_encoder(name: str) -> bool:
+    """Whether a folder or repository says of itself that it is one."""
+    return _json(name, "modules.json") is not None
+
+
 def max_length_in(name: str) -> int | None:
     """The most tokens that a sentence encoder's folder or repository lets a text have; `None` where it does not say."""
     found = (_json(name, "sentence_bert_config.json") or {}).get("max_seq_length")

@@ -20,6 +20,8 @@ TRAINED_ROLES = ("teacher", "student", "baseline")
 METRIC_NAMES = {
     **{"bleu": "BLEU", "chrf": "chrF", "f1": "F1", "f1_macro": "macro F1"},
     **{"matthews_correlation": "Matthews correlation", "pearson": "Pearson correlation"},
+    **{"spearmanr": "Spearman correlation", "spearman": "Spearman correlation", "mse": "mean squared error"},
+    "f1_micro": "micro F1",
 }
 PEAK, OPERATIONS, DIVERGENCE = f"peak memory, batch {THROUGHPUT_BATCH}", "operations, one text", "KL from the teacher"
 #: Rows of the table that are left out where there is room for few.

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hfdistill.models.adapters import Adapter, can_merge
-from hfdistill.models.heads import EmbeddingHead, head_of
+from hfdistill.models.heads import EmbeddingHead, TokenHead, head_of
 from hfdistill.models.pooling import Pooling
 from hfdistill.models.wrappers import without_adapters
 from hfdistill.report.local_paths import without_places
@@ -28,6 +28,8 @@ class SavedForm:
         lines: Python that loads it, `{name}` standing for its folder or repository in quotes.
         tags: For the Hub.
         pooling: Of a sentence encoder, how it makes an embedding of hidden states.
+        ends_entities: Of a tagger, whether its labels also say where an entity ends (IOBES, BILOU).
+        problem_type: Of a classifier, as in its config; `regression` of one that gives one score.
     """
 
     sentence: str = PLAIN_SENTENCE
@@ -36,6 +38,8 @@ class SavedForm:
     lines: str = ""
     tags: tuple[str, ...] = ()
     pooling: Pooling | None = None
+    problem_type: str | None = None
+    ends_entities: bool = False
 
 
 def saved_form(model: Any, adapter: Adapter | None = None) -> SavedForm:
@@ -66,7 +70,14 @@ def saved_form(model: Any, adapter: Adapter | None = None) -> SavedForm:
         method = code(getattr(method, "value", method))
         return SavedForm(f"It is a transformers model with quantized weights, and loads with the package of {method}.")
     head = head_of(model)
-    return _sentence_encoder(head.pooling) if isinstance(head, EmbeddingHead) else SavedForm()
+    if isinstance(head, EmbeddingHead):
+        return _sentence_encoder(head.pooling)
+    if isinstance(head, TokenHead):
+        labels = (getattr(config, "id2label", None) or {}).values()
+        return SavedForm(ends_entities=any(str(name).startswith(("E-", "L-", "S-", "U-")) for name in labels))
+    score = head.classifies and getattr(config, "num_labels", None) == 1
+    problem = getattr(config, "problem_type", None) or ("regression" if score else None)
+    return SavedForm(problem_type=problem) if head.classifies else SavedForm()
 
 
 def _sentence_encoder(pooling: Pooling) -> SavedForm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from hfdistill.models.labels import MULTI, REGRESSION
 from hfdistill.models.pooling import Pooling
 from hfdistill.report.local_paths import without_places
 from hfdistill.report.markdown import code_block
@@ -40,6 +41,7 @@ class Usage:
         task: The Hub's name of what it does; empty when that is not known.
         text_pair: Whether it reads pairs of texts.
         exports: Its files in other formats, relative to its folder.
+        problem_type: Of a classifier, as in its config.
     """
 
     location: str
@@ -47,6 +49,7 @@ class Usage:
     task: str = ""
     text_pair: bool = False
     exports: Sequence[str] = ()
+    problem_type: str | None = None
 
 
 def usage_code(form: SavedForm, usage: Usage) -> list[str]:
@@ -57,13 +60,16 @@ def usage_code(form: SavedForm, usage: Usage) -> list[str]:
         usage: How it is used.
     """
     plain = form.sentence == PLAIN_SENTENCE
-    blocks = [_CODE.get(usage.task, _pipeline)(usage) if plain else loading_code(form, usage.location)]
+    usage = replace(usage, problem_type=form.problem_type)
+    code = _entities if form.ends_entities else _CODE.get(usage.task, _pipeline)
+    blocks = [code(usage) if plain else loading_code(form, usage.location)]
     exported = next((name for name in ONNX_FILES if name in usage.exports), "")
     if exported and form.pooling:
         blocks += [_onnx_embeddings(usage, exported, form.pooling), _js_embeddings(usage, exported, form.pooling)]
     elif exported and plain and usage.task in _ONNX_RESULTS:
         blocks.append(_onnx(usage, exported))
-        if not usage.text_pair:  # of which its pipeline reads none
+        # Its pipeline reads no pairs, and gives each score as 1.
+        if not usage.text_pair and usage.problem_type != "regression":
             blocks.append(_transformers_js(usage, ONNX_FILES[exported]))
     written = next((names for file, names in TRANSLATOR_FILES.items() if file in usage.exports), None)
     if written and plain and usage.task == "translation":
@@ -108,10 +114,11 @@ def _input(usage: Usage) -> str:
 def _pipeline(usage: Usage) -> str:
     if not _input(usage):
         return ""
+    every = ", top_k=None" if usage.problem_type == MULTI else ""
     lines = [
         "from transformers import pipeline",
         "",
-        f'student = pipeline("{usage.task}", model={_quoted(usage)})',
+        f'student = pipeline("{usage.task}", model={_quoted(usage)}{every})',
         f"print(student({_input(usage)}))",
     ]
     return code_block("\n".join(lines), "python")
@@ -156,6 +163,25 @@ def _answer(usage: Usage) -> str:
     )
 
 
+def _entities(usage: Usage) -> str:
+    """Of IOBES and BILOU the pipeline groups no entities: it knows B and I alone."""
+    lines = [
+        "from transformers import pipeline",
+        "",
+        f'student = pipeline("token-classification", model={_quoted(usage)})',
+        f"text, entities = {_INPUTS['token-classification']}, []",
+        "for token in student(text):",
+        '    place, _, kind = token["entity"].partition("-")',
+        '    piece = token["start"] > 0 and text[token["start"] - 1].isalnum()  # of a word that has begun',
+        '    if entities and (piece or (place not in "BSU" and entities[-1][0] == kind)):',
+        '        entities[-1][2] = token["end"]',
+        "    elif not piece:",
+        '        entities.append([kind, token["start"], token["end"]])',
+        "print([(kind, text[start:end]) for kind, start, end in entities])",
+    ]
+    return code_block("\n".join(lines), "python")
+
+
 def _ranking(usage: Usage) -> str:
     return _loaded(
         usage,
@@ -185,9 +211,11 @@ _CODE: dict[str, Callable[[Usage], str]] = {
     "text-ranking": _ranking,
     "multiple-choice": _choice,
 }
-#: What is made of the logits of an exported model, by task.
+#: What is made of the logits of an exported model, by task, or by the problem of a classifier.
 _ONNX_RESULTS = {
     "text-classification": ["print([labels[index] for index in logits.argmax(-1)])"],
+    REGRESSION: ["print(logits[:, 0])"],
+    MULTI: ["print([[labels[index] for index in row.nonzero()[0]] for row in logits > 0])"],
     "token-classification": [
         'tokens = tokenizer.convert_ids_to_tokens(texts["input_ids"][0])',
         "print([(token, labels[index]) for token, index in zip(tokens, logits[0].argmax(-1))])",
@@ -219,12 +247,13 @@ def _onnx_translator(usage: Usage, form: str) -> str:
 
 def _onnx(usage: Usage, file: str) -> str:
     texts = f"[[{_FIRST}, {_SECOND}]]" if usage.text_pair else f"[{_input(usage)}]"
+    named = usage.problem_type != REGRESSION
     lines = [
-        *_session(usage, file, ["AutoConfig", "AutoTokenizer"]),
-        f"labels = AutoConfig.from_pretrained({_quoted(usage)}).id2label",
+        *_session(usage, file, [*["AutoConfig"] * named, "AutoTokenizer"]),
+        *[f"labels = AutoConfig.from_pretrained({_quoted(usage)}).id2label"] * named,
         f'texts = tokenizer({texts}, return_tensors="np")',
         "logits = session.run(None, {one.name: texts[one.name] for one in session.get_inputs()})[0]",
-        *_ONNX_RESULTS[usage.task],
+        *(_ONNX_RESULTS.get(usage.problem_type or "") or _ONNX_RESULTS[usage.task]),
     ]
     return code_block("\n".join(lines), "python")
 
@@ -271,10 +300,11 @@ def _js_embeddings(usage: Usage, file: str, pooling: Pooling) -> str:
 
 
 def _transformers_js(usage: Usage, dtype: str) -> str:
+    every = ", { top_k: null }" if usage.problem_type == MULTI else ""
     lines = [
         'import { pipeline } from "@huggingface/transformers";',
         "",
         f'const student = await pipeline("{usage.task}", {_quoted(usage)}, {{ dtype: "{dtype}" }});',
-        f"console.log(await student({_input(usage)}));",
+        f"console.log(await student({_input(usage)}{every}));",
     ]
     return code_block("\n".join(lines), "javascript")

@@ -193,7 +193,8 @@ class ObjectiveTrainer(PathCleaningTrainer):
             return None
         if isinstance(head_of(self.model), VocabularyHead):  # whose labels are made of the texts themselves
             return None
-        embeds, columns = isinstance(head_of(self.model), EmbeddingHead), getattr(self.train_dataset, "column_names", 0)
+        columns: list[str] = getattr(self.train_dataset, "column_names", None) or []
+        embeds = isinstance(head_of(self.model), EmbeddingHead)
         if embeds and columns and not {*LABEL_COLUMNS} & {*columns}:  # and no collator makes an embedding of a text
             if not self.args.alpha_is_given and self.args.weighs_by_alpha:
                 self.args.settle_alpha(0.0)

@@ -100,7 +100,7 @@ class Measurement:
         model.scale, model.bias = 1.0, [0.0] * len(model.bias)
         if way != WAYS[0]:
             rows = {WAYS[1]: None, WAYS[2]: self.few, WAYS[3]: self.train}[way]
-            self.teacher.calibrate(rows and rows.rename_column(self.data.label_column, "labels"))
+            self.teacher.calibrate(rows and rows.rename_columns({self.data.label_column: "labels"}))
 
     def trained(self, rows: Dataset, alpha: float) -> float:
         """The test accuracy of the student after training on these rows."""

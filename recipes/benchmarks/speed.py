@@ -125,7 +125,7 @@ class Work:
         )
         names = list(self.teacher.config.id2label.values())
         data = text_classification_dataset(options.train_file, options.test_file, options.test_file, label_names=names)
-        splits = data.dataset.rename_column(data.label_column, "labels").map(
+        splits = data.dataset.rename_columns({data.label_column: "labels"}).map(
             lambda given: self.tokenizer(*(given[name] for name in data.text_columns), truncation=True, max_length=128),
             batched=True,
             remove_columns=list(data.text_columns),

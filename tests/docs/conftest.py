@@ -42,6 +42,11 @@ def readers_folder(tmp_path_factory):
     right = [(text, label, "good" if label == "bad" else "") for text, label in rows[:9]]
     write_table(folder / "reviewed.csv", right, columns=("text", "label", "corrected"))
     write_table(folder / "more.csv", [(f"once more {text}",) for text in TEXTS], columns=("sentence",))
+    for name, start in (("nli", ""), ("test_nli", "well ")):
+        judged = [(start + text, text[::-1], ["no", "yes"][len(text) % 2]) for text in TEXTS]
+        write_table(folder / f"{name}.csv", judged, columns=("premise", "hypothesis", "label"))
+    topics = [{"text": text, "topics": ["films", "food"][: len(text) % 3]} for text in TEXTS]
+    (folder / "topics.jsonl").write_text("\n".join(map(json.dumps, topics)), encoding="utf-8")
     rated = [(text, f"so {text}", str(len(text) % 5 / 4)) for text in TEXTS]
     write_table(folder / "rated.csv", rated, columns=("sentence1", "sentence2", "similarity"))
     write_table(folder / "translated.csv", [(text, f"so {text}") for text in TEXTS], columns=("en", "de"))

@@ -1,4 +1,10 @@
-"""Exports of taggers and answer finders: the same logits in ONNX Runtime, and the metric of a comparison."""
+"""Exports of other heads: the same outputs in ONNX Runtime, the metric of a comparison, and the code of a card."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,13 +12,27 @@ import torch
 from datasets import Dataset
 from tiny import WORDS, make_tokenizer
 from tiny_media import make_writer, writer_rows
-from transformers import BertConfig, BertForQuestionAnswering, BertForTokenClassification, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    BertConfig,
+    BertForMultipleChoice,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
-from hfdistill import compare, export_onnx, load_classifier
+from hfdistill import as_reranker, as_sentence_encoder, compare, export_onnx, load_classifier, tokenize_choices
+from hfdistill.export.onnx_model import OnnxModel
+from hfdistill.models.pooling import MODES, Pooling
+from hfdistill.report.saved_form import saved_form
+from hfdistill.report.snippets import Usage, usage_code
 
 for package in ("onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(package, reason="the extra `export` is not installed")
 
+NODE_MODULES = Path(os.environ.get("HFDISTILL_NODE_MODULES", "node_modules"))
 NAMES = {0: "O", 1: "B-x", 2: "I-x"}
 
 
@@ -70,3 +90,103 @@ def test_a_model_that_writes_texts_is_refused_and_not_given_a_head(tmp_path):
     with pytest.raises(ValueError, match=r"lm writes texts \(GPT2LMHeadModel\) and is no classifier.*optimum-cli"):
         load_classifier(str(tmp_path / "lm"))
     assert load_classifier(str(tmp_path / "lm"), num_labels=3)[1].config.num_labels == 3
+
+
+def choosers(kind, seed=1):
+    model = model_of(BertForMultipleChoice, seed)
+    if kind == "choices":
+        return model
+    torch.manual_seed(seed)
+    config = BertConfig(**{**model.config.to_dict(), "id2label": {0: "score"}, "label2id": {"score": 0}})
+    return as_reranker(BertForSequenceClassification(config))
+
+
+@pytest.mark.parametrize("kind", ["choices", "candidates"])
+def test_what_chooses_is_exported_and_compared(tmp_path, kind):
+    """Rows of two to four choices; the metric is how often the right one is the first."""
+    student, tokenizer = choosers(kind), make_tokenizer()
+    texts = [
+        [" ".join(row["tokens"][: 1 + n]) for n in range(2 + number % 3)] for number, row in enumerate(sentences())
+    ]
+    rows = Dataset.from_dict({"context": ["w1 w2"] * 12, "choices": texts, "labels": [n % 2 for n in range(12)]})
+    columns = {"tokenizer": tokenizer, "context": "context", "choices": "choices"}
+    rows = rows.map(tokenize_choices, batched=True, fn_kwargs=columns)
+    exported = export_onnx(student, tokenizer, rows, tmp_path)
+    parity = exported["onnx"].parity
+    assert parity.relative_error < 1e-4 and parity.agreement == (1.0 if kind == "choices" else None)
+    assert parity.rows == (12 if kind == "choices" else sum(map(len, texts)))
+    found = compare(choosers(kind, 2), student, rows, tokenizer, others=exported)
+    assert found.models["onnx"].metrics == found.models["student"].metrics
+    assert found.models["onnx"].engine == "ONNX Runtime"
+    if kind == "choices":
+        with pytest.raises(ValueError, match="as tokenize_choices makes them, not texts"):
+            export_onnx(student, tokenizer, rows, tmp_path, text_columns=["context"])
+
+
+def sentence_encoder(pooling="mean", seed=1):
+    return as_sentence_encoder(model_of(BertModel, seed), pooling)
+
+
+@pytest.mark.parametrize("pooling", MODES)
+def test_a_sentence_encoder_is_exported_and_compared(tmp_path, pooling):
+    """Its graph gives hidden states, of which the card's code makes the embeddings that its library gives."""
+    student, tokenizer = sentence_encoder(pooling), make_tokenizer()
+    rows = Dataset.from_dict({"text": [" ".join(row["tokens"]) for row in sentences()]})
+    exported = export_onnx(student, tokenizer, rows, tmp_path / "student", text_columns=["text"])
+    assert exported["onnx"].parity.relative_error < 1e-4 and exported["onnx"].parity.agreement is None
+    assert "embeddings" not in str(exported["onnx"].parity) and student.pooler is not None
+    pairs = rows.add_column("other", rows["text"][::-1]).add_column("similarity", [n / 12 for n in range(12)])
+    found = compare(sentence_encoder(pooling, 2), student, pairs, tokenizer, others={"onnx": exported["onnx"]})
+    assert found.models["onnx"].metrics == pytest.approx(found.models["student"].metrics)
+
+
+@pytest.fixture(scope="module")
+def encoders_home(tmp_path_factory):
+    home, student, tokenizer = tmp_path_factory.mktemp("home"), sentence_encoder(), make_tokenizer()
+    for part in (student, tokenizer):
+        part.save_pretrained(home / "student")
+    Pooling().write(home / "student", 16, 32)
+    rows = Dataset.from_dict({"text": [" ".join(row["tokens"]) for row in sentences()]})
+    export_onnx(student, tokenizer, rows, home / "student", text_columns=["text"])
+    return home
+
+
+def code_of(model, exports, language="python"):
+    blocks = usage_code(saved_form(model), Usage("student", exports=exports))
+    return [code for block in blocks for code in re.findall(rf"```{language}\n(.*?)\n```", block, re.DOTALL)]
+
+
+def test_an_encoders_code_runs(encoders_home, monkeypatch, capsys):
+    """With its library and with ONNX Runtime alike."""
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.chdir(encoders_home)
+    found = []
+    for code in code_of(sentence_encoder(), ["onnx/model.onnx"]):
+        exec(code, {})
+        found.append(np.array(re.findall(r"-?\d+\.\d+", capsys.readouterr().out), dtype=float))
+    assert len(found) == 2 and np.allclose(*found, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (NODE_MODULES / "@huggingface" / "transformers").is_dir(),
+    reason="transformers.js is not installed: npm install @huggingface/transformers, and name its node_modules in "
+    "HFDISTILL_NODE_MODULES",
+)
+@pytest.mark.parametrize("file", ["onnx/model.onnx", "onnx/model_quantized.onnx"])
+def test_an_encoders_code_for_transformers_js_runs(encoders_home, tmp_path, file):
+    """Its vectors are those of the graph, pooled here."""
+    [code] = code_of(sentence_encoder(), [file], "javascript")
+    code = code.replace("console.log(vectors.tolist())", "print(vectors)")
+    head = 'import { env } from "@huggingface/transformers";\n'
+    head += f"env.allowRemoteModels = false; env.localModelPath = {str(encoders_home) + '/'!r};\n"
+    tail = "\nfunction print(one) { console.log(JSON.stringify(one.tolist())); }\n"
+    (tmp_path / "embed.mjs").write_text(head + code + tail)
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES.resolve())
+    done = subprocess.run(["node", "embed.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    vectors = np.array(json.loads(done.stdout.splitlines()[-1]))
+    model, tokenizer = OnnxModel(encoders_home / "student" / file, sentence_encoder().config), make_tokenizer()
+    texts = dict(tokenizer(["A man rides a bicycle.", "Somebody is outdoors."], padding=True, return_tensors="pt"))
+    expected = Pooling()(model(**texts).last_hidden_state, texts["attention_mask"])
+    assert np.allclose(vectors, expected, atol=2e-3)

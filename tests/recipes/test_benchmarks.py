@@ -11,7 +11,10 @@ import torch
 from matplotlib.image import imread
 from texts import TEXTS
 from tiny_seq2seq import make_translator
+from transformers import BertModel
 
+from hfdistill.tasks.demo import bert_config, demo_tokenizer
+from hfdistill.tasks.embedding.demo import demo_sentences
 from hfdistill.tasks.translation.from_scratch import small_marian
 
 BENCHMARKS = Path(__file__).parents[2] / "recipes" / "benchmarks"
@@ -180,3 +183,20 @@ def test_small_students(tokenizer, tiny_bert, text_dataset, tmp_path):
     rows = [line.split(" | ") for line in (tmp_path / "out" / "table.md").read_text().splitlines() if "| micro" in line]
     assert [row[2] for row in rows] == ["0", "6"] and [bool(row[3]) for row in rows] == [False, True]
     assert imread(tmp_path / "out" / "curve.png").size > 0
+
+
+@pytest.mark.slow
+def test_heads(tmp_path):
+    """Each kind of head learns with its teacher and without, from the encoder that is there."""
+    tokenizer = demo_tokenizer(demo_sentences(num_train=50, num_eval=5)["train"]["text"])
+    for part in (BertModel(bert_config(tokenizer, (3, 64), ("meaning",)), add_pooling_layer=False), tokenizer):
+        part.save_pretrained(tmp_path / "out" / "encoder")
+    command = [sys.executable, BENCHMARKS / "heads.py", "--output_dir", tmp_path / "out", "--rows", "16"]
+    command += ["--seeds", "1", "--epochs", "1"]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    figures = dict(map(json.loads, (tmp_path / "out" / "figures.jsonl").read_text().splitlines()))
+    kinds = ("pairs", "score", "labels", "embeddings", "choices", "candidates")
+    assert {*figures} == {f"{kind}, {how} 0" for kind in kinds for how in ("teacher", "labels alone", "distilled")}
+    assert (tmp_path / "out" / "table.md").read_text().count("\n| ") == 6

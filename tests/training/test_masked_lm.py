@@ -10,7 +10,7 @@ from tiny import WORDS, assert_logs_alike, distance, logs_of, make_args, make_to
 from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, Trainer, TrainingArguments
 
-from hfdistill import DistillationTrainer, MaskedTextCollator, make_student
+from hfdistill import DistillationTrainer, MaskedTextCollator, make_student, text_rows
 from hfdistill.data.masking import packed_rows
 
 FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "electra", "albert")
@@ -154,6 +154,26 @@ def test_masks_follow_from_text_seed_and_epoch():
     labeled = [collator.masked(row) for row in rows]
     collator.set_epoch(2)
     assert torch.equal(collator(labeled)["labels"][0][: len(labeled[0]["labels"])], torch.tensor(labeled[0]["labels"]))
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_resumed_run_on_a_stream_of_raw_texts_is_the_same(tmp_path, pack):
+    """The stream begins anew, and what was read before is passed over; no text is learned from twice."""
+    rng = random.Random(3)
+    lines = [{"text": " ".join(rng.choices(WORDS[4:-1], k=rng.randint(3, 30)))} for _ in range(60)]
+
+    def run(folder, resume=None, **changes):
+        stream = Dataset.from_list(lines).to_iterable_dataset(num_shards=2)
+        rows = text_rows(stream, mask_tokenizer(), max_length=24, pack=pack)
+        trainer = make_trainer(folder, make_encoder(seed=1), make_encoder(seed=2), rows, max_steps=6, **changes)
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    whole = run(tmp_path / "one", save_strategy="steps", save_steps=2)
+    for step in (2, 4):
+        resumed = run(tmp_path / "one", resume=str(tmp_path / "one" / f"checkpoint-{step}"))
+        assert distance(weights(whole.model), weights(resumed.model)) < 1e-7
+    assert distance(weights(whole.model), weights(make_encoder(seed=1))) > 1e-3
 
 
 def test_each_epoch_masks_anew_and_a_resumed_run_is_the_same(tmp_path):

@@ -1,11 +1,13 @@
-"""Two processes train the student of one: masked and bare encoders, rows with choices, embeddings."""
+"""Two processes train the student of one: masked and bare encoders, choices, embeddings, scores, several labels."""
+
+from functools import partial
 
 import pytest
 import test_choices
 import test_embeddings
 import test_masked_lm
 from processes import results_of_two_ranks
-from tiny import distance, weights
+from tiny import distance, make_model, make_rows, make_trainer, weights
 from transformers import AutoModel
 
 
@@ -33,7 +35,16 @@ def embeddings(out, **changes):
     return test_embeddings.train(out, test_embeddings.encoder(1), test_embeddings.encoder(2), **changes)
 
 
+def of_problem(problem_type, out, **changes):
+    head = {"num_labels": 1 if problem_type == "regression" else 3, "problem_type": problem_type}
+    student, teacher = (make_model(seed, **head) for seed in (1, 2))
+    trainer = make_trainer(out, student, make_rows(13, problem_type), teacher=teacher, **changes)
+    trainer.train()
+    return trainer
+
+
 RUNS = {"masked": masked, "bare": bare, "choices": choices, "embeddings": embeddings}
+RUNS |= {name: partial(of_problem, name) for name in ("regression", "multi_label_classification")}
 
 
 @pytest.fixture(scope="module")

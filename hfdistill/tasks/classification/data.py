@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
+from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_datasets
 from transformers import BatchEncoding, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -22,9 +22,10 @@ from hfdistill.data.columns import (
     usable_class_names,
     with_class_names,
 )
+from hfdistill.data.many_labels import ManyLabels, has_lists
 from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
 from hfdistill.data.tables import Table, open_table, read_table
-from hfdistill.models.labels import name_classes
+from hfdistill.models.labels import MULTI, name_classes
 from hfdistill.models.loading import load_classifier
 from hfdistill.tasks.classification.demo import TEACHER_TRAINING, demo_student, demo_teacher
 from hfdistill.tasks.classification.metrics import classification_metrics
@@ -42,12 +43,13 @@ class TextClassificationData:
 
     Attributes:
         dataset: The splits `train`, `validation` and, when given, `test`, each with the text columns and the label
-            column alone. Labels are int64 class ids (float64 scores for a regression), -100 where there is none.
+            column alone. Labels are int64 class ids (float64 scores for a regression, lists of zeros and ones where a
+            text may have several), -100 where there is none.
         text_columns: The column with the text, or the two columns with a pair of texts.
         label_column: The column with the label.
         label_names: The classes' names in the order of their ids; `None` for a regression or unnamed classes.
         num_labels: The number of classes, 1 for a regression: the number of outputs of a model for this task.
-        problem_type: `single_label_classification` or `regression`, as in `config.problem_type`.
+        problem_type: As in `config.problem_type`.
         name: What a card calls the texts: their file, or the dataset on the Hub.
         measured_on: Likewise those that the models are compared on, where they are others.
         demo: Whether they are the generated demo corpus.
@@ -109,8 +111,8 @@ class TextClassificationData:
         if config.problem_type not in (None, self.problem_type):
             raise ValueError(
                 f"{name} predicts for {config.problem_type} (problem_type in its config.json) and the texts are for "
-                f"{self.problem_type}: take a teacher of one label a text, fine-tune it on them first with "
-                "--train_teacher true, or correct its config."
+                f"{self.problem_type}: take a teacher of that kind, fine-tune it on them first with --train_teacher "
+                "true, or correct its config."
             )
 
     def with_splits(self, dataset: DatasetDict) -> TextClassificationData:
@@ -125,7 +127,7 @@ class TextClassificationData:
         """The splits with token ids beside their columns and the labels as `labels`, as a trainer reads them."""
         limit = min(max_length or MAX_LENGTH, tokenizer.model_max_length)
         with PartialState().main_process_first():
-            return self.dataset.rename_column(self.label_column, "labels").map(
+            return self.dataset.rename_columns({self.label_column: "labels"}).map(
                 lambda rows: tokenizer(*(rows[name] for name in self.text_columns), truncation=True, max_length=limit),
                 batched=True,
                 desc="Tokenizing",
@@ -223,8 +225,11 @@ def with_labels(
     label_names: Sequence[str] | None,
     class_names: Sequence[str] | None,
     problem_type: str | None,
-) -> tuple[dict[str, Table], Labels]:
+) -> tuple[dict[str, Table], Labels | ManyLabels]:
     """The tables with names for their numbered classes, and what their labels mean."""
+    every = list(tables.values())
+    if problem_type == MULTI or (problem_type is None and has_lists(every, columns.label)):
+        return dict(tables), ManyLabels.of(every, columns.label, label_names or class_names)
     first = next(iter(tables.values()))
     names = usable_class_names(first, columns.label, class_names, label_names, problem_type)
     named = {split: with_class_names(table, columns.label, names) for split, table in tables.items()}
@@ -245,8 +250,9 @@ def with_empty_labels(table: Table) -> Table:
     return replace(table, columns={**table.columns, "label": [None] * count})
 
 
-def _require_labels(table: Table, labels: Sequence[float]) -> None:
-    if all(label == UNLABELED or label != label for label in labels):
+def _require_labels(table: Table, labels: Sequence[Any]) -> None:
+    first = [label[0] if isinstance(label, list) else label for label in labels]
+    if all(label == UNLABELED or label != label for label in first):
         raise ValueError(
             f"{table.source} has rows but no label, and nothing can be measured on it: give another file, or leave it "
             "out (-1, -100 and an empty cell are no labels)."
@@ -290,11 +296,13 @@ def plain_texts(
     return read_table(file), columns
 
 
-def encoded(table: Table, columns: Columns, labels: Labels, labeled: bool = True) -> Dataset:
+def encoded(table: Table, columns: Columns, labels: Labels | ManyLabels, labeled: bool = True) -> Dataset:
     """The texts and the labels as numbers, -100 where there is none; without `labeled` all of them."""
     content: dict[str, Sequence[Any]] = {name: texts_of(table, name) for name in columns.texts}
     count = len(content[columns.texts[0]])
-    content[columns.label] = labels.encode(table, columns.label) if labeled else [UNLABELED] * count
-    kind = Value("float64" if labels.problem_type == "regression" else "int64")
+    none = labels.unlabeled if isinstance(labels, ManyLabels) else UNLABELED
+    content[columns.label] = labels.encode(table, columns.label) if labeled else [none] * count
+    kind: Any = Value("int64" if labels.problem_type == "single_label_classification" else "float64")
+    kind = List(kind) if isinstance(labels, ManyLabels) else kind
     features = Features({**dict.fromkeys(columns.texts, Value("string")), columns.label: kind})
     return Dataset.from_dict(content, features=features)

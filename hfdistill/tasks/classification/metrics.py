@@ -89,6 +89,13 @@ class Spearmanr(_ScoreMetric):
         return {"spearmanr": _correlation(stats.spearmanr, predictions, references)}
 
 
+class MeanSquaredError(_ScoreMetric):
+    """Mean of the squared differences; the lower the better."""
+
+    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        return {"mse": float(np.square(np.subtract(predictions, references)).mean())}
+
+
 METRICS: dict[str, type[evaluate.Metric]] = {
     "accuracy": Accuracy,
     "f1": F1,
@@ -97,6 +104,7 @@ METRICS: dict[str, type[evaluate.Metric]] = {
     "matthews_correlation": MatthewsCorrelation,
     "pearson": Pearson,
     "spearmanr": Spearmanr,
+    "mse": MeanSquaredError,
 }
 
 
@@ -126,7 +134,7 @@ def classification_metrics(
     Args:
         names: Names from `METRICS`; the result has one key for each. By default accuracy, f1 and
             matthews_correlation for two classes, accuracy and f1_macro for more, accuracy (of whole rows),
-            f1_micro and f1_macro for many labels at once, pearson and spearmanr for a regression.
+            f1_micro and f1_macro for many labels at once, pearson, spearmanr and mse for a regression.
         problem_type: As in `config.problem_type`: `single_label_classification`,
             `multi_label_classification` or `regression`.
 
@@ -153,11 +161,12 @@ def classification_metrics(
 
 
 def _default_names(problem_type: str, num_labels: int) -> list[str]:
-    if problem_type == "single_label_classification":
-        usual = ["accuracy", "f1", "matthews_correlation"] if num_labels == 2 else ["accuracy", "f1_macro"]
-    else:
-        usual = ["pearson", "spearmanr"] if problem_type == "regression" else ["accuracy", "f1_micro", "f1_macro"]
-    return list(dict.fromkeys([MAIN_METRICS[problem_type], *usual]))
+    usual = {
+        "single_label_classification": ["f1", "matthews_correlation"] if num_labels == 2 else ["f1_macro"],
+        "multi_label_classification": ["f1_micro", "f1_macro"],
+        "regression": ["spearmanr", "mse"],
+    }
+    return [MAIN_METRICS[problem_type], *usual[problem_type]]
 
 
 def _logits_and_labels(prediction: EvalPrediction) -> tuple[np.ndarray, np.ndarray]:

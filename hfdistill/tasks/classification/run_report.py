@@ -63,7 +63,9 @@ def report_run(
     student, teacher, reader, found = _measured(trainer, teachers)
     without_teacher: Any = baseline.model if baseline else None
     split = "test" if "test" in data.dataset else "validation"
-    rows, held_out = (data.dataset[name].rename_column(data.label_column, "labels") for name in (split, "validation"))
+    rows, held_out = (
+        data.dataset[name].rename_columns({data.label_column: "labels"}) for name in (split, "validation")
+    )
     attempt, folder = Attempts(), Path(str(trainer.args.output_dir))
     how = {"formats": formats, "text_columns": data.text_columns}
     exported = attempt_export(attempt, student, tokenizer, rows, folder, **how) if formats else {}
@@ -98,7 +100,8 @@ def report_run(
 def _counted(data: TextClassificationData) -> tuple[int, int]:
     """How many training rows have a label, and how many have none."""
     labels = data.dataset["train"][data.label_column]
-    labeled = sum(label != NO_LABEL for label in labels)
+    first = (label[0] if isinstance(label, list) else label for label in labels)  # of several at once
+    labeled = sum(label != NO_LABEL for label in first)
     return labeled, len(labels) - labeled
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 from hfdistill.data.class_names import read_class_names
 from hfdistill.data.hub import load_hub_dataset
 from hfdistill.models.adapters import load_config
-from hfdistill.models.labels import LabelSpace, names_of
+from hfdistill.models.labels import MULTI, REGRESSION, SINGLE, LabelSpace, names_of
 from hfdistill.report.terminal import print_main
 from hfdistill.tasks.classification.data import TextClassificationData, text_classification_dataset
 from hfdistill.tasks.classification.demo import demo_dataset
@@ -82,7 +82,8 @@ def _labels_of(teacher: str, trust_remote_code: bool, numbered: bool) -> dict[st
     # labels gives no order, so there LABEL_0, LABEL_1, ... must stand in it, or their numbers.
     if names is None and numbered and config.num_labels > 1:
         names = tuple(names_of(config))
-    problem_type = "regression" if config.num_labels == 1 else "single_label_classification"
+    usual = REGRESSION if config.num_labels == 1 else SINGLE
+    problem_type = MULTI if config.problem_type == MULTI else usual
     return {"label_names": names, "problem_type": problem_type}
 
 
@@ -93,10 +94,4 @@ def _refuse_other_heads(name: str, config: PreTrainedConfig) -> None:
         raise ValueError(
             f"{name} is a {heads[0]}, which was not trained to classify: fine-tune it on the labels first with "
             "--train_teacher true, or name a fine-tuned classifier."
-        )
-    if config.problem_type == "multi_label_classification":
-        raise ValueError(
-            f"{name} gives several labels at once (its problem_type is multi_label_classification), and these texts "
-            "have one each: name a teacher of one label, give it a new head with --train_teacher true, or train on "
-            "lists of zeros and ones with DistillationTrainer."
         )

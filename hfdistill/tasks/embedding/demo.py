@@ -12,7 +12,7 @@ real text. What makes them worth distilling:
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,8 @@ EMBEDDING_DEMO: dict[str, Any] = {
 }
 
 
-def _sentence(rng: random.Random, meaning: Sequence[int]) -> str:
+def sentence(rng: random.Random, meaning: Sequence[int]) -> str:
+    """A sentence of a meaning, which is the number of a value for each of the parts."""
     who, *rest = (rng.choice(part[value]) for part, value in zip(PARTS, meaning, strict=True))
     return rng.choice(ORDERS).format(rng.choice(WHO).format(who), *rest)
 
@@ -64,11 +65,17 @@ def _meaning(rng: random.Random) -> list[int]:
     return [rng.randrange(len(part)) for part in PARTS]
 
 
-def _vectors(width: int) -> np.ndarray:
-    """A direction for each value of each part, all of them orthogonal, `(values, width)`."""
-    values = sum(map(len, PARTS))
-    directions, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(width, values)))
-    return directions.T / np.sqrt(len(PARTS))
+def meanings(width: int) -> Callable[[Sequence[int]], list[float]]:
+    """From a meaning to its vector of length 1: the sum of a direction for each part, all of them orthogonal."""
+    starts = np.cumsum([0, *map(len, PARTS)])
+    directions, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(width, starts[-1])))
+
+    def vector(meaning: Sequence[int]) -> list[float]:
+        places = starts[:-1] + np.asarray(meaning)
+        found: list[float] = (directions[:, places].sum(1) / np.sqrt(len(PARTS))).astype(np.float32).tolist()
+        return found
+
+    return vector
 
 
 def demo_sentences(
@@ -87,24 +94,22 @@ def demo_sentences(
         Splits `train` and `validation` with columns `text` and `labels`, the vector of its meaning, of length 1; and
         `test` with `text`, `other` and `similarity`, the share of parts in common.
     """
-    rng, vectors = random.Random(seed), _vectors(width)
-    starts = np.cumsum([0, *map(len, PARTS)])[:-1]
+    rng, vector = random.Random(seed), meanings(width)
 
     def written() -> tuple[str, list[int]]:
         meaning = _meaning(rng)
-        return _sentence(rng, meaning), meaning
+        return sentence(rng, meaning), meaning
 
     def rated(meaning: Sequence[int], noise: float) -> list[float]:
         heard = [rng.randrange(len(PARTS[part])) if rng.random() < noise else one for part, one in enumerate(meaning)]
-        vector: list[float] = vectors[starts + heard].sum(0).astype(np.float32).tolist()
-        return vector
+        return vector(heard)
 
     def pair() -> tuple[str, dict[str, Any]]:
         one, other, common = _meaning(rng), _meaning(rng), set(rng.sample(range(len(PARTS)), rng.randint(0, 4)))
         other = [one[part] if part in common else value for part, value in enumerate(other)]
         same = sum(a == b for a, b in zip(one, other, strict=True)) / len(PARTS)
-        row = dict(zip(PAIR, (_sentence(rng, one), _sentence(rng, other)), strict=True)) | {SIMILARITY: same}
-        return row[TEXT], row
+        first, second = sentence(rng, one), sentence(rng, other)
+        return first, {PAIR[0]: first, PAIR[1]: second, SIMILARITY: same}
 
     seen = set[str]()
     splits = {}

@@ -10,7 +10,7 @@ from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 from hfdistill.models.adapters import load_model
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.loading import load_tokenizer
-from hfdistill.models.pooling import Pooling, max_length_in
+from hfdistill.models.pooling import Pooling, is_sentence_encoder, max_length_in
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.models import default_depth
 
@@ -39,7 +39,9 @@ def load_sentence_encoder(
     tokenizer = load_tokenizer(name)
     model = load_model(AutoModel, name)
     with hub_errors(name):
-        found, length = Pooling.read(name), max_length_in(name)
+        # An encoder that was saved alone has it in its config.
+        noted = None if is_sentence_encoder(name) else Pooling.of_config(model.config)
+        found, length = noted or Pooling.read(name), max_length_in(name)
     if length is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, length)
     return tokenizer, as_sentence_encoder(

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from hfdistill.models.heads import Head, head_of
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.report.counted import MeasuredHead, Outcome, compare_counted
 from hfdistill.report.figures import Comparison
@@ -55,30 +56,33 @@ def compare(
         raise ValueError("there are no pairs to compare the models on.")
     models = {"teacher": teacher, "student": student, **({"baseline": baseline} if baseline else {}), **(others or {})}
     tokenizers = {"teacher": teacher_processing_class or processing_class}
+    heads = {role: head_of(model if isinstance(model, nn.Module) else student) for role, model in models.items()}
     measured = {
-        role: _measured(unwrapped(model), tokenizers.get(role, processing_class), dataset, max_length)
+        role: pairs_of_texts(unwrapped(model), tokenizers.get(role, processing_class), dataset, max_length, heads[role])
         for role, model in models.items()
     }
     similarities = np.array(dataset[SIMILARITY][:] if SIMILARITY in dataset.column_names else [np.nan] * len(dataset))
-    outcomes = {role: _outcome(one, similarities.astype(float)) for role, one in measured.items()}
+    outcomes = {role: outcome(one, similarities.astype(float)) for role, one in measured.items()}
     texts = [f"{one} | {other}" for one, other in zip(dataset["text"], dataset["other"], strict=True)]
     labels = ["a pair" if np.isnan(one) else f"{one:.2f}" for one in similarities]
     return compare_counted(measured, outcomes, embedding_metrics, texts=texts, labels=labels, split=split)
 
 
-def _measured(model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Dataset, max_length: int) -> MeasuredHead:
+def pairs_of_texts(
+    model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Dataset, max_length: int, head: Head
+) -> MeasuredHead:
     """A model and the tokens of all texts, those of `text` first."""
     length = min(max_length, tokenizer.model_max_length)
     encoded = tokenizer([*pairs["text"], *pairs["other"]], truncation=True, max_length=length)
     rows = Dataset.from_dict(dict(encoded))
-    return MeasuredHead(model, rows, partial(_padded, tokenizer))
+    return MeasuredHead(model, rows, partial(_padded, tokenizer), head)
 
 
 def _padded(tokenizer: PreTrainedTokenizerBase, rows: Any) -> dict[str, Tensor]:
     return dict(tokenizer.pad(rows, return_tensors="pt"))
 
 
-def _outcome(model: MeasuredHead, similarities: np.ndarray) -> Outcome:
+def outcome(model: MeasuredHead, similarities: np.ndarray) -> Outcome:
     """The counts of each pair; what is decided is its cosine, to a tenth, or which partner is the nearest."""
     vectors = np.stack(list(model.predictions())).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)

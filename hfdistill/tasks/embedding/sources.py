@@ -114,7 +114,7 @@ def sentence_data(
         corpus = demo_sentences()
         texts = DatasetDict({name: corpus[name] for name in ("train", "validation")})
         return SentenceData(texts, corpus["test"], "a generated corpus", demo=True)
-    pairs = None if test_file is None else _pairs(open_table(test_file, "test"))
+    pairs = None if test_file is None else read_pairs(open_table(test_file, "test"))
     if translation_column is None:
         raw = raw_texts(
             train_file, dataset_name=dataset_name, dataset_config_name=dataset_config_name, text_column=text_column
@@ -142,8 +142,12 @@ def _set_aside(table: Table, names: tuple[str, str]) -> tuple[Dataset, Dataset]:
     return splits["train"], splits["test"]
 
 
-def _pairs(table: Table) -> Dataset:
-    """A user's pairs, and their similarities where they have some."""
+def read_pairs(table: Table) -> Dataset:
+    """A user's pairs of `text` and `other`, and their `similarity` where they have some.
+
+    Raises:
+        ValueError: for a table without pairs, or a similarity that is no number.
+    """
     similarity = next((name for name in _SIMILARITIES if name in table.columns), None)
     own = set(PAIR) <= set(table.columns)
     names: Sequence[str] = PAIR if own else find_texts(table, None, None, similarity)

@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from hfdistill.data.choices import ChoiceCollator
+from hfdistill.models.heads import head_of
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.report.counted import MeasuredHead, Outcome, compare_counted
 from hfdistill.report.figures import Comparison
@@ -47,17 +48,19 @@ def compare(
         raise ValueError(f"no row says which choice is right: the columns are {', '.join(dataset.column_names)}.")
     rows = dataset.select_columns([name for name in dataset.column_names if name in processing_class.model_input_names])
     collator = ChoiceCollator(processing_class)
-    measured = {role: MeasuredHead(unwrapped(model), rows, collator) for role, model in models.items()}
+    head = head_of(student)
+    measured = {role: MeasuredHead(unwrapped(model), rows, collator, head) for role, model in models.items()}
     texts = [
         " | ".join(str(processing_class.decode(choice, skip_special_tokens=True)) for choice in row)
         for row in rows.with_format(None)["input_ids"][:]
     ]
-    outcomes = {role: _outcome(one, labels) for role, one in measured.items()}
+    outcomes = {role: outcome(one, labels) for role, one in measured.items()}
     shown = [f"choice {label}" for label in labels]
     return compare_counted(measured, outcomes, choice_metrics, texts=texts, labels=shown, split=split)
 
 
-def _outcome(model: MeasuredHead, labels: list[int]) -> Outcome:
+def outcome(model: MeasuredHead, labels: list[int]) -> Outcome:
+    """The choice of each row, and its counts."""
     scores = [row[: len(own["input_ids"])] for row, own in zip(model.predictions(), model.rows, strict=True)]
     chosen = [int(row.argmax()) for row in scores]
     counts = np.array([choice_counts(row, label) for row, label in zip(scores, labels, strict=True)])
