@@ -104,7 +104,7 @@ class ManyLabels:
 
     def _place(self, value: Any, table: Table, column: str, row: int) -> int:
         """Which label this is, by its name or its number."""
-        numbered = table.class_names.get(column) or self.names or [None] * self.num_labels
+        numbered: Sequence[str | None] = table.class_names.get(column) or self.names or [None] * self.num_labels
         name = value
         if not isinstance(value, str):
             number = _whole(value)

@@ -77,7 +77,8 @@ def _normalizers(characters: bytes) -> Iterator[Any]:
 def _sentencepiece_model(file: str) -> Any:
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    protocol: Any = sentencepiece_model_pb2
+    model = protocol.ModelProto()
     with open(file, "rb") as opened:
         model.ParseFromString(opened.read())
     return model

@@ -119,7 +119,8 @@ class ChoiceSource(ClassifierSource):
         return float(np.mean([one.argmax() == other.argmax() for one, other in pairs]))
 
     def sample(self, tokens: int) -> tuple[dict[str, Any], dict[str, dict[int, Any]]]:
-        longest: Any = max(self.rows, key=lambda row: len(row["input_ids"][0]))
+        rows: list[Any] = self.rows
+        longest = max(rows, key=lambda row: len(row["input_ids"][0]))
         whole = {name: values[0][:tokens] for name, values in longest.items()}
         shorter = {name: values[:-1] for name, values in whole.items()}
         # As above; and of choices there may be any number.

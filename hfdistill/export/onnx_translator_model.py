@@ -23,7 +23,11 @@ SUFFIXES = {"onnx": "", "int8": "_quantized"}
 _MAX_LENGTH = 20
 
 
-class OnnxTranslator(GenerationMixin):
+#: Its types are those of a `PreTrainedModel`, which this is not.
+_Generating: Any = GenerationMixin
+
+
+class OnnxTranslator(_Generating):
     """An exported encoder-decoder on ONNX Runtime's CPU provider.
 
     Greedy search is a loop of its own, for its time is that of the engine; what a beam search does beside is

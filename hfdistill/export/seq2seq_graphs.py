@@ -92,7 +92,7 @@ def merged(steps: Any, cross: Any) -> Any:
         node.outputs[0].name, node.outputs[0].type = node.name, floats
     branches = {
         "then_branch": ir.Graph([], [node.outputs[0] for node in kept], nodes=kept, name="kept"),
-        "else_branch": _as_branch(cross.graph, hidden, graph, [value.name for value in chosen]),
+        "else_branch": _as_branch(cross.graph, hidden, graph, [str(value.name) for value in chosen]),
     }
     graph.insert_before(graph[0], ir.node("If", [flag], branches, outputs=chosen, name=f"{_BRANCH}if"))
     graph.inputs.extend([hidden, flag])
@@ -218,7 +218,8 @@ class _Decoder(nn.Module):
             use_cache=True,
         )
         outputs = {"logits": found.logits}
-        for number, layer in enumerate(decoder.layers):
+        layers: Any = decoder.layers
+        for number, layer in enumerate(layers):
             outputs |= {f"decoder_key_{number}": layer.keys, f"decoder_value_{number}": layer.values}
         return outputs
 
