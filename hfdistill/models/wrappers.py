@@ -20,6 +20,8 @@ _QUANTIZERS = frozenset({"bitsandbytes", "hqq", "optimum", "torchao"})
 
 def unwrapped(model: Any) -> Any:
     """The model without what compiles it or spreads it over devices, in any order; adapters stay around it."""
+    if not isinstance(model, nn.Module):  # such as an exported one
+        return model
     while (inner := extract_model_from_parallel(model, keep_torch_compile=False)) is not model:
         model = inner
     return model

@@ -180,7 +180,7 @@ def test_nothing_more_is_needed_than_models_rows_and_tokenizer(classifier, tiny_
     assert "matthews_correlation" in compare(*binary, two, tokenizer).models["student"].metrics
     scores = text_dataset.map(lambda row: {"label": len(row["sentence"]) / 7})
     regression = [tiny_bert(num_labels=1, seed=seed) for seed in (1, 2)]
-    assert list(compare(*regression, scores, tokenizer).models["student"].metrics) == ["pearson", "spearmanr"]
+    assert list(compare(*regression, scores, tokenizer).models["student"].metrics) == ["pearson", "spearmanr", "mse"]
 
 
 def test_soft_targets_are_taken_in_their_own_order(classifier, tokenizer, text_dataset, monkeypatch):
@@ -237,7 +237,7 @@ def test_what_cannot_be_read_is_refused(classifier, tokenizer, text_dataset):
 def test_translators_are_shown_their_own_comparison(classifier, tokenizer, text_dataset):
     """Their logits are of tokens, and would be read as classes."""
     translator, own = make_translator()
-    with pytest.raises(ValueError, match="needs rows with input_ids and labels, .* with compare_translations"):
+    with pytest.raises(ValueError, match="which writes texts: compare those with compare_translations"):
         compare(translator, translator, text_dataset, own)
 
 

@@ -162,10 +162,12 @@ def test_without_other_rows_no_threshold_is_chosen(tmp_path, routed):
 
 def test_what_costs_more_than_the_teacher_alone_is_told(routed):
     """A student that passes on nearly everything is only in the way."""
-    comparison = routed()
-    assert "slower than the teacher alone" not in routing_sentence(comparison)
-    slow = {**comparison.models, "student": replace(comparison.models["student"], latency_ms=7.9)}
-    assert "slower than the teacher alone" in routing_sentence(replace(comparison, models=slow))
+    comparison, teacher = routed(), 8.0
+    for student, told in ((0.1, False), (7.9, True)):
+        models = {**comparison.models}
+        for role, latency in (("teacher", teacher), ("student", student)):
+            models[role] = replace(models[role], latency_ms=latency)
+        assert ("slower than the teacher alone" in routing_sentence(replace(comparison, models=models))) == told
 
 
 def test_a_share_that_is_too_small_is_told(tmp_path, routed):

@@ -115,7 +115,7 @@ def test_two_processes_at_once():
             "regression",
             np.array([[0.0], [1.0], [5.0]]),
             [1.0, 2.0, 3.0],
-            {"pearson": 5 / math.sqrt(28), "spearmanr": 1.0},
+            {"pearson": 5 / math.sqrt(28), "spearmanr": 1.0, "mse": 2.0},
         ),
     ],
 )
