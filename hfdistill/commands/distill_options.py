@@ -185,8 +185,6 @@ class Options(
 
     def check_size(self) -> None:
         """Refuses a size beside another way to say how large the student is."""
-        if self.size and (self.max_parameters or self.max_latency_ms) and not self.search_trials:
-            raise ValueError("--size names the student that --max_parameters and --max_latency_ms look for: drop one.")
         if self.wants_size and (self.student_name_or_path or self.demo):
             what = "--demo" if self.demo else "--student_name_or_path"
             raise ValueError(
@@ -239,6 +237,8 @@ def _implied(*parsed: Any) -> Mapping[str, Any]:
     options = _together(parsed[:-1])
     if not options.wants_size:
         return {}
+    if options.size and (options.max_parameters or options.max_latency_ms) and not options.search_trials:
+        raise ValueError("--size names the student that --max_parameters and --max_latency_ms look for: drop one.")
     name = options.size or size_within(parse_count(options.max_parameters), options.max_latency_ms)
     return {"size": name, **size_defaults(name)}
 
