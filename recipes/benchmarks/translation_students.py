@@ -25,6 +25,7 @@ import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench import Figures, draw_on, gain, over_seeds, percent, publish
 from datasets import Dataset
@@ -47,6 +48,10 @@ KIM_RUSH = ("plain", "word", "sequence", "both")
 STORED = ("sampled", "top_k")
 METHODS = (*KIM_RUSH, *(f"{method}, {kept}" for kept in STORED for method in ("word", "both")))
 SEARCHES = ("greedy", "beam")
+
+
+def tokenized(rows: Any, tokenizer: Any, source: str, target: str, limit: int) -> Any:
+    return tokenizer(rows[source], text_target=rows[target], truncation=True, max_length=limit)
 
 
 class Students:
@@ -93,12 +98,9 @@ class Students:
             beams = {"num_beams": self.options.num_beams, "max_length": limit}
             translated = pseudo_translations(self.teacher, texts, self.tokenizer, source_column=data.source, **beams)
             texts, _ = transfer_set(translated, data.source, data.target)
-        settings = {"truncation": True, "max_length": limit}
-        return texts.map(
-            lambda rows: self.tokenizer(rows[data.source], text_target=rows[data.target], **settings),
-            batched=True,
-            remove_columns=texts.column_names,
-        )
+        # Not a lambda: `datasets` would hash all that it can reach, the models and the corpus among it.
+        names = {"tokenizer": self.tokenizer, "source": data.source, "target": data.target, "limit": limit}
+        return texts.map(tokenized, batched=True, fn_kwargs=names, remove_columns=texts.column_names)
 
     def with_soft_targets(self, rows: Dataset, kept: str) -> Dataset:
         """With the teacher's predictions for the target tokens, where they are stored and not made in every step."""
