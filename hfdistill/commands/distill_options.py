@@ -186,9 +186,16 @@ class Options(
     def check_size(self) -> None:
         """Refuses a size beside another way to say how large the student is."""
         if self.wants_size and (self.student_name_or_path or self.demo):
+            named = next(name for name in ("size", "max_parameters", "max_latency_ms") if getattr(self, name))
             what = "--demo" if self.demo else "--student_name_or_path"
             raise ValueError(
-                f"--size is of a student made of its teacher, and {what} brings one: leave one of them out."
+                f"--{named} is of a student made of its teacher, and {what} brings one: leave one of them out."
+            )
+        if self.unlabeled_fraction is not None and (self.online or not self.soft_targets):
+            why = "--online has no teacher" if self.online else "--soft_targets false runs it in every step"
+            raise ValueError(
+                f"--unlabeled_fraction chooses by what the teacher has said before training, and {why}: leave one of "
+                "the two out."
             )
 
     @property
@@ -245,6 +252,11 @@ def _implied(*parsed: Any) -> Mapping[str, Any]:
 
 def _check(*parsed: Any) -> None:
     *groups, args = parsed
+    if args.teacher_outputs and _together(groups).unlabeled_fraction is not None:
+        raise ValueError(
+            f"--terms compares {', '.join(sorted(args.teacher_outputs))}, for which the teacher is run in every step, "
+            "and --unlabeled_fraction chooses by what it has said before: leave one of the two out."
+        )
     if args.teacher_outputs and _together(groups).prompted:
         raise ValueError(
             f"--terms compares {', '.join(sorted(args.teacher_outputs))}, and a language model's are of its prompt: "

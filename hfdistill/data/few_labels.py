@@ -50,7 +50,7 @@ def keep_labels(dataset: Dataset, fraction: float, label_column: str = "labels",
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"label_fraction must be in (0, 1], got {fraction}.")
-    labels, has = list(dataset[label_column]), _labeled(dataset, label_column)
+    labels, has = list(dataset[label_column]), labeled_mask(dataset, label_column)
     if not all(isinstance(label, int) for label, there in zip(labels, has, strict=True) if there):
         raise ValueError(f"label_fraction keeps a share of each class, and {label_column} holds no classes.")
     rows_of: dict[int, list[int]] = defaultdict(list)
@@ -75,7 +75,7 @@ def labeled_rows(dataset: Dataset, label_column: str = "labels", length: int | N
     Raises:
         ValueError: when no row has a label.
     """
-    labeled = np.flatnonzero(_labeled(dataset, label_column)).tolist()
+    labeled = np.flatnonzero(labeled_mask(dataset, label_column)).tolist()
     if not labeled:
         raise ValueError(f"no row has a label in {label_column}: there is nothing to learn from without a teacher.")
     count = len(labeled) if length is None else length
@@ -113,7 +113,7 @@ def share_of_labels(
     column = label_column or next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
     if column is None:
         return None
-    return float(_labeled(dataset, column, missing).mean())
+    return float(labeled_mask(dataset, column, missing).mean())
 
 
 def settle_alpha(
@@ -217,10 +217,10 @@ def labeled_share_sampler(dataset: Dataset, share: float, seed: int, epoch: Call
     column = next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
     if column is None:
         raise ValueError("labeled_share needs a column labels, -100 where there is none.")
-    return LabeledShareSampler(_labeled(dataset, column).tolist(), share, seed, epoch)
+    return LabeledShareSampler(labeled_mask(dataset, column).tolist(), share, seed, epoch)
 
 
-def _labeled(dataset: Dataset, column: str, missing: Sequence[int] | None = None) -> np.ndarray:
+def labeled_mask(dataset: Dataset, column: str, missing: Sequence[int] | None = None) -> np.ndarray:
     """Which rows have a label, of many labels at once any; see `has_label`."""
     values = dataset.select_columns(column).with_format("arrow")[:][column]
     return np.concatenate([np.zeros(0, dtype=bool), *(has_label(chunk, missing) for chunk in values.chunks)])

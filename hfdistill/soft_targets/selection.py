@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 from datasets import Dataset
+from scipy.special import entr, softmax
 
-from hfdistill.models.labels import MULTI, REGRESSION, has_label
+from hfdistill.data.few_labels import labeled_mask
+from hfdistill.models.labels import MULTI, REGRESSION
 from hfdistill.teachers import ENSEMBLE_LOGITS, TEACHER_LOGITS
 
 
@@ -46,8 +48,7 @@ def keep_unlabeled(
         raise ValueError(f"by is one of {', '.join(CHOICES)}, not {by!r}.")
     if by != "random" and problem_type == REGRESSION or (by == "balance" and problem_type == MULTI):
         raise ValueError(f"by={by!r} reads the likeliest class of a row, and {problem_type} has none: take 'random'.")
-    labels = dataset.select_columns(label_column).with_format("arrow")[:][label_column]
-    unlabeled = np.flatnonzero(~np.concatenate([np.zeros(0, dtype=bool), *map(has_label, labels.chunks)]))
+    unlabeled = np.flatnonzero(~labeled_mask(dataset, label_column))
     count = round(fraction * len(unlabeled))
     worth = CHOICES[by](_probabilities(dataset, unlabeled, problem_type), np.random.default_rng(seed))
     dropped = unlabeled[np.argsort(-worth, kind="stable")[count:]]
@@ -64,8 +65,7 @@ def _probabilities(dataset: Dataset, rows: np.ndarray, problem_type: str | None)
         logits = logits.mean(1)
     if problem_type == MULTI:
         logits = np.stack([logits, np.zeros_like(logits)], axis=-1)
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
+    return softmax(logits, axis=-1)
 
 
 def _random(probabilities: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -77,8 +77,7 @@ def _confidence(probabilities: np.ndarray, generator: np.random.Generator) -> np
 
 
 def _entropy(probabilities: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    logs = np.log(np.maximum(probabilities, np.finfo(float).tiny))
-    return _by_row(-(probabilities * logs).sum(-1))
+    return _by_row(entr(probabilities).sum(-1))
 
 
 def _balance(probabilities: np.ndarray, generator: np.random.Generator) -> np.ndarray:

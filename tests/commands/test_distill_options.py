@@ -100,6 +100,14 @@ BAD_OPTIONS = {
         ("--size", "tiny", "--student_name_or_path", "teacher"),
         "--student_name_or_path has a shape of its own",
     ),
+    "a choice before training": (
+        ("--unlabeled_file", "train.csv", "--unlabeled_fraction", "0.5", "--soft_targets", "false"),
+        "--unlabeled_fraction chooses by what the teacher has said before training, and --soft_targets false",
+    ),
+    "a choice beside layers": (
+        ("--unlabeled_file", "train.csv", "--unlabeled_fraction", "0.5", "--terms", "soft_targets:1", "minilm:1"),
+        "for which the teacher is run in every step, and --unlabeled_fraction chooses",
+    ),
     "a choice of all": (("--keep_by", "entropy"), "--keep_by does nothing without --unlabeled_fraction"),
     "no teacher": (("--num_teachers", "0"), "--num_teachers must be a whole number of at least 1.*; got 0"),
     "no layer": (("--student_num_hidden_layers", "0"), "--student_num_hidden_layers must be a whole number .*got 0"),
