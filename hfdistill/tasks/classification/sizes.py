@@ -19,7 +19,6 @@ POSITIONS, TYPES, TEXT_LENGTH = 512, 2, 32
 #: So many texts a student reads in training, the same ones again where there are fewer; three epochs at least.
 TEXTS_READ = 200_000
 
-
 #: What of a size is the student's shape; the rest are training arguments.
 SHAPE = ("student_num_hidden_layers", "student_hidden_size", "student_vocab_size")
 
