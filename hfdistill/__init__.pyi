@@ -28,7 +28,7 @@ from hfdistill.online.students import Branches as Branches
 from hfdistill.online.students import Peers as Peers
 from hfdistill.online.students import new_head as new_head
 from hfdistill.online.trainer import OnlineTrainer as OnlineTrainer
-from hfdistill.report.card import CardFacts as CardFacts
+from hfdistill.report.card_facts import CardFacts as CardFacts
 from hfdistill.report.figures import Comparison as Comparison
 from hfdistill.report.results import write_report as write_report
 from hfdistill.report.routing import Routing as Routing

@@ -19,7 +19,8 @@ from hfdistill.models.dispatched import placed
 from hfdistill.models.labels import name_classes, names_of
 from hfdistill.models.loading import load_classifier
 from hfdistill.report import Comparison
-from hfdistill.report.card import CardFacts, model_card, teacher_license
+from hfdistill.report.card import model_card
+from hfdistill.report.card_facts import CardFacts, teacher_license
 from hfdistill.report.figures import WIDTH
 from hfdistill.report.quality import MULTI, REGRESSION, SINGLE
 from hfdistill.report.results import write_report

@@ -44,7 +44,7 @@ from hfdistill.tasks.classification.arguments import ClassificationTrainingArgum
 from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.prompted import calibrated, load_prompted_teachers
 from hfdistill.tasks.classification.run_report import report_run
-from hfdistill.tasks.classification.sizes import settle_size, size_in_words, teacher_training
+from hfdistill.tasks.classification.sizes import settle_epochs, settle_size, size_in_words, teacher_training
 from hfdistill.tasks.classification.sources import classification_data
 from hfdistill.tasks.models import (
     default_depth,
@@ -91,7 +91,7 @@ class Run:
         #: What is otherwise where a teacher is fine-tuned first.
         self.teacher_changes = teacher_training(options.size, args)
         if options.size:
-            settle_size(options, args, self.teachers[0].model.config, len(self.data.dataset["train"]))
+            settle_size(options, self.teachers[0].model.config)
             print_main(size_in_words(options, args))
         #: The teachers, where they are run in every step.
         self.live: list[ModelTeacher] | None = None
@@ -127,6 +127,8 @@ class Run:
             self.data = self.data.with_train(more_texts(options, self.data, self.tokenizer_of_teacher, args.seed))
         if not options.online:
             self.run_teachers()
+        if options.size:
+            settle_epochs(args, options.size, len(self.data.dataset["train"]))
         notes = [*self.corrected, settle_alpha(args, self.data.dataset["train"], self.data.label_column)]
         self.dataset = self.data.tokenized(self.tokenizer, options.max_length)
         alone = labels_only(self.dataset) if options.baseline else None

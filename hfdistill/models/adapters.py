@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import httpx
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -248,5 +249,5 @@ def _file_of(name: str, file: str) -> str | None:
     quietly = ("gated_repo", "missing_entries", "connection_errors")
     try:
         return cached_file(name, file, **{f"_raise_exceptions_for_{what}": False for what in quietly})
-    except (OSError, ValueError):  # a name that is none: told by whoever loads it
+    except (OSError, ValueError, httpx.HTTPError):  # no name, or no answer: told by whoever loads it
         return None

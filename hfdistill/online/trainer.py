@@ -16,7 +16,7 @@ from hfdistill.losses import Batch
 from hfdistill.models.checksums import load_into, save_checked
 from hfdistill.models.labels import LabelSpace
 from hfdistill.online.students import OnlineOutput, OnlineStudents
-from hfdistill.report.card import CardFacts
+from hfdistill.report.card_facts import CardFacts
 from hfdistill.teachers import TeacherSignal
 from hfdistill.training.objective import Loss, Objective
 from hfdistill.training.trainer import DistillationTrainer

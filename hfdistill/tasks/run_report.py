@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hfdistill.models.wrappers import without_adapters
-from hfdistill.report.card import CardFacts, measured_emissions, task_of, teacher_language, teacher_license
+from hfdistill.report.card_facts import CardFacts, measured_emissions, task_of, teacher_language, teacher_license
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.results import write_report

@@ -13,7 +13,8 @@ from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
 from hfdistill.models.wrappers import is_plain_module, without_adapters
-from hfdistill.report.card import CardFacts, described_arguments, evaluation_of, model_card, task_of
+from hfdistill.report.card import model_card
+from hfdistill.report.card_facts import CardFacts, described_arguments, evaluation_of, task_of
 from hfdistill.report.saved_form import saved_form
 from hfdistill.training.objective import Loss, Objective
 from hfdistill.training.objective_trainer import ObjectiveTrainer

@@ -132,7 +132,7 @@ def test_a_size_is_a_student_and_its_training(home, distill):
     (home / "more.csv").write_text(texts)
     more = ("--unlabeled_file", "more.csv", "--unlabeled_fraction", "0.5", "--keep_by", "balance")
     printed = distill(*OWN, "--size", "micro", "--student_num_hidden_layers", "1", "--max_steps", "2", *more)
-    told = "Size micro: 1 layer of all hidden dimensions, all tokens; epochs: 1, batch: 8, learning rate: 0.001."
+    told = "Size micro: 1 layer of all hidden dimensions, all tokens; batch: 8, learning rate: 0.001, epochs: 1."
     assert told in " ".join(printed.split())
     assert "35 of 43 texts are trained on (--keep_by balance)." in printed
     student = AutoModelForSequenceClassification.from_pretrained(home / "out")

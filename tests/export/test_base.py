@@ -11,7 +11,8 @@ import hfdistill.export
 from hfdistill.commands.translate_options import read_options
 from hfdistill.export.base import FORMATS, attempt_export, check_export, export_student, formats
 from hfdistill.report import Attempts, Comparison, ModelFigures
-from hfdistill.report.card import CardFacts, model_card
+from hfdistill.report.card import model_card
+from hfdistill.report.card_facts import CardFacts
 from hfdistill.tasks.classification.report import compare
 from hfdistill.tasks.translation.report import compare_translations
 

@@ -8,7 +8,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hfdistill.report import Comparison, ModelFigures
-from hfdistill.report.card import CardFacts, model_card
+from hfdistill.report.card import model_card
+from hfdistill.report.card_facts import CardFacts
 from hfdistill.report.examples import Disagreement
 from hfdistill.report.failures import Attempts
 from hfdistill.report.markdown import code, code_block, escaped, link, markdown_table, one_line

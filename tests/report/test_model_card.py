@@ -13,12 +13,12 @@ from transformers.modelcard import TASK_MAPPING
 from hfdistill import Objective, Schedule
 from hfdistill.losses import Labels, SoftTargets
 from hfdistill.report import Comparison, ModelFigures
-from hfdistill.report.card import (
+from hfdistill.report.card import model_card
+from hfdistill.report.card_facts import (
     CardFacts,
     described_arguments,
     evaluation_of,
     measured_emissions,
-    model_card,
     task_of,
     teacher_base,
     teacher_language,
@@ -240,7 +240,7 @@ def test_a_teacher_that_was_fine_tuned_here_brings_its_license(tmp_path, compari
     (teacher / "README.md").write_text("---\nbase_model: base/bert\n---\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)  # a folder in the place of the repository
-        patch.setattr("hfdistill.report.card._is_hub_name", lambda name: name == "base/bert")
+        patch.setattr("hfdistill.report.card_facts.is_hub_name", lambda name: name == "base/bert")
         assert teacher_license("teacher") == "mit" and teacher_base("teacher") == "base/bert"
 
 

@@ -9,7 +9,7 @@ from tiny import logits_of, make_args, make_model, make_rows, make_tokenizer, ma
 from transformers import AutoModelForSequenceClassification
 
 from hfdistill.commands.main import main
-from hfdistill.report.card import described_arguments
+from hfdistill.report.card_facts import described_arguments
 from hfdistill.report.saved_form import saved_form
 
 NAMES = {"id2label": {0: "ba{d", 1: "'fair'", 2: "```", 3: "d\n"}}

@@ -20,7 +20,7 @@ from tiny_seq2seq import make_translator
 from transformers import TrainerCallback
 
 from hfdistill import DistillationTrainingArguments
-from hfdistill.report.card import measured_emissions
+from hfdistill.report.card_facts import measured_emissions
 from hfdistill.report.local_paths import without_places
 
 USER = "annsecret"

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hfdistill.export.base import attempt_export
 from hfdistill.models.labels import NO_LABEL
 from hfdistill.online.trainer import OnlineTrainer
-from hfdistill.report.card import CardFacts, teacher_language, teacher_license
+from hfdistill.report.card_facts import CardFacts, teacher_language, teacher_license
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.terminal import begin_stage, own_command

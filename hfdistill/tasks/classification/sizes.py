@@ -112,30 +112,33 @@ def size_defaults(name: str) -> dict[str, Any]:
     return asdict(SIZES[name])
 
 
-def settle_size(options: Any, args: Any, teacher: PreTrainedConfig, texts: int) -> None:
-    """Takes a size's shape back where the teacher has no more itself, and counts its epochs; what was given stays.
+def settle_size(options: Any, teacher: PreTrainedConfig) -> None:
+    """Takes a size's shape back where the teacher has no more itself; what was given stays.
 
     Args:
         options: Of the command; their shape is settled.
-        args: The training arguments; their epochs are settled.
         teacher: The teacher's config.
-        texts: How many there are to train on.
     """
     size = SIZES[options.size]
     for name, value in size.within(teacher).items():
         if getattr(options, name) == getattr(size, name):
             setattr(options, name, value)
-    if args.num_train_epochs == size.num_train_epochs:
+
+
+def settle_epochs(args: Any, size: str, texts: int) -> None:
+    """Counts a size's epochs, once it is known how many texts there are to train on; what was given stays."""
+    if args.num_train_epochs == SIZES[size].num_train_epochs:
         args.num_train_epochs = float(max(3, round(TEXTS_READ / texts)))
 
 
 def size_in_words(options: Any, args: Any) -> str:
     """What a size has become, for the terminal, and what else it takes."""
     layers, width, tokens = (getattr(options, name) or "all" for name in SHAPE)
+    counted = args.num_train_epochs == SIZES[options.size].num_train_epochs
+    epochs = f"as it takes to read {TEXTS_READ:,} texts, at least 3" if counted else f"{args.num_train_epochs:g}"
     words = (
         f"Size {options.size}: {layers} {'layer' if layers == 1 else 'layers'} of {width} hidden dimensions, {tokens} "
-        f"tokens; epochs: {args.num_train_epochs:g}, batch: {args.per_device_train_batch_size}, learning rate: "
-        f"{args.learning_rate:g}."
+        f"tokens; batch: {args.per_device_train_batch_size}, learning rate: {args.learning_rate:g}, epochs: {epochs}."
     )
     more = " Unlabeled texts of its domain (--unlabeled_file) are what a student of this size gains most from."
     return words if options.unlabeled_file else words + more

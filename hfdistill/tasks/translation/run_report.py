@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfdistill.export.base import attempt_export
-from hfdistill.report.card import CardFacts, teacher_language, teacher_license
+from hfdistill.report.card_facts import CardFacts, teacher_language, teacher_license
 from hfdistill.report.failures import Attempts
 from hfdistill.report.figures import Comparison
 from hfdistill.report.terminal import begin_stage, own_command

@@ -10,6 +10,7 @@ from hfdistill import ClassificationTrainingArguments, make_student
 from hfdistill.tasks.classification.sizes import (
     SHAPE,
     SIZES,
+    settle_epochs,
     settle_size,
     size_defaults,
     size_within,
@@ -47,9 +48,10 @@ def test_a_size_is_no_larger_than_the_teacher():
     options = SimpleNamespace(size="tiny", **size_defaults("tiny"))
     options.student_hidden_size = 512  # asked for
     args = SimpleNamespace(num_train_epochs=options.num_train_epochs)
-    settle_size(options, args, config, texts=10_000)
+    settle_size(options, config)
+    settle_epochs(args, "tiny", texts=10_000)
     assert args.num_train_epochs == 20.0
-    settle_size(options, args, config, texts=10)
+    settle_epochs(args, "tiny", texts=10)
     assert args.num_train_epochs == 20.0  # as if given
     assert [getattr(options, name) for name in SHAPE] == [2, 512, None]
     student = make_student(BertForSequenceClassification(config), num_hidden_layers=2)
