@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoConfig, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.commands.compare_card import labeled, run_action, test_rows
 from hfdistill.commands.exported_models import read_model
 from hfdistill.data.class_names import read_class_names
 from hfdistill.export.base import ExportError, check_export, export_student, formats
+from hfdistill.models.adapters import load_config
 from hfdistill.models.generation import translate
 from hfdistill.models.heads import EmbeddingHead, head_of
 from hfdistill.models.inference import predict_logits, token_rows
@@ -58,7 +59,7 @@ def _export_encoder(options: argparse.Namespace) -> None:
 def _export_translator(options: argparse.Namespace) -> None:
     known = formats("translation")
     wanted = options.formats or [name for name, one in known.items() if not one.missing_packages()] or list(known)
-    config = AutoConfig.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    config: Any = load_config(options.model, options.trust_remote_code)
     check_export(wanted, "translation", config.model_type)
     check_sacrebleu()  # which the check of the translations needs
     sources, references = _read_pairs(options)

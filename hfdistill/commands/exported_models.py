@@ -14,9 +14,8 @@ from transformers import AutoModelForMultipleChoice, PreTrainedModel, PreTrained
 
 from hfdistill.data.choices import ChoiceCollator, tokenize_choices
 from hfdistill.data.tables import open_table, read_table
-from hfdistill.models.adapters import load_config
+from hfdistill.models.adapters import load_config, load_model
 from hfdistill.models.heads import head_of
-from hfdistill.models.hub import hub_errors
 from hfdistill.models.loading import load_classifier, load_tokenizer
 from hfdistill.models.pooling import Pooling, is_sentence_encoder
 from hfdistill.report.counted import MeasuredHead
@@ -110,8 +109,7 @@ def _encoder(options: argparse.Namespace) -> ToExport:
 
 def _choosing(options: argparse.Namespace) -> ToExport:
     tokenizer = load_tokenizer(options.model, options.trust_remote_code)
-    with hub_errors(options.model):
-        model = AutoModelForMultipleChoice.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    model = load_model(AutoModelForMultipleChoice, options.model, options.trust_remote_code)
     rows = read_table(Path(options.file))
     context = _column(rows, options.text_column, CONTEXTS, "text_column")
     choices = _column(rows, options.text_pair_column, CHOICES, "text_pair_column")

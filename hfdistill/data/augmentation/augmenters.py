@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.models.hub import hub_errors
+from hfdistill.models.adapters import load_model
 from hfdistill.models.inputs import max_positions
 from hfdistill.models.loading import load_tokenizer
 
@@ -265,6 +265,4 @@ def load_augmenter(
 
 
 def _loaded(kind: Any, name: str, device: str | torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    with hub_errors(name):
-        model = kind.from_pretrained(name, trust_remote_code=False).to(device)
-    return model, load_tokenizer(name)
+    return load_model(kind, name).to(device), load_tokenizer(name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.models.adapters import load_model
+from hfdistill.models.adapters import Adapter, load_model
 from hfdistill.models.hub import hub_errors
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.models.pooling import Pooling, is_sentence_encoder, max_length_in
@@ -39,9 +39,11 @@ def load_sentence_encoder(
     tokenizer = load_tokenizer(name)
     model = load_model(AutoModel, name)
     with hub_errors(name):
-        # An encoder that was saved alone has it in its config.
-        noted = None if is_sentence_encoder(name) else Pooling.of_config(model.config)
-        found, length = noted or Pooling.read(name), max_length_in(name)
+        # An adapter says how it pools, or the model that it is for; an encoder that was saved alone, in its config.
+        adapter = None if is_sentence_encoder(name) else Adapter.of(name)
+        source = adapter.base if adapter else name
+        noted = None if is_sentence_encoder(source) else Pooling.of_config(model.config)
+        found, length = noted or Pooling.read(source), max_length_in(source)
     if length is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, length)
     return tokenizer, as_sentence_encoder(

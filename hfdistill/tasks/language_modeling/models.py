@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     BertConfig,
@@ -15,7 +14,7 @@ from transformers import (
     set_seed,
 )
 
-from hfdistill.models.hub import hub_errors
+from hfdistill.models.adapters import Adapter, load_config, load_model
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.report.terminal import begin_stage
 from hfdistill.tasks.demo import demo_tokenizer
@@ -39,18 +38,18 @@ def load_encoder(name: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     Raises:
         HubUnreachableError: when the Hub is needed and cannot be reached.
         OSError: when there is no such model.
-        ValueError: when it has no tokenizer, or is no encoder.
+        ValueError: when it has no tokenizer, or is no encoder, or an adapter of something else.
     """
     tokenizer = load_tokenizer(name)
-    with hub_errors(name):
-        config: Any = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        heads = config.architectures or ()
-        if config.is_encoder_decoder or any("CausalLM" in head for head in heads):
-            raise ValueError(f"{name} is a {', '.join(heads)} and no encoder: name one, such as a BERT.")
-        # ELECTRA's generator and BERT's pretraining have the head among others.
-        filled = any(head.endswith(("ForMaskedLM", "ForPreTraining")) for head in heads) and "electra" not in name
-        auto: Any = AutoModelForMaskedLM if filled else AutoModel
-        return tokenizer, auto.from_pretrained(name, trust_remote_code=False)
+    config: Any = load_config(name)
+    adapter, heads = Adapter.of(name), config.architectures or ()
+    if config.is_encoder_decoder or any("CausalLM" in head for head in heads):
+        raise ValueError(f"{name} is a {', '.join(heads)} and no encoder: name one, such as a BERT.")
+    # BERT's pretraining has the head among others, ELECTRA's discriminator has none.
+    with_head = ("ForMaskedLM",) if config.model_type == "electra" else ("ForMaskedLM", "ForPreTraining")
+    filled = any(head.endswith(with_head) for head in heads)
+    bare = adapter is not None and adapter.task == "FEATURE_EXTRACTION"
+    return tokenizer, load_model(AutoModelForMaskedLM if filled and not bare else AutoModel, name)
 
 
 def demo_encoder(texts: RawTexts, seed: int = 42) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:

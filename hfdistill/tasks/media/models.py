@@ -13,7 +13,7 @@ from transformers import (
     set_seed,
 )
 
-from hfdistill.models.hub import hub_errors
+from hfdistill.models.adapters import load_model, load_processor
 from hfdistill.models.labels import name_classes
 from hfdistill.report.terminal import print_main
 from hfdistill.students.factory import make_student
@@ -40,7 +40,7 @@ def load_media_teacher(name: str, data: MediaData, train: bool = False, seed: in
 
     Raises:
         HubUnreachableError, OSError: when it cannot be had.
-        ValueError: when it is one for other labels.
+        ValueError: when it is one for other labels, or an adapter that does not fit.
     """
     set_seed(seed)
     teacher, processor = _demo(data, 0) if data.demo else _load(name, data, train)
@@ -86,6 +86,5 @@ def _load(name: str, data: MediaData, new_head: bool) -> tuple[PreTrainedModel, 
     model_class, processor_class = _CLASSES[data.kind == PICTURES]
     names = dict(enumerate(data.label_names))
     head = {"id2label": names, "label2id": {label: number for number, label in names.items()}} if new_head else {}
-    with hub_errors(name):
-        model = model_class.from_pretrained(name, ignore_mismatched_sizes=new_head, trust_remote_code=False, **head)
-        return model, processor_class.from_pretrained(name, trust_remote_code=False)
+    model = load_model(model_class, name, ignore_mismatched_sizes=new_head, **head)
+    return model, load_processor(processor_class, name)

@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.models.adapters import load_model
 from hfdistill.models.heads import RANKS_CANDIDATES
-from hfdistill.models.hub import hub_errors
 from hfdistill.models.loading import load_tokenizer
 
 
@@ -26,14 +26,13 @@ def load_reranker(name: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
         ValueError: when it has no tokenizer, or gives more than one score.
     """
     tokenizer = load_tokenizer(name)
-    with hub_errors(name):
-        try:
-            model = AutoModelForSequenceClassification.from_pretrained(name, num_labels=1, trust_remote_code=False)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{name} is a classifier of several labels, and a reranker gives one score: name a cross-encoder, or "
-                "an encoder without a head."
-            ) from error
+    try:
+        model = load_model(AutoModelForSequenceClassification, name, num_labels=1)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} is a classifier of several labels, and a reranker gives one score: name a cross-encoder, or "
+            "an encoder without a head."
+        ) from error
     return tokenizer, as_reranker(model)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor, PreTrainedModel, set_seed
 
-from hfdistill.models.hub import hub_errors
+from hfdistill.models.adapters import load_model, load_processor
 from hfdistill.models.speech_prompts import set_speech_task
 from hfdistill.report.terminal import print_main
 from hfdistill.students.factory import make_student
@@ -74,9 +74,7 @@ def load_whisper(
 
 
 def _loaded(auto_class: Any, name: str) -> tuple[Any, Any]:
-    with hub_errors(name):
-        model = auto_class.from_pretrained(name, trust_remote_code=False)
-        return model, AutoProcessor.from_pretrained(name, trust_remote_code=False)
+    return load_model(auto_class, name), load_processor(AutoProcessor, name)
 
 
 def _tell(teacher: PreTrainedModel, data: SpeechData) -> None:
@@ -101,10 +99,7 @@ def load_speech_student(
     given = {key: value for key, value in shape.items() if value is not None}
     if name is not None:
         letters = {key: getattr(teacher.config, key) for key in ("vocab_size", "pad_token_id")}
-        with hub_errors(name):
-            return AutoModelForCTC.from_pretrained(
-                name, ignore_mismatched_sizes=True, trust_remote_code=False, **letters
-            )
+        return load_model(AutoModelForCTC, name, ignore_mismatched_sizes=True, **letters)
     if data.demo and not given:
         return demo_speech_model(*_DEMO[1], processor)
     return make_student(teacher, **{"num_hidden_layers": default_depth(teacher), **given})
