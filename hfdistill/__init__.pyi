@@ -31,6 +31,7 @@ from hfdistill.online.trainer import OnlineTrainer as OnlineTrainer
 from hfdistill.report.card_facts import CardFacts as CardFacts
 from hfdistill.report.figures import Comparison as Comparison
 from hfdistill.report.results import write_report as write_report
+from hfdistill.report.router import Router as Router
 from hfdistill.report.routing import Routing as Routing
 from hfdistill.report.routing import choose_threshold as choose_threshold
 from hfdistill.report.routing import routing_curve as routing_curve
