@@ -20,17 +20,14 @@ class Annotators:
         posterior: The probability of each class for each row, shape `(rows, classes)`.
         confusion: How likely an annotator says a class where another is true, shape `(annotators, true, said)`.
         prior: How frequent each class is, shape `(classes,)`.
+        accuracy: How often each annotator is right by this account, shape `(annotators,)`: the mean posterior of what
+            was said. No smoothing is in it, which of many classes would be most of a confusion matrix.
     """
 
     posterior: np.ndarray
     confusion: np.ndarray
     prior: np.ndarray
-
-    @property
-    def accuracy(self) -> np.ndarray:
-        """How often each annotator is right by this account, shape `(annotators,)`: `Σ_j p_j π_jj`."""
-        right: np.ndarray = (self.confusion.diagonal(axis1=1, axis2=2) * self.prior).sum(1)
-        return right
+    accuracy: np.ndarray
 
 
 def dawid_skene(votes: np.ndarray, classes: int, smoothing: float = 0.5) -> Annotators:
@@ -52,6 +49,9 @@ def dawid_skene(votes: np.ndarray, classes: int, smoothing: float = 0.5) -> Anno
         smoothing: `s`, votes that each entry of a confusion matrix has beforehand: without any, what an annotator was
             never seen to do would be impossible.
 
+    Raises:
+        ValueError: for other votes than these classes, a row that nobody voted for, or fewer than two annotators.
+
     References: Dawid & Skene 1979, Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm,
         https://doi.org/10.2307/2346806.
 
@@ -60,20 +60,40 @@ def dawid_skene(votes: np.ndarray, classes: int, smoothing: float = 0.5) -> Anno
         >>> dawid_skene(votes, 2).posterior.argmax(1)
         array([0, 1, 0, 1, 0, 1])
     """
-    said = votes[..., None] == np.arange(classes)  # (rows, annotators, classes)
+    _check(votes, classes)
+    said = (votes[..., None] == np.arange(classes)).astype(float)  # (rows, annotators, classes)
     posterior = said.sum(1) / said.sum((1, 2))[:, None]
     for _ in range(ROUNDS):
         confusion, prior = _parameters(posterior, said, smoothing)
-        log_p = np.log(prior) + np.einsum("ikl,kjl->ij", said, np.log(confusion))
+        log_p = np.log(prior) + np.tensordot(said, np.log(confusion), ((1, 2), (0, 2)))
         log_p -= log_p.max(1, keepdims=True)
         earlier, posterior = posterior, np.exp(log_p) / np.exp(log_p).sum(1, keepdims=True)
         if np.abs(posterior - earlier).max() < TOLERANCE:
             break
-    return Annotators(posterior, *_parameters(posterior, said, smoothing))
+    accuracy = np.einsum("ij,ikj->k", posterior, said) / np.maximum(said.sum((0, 2)), 1)
+    return Annotators(posterior, *_parameters(posterior, said, smoothing), accuracy)
+
+
+def _check(votes: np.ndarray, classes: int) -> None:
+    if votes.ndim != 2 or votes.shape[1] < 2 or not len(votes) or not np.issubdtype(votes.dtype, np.integer):
+        raise ValueError(
+            "dawid_skene takes classes, integers of shape (rows, annotators), of two annotators at least; got "
+            f"{votes.dtype} of shape {votes.shape}."
+        )
+    unknown = (votes != NO_VOTE) & ((votes < 0) | (votes >= classes))
+    if unknown.any():
+        row, annotator = np.argwhere(unknown)[0]
+        raise ValueError(
+            f"annotator {annotator} says {votes[row, annotator]} of row {row}, and the classes are 0 to {classes - 1}, "
+            f"{NO_VOTE} for no vote."
+        )
+    silent = (votes == NO_VOTE).all(1)
+    if silent.any():
+        raise ValueError(f"nobody voted for row {int(silent.argmax())}: leave such rows out.")
 
 
 def _parameters(posterior: np.ndarray, said: np.ndarray, smoothing: float) -> tuple[np.ndarray, np.ndarray]:
     """The annotators' confusion matrices and the classes' frequencies, of the rows' posteriors."""
-    counts = smoothing + np.einsum("ij,ikl->kjl", posterior, said)
+    counts = smoothing + np.tensordot(said, posterior, ((0,), (0,))).swapaxes(1, 2)
     prior = np.maximum(posterior.mean(0), np.finfo(float).tiny)  # of a class that nobody says
     return counts / counts.sum(2, keepdims=True), prior

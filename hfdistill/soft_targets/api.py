@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import time
@@ -132,8 +133,8 @@ def ask_api(
     Raises:
         ApiError: when the server refuses a request (a wrong key, model or parameter), or some rows got no answer that
             is of use however often it was asked for: the others are kept, and a second call asks for these alone.
-        ValueError: for a stream or a dict of splits; a template with a place that is no column, or with none; or a
-            store of other questions.
+        ValueError: for a stream or a dict of splits; a template with a place that is no column, or with none; a row
+            with nothing in such a column; or a store of other questions.
     """
     if not isinstance(dataset, Dataset):
         raise ValueError(
@@ -144,7 +145,8 @@ def ask_api(
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     with state.main_process_first():
         answers = AnswerStore(store, {**endpoint.describe(), "messages": messages})
-    questions = [_filled(messages, row) for row in dataset.with_format(None).select_columns(columns)]
+    rows = dataset.with_format(None).select_columns(columns)
+    questions = [_filled(messages, row, number) for number, row in enumerate(rows)]
     keys = [hash_of(one) for one in questions]
     if state.is_main_process:
         missing = {key: one for key, one in zip(keys, questions, strict=True) if key not in answers}
@@ -170,7 +172,10 @@ def _columns_of(messages: Messages, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _filled(messages: Messages, row: Mapping[str, Any]) -> list[dict[str, str]]:
+def _filled(messages: Messages, row: Mapping[str, Any], number: int) -> list[dict[str, str]]:
+    empty = next((name for name, value in row.items() if value is None), None)
+    if empty is not None:
+        raise ValueError(f"row {number} has nothing in column {empty!r} to be asked about: leave such rows out.")
     return [{**one, "content": one["content"].format_map(row)} for one in messages]
 
 
@@ -281,9 +286,10 @@ def _ask(client: Any, endpoint: Endpoint, messages: Messages) -> dict[str, Any]:
 
 def _named_pause(header: str | None, pause: float) -> float:
     try:
-        return float(header) if header else pause
+        named = float(header) if header else pause
     except ValueError:  # a date
         return LONGEST_PAUSE
+    return max(named, 0.0) if math.isfinite(named) else LONGEST_PAUSE
 
 
 def _parsed(response: Any) -> dict[str, Any] | None:

@@ -17,8 +17,8 @@ from hfdistill.soft_targets.annotators import NO_VOTE
 
 #: Where an API's answer keeps the tokens of its first position, from the outside in.
 _WITHIN = ("response", "body", "choices", "logprobs", "content", "top_logprobs")
-#: How far a row's probabilities may be from 1, for rounding: this, or half of a hundredth a label.
-TOLERANCE = 0.01
+#: How far a row's probabilities may be from 1; or half of the step that they were rounded to for each label.
+TOLERANCE, STEPS = 0.01, (0.01, 0.001)
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,34 @@ class LabelNames:
         Raises:
             ValueError: when there is none.
         """
-        found = self._places(str(name), exactly=True)
+        found = self._places(str(name).strip(), exactly=True)
         if len(found) == 1:
             return found.pop()
+        if found:
+            raise ValueError(
+                f"names the label {shortened(str(name))}, and of the labels {some_names(self.names)} {len(found)} are "
+                "called so: tell them apart by more than their case"
+            )
         close = difflib.get_close_matches(str(name), self.names, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ValueError(f"names the label {shortened(str(name))}{hint}, and the labels are {some_names(self.names)}")
 
     def place_of_token(self, token: str) -> int | None:
         """The number of the only label that a token is, or that it begins; `None` where there is none."""
-        written = token.strip()
-        found = self._places(written, exactly=True) or (self._places(written, exactly=False) if written else set())
+        found = self.places_of_token(token)
         return found.pop() if len(found) == 1 else None
+
+    def places_of_token(self, token: str) -> set[int]:
+        """The numbers of the labels that a token is, or else of those that it begins."""
+        written = token.strip()
+        return self._places(written, exactly=True) or (self._places(written, exactly=False) if written else set())
+
+    def within_another(self) -> tuple[str, str] | None:
+        """A label's word that begins another's: a token does not tell which of them it is."""
+        words = [(place, word) for place, name in enumerate(self.names) for word in (name, *self.words.get(name, ()))]
+        pairs = ((one, other) for one in words for other in words if one[0] != other[0])
+        found = ((one, other) for (_, one), (_, other) in pairs if other.casefold().startswith(one.casefold()))
+        return next(found, None)
 
     def _places(self, written: str, exactly: bool) -> set[int]:
         fold = written.casefold()
@@ -58,7 +74,7 @@ class LabelNames:
             place
             for place, name in enumerate(self.names)
             for word in (name, *self.words.get(name, ()))
-            if (word.casefold() == fold if exactly else word.casefold().startswith(fold))
+            if (word.strip().casefold() == fold if exactly else word.strip().casefold().startswith(fold))
         }
 
 
@@ -102,12 +118,15 @@ def numbers_of(cell: Any, labels: LabelNames) -> np.ndarray:
         ValueError: for unknown labels, a list of another length, or what is no number.
     """
     pairs = _pairs(cell)
-    cell = cell if pairs is None else {one["label"]: one["score"] for one in pairs}
-    if isinstance(cell, Mapping):
+    if pairs is not None or isinstance(cell, Mapping):
         numbers = np.full(len(labels.names), np.nan)
-        for name, value in cell.items():
-            if value is not None:  # Arrow keeps a hole for each label of another row
-                numbers[labels.place(name)] = _number(value)
+        for name, value in cell.items() if pairs is None else ((one["label"], one["score"]) for one in pairs):
+            if value is None:  # Arrow keeps a hole for each label of another row
+                continue
+            place = labels.place(name)
+            if not np.isnan(numbers[place]):
+                raise ValueError(f"has two numbers for the label {labels.names[place]!r}: add them, or keep one")
+            numbers[place] = _number(value)
         return numbers
     if not isinstance(cell, list) or len(cell) != len(labels.names):
         found = f"{len(cell)} numbers" if isinstance(cell, list) else shortened(cell)
@@ -155,7 +174,7 @@ def spread(probabilities: np.ndarray) -> tuple[np.ndarray, float]:
         ValueError: where the sum is above 1, or below though no label was left out.
     """
     left_out = np.isnan(probabilities)
-    total, tolerance = float(np.nansum(probabilities)), max(TOLERANCE, 0.005 * len(probabilities))
+    total, tolerance = float(np.nansum(probabilities)), _tolerance(probabilities)
     missing = 1 - total
     if missing < -tolerance or (not left_out.any() and missing > tolerance) or total == 0:
         raise ValueError(f"holds probabilities whose sum is {total:.4g}, not 1")
@@ -164,6 +183,13 @@ def spread(probabilities: np.ndarray) -> tuple[np.ndarray, float]:
     missing = max(missing, 0.0)
     whole = np.where(left_out, missing / left_out.sum(), probabilities)
     return whole / whole.sum(), missing
+
+
+def _tolerance(probabilities: np.ndarray) -> float:
+    """How far their sum may be from 1, by how many digits they were rounded to."""
+    given = probabilities[~np.isnan(probabilities)]
+    step = next((one for one in STEPS if np.abs(given / one - np.round(given / one)).max(initial=0) < 1e-3), 0.0)
+    return max(TOLERANCE, step / 2 * len(given))
 
 
 def voted(cell: Any, labels: LabelNames, smoothing: float) -> np.ndarray:
@@ -218,7 +244,13 @@ def of_tokens(cell: Any, labels: LabelNames) -> np.ndarray:
         raise ValueError("holds no top_logprobs: ask the API for them (logprobs=true, top_logprobs=20)")
     chances = {token: float(np.exp(min(_number(score), 0.0))) for token, score in tokens.items()}
     likeliest = max(chances, key=chances.__getitem__)
-    if labels.place_of_token(likeliest) is None:
+    several = labels.places_of_token(likeliest)
+    if len(several) > 1:
+        raise ValueError(
+            f"answers with {shortened(likeliest)}, which begins {some_names([labels.names[one] for one in several])}: "
+            "ask for words that begin otherwise, such as A and B, and name them with words={label: [...]}"
+        )
+    if not several:
         raise ValueError(
             f"answers with {shortened(likeliest)}, which none of the labels {some_names(labels.names)} begins with: "
             "filter such rows out, or name that word with words={label: [...]}"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, IterableDataset
+from datasets import ClassLabel, Dataset, IterableDataset, LargeList, List
 from transformers.utils import logging
 
 from hfdistill.data.rows import as_dataset
 from hfdistill.data.tables import Table, open_table, read_table
-from hfdistill.models.labels import LabelSpace
+from hfdistill.models.labels import LabelSpace, some_names
 from hfdistill.soft_targets.annotators import dawid_skene
 from hfdistill.soft_targets.cells import (
     LabelNames,
@@ -33,8 +34,9 @@ logger = logging.get_logger(__name__)
 KINDS = ("probabilities", "log_probabilities", "votes", "top_logprobs")
 #: What a probability of 0 counts as: its logarithm is to be finite.
 FLOOR = 1e-6
-#: Votes of no annotator that each label has beside the annotators': the prior of Krichevsky and Trofimov.
-SMOOTHING = 0.5
+#: Votes of no annotator beside the annotators': of a count one in all, spread over the labels, so that few votes are
+#: not lost among many labels; of each entry of a confusion matrix the prior of Krichevsky and Trofimov.
+COUNT_SMOOTHING, SMOOTHING = 1.0, 0.5
 #: How votes become one distribution.
 COMBINE = ("counts", "dawid_skene")
 
@@ -46,7 +48,7 @@ def from_probabilities(
     *,
     kind: str = "probabilities",
     words: Mapping[str, str | Sequence[str]] | None = None,
-    smoothing: float = SMOOTHING,
+    smoothing: float | None = None,
     multi_label: bool = False,
     combine: str = COMBINE[0],
 ) -> Any:
@@ -70,13 +72,15 @@ def from_probabilities(
 
             - `probabilities`: where a dict lacks labels (top-k), what is missing to 1 is spread evenly over these.
             - `log_probabilities`: their natural logarithms, likewise.
-            - `votes`: labels by several annotators, `(n_k + s) / (N + K · s)`.
+            - `votes`: labels by several annotators, `(n_k + s) / (N + K · s)`. Numbers count from 0, or are those of
+              the names that a `ClassLabel` column has.
             - `top_logprobs`: tokens and log-probabilities as an OpenAI-like API gives them: the whole answer, its
               `logprobs`, or the list or dict of the first position; summed over the tokens of each label and
               normalized.
         words: What an API may have said for a label, by its name; the names themselves are known. Without `label_names`
             these are the labels.
-        smoothing: `s`, the votes that each label has beforehand.
+        smoothing: `s`, the votes that each label has beforehand; by default `1/K`, one in all, and a half of each entry
+            of a confusion matrix.
         multi_label: Whether each label has a probability of its own (`log p − log (1 − p)` are the logits then).
         combine: Of votes: `counts` counts each alike, as above. `dawid_skene` finds out from the votes alone how often
             each annotator takes one label for another, and weighs them by that, see `dawid_skene`; it takes one column
@@ -95,16 +99,46 @@ def from_probabilities(
     settings: dict[str, Any] = {"kind": kind, "words": words, "smoothing": smoothing, "multi_label": multi_label}
     settings["combine"] = combine
     if isinstance(dataset, dict):
+        label_names = label_names or _names_in_splits(dataset, columns, kind, words)
         return type(dataset)(
             {name: from_probabilities(split, columns, label_names, **settings) for name, split in dataset.items()}
         )
     rows, table = _opened(dataset)
+    table = _with_votes_by_name(table, rows.features) if kind == "votes" else table
     named = LabelSpace.of_features(rows.features)
     logits, names = read_logits(table, columns, label_names or (named and named[1].names), **settings)
     if named and names:
         order = named[1].order_in(LabelSpace.of_names(names), "column of probabilities")
         logits, names = logits if order is None else logits[:, order], list(named[1].names or names)
     return with_soft_targets(rows, [logits], soft_target_features(logits.shape[1], names))
+
+
+def _names_in_splits(splits: Mapping[str, Any], columns: Any, kind: str, words: Any) -> list[str] | None:
+    """The labels that rows of any split name; `None` where they are known otherwise, or are numbers without names."""
+    opened = [_opened(split) for split in splits.values()]
+    if words or any(LabelSpace.of_features(rows.features) for rows, _ in opened):
+        return None
+    read = [_with_votes_by_name(table, rows.features) if kind == "votes" else table for rows, table in opened]
+    if any(name not in table.columns for table in read for name in _columns_of(columns)):
+        return None  # which is told of with its split
+    return _names(columns, [cell for table in read for cell in _cells(table, columns, None, kind)[0]], kind)
+
+
+def _with_votes_by_name(table: Table, features: Mapping[str, Any]) -> Table:
+    """The table, in which votes for numbered classes are their names: columns may number them otherwise."""
+    changed = {}
+    for column, feature in features.items():
+        kind = feature.feature if isinstance(feature, (List, LargeList)) else feature
+        if isinstance(kind, ClassLabel) and column in table.columns:
+            changed[column] = [_by_name(cell, kind.names) for cell in table.columns[column][:]]
+    return replace(table, columns={**table.columns, **changed})
+
+
+def _by_name(cell: Any, names: Sequence[str]) -> Any:
+    if isinstance(cell, list):
+        return [_by_name(one, names) for one in cell]
+    number = isinstance(cell, int) and not isinstance(cell, bool)
+    return cell if not number else names[cell] if cell >= 0 else None
 
 
 def _opened(given: Any) -> tuple[Dataset, Table]:
@@ -125,7 +159,7 @@ def read_logits(
     *,
     kind: str = "probabilities",
     words: Mapping[str, str | Sequence[str]] | None = None,
-    smoothing: float = SMOOTHING,
+    smoothing: float | None = None,
     multi_label: bool = False,
     combine: str = COMBINE[0],
 ) -> tuple[np.ndarray, list[str] | None]:
@@ -141,7 +175,7 @@ def read_logits(
     cells, what = _cells(table, columns, label_names, kind)
     names = label_names or (list(words) if words else _names(columns, cells, kind))
     labels = LabelNames(
-        list(names) if names else [str(place) for place in range(_width(cells))],
+        list(names) if names else [str(place) for place in range(_width(cells, kind))],
         {name: [some] if isinstance(some, str) else list(some) for name, some in (words or {}).items()},
     )
     if len(labels.names) < 2 - multi_label:
@@ -149,9 +183,14 @@ def read_logits(
     unknown = [name for name in labels.words if name not in labels.names]
     if unknown:
         raise ValueError(f"words names the label {unknown[0]!r}, and the labels are {', '.join(labels.names)}.")
+    if kind == "top_logprobs" and (within := labels.within_another()):
+        logger.warning("An API's token %r counts for that label, though it may begin %r.", *within)
+    if not cells:
+        return np.empty((0, len(labels.names)), np.float32), list(names) if names else None
     if combine == "dawid_skene":
-        posterior = _weighed(table, cells, what, labels, smoothing)
-        return np.log(np.maximum(posterior, FLOOR)).astype(np.float32), list(labels.names)
+        posterior = _weighed(table, cells, what, labels, SMOOTHING if smoothing is None else smoothing)
+        return np.log(np.maximum(posterior, FLOOR)).astype(np.float32), list(names) if names else None
+    smoothing = COUNT_SMOOTHING / len(labels.names) if smoothing is None else smoothing
     rows = _checked(table, cells, what, _reader(labels, kind, smoothing, multi_label))
     probabilities = np.array([row for row, _ in rows])
     left = [missing for _, missing in rows if missing > 0]
@@ -170,14 +209,14 @@ def read_logits(
     return logits.astype(np.float32), list(names) if names else None
 
 
-def _check_settings(kind: str, combine: str, smoothing: float, multi_label: bool) -> None:
+def _check_settings(kind: str, combine: str, smoothing: float | None, multi_label: bool) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}.")
     if multi_label and kind in ("votes", "top_logprobs"):
         raise ValueError(f"{kind} are about one label a text: leave multi_label out.")
     if combine not in COMBINE or (combine != COMBINE[0] and kind != "votes"):
         raise ValueError(f"combine is one of {', '.join(COMBINE)}, and about votes; got {combine!r} for {kind}.")
-    if not smoothing > 0:
+    if smoothing is not None and not smoothing > 0:
         raise ValueError(f"smoothing must be above 0, so that no label is impossible; got {smoothing}.")
 
 
@@ -213,7 +252,13 @@ def _cells(table: Table, columns: Any, label_names: Sequence[str] | None, kind: 
         return [list(row) for row in rows], what
     labels = list(columns) if isinstance(columns, Mapping) else list(names)
     if label_names and not isinstance(columns, Mapping) and len(label_names) == len(names):
-        labels = labels if {*map(str.casefold, labels)} == {*map(str.casefold, label_names)} else list(label_names)
+        by_name, own = ({*map(str.casefold, some)} for some in (label_names, labels))
+        if by_name != own and by_name & own:
+            raise ValueError(
+                f"{what} are called as some of the labels {some_names(label_names)} and not as others: say which "
+                "column is which label's, columns={label: column}."
+            )
+        labels = labels if by_name == own else list(label_names)
     return [dict(zip(labels, row, strict=True)) for row in rows], what
 
 
@@ -223,8 +268,11 @@ def _names(columns: Any, cells: Sequence[Any], kind: str) -> list[str] | None:
         return None
     if isinstance(columns, Mapping):
         return list(columns)
-    found = {name for cell in cells for name in label_names_in(_or_none(cell))}
-    return sorted(found) or None
+    found = {name.strip() for cell in cells for name in label_names_in(_or_none(cell))}
+    # However a label is written here and there, it is one; and 10 comes behind 9.
+    once = {name.casefold(): name for name in sorted(found, reverse=True)}.values()
+    numbers = all(name.isdecimal() for name in once)
+    return sorted(once, key=int if numbers else None) or None
 
 
 def _or_none(cell: Any) -> Any:
@@ -234,7 +282,11 @@ def _or_none(cell: Any) -> Any:
         return None
 
 
-def _width(cells: Sequence[Any]) -> int:
+def _width(cells: Sequence[Any], kind: str) -> int:
+    """How many labels there are, where they have no names: of votes as many as the highest number tells."""
+    if kind == "votes":
+        votes = [vote for cell in map(_or_none, cells) for vote in (cell if isinstance(cell, list) else [cell])]
+        return 1 + max((vote for vote in votes if isinstance(vote, int) and not isinstance(vote, bool)), default=-1)
     first = next((cell for cell in map(_or_none, cells) if isinstance(cell, list)), [])
     return len(first) if not isinstance(next(iter(first), None), Mapping) else 0
 

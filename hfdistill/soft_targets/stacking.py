@@ -30,8 +30,8 @@ def stack_soft_targets(datasets: Sequence[Any], problem_type: str | None = None)
         problem_type: As in `config.problem_type`, where it is not one label a row.
 
     Raises:
-        ValueError: for fewer than two, other rows, rows without soft targets or with those of tokens, or labels that
-            differ.
+        ValueError: for fewer than two, no rows or others, rows without soft targets, with some that are not finite or
+            with those of tokens, or labels that differ.
 
     Example:
         >>> from hfdistill import from_probabilities
@@ -84,6 +84,8 @@ def _in_order(dataset: Dataset, names: Sequence[str] | None, place: int) -> list
         raise ValueError(
             f"dataset {place + 1} has no teacher_logits: make them with soft_targets, from_probabilities or the like."
         )
+    if not len(dataset):
+        raise ValueError(f"dataset {place + 1} has no rows: there is nothing to stack.")
     try:
         logits = np.array(dataset.with_format(None)[column][:], dtype=np.float32)
     except ValueError:  # of unequal lengths
@@ -92,6 +94,9 @@ def _in_order(dataset: Dataset, names: Sequence[str] | None, place: int) -> list
         raise ValueError(
             f"dataset {place + 1} has soft targets of tokens, which are not stacked: pass several teachers."
         )
+    if not np.isfinite(logits).all():
+        row = int((~np.isfinite(logits)).reshape(len(logits), -1).any(1).argmax())
+        raise ValueError(f"the soft targets of row {row} of dataset {place + 1} are not finite: leave such rows out.")
     own = class_names(dataset.features, TEACHER_LABEL)
     if (own is None) != (names is None):
         logger.warning(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 from datasets import Dataset
+from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hfdistill.losses.base import Batch
 from hfdistill.losses.response import Labels
-from hfdistill.teachers.base import ENSEMBLE_LOGITS
+from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, LabelSpace, class_names
+from hfdistill.teachers.base import ENSEMBLE_LOGITS, TEACHER_LABEL
 from hfdistill.teachers.combination import Combination
 
 
@@ -31,13 +33,15 @@ def learned_weights(
         dataset: Labeled rows with the soft targets of several teachers, as from `soft_targets([first, second], rows)`.
         combination: How the predictions become one; the weights it has are not used.
         problem_type: As in `config.problem_type`.
-        label_column: The column with the label, -100 where there is none.
+        label_column: The column with the label, -100 where there is none; classes are put into the teachers' order by
+            name, where both have names.
 
     Returns:
         A weight for each teacher, to be given as `teacher_weights`.
 
     Raises:
-        ValueError: when the rows have no soft targets of several teachers, or no labels.
+        ValueError: when the rows have no soft targets of several teachers, or some that are not finite, no labels, or
+            labels that are not the teachers'.
 
     References: Smyth & Wolpert 1999, Linearly combining density estimators via stacking, Machine Learning 36,
         https://doi.org/10.1023/A:1007511322260.
@@ -47,11 +51,14 @@ def learned_weights(
             "weights can be learned of several teachers only: make the rows with soft_targets([...], rows)."
         )
     combination, labels_loss = combination or Combination(), Labels(problem_type)
-    batch: Batch = {"labels": torch.tensor(dataset[label_column][:])}
+    predictions = torch.tensor(dataset[ENSEMBLE_LOGITS][:], dtype=torch.float64).movedim(1, 0)
+    if not predictions.isfinite().all():
+        row = int((~predictions.isfinite()).flatten(2).any(2).any(0).int().argmax())
+        raise ValueError(f"the soft targets of row {row} are not finite: leave such rows out.")
+    batch: Batch = {"labels": _labels(dataset, label_column, predictions.shape[-1], problem_type)}
     valid = labels_loss.valid(batch)
     if not valid.any():
         raise ValueError(f"no row has a label in {label_column}: the teachers' weights are learned from labeled rows.")
-    predictions = torch.tensor(dataset[ENSEMBLE_LOGITS][:], dtype=torch.float64).movedim(1, 0)
     scores = torch.zeros(len(predictions), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([scores], max_iter=100, line_search_fn="strong_wolfe")
 
@@ -64,3 +71,14 @@ def learned_weights(
 
     optimizer.step(loss)
     return scores.detach().softmax(0).tolist()
+
+
+def _labels(dataset: Dataset, column: str, number: int, problem_type: str | None) -> Tensor:
+    """The labels as the teachers number them."""
+    names = class_names(dataset.features, TEACHER_LABEL)
+    space = LabelSpace(number, tuple(names) if names else None, problem_type)
+    labels = torch.from_numpy(space.read_column(dataset, column, "the rows"))
+    numbering = space.numbering_of({LABEL_COLUMNS[0]: dataset.features[column]}, "the dataset")
+    if numbering is None:
+        return labels
+    return torch.where(labels == NO_LABEL, labels, torch.tensor(numbering)[labels.clamp_min(0)])

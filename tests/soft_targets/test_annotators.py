@@ -139,3 +139,28 @@ def test_what_it_cannot_weigh_is_refused():
         from_probabilities(
             Dataset.from_dict({"v": [["a", "b"], [None, None]]}), "v", kind="votes", combine="dawid_skene"
         )
+
+
+@pytest.mark.parametrize(
+    ("votes", "said"),
+    [
+        ([[0, 7], [1, 1]], "annotator 1 says 7 of row 0, and the classes are 0 to 1, -1 for no vote"),
+        ([[0, 1], [-1, -1]], "nobody voted for row 1"),
+        ([[0], [1]], r"of two annotators at least; got int64 of shape \(2, 1\)"),
+        ([[0, 0.5], [1, 1]], "takes classes, integers"),
+        ([], "takes classes, integers"),
+    ],
+)
+def test_votes_of_nothing_known_are_refused(votes, said):
+    """They counted as no vote, or one row without any made all posteriors NaN; one annotator was always right."""
+    with pytest.raises(ValueError, match=said):
+        dawid_skene(np.array(votes), 2)
+
+
+def test_the_annotators_accuracy_is_no_matter_of_smoothing():
+    """Of 40 classes half a vote for each entry was most of a confusion matrix: 80 % of accuracy seemed to be half."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 40, 600)
+    votes = np.stack([np.where(rng.random(600) < 0.8, truth, rng.integers(0, 40, 600)) for _ in range(3)], 1)
+    found = dawid_skene(votes, 40)
+    assert found.accuracy == pytest.approx([(votes[:, k] == truth).mean() for k in range(3)], abs=0.06)

@@ -131,3 +131,16 @@ def test_its_answers_are_soft_targets(chat, tmp_path):
     for row in taught:
         surer = row["teacher_logits"][1] - row["teacher_logits"][0]
         assert surer == pytest.approx(2.3 if "good" in row["text"] else -2.3, abs=1e-5)
+
+
+def test_a_pause_that_is_none_ends_nothing(chat, tmp_path):
+    """A server that named a moment that was over, -1 seconds, ended the call by an error of `sleep`."""
+    chat.faults, chat.pause = [429, 429], "-1"
+    assert len(ask_api(ROWS, endpoint(chat), TEMPLATE, store=tmp_path)) == 24
+
+
+def test_rows_without_a_text_are_refused_and_no_rows_are_none(chat, tmp_path):
+    """It was asked about the text "None", and paid for."""
+    with pytest.raises(ValueError, match="row 1 has nothing in column 'text' to be asked about"):
+        ask_api(Dataset.from_dict({"text": ["good", None]}), endpoint(chat), TEMPLATE, store=tmp_path)
+    assert chat.asked == [] and len(ask_api(ROWS.select([]), endpoint(chat), TEMPLATE, store=tmp_path)) == 0

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from tiny import logs_of, make_model, make_tokenizer, make_trainer
 from tiny import make_rows as make_tokens
 
@@ -226,3 +226,87 @@ def test_settings_that_mean_nothing_are_refused(column, settings, message):
         from_probabilities([{"p": GOOD}], column, **settings)
     with pytest.raises(ValueError, match="this is a stream: make a Dataset"):
         from_probabilities(Dataset.from_list([{"p": GOOD}]).to_iterable_dataset(), "p", NAMES)
+
+
+def test_few_votes_are_not_lost_among_many_labels():
+    """With half a vote for each of 40 labels, three that agree were worth 15 %."""
+    names = [f"l{number}" for number in range(40)]
+    found = softmax(from_probabilities([{"v": ["l3"] * 3}], "v", names, kind="votes"))[0]
+    assert found[3] == pytest.approx((3 + 1 / 40) / 4) and found[4] == pytest.approx(1 / 40 / 4)
+
+
+def test_votes_that_are_numbers_are_the_labels_numbers():
+    """There were as many labels as annotators; and of texts 10 came before 2."""
+    votes = [[0, 4, 4], [1, 0, 0]]
+    found = softmax(from_probabilities(Dataset.from_dict({"v": votes}), "v", kind="votes"))
+    assert found.shape == (2, 5) and found.argmax(1).tolist() == [4, 0]
+    texts = from_probabilities(Dataset.from_dict({"v": list(map(str, range(12)))}), "v", kind="votes")
+    assert texts.features["teacher_label"].names == list(map(str, range(12)))
+    assert softmax(texts).argmax(1).tolist() == list(range(12))
+
+
+def test_votes_of_numbered_classes_go_by_their_names():
+    """The column's own numbers were taken for those of the labels, which may stand in another order."""
+    one = ClassLabel(names=["good", "bad"])
+    features = Features({"v": List(one), "w": one})
+    rows = Dataset.from_dict({"v": [[0, 0, 1], [1, -1, 1]], "w": [0, 1]}, features=features)
+    for column in ("v", "w"):
+        found = from_probabilities(rows, column, ["bad", "good"], kind="votes")
+        assert softmax(found).argmax(1).tolist() == [1, 0]
+    assert from_probabilities(rows, "v", kind="votes").features["teacher_label"].names == ["bad", "good"]
+
+
+def test_a_label_is_one_however_it_is_written():
+    """A space before it made another label of it, and its case an error."""
+    rows = Dataset.from_dict({"v": [["Good ", "good"], [" bad", "bad"]]})
+    found = from_probabilities(rows, "v", kind="votes")
+    assert found.features["teacher_label"].names == ["Good", "bad"]
+    np.testing.assert_allclose(softmax(found), [[2.5 / 3, 0.5 / 3], [0.5 / 3, 2.5 / 3]], atol=1e-6)
+
+
+def test_all_splits_have_the_labels_of_all():
+    """A label that nobody gave in one split was none of its labels there, and the numbers of others moved."""
+    splits = DatasetDict({"train": Dataset.from_dict({"v": ["a", "b", "c"]}), "test": Dataset.from_dict({"v": ["c"]})})
+    found = from_probabilities(splits, "v", kind="votes")
+    assert found["test"].features["teacher_label"].names == ["a", "b", "c"]
+    assert softmax(found["test"]).argmax(1).tolist() == [2]
+
+
+def test_no_rows_are_no_soft_targets():
+    rows = Dataset.from_dict({"v": []})
+    for settings in ({}, {"kind": "votes"}, {"kind": "votes", "combine": "dawid_skene"}):
+        found = from_probabilities(rows, "v", NAMES, **settings)
+        assert len(found) == 0 and found.features["teacher_label"].names == NAMES
+
+
+@pytest.mark.parametrize(
+    ("cell", "settings", "message"),
+    [
+        ({"bad": 0.3, "good": 0.5, "Good": 0.7}, {}, "has two numbers for the label 'good'"),
+        ([{"label": one, "score": 0.5} for one in ("bad", "bad")], {}, "has two numbers for the label 'bad'"),
+        ({"bad": 0.4, "great": 0.3, "good": 0.3}, {"words": {"good": ["great"]}}, "two numbers for the label 'good'"),
+        ([0.011] * 100, {"label_names": [f"l{number}" for number in range(100)]}, "whose sum is 1.1, not 1"),
+        (
+            {"top_logprobs": [{"ba": -0.1}]},
+            {"label_names": ["bad", "base"], "kind": "top_logprobs"},
+            "begins bad, base",
+        ),
+    ],
+)
+def test_what_was_read_wrongly_is_refused(cell, settings, message):
+    """The last of two numbers counted, of 100 labels any sum up to 1.5 passed, a token of two labels was no label's."""
+    with pytest.raises(ValueError, match=message):
+        from_probabilities([{"p": json.dumps(cell)}], "p", **{"label_names": NAMES, **settings})
+
+
+def test_a_token_that_may_begin_another_label_is_told_of(caplog):
+    answer = {"top_logprobs": [{"no": -0.1, "yes": -3.0}]}
+    from_probabilities([{"a": json.dumps(answer)}], "a", ["no", "none", "yes"], kind="top_logprobs")
+    assert "token 'no' counts for that label, though it may begin 'none'" in caplog.text
+
+
+def test_columns_that_are_called_as_some_of_the_labels_are_refused():
+    """They were taken by their places: the column `good` for the label `bad`."""
+    rows = Dataset.from_dict({"good": [0.9], "p_bad": [0.1]})
+    with pytest.raises(ValueError, match="called as some of the labels bad, good and not as others"):
+        from_probabilities(rows, ["good", "p_bad"], ["bad", "good"])

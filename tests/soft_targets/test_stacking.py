@@ -58,7 +58,7 @@ def test_models_prompts_and_votes_are_one_ensemble(members, rows):
                                   label_names=["good", "bad", "fair"])["teacher_logits"])  # fmt: skip
     assert logits.shape == (12, 3, 3)
     np.testing.assert_allclose(logits[:, 0], alone[:, [1, 2, 0]], atol=1e-6)
-    np.testing.assert_allclose(np.exp(logits[0, 2]), [1.5 / 4.5, 0.5 / 4.5, 2.5 / 4.5], atol=1e-6)
+    np.testing.assert_allclose(np.exp(logits[0, 2]), [4 / 12, 1 / 12, 7 / 12], atol=1e-6)
     both = np.array(soft_targets(members, rows)["ensemble_logits"])
     np.testing.assert_allclose(logits[:, :2], both, atol=1e-6)
     weights = learned_weights(made, label_column="label")
@@ -154,3 +154,12 @@ def test_what_does_not_belong_together_is_refused(rows):
     with pytest.raises(ValueError, match="soft targets of tokens"):
         stack_soft_targets([tokens, tokens])
     assert isinstance(made.features["teacher_label"], ClassLabel)
+
+
+def test_empty_and_infinite_soft_targets_are_refused(rows):
+    made = from_probabilities(rows, "votes", kind="votes")
+    with pytest.raises(ValueError, match="dataset 1 has no rows"):
+        stack_soft_targets([made.select([]), made.select([])])
+    broken = rows.select(range(2)).add_column("teacher_logits", [[0.0, 1.0], [float("nan"), 1.0]])
+    with pytest.raises(ValueError, match="the soft targets of row 1 of dataset 1 are not finite"):
+        stack_soft_targets([broken, broken])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
 from hfdistill.teachers import Combination, learned_weights
 
@@ -82,3 +82,26 @@ def test_refusals(opinions):
         learned_weights(Dataset.from_dict({"teacher_logits": predictions[0].tolist(), "labels": labels}))
     with pytest.raises(ValueError, match="no row has a label"):
         learned_weights(rows_of(predictions, [-100] * 60))
+
+
+def test_labels_go_by_their_names(opinions):
+    """Those of a column in another order were taken for the teachers' by number."""
+    predictions, labels = opinions
+    rows = rows_of(predictions, labels)
+    teachers = rows.add_column("teacher_label", [0] * 60).cast_column("teacher_label", ClassLabel(names=list("abc")))
+    other = [["b", "c", "a"].index("abc"[label]) for label in labels]
+    named = teachers.remove_columns("labels").add_column("labels", other)
+    named = named.cast_column("labels", ClassLabel(names=["b", "c", "a"]))
+    assert learned_weights(named) == pytest.approx(learned_weights(rows))
+    holes = [label if row % 2 else -1 for row, label in enumerate(other)]
+    assert learned_weights(named.remove_columns("labels").add_column("labels", holes)) is not None
+
+
+def test_what_weights_cannot_be_learned_of_is_refused(opinions):
+    predictions, labels = opinions
+    with pytest.raises(ValueError, match="the label of row 0 .* 7, is no class"):
+        learned_weights(rows_of(predictions, [7, *labels[1:]]))
+    broken = predictions.clone()
+    broken[1, 5, 0] = math.nan
+    with pytest.raises(ValueError, match="the soft targets of row 5 are not finite"):
+        learned_weights(rows_of(broken, labels))

@@ -75,8 +75,11 @@ class Question:
 
     @cached_property
     def confident(self) -> np.ndarray:
-        """The answer that the models are sure of, -100 for none."""
-        return confident_classes(self.mean, self.thresholds)
+        """The answer that the models are sure of, -100 for none; of several as likely ones the label, if it is one."""
+        found = confident_classes(self.mean, self.thresholds)
+        reached = self._of_label(self.mean) >= self.thresholds[np.maximum(self.labels, 0)]
+        as_likely = self._of_label(self.mean) >= self.mean[np.arange(len(found)), np.maximum(found, 0)]
+        return np.where(self.labeled & (found != IGNORED) & reached & as_likely, self.labels, found)
 
     @cached_property
     def contradicted(self) -> np.ndarray:
@@ -85,8 +88,15 @@ class Question:
 
     @cached_property
     def suggested(self) -> np.ndarray:
-        """The answer by the models."""
-        return np.where(self.contradicted, self.confident, self.mean.argmax(1))
+        """The answer by the models; where several are as likely the label, if it is one of them."""
+        likeliest = np.where(
+            self.labeled & (self._of_label(self.mean) >= self.mean.max(1)), self.labels, self.mean.argmax(1)
+        )
+        return np.where(self.contradicted, self.confident, likeliest)
+
+    def _of_label(self, probabilities: np.ndarray) -> np.ndarray:
+        """The probability of each row's label, of the first answer where it has none."""
+        return probabilities[np.arange(len(self.labels)), np.maximum(self.labels, 0)]
 
     @cached_property
     def differing(self) -> np.ndarray:

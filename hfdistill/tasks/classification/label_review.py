@@ -28,6 +28,7 @@ TEN_MINUTES = 100
 KNOWN_BY_HEART, ENOUGH_ROWS = 0.98, 100
 ENDINGS = (".csv", ".jsonl", ".json")
 _SHOWN, _TEXT_WIDTH = 10, 36
+_OWN_COLUMNS = ("row", "file", "text", "text_pair", "label", "suggested_label", "score", "reason", CORRECTED)
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ def review(
         most: How many rows are kept, ten minutes' work; `None` keeps all that are in doubt.
 
     Raises:
-        ValueError: for labels or logits that do not fit, or where there is nothing to compare: no model; or no label,
-            and one model alone.
+        ValueError: for labels or logits that do not fit, a text column that is not there, models that are called alike
+            or as a column of the review, or where there is nothing to compare: no row, no model; or no label, and one
+            model alone.
 
     References: Northcutt, Jiang and Chuang 2021, https://huggingface.co/papers/1911.00068.
 
@@ -142,15 +144,18 @@ def review(
         >>> review(rows, text_columns="text").save("review.csv")  # doctest: +SKIP
     """
     rows: Dataset = as_dataset(dataset)
+    columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns)
+    _check_given(rows, columns, most)
     names = _label_names(rows, label_names, predictions or {})
-    logits = {**_carried_logits(rows, names), **(predictions or {})}
+    carried = _carried_logits(rows, names)
+    _check_names([*carried, *(predictions or {})])
+    logits = {**carried, **(predictions or {})}
     logits = {name: _checked(np.asarray(one, np.float64), name, len(rows), names) for name, one in logits.items()}
     labels = _labels(rows, names, problem_type)
     labeled = int((labels != NO_LABEL).reshape(len(labels), -1).any(1).sum())
     _refuse_nothing(logits, labeled, quality)
     questions = questions_of(logits, labels, names, problem_type, quality)
     doubts = doubts_of(questions, problem_type)
-    columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns)
     described = _Described(names, problem_type)
     return Review(
         [described.row(rows[doubt.row], columns, doubt, labels, logits) for doubt in doubts[:most]],
@@ -208,6 +213,26 @@ class _Described:
             return self.label(logits > 0), round(float(sure.prod()), 4)
         chances = np.exp(logits - logits.max())
         return self.names[int(logits.argmax())], round(float(chances.max() / chances.sum()), 4)
+
+
+def _check_given(rows: Dataset, columns: Sequence[str], most: int | None) -> None:
+    missing = [name for name in columns if name not in rows.column_names]
+    if missing:
+        raise ValueError(f"there is no column {missing[0]!r}; the columns are {', '.join(rows.column_names)}.")
+    if not len(rows):
+        raise ValueError("there are no rows to review.")
+    if most is not None and most < 1:
+        raise ValueError(f"a review keeps one row at least, got {most}.")
+
+
+def _check_names(models: Sequence[str]) -> None:
+    """Refuses models whose columns would stand in place of others."""
+    columns = [*_OWN_COLUMNS, *(column for name in models for column in (name, f"{name}_probability"))]
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice:
+        raise ValueError(
+            f"a model cannot be called {twice!r}, as another column of the review is: give it another name."
+        )
 
 
 def _label_names(rows: Dataset, given: Sequence[str] | None, predictions: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,8 @@ def contextual_bias(logits: Tensor) -> Tensor:
 
     References: Zhao et al. 2021, section 5, https://huggingface.co/papers/2102.09690.
     """
-    return -logits.double().softmax(-1).mean(0).log()
+    log_p = logits.double().log_softmax(-1)
+    return math.log(len(log_p)) - log_p.logsumexp(0)
 
 
 def fitted_calibration(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:

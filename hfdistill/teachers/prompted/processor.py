@@ -107,7 +107,11 @@ class PromptProcessor(TextProcessor):
         return [[*self.opening, *ids] for ids in found]
 
     def _written(self, texts: Texts) -> str:
-        return self.prompt.until_label(texts) if self.word is None else self.prompt.whole(texts, self.word)
+        if self.word is None:
+            return self.prompt.until_label(texts)
+        if self.prompt.is_between:  # a mask in the first text would be taken for that in the label's place
+            texts = [text.replace(self.word, self.tokenizer.unk_token or "") for text in texts]
+        return self.prompt.whole(texts, self.word)
 
     def _cut(self, texts: Texts, limit: int) -> list[int]:
         """The tokens of the prompt with as much of the texts as fits; of a pair the longer text is cut first."""

@@ -99,6 +99,11 @@ class Prompt:
         return not _PLACE.search(self.after)
 
     @property
+    def is_between(self) -> bool:
+        """Whether there are texts on both sides of the label."""
+        return bool(_PLACE.search(self.before) and _PLACE.search(self.after))
+
+    @property
     def gap(self) -> str:
         """The spaces before the label: tokenizers join them to the word."""
         return self.before[len(self.before.rstrip(" ")) :]

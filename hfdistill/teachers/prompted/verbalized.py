@@ -116,6 +116,8 @@ class VerbalizedModel(PromptedForSequenceClassification):
         """The labels' logits, shape `(batch, labels)`."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         scores = self.word_scores(input_ids, mask)
-        groups = [[place for place, one in enumerate(self._labels) if one == label] for label in set(self._labels)]
+        groups = [
+            [place for place, one in enumerate(self._labels) if one == label] for label in sorted({*self._labels})
+        ]
         logits = torch.stack([scores[:, some].logsumexp(1) for some in groups], dim=1)
         return SequenceClassifierOutput(logits=self.scale * logits + logits.new_tensor(self.bias))

@@ -31,6 +31,10 @@ class Verbalizer:
         words = words_by_name(given)
         if len(words) < 2:
             raise ValueError(f"a verbalizer has two labels or more; got {', '.join(words) or 'none'}.")
+        folded = [name.casefold() for name in words]
+        alike = next((name for name in words if folded.count(name.casefold()) > 1), None)
+        if alike:
+            raise ValueError(f"two labels are called {alike!r} but for their case: labels are matched whatever it is.")
         seen: dict[str, str] = {}
         for name, some in words.items():
             if not some or not all(word.strip() for word in some):

@@ -164,3 +164,34 @@ def test_the_file_goes_back_in_as_corrections(tmp_path, name):
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"review.xlsx should end in .csv"):
         reviewed().save(tmp_path / "review.xlsx")
+
+
+def test_a_label_that_is_as_likely_as_any_is_in_no_doubt():
+    """Of two as likely ones the first was suggested, so that votes that tie contradicted half of the labels."""
+    tied = {"votes": np.zeros((4, 2))}
+    assert review(rows_of([0, 1, 0, 1]), tied, text_columns="text").rows == []
+
+
+@pytest.mark.parametrize(
+    ("predictions", "settings", "message"),
+    [
+        ({"label": logits_of(TEACHER)}, {}, "a model cannot be called 'label'"),
+        ({"a": logits_of(TEACHER), "a_probability": logits_of(TEACHER)}, {}, "cannot be called 'a_probability'"),
+        (
+            {"a": logits_of(TEACHER)},
+            {"text_columns": "sentence"},
+            "there is no column 'sentence'; the columns are text",
+        ),
+        ({"a": logits_of(TEACHER)}, {"most": 0}, "keeps one row at least, got 0"),
+        ({"a": logits_of(TEACHER)}, {"most": -1}, "keeps one row at least, got -1"),
+    ],
+)
+def test_settings_that_would_spoil_the_file_are_refused(predictions, settings, message):
+    """A model called `label` stood in place of the labels; -1 rows were all but the last."""
+    with pytest.raises(ValueError, match=message):
+        review(rows_of(LABELS), predictions, **{"text_columns": "text", **settings})
+
+
+def test_no_rows_are_no_review():
+    with pytest.raises(ValueError, match="no rows to review"):
+        review(rows_of([]), {"a": np.empty((0, 2))}, text_columns="text")

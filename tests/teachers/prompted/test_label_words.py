@@ -135,3 +135,16 @@ def test_names_may_be_their_own_words(tmp_path):
     assert listed.model.config.id2label == dict(enumerate(NAMES))
     named = PromptTeacher(make_causal(), make_bpe(), TEMPLATE, VERBALIZER)
     assert listed.model.words == named.model.words
+
+
+def test_a_mask_before_a_label_between_two_texts_is_not_the_labels(tmp_path):
+    """The first mask was the label's, so that calibration, whose texts are masks, looked at the text's."""
+    model, tokenizer = make_masked(), make_wordpiece()
+    rows = make_rows(2).map(lambda row: {"pair": row["text"], "text": "[MASK] it"})
+    teacher = PromptTeacher(model, tokenizer, "{text} ? {label} , {text_pair}", VERBALIZER, ["text", "pair"])
+    found = logits_of(teacher, rows, tmp_path / "between")
+    ids = tokenizer(f"[UNK] it ? [MASK] , {rows['pair'][0]}", return_tensors="pt")
+    place = ids["input_ids"][0].tolist().index(4)
+    scores = model(**ids).logits[0, place].log_softmax(-1)
+    [good] = tokenizer("good", add_special_tokens=False)["input_ids"]
+    assert found[0, 2] == pytest.approx(scores[good].item(), abs=1e-4)

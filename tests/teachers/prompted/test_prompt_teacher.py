@@ -1,5 +1,7 @@
 """A prompted language model where a teacher is expected: live, stored, in another order, in an ensemble, compared."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from tiny_prompts import (
 )
 
 from hfdistill import ModelTeacher, PromptTeacher, StaleSoftTargets, compare, soft_targets
-from hfdistill.teachers.prompted.calibration import CONTENT_FREE, fitted_calibration
+from hfdistill.teachers.prompted.calibration import CONTENT_FREE, contextual_bias, fitted_calibration
 
 
 def make_teacher(template=TEMPLATE, verbalizer=VERBALIZER, seed=0, **settings):
@@ -225,6 +227,7 @@ def test_of_a_pair_the_longer_text_is_cut():
         ([{"role": "user", "content": "{text}"}], VERBALIZER, "the tokenizer has no chat_template"),
         (TEMPLATE, {"bad": "bad"}, "two labels or more; got bad"),
         (TEMPLATE, ["bad", "bad"], "the label 'bad' is named twice"),
+        (TEMPLATE, {"bad": "bad", "Bad": "good"}, "two labels are called 'bad' but for their case"),
         (TEMPLATE, {"bad": [], "good": "good"}, "no word for the label 'bad'"),
         (TEMPLATE, {"bad": "it", "good": "it"}, "the word 'it' twice"),
         (TEMPLATE, {"bad": "very", "good": "very dull"}, "'very' begins 'very dull', so that every text of the second"),
@@ -280,3 +283,9 @@ def test_two_processes_share_the_work(tmp_path):
         np.testing.assert_allclose(rank["logits"], expected, atol=1e-4)
         assert 0 < rank["rows"] < 12
     assert sum(rank["rows"] for rank in ranks) == 12
+
+
+def test_calibration_of_a_word_that_is_next_to_impossible_stays_finite():
+    logits = torch.tensor([[0.0, -2000.0], [0.0, -1000.0]])
+    bias = contextual_bias(logits)
+    assert bias.isfinite().all() and bias[1] == pytest.approx(1000 + math.log(2), abs=1e-3)
