@@ -97,8 +97,6 @@ class ReviewOptions(ReviewDataOptions, ReviewModelOptions, ReviewOutputOptions):
             raise ValueError("--template and --folds are of a model: name it with --teacher_name_or_path.")
         if self.template and self.folds:
             raise ValueError("--folds fine-tunes classifiers, and --template asks a language model: give one of them.")
-        if self.rows < 1:
-            raise ValueError(f"--rows must be 1 or more, got {self.rows}.")
         check_output(Path(self.output))
         if Path(self.output).exists():
             raise ValueError(f"{self.output} is there already, perhaps with corrections: name another --output.")

@@ -111,7 +111,6 @@ def test_corrections_go_back_in(reader, distill):
             ("--train_file", "train.csv", "--output", "train.csv"),
             "train.csv is there already, perhaps with corrections",
         ),
-        (("--train_file", "train.csv", "--rows", "-1"), "--rows must be 1 or more, got -1"),
         (("--train_file", "train.csv", "--verbalizer", "a"), "--template and --verbalizer go together"),
     ],
 )
