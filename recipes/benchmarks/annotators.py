@@ -57,21 +57,18 @@ class Measurement:
         columns = [f"p_{place}" for place in range(len(self.parts))]
         return stack_soft_targets([from_probabilities(self.predicted, one, self.names) for one in columns])
 
-    @functools.cached_property
-    def weights(self) -> list[float]:
-        return learned_weights(self.stacked.select(range(LABELED)))
-
     def rows(self, way: str) -> tuple[Dataset, dict]:
         """What a student is trained on, and how."""
         if way in ALONE:
-            few = self.texts.select(range(LABELED))
+            few = self.texts.select(range(min(LABELED, len(self.texts))))
             return few if way == ALONE[0] else concatenate_datasets(self.parts), {"terms": ["labels"]}
         how = {"terms": ["soft_targets"], "temperature": 1.0}
         if way in COMBINED[1:3]:
             votes, combine = [f"vote_{place}" for place in range(len(self.parts))], ("counts", "dawid_skene")
             combined = combine[COMBINED.index(way) - 1]
             return from_probabilities(self.predicted, votes, self.names, kind="votes", combine=combined), how
-        return self.stacked, {**how, "teacher_weights": self.weights if way == COMBINED[3] else None}
+        few = self.stacked.select(range(min(LABELED, len(self.stacked))))
+        return self.stacked, {**how, "teacher_weights": learned_weights(few) if way == COMBINED[3] else None}
 
     def figure(self, what: str, way: str) -> float:
         """The share of texts of which a teacher, or all together, find the right label likeliest; or a student's."""
@@ -95,10 +92,8 @@ def measured(bench: Bench, seed: int) -> dict[str, float]:
     one = functools.cache(lambda: Measurement(bench, seed))
     names = [("teacher", str(place)) for place in range(bench.options.annotators)]
     names += [("texts", way) for way in COMBINED] + [("student", way) for way in (*ALONE, *COMBINED)]
-    return {
-        " ".join(name): bench.figures.get(f"{' '.join(name)} {seed}", lambda name=name: one().figure(*name))
-        for name in names
-    }
+    get = bench.figures.get
+    return {" ".join(name): get(f"{' '.join(name)} {seed}", lambda name=name: one().figure(*name)) for name in names}
 
 
 def table(options: argparse.Namespace, found: dict[str, list[float]]) -> list[str]:

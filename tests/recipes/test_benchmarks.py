@@ -70,13 +70,15 @@ def test_token_soft_targets(tmp_path):
 
 @pytest.mark.slow
 def test_annotators(measure):
-    """Three ways with votes, and the labels alone; how often the votes are right stands beside each."""
-    table, figures, _ = measure("annotators", "--steps", "2", "--annotator_epochs", "1", plots=0)
-    ways = ("counts", "dawid_skene", "weights of 50 labels")
-    students = {f"student of {way} {seed}" for way in (*ways, "labels alone") for seed in (0, 1)}
-    assert set(figures) == students | {f"votes by {way}" for way in ways} | {f"annotator {place}" for place in range(3)}
+    """Four ways to combine teachers, and two kinds of labels alone; how often each is right stands beside it."""
+    table, figures, _ = measure("annotators", "--steps", "2", "--annotator_epochs", "1", "--seeds", "1", plots=0)
+    combined = ("mean of probabilities", "votes, counted", "votes, Dawid-Skene", "weights of 50 labels")
+    students = {f"student {way} 0" for way in (*combined, "50 labels alone", "the teachers' labels alone")}
+    assert set(figures) == students | {f"texts {way} 0" for way in combined} | {
+        f"teacher {place} 0" for place in range(3)
+    }
     assert all(0 <= figure <= 1 for figure in figures.values())
-    assert f"| dawid_skene | {100 * figures['votes by dawid_skene']:.2f} | " in table
+    assert f"| votes, Dawid-Skene | {100 * figures['texts votes, Dawid-Skene 0']:.2f} | " in table
 
 
 @pytest.mark.slow
