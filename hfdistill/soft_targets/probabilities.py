@@ -87,8 +87,9 @@ def from_probabilities(
             for each annotator, or lists in their order with `None` where one has not voted.
 
     Raises:
-        ValueError: for what is no distribution, naming row and column: numbers that are negative, above 1, not a number
-            or of another sum than 1, unknown labels, empty cells, answers that are no label.
+        ValueError: for no rows, and for what is no distribution, naming row and column: numbers that are negative,
+            above 1, not a number or of another sum than 1, two for one label, unknown labels, empty cells, answers that
+            are no label.
 
     Example:
         >>> from datasets import Dataset
@@ -173,6 +174,8 @@ def read_logits(
         if name not in table.columns:
             raise ValueError(f"{table.source} has no column {name!r}; its columns are {table.names()}.")
     cells, what = _cells(table, columns, label_names, kind)
+    if not cells:
+        raise ValueError(f"{table.source} has no rows: was everything filtered out of it?")
     names = label_names or (list(words) if words else _names(columns, cells, kind))
     labels = LabelNames(
         list(names) if names else [str(place) for place in range(_width(cells, kind))],
@@ -185,8 +188,6 @@ def read_logits(
         raise ValueError(f"words names the label {unknown[0]!r}, and the labels are {', '.join(labels.names)}.")
     if kind == "top_logprobs" and (within := labels.within_another()):
         logger.warning("An API's token %r counts for that label, though it may begin %r.", *within)
-    if not cells:
-        return np.empty((0, len(labels.names)), np.float32), list(names) if names else None
     if combine == "dawid_skene":
         posterior = _weighed(table, cells, what, labels, SMOOTHING if smoothing is None else smoothing)
         return np.log(np.maximum(posterior, FLOOR)).astype(np.float32), list(names) if names else None

@@ -272,11 +272,11 @@ def test_all_splits_have_the_labels_of_all():
     assert softmax(found["test"]).argmax(1).tolist() == [2]
 
 
-def test_no_rows_are_no_soft_targets():
+def test_no_rows_are_refused():
     rows = Dataset.from_dict({"v": []})
     for settings in ({}, {"kind": "votes"}, {"kind": "votes", "combine": "dawid_skene"}):
-        found = from_probabilities(rows, "v", NAMES, **settings)
-        assert len(found) == 0 and found.features["teacher_label"].names == NAMES
+        with pytest.raises(ValueError, match="the dataset has no rows: was everything filtered out of it"):
+            from_probabilities(rows, "v", NAMES, **settings)
 
 
 @pytest.mark.parametrize(

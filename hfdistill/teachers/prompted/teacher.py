@@ -142,7 +142,7 @@ class PromptTeacher(ModelTeacher):
                 that say nothing ("N/A", an empty one, "[MASK]") are made equally likely to have each label.
 
         Raises:
-            ValueError: when no row has a label, or one that the verbalizer lacks.
+            ValueError: when no row has a label, or one that the verbalizer lacks, or the predictions are not finite.
 
         References: Zhao et al. 2021 (contextual calibration), https://huggingface.co/papers/2102.09690.
         """
@@ -164,7 +164,13 @@ class PromptTeacher(ModelTeacher):
     def _logits_of(self, rows: Dataset) -> torch.Tensor:
         processor: Any = self.processing_class
         read = token_rows(self.model, processor, rows, self.text_columns)
-        return torch.from_numpy(predict_logits(self.model, processor, read, description="Calibrating"))
+        logits = torch.from_numpy(predict_logits(self.model, processor, read, description="Calibrating"))
+        if not logits.isfinite().all():
+            raise ValueError(
+                "the model's predictions are not finite, so that nothing can be calibrated by them: load it in float32 "
+                "or bfloat16 (dtype=...)."
+            )
+        return logits
 
 
 def _kind_of(model: Any) -> type[VerbalizedModel]:
@@ -196,7 +202,8 @@ def _labels(rows: Dataset, names: list[str]) -> list[int | None]:
         if label is None or label in NO_CLASS:
             places.append(None)
             continue
-        name = label if isinstance(label, str) else classes[label] if 0 <= label < len(classes) else str(label)
+        label = int(label) if isinstance(label, float) and label.is_integer() else label  # as pandas leaves them
+        name = label if isinstance(label, str) else classes[label] if label in range(len(classes)) else str(label)
         if name.casefold() not in folded:
             raise ValueError(
                 f"row {row} has the label {name!r}, and the verbalizer has words for {some_names(names)}: name the "

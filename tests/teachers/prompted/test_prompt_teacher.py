@@ -285,6 +285,14 @@ def test_two_processes_share_the_work(tmp_path):
     assert sum(rank["rows"] for rank in ranks) == 12
 
 
+def test_a_model_that_overflows_is_not_calibrated():
+    teacher = make_teacher(TEMPLATE, VERBALIZER)
+    with torch.no_grad():
+        teacher.model.prompted.get_input_embeddings().weight.fill_(math.nan)
+    with pytest.raises(ValueError, match="predictions are not finite, so that nothing can be calibrated"):
+        teacher.calibrate()
+
+
 def test_calibration_of_a_word_that_is_next_to_impossible_stays_finite():
     logits = torch.tensor([[0.0, -2000.0], [0.0, -1000.0]])
     bias = contextual_bias(logits)
