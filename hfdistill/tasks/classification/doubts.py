@@ -96,7 +96,8 @@ class Question:
 
     def _of_label(self, probabilities: np.ndarray) -> np.ndarray:
         """The probability of each row's label, of the first answer where it has none."""
-        return probabilities[np.arange(len(self.labels)), np.maximum(self.labels, 0)]
+        found: np.ndarray = probabilities[np.arange(len(self.labels)), np.maximum(self.labels, 0)]
+        return found
 
     @cached_property
     def differing(self) -> np.ndarray:

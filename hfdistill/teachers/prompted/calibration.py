@@ -25,7 +25,7 @@ def contextual_bias(logits: Tensor) -> Tensor:
     References: Zhao et al. 2021, section 5, https://huggingface.co/papers/2102.09690.
     """
     log_p = logits.double().log_softmax(-1)
-    return math.log(len(log_p)) - log_p.logsumexp(0)
+    return -(log_p.logsumexp(0) - math.log(len(log_p)))
 
 
 def fitted_calibration(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:

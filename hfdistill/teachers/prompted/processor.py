@@ -84,13 +84,18 @@ class PromptProcessor(TextProcessor):
             max_length: The most tokens, those of the label included.
 
         Raises:
-            ValueError: when there are not as many texts as the prompt has places, or the prompt alone is too long.
+            ValueError: when there are not as many texts as the prompt has places, one is missing, or the prompt alone is
+                too long.
         """
         if len(columns) != len(self.prompt.places):
             raise ValueError(
                 f"the template has places for {', '.join(self.prompt.places)}, and there are {len(columns)} text "
                 "columns: name one column for each place with text_columns=[...]."
             )
+        for place, texts in zip(self.prompt.places, columns, strict=True):
+            missing = next((number for number, text in enumerate(texts) if text is None), None)
+            if missing is not None:
+                raise ValueError(f"text {missing} of those for {{{place}}} is missing (None): leave such rows out.")
         rows = list(zip(*columns, strict=True))
         ids = self.token_ids(rows)
         limit = sys.maxsize if max_length is None or not truncation else max_length - self.reserve

@@ -285,6 +285,12 @@ def test_two_processes_share_the_work(tmp_path):
     assert sum(rank["rows"] for rank in ranks) == 12
 
 
+def test_a_row_without_a_text_is_refused():
+    """It was asked about as if its text were empty."""
+    with pytest.raises(ValueError, match=r"text 1 of those for \{text\} is missing"):
+        soft_targets(make_teacher(), Dataset.from_dict({"text": ["a", None]}))
+
+
 def test_a_model_that_overflows_is_not_calibrated():
     teacher = make_teacher(TEMPLATE, VERBALIZER)
     with torch.no_grad():
