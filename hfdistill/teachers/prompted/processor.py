@@ -84,8 +84,8 @@ class PromptProcessor(TextProcessor):
             max_length: The most tokens, those of the label included.
 
         Raises:
-            ValueError: when there are not as many texts as the prompt has places, one is missing, or the prompt alone is
-                too long.
+            ValueError: when there are not as many texts as the prompt has places, a row lacks one, or the prompt alone
+                is too long.
         """
         if len(columns) != len(self.prompt.places):
             raise ValueError(
