@@ -50,6 +50,7 @@ from hfdistill.soft_targets.api import ask_api as ask_api
 from hfdistill.soft_targets.dataset import soft_targets as soft_targets
 from hfdistill.soft_targets.probabilities import from_probabilities as from_probabilities
 from hfdistill.soft_targets.selection import keep_unlabeled as keep_unlabeled
+from hfdistill.soft_targets.shards import merge_stores as merge_stores
 from hfdistill.soft_targets.stacking import stack_soft_targets as stack_soft_targets
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.token_soft_targets import token_soft_targets as token_soft_targets

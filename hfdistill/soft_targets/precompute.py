@@ -24,6 +24,7 @@ from hfdistill.models.inference import Pass, run, token_budget
 from hfdistill.models.inputs import check_token_ids, pad_batch
 from hfdistill.models.ragged import Ragged, read_column
 from hfdistill.models.wrappers import config_of, device_of
+from hfdistill.soft_targets.shards import Shard
 from hfdistill.soft_targets.store import SoftTargetStore, TokenLogitStore, own_folder, row_keys
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.base import advice_on_precision
@@ -144,6 +145,18 @@ class SoftTargetMaker:
 
     def of_dataset(self, dataset: Dataset) -> Any:
         """The predictions for every row, as `(rows, classes)` logits, or by token; all processes share the work."""
+        return self.store.rows(self._made(dataset))
+
+    def of_shard(self, dataset: Dataset, shard: Shard) -> tuple[np.ndarray, Any]:
+        """The numbers of the rows in a shard, and the predictions for them."""
+        keys = self._made(dataset, shard)
+        rows = np.flatnonzero(shard.has(keys))
+        if not len(rows):
+            raise ValueError(f"shard {shard} has none of the {len(dataset)} rows: name fewer shards.")
+        return rows, self.store.rows(keys[rows])
+
+    def _made(self, dataset: Dataset, shard: Shard | None = None) -> np.ndarray:
+        """The keys of all rows, once the predictions for them, or for those of a shard, are in the store."""
         if not len(dataset):
             raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")
         with self.state.main_process_first():
@@ -152,6 +165,8 @@ class SoftTargetMaker:
         rows = self._known(tokens)
         warn_of_cut_rows(rows.cut, len(tokens), self.teacher.max_length)
         missing = self._missing(rows)
+        if shard is not None:
+            missing = missing[shard.has(rows.keys[missing])]
         # Every process must have seen the same store before one of them adds to it.
         self.state.wait_for_everyone()
         # By the row's key, not its place: processes that saw different stores still leave no row to nobody.
@@ -159,7 +174,7 @@ class SoftTargetMaker:
         self._run(rows, missing[process == self.state.process_index], len(missing))
         self.state.wait_for_everyone()
         self.store.load()
-        return self.store.rows(rows.keys)
+        return rows.keys
 
     def of_window(self, rows: Mapping[str, Sequence[Any]]) -> Any:
         """The logits of some streamed rows, computed by this process alone."""

@@ -36,7 +36,8 @@ KEY_BYTES = 16
 #: A key in an array. (What numpy leaves out of `bytes`, zeros at the end, it leaves out of both that it compares.)
 KEY = np.dtype(f"S{KEY_BYTES}")
 Keys = np.ndarray | Sequence[bytes]
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
+PARTS = "part-*.npz"
 #: How a file is called while it is written: so that what a killed run leaves behind is not taken for a part.
 _UNFINISHED = re.compile(r"(manifest\.json|part-[0-9a-f]{32}\.npz)\.[0-9a-f]{32}")
 #: After so long nobody writes to a file any more; and one who does all the same writes it again.
@@ -76,26 +77,14 @@ class SoftTargetStore:
         self.load()
 
     def _check(self, manifest: dict[str, Any]) -> None:
-        path = self.folder / _MANIFEST
+        path = self.folder / MANIFEST
         if path.exists():
-            _refuse_stale(self.what, self.folder, self._read_manifest(path), manifest)
-        elif self.folder.exists() and any(not other.name.startswith(_MANIFEST) for other in self.folder.iterdir()):
+            _refuse_stale(self.what, self.folder, read_manifest(path, self.what), manifest)
+        elif self.folder.exists() and any(not other.name.startswith(MANIFEST) for other in self.folder.iterdir()):
             raise ValueError(f"{self.folder} is not empty and holds no {self.what}: name another folder for them.")
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(manifest, indent=2, sort_keys=True).encode())
-
-    def _read_manifest(self, path: Path) -> dict[str, Any]:
-        try:
-            kept = json.loads(path.read_bytes())
-        except (ValueError, RecursionError):
-            kept = None
-        if not isinstance(kept, dict):
-            raise ValueError(
-                f"{path} is damaged, so that nobody knows whose {self.what} these are: delete {self.folder}, and they "
-                "are made again, or name another folder."
-            )
-        return kept
 
     def _sweep(self) -> None:
         """Removes what writers that were killed have left behind."""
@@ -105,7 +94,7 @@ class SoftTargetStore:
 
     def new_mark(self) -> str:
         """Writes an empty file for other processes to look for; one that is left behind is swept."""
-        mark = f"{_MANIFEST}.{uuid.uuid4().hex}"
+        mark = f"{MANIFEST}.{uuid.uuid4().hex}"
         (self.folder / mark).touch()
         return mark
 
@@ -124,7 +113,7 @@ class SoftTargetStore:
 
     def load(self) -> None:
         """Reads the parts that are new since the last look, of whichever process wrote them."""
-        for path in sorted(self.folder.glob("part-*.npz")):
+        for path in sorted(self.folder.glob(PARTS)):
             if path not in self._parts:
                 self._keep(path, self._read_keys(path))
 
@@ -364,6 +353,24 @@ def own_folder(manifest: Mapping[str, Any], parent: str | os.PathLike[str] | Non
     return folder
 
 
+def read_manifest(path: Path, what: str) -> dict[str, Any]:
+    """What the contents of a folder depend on.
+
+    Raises:
+        ValueError: when the file is damaged.
+    """
+    try:
+        kept = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        kept = None
+    if not isinstance(kept, dict):
+        raise ValueError(
+            f"{path} is damaged, so that nobody knows whose {what} these are: delete {path.parent}, and they are made "
+            "again, or name another folder."
+        )
+    return kept
+
+
 def _as_before(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.older() if isinstance(value, WeightsHash) else value for name, value in manifest.items()}
 
@@ -371,13 +378,16 @@ def _as_before(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_stale(what: str, folder: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     if not str(kept.get("teacher weights", QUICK)).startswith(QUICK):
         wanted = _as_before(wanted)
-    differing = [
+    if differing := differences(kept, wanted):
+        raise StaleSoftTargets(
+            f"the {what} in {folder} are stale: they differ in {differing}. Delete the folder, or name another one."
+        )
+
+
+def differences(kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """In what two manifests differ, in words; empty where they are alike."""
+    return "; ".join(
         f"{name} ({kept.get(name)} there, {wanted.get(name)} now)"
         for name in sorted({*kept, *wanted})
         if kept.get(name) != wanted.get(name)
-    ]
-    if differing:
-        raise StaleSoftTargets(
-            f"the {what} in {folder} are stale: they differ in {'; '.join(differing)}. Delete the folder, or "
-            "name another one."
-        )
+    )

@@ -5,7 +5,7 @@ import torch
 from datasets import Dataset
 from texts import TEXTS
 from tiny_seq2seq import FAMILIES
-from tiny_translators import END, make_family, make_trained_translator, make_word_tokenizer, random_texts
+from tiny_translators import END, GERMAN, make_family, make_trained_translator, make_word_tokenizer, random_texts
 
 from hfdistill import StaleSoftTargets, pseudo_translations
 from hfdistill.export import base
@@ -161,11 +161,64 @@ def test_pseudo_translations_are_those_of_generate(tmp_path, trained):
         for number, how in enumerate(({}, {"engine": "ctranslate2"}, {"engine": "ctranslate2", "dtype": "int8"}))
     )
     first = [[row[0] for row in rows["teacher_translations"]] for rows in (expected, found, small)]
+    scores = [[one.pop("score") for one in each] for each in first]
     assert first[1] == first[0] and {one["finished"] for one in first[0]} == {True, False}
+    # Tokens that may never be chosen have a probability in the one alone.
+    assert scores[1] == pytest.approx(scores[0], abs=1e-3) and min(scores[0]) < -0.03
     assert all(len(row) == 2 for row in found["teacher_translations"])
     assert sum(one == other for one, other in zip(first[2], first[0], strict=True)) > len(texts) // 2
     with pytest.raises(StaleSoftTargets, match="engine"):
         pseudo_translations(model, texts, tokenizer, store=tmp_path / "0", engine="ctranslate2", **settings)
+
+
+@pytest.mark.parametrize("forced", [None, END], ids=["cut", "forced"])
+@pytest.mark.parametrize("family", ["marian", "m2m100"])
+def test_scores_are_a_naive_sum(tmp_path, family, forced):
+    """Of the probability of a language and of a forced end nothing may be in them."""
+    model, tokenizer = make_family(family), make_word_tokenizer()
+    model.generation_config.update(forced_eos_token_id=forced)
+    never = [token for [token] in model.generation_config.bad_words_ids]
+    settings = {"source_column": "en", "num_beams": 3, "num_candidates": 2, "max_length": 8, "store": tmp_path}
+    texts = Dataset.from_dict({"en": random_texts()})
+    rows = pseudo_translations(model, texts, tokenizer, engine="ctranslate2", **settings)
+    ended = set()
+    for row in rows:
+        for one in row["teacher_translations"]:
+            prefix = [GERMAN] if family == "m2m100" else []  # which is no special token here, and is in the text
+            words = tokenizer(one["text"], add_special_tokens=False).input_ids[len(prefix) :]
+            tokens = [*words, *([END] if one["finished"] else [])]
+            assert one["tokens"] == len(tokens)
+            written = [model.generation_config.decoder_start_token_id, *prefix]
+            naive = 0.0
+            for token in tokens:
+                source = torch.tensor([tokenizer(row["en"]).input_ids])
+                logits = model(input_ids=source, decoder_input_ids=torch.tensor([written])).logits[0, -1].detach()
+                logits[never] = -torch.inf
+                naive += float(logits.log_softmax(-1)[token])
+                written.append(token)
+            assert one["score"] == pytest.approx(naive, abs=1e-4)
+            ended.add(one["finished"])
+    assert ended == {True, False}, "the test must have seen both"
+
+
+def test_several_translators_order_what_each_writes(tmp_path):
+    """By the mean of their probabilities at each token, divided by the length as the search does."""
+    models, tokenizer = [make_family("marian", seed) for seed in (1, 2)], make_word_tokenizer()
+    texts = Dataset.from_dict({"en": random_texts()})
+    how = {"source_column": "en", "num_beams": 3, "max_length": 12}
+    own = [
+        pseudo_translations(model, texts, tokenizer, engine="ctranslate2", store=tmp_path / str(n), **how)
+        for n, model in enumerate(models)
+    ]
+    rows = pseudo_translations(
+        models, texts, tokenizer, engine="ctranslate2", store=tmp_path / "both", num_candidates=3, **how
+    )
+    from_second = 0
+    for row, one, other in zip(*(each["teacher_translations"] for each in (rows, *own)), strict=True):
+        shares = [candidate["score"] / candidate["tokens"] for candidate in row]
+        assert shares == sorted(shares, reverse=True) and len({candidate["text"] for candidate in row}) == 3
+        from_second += row[0]["text"] == other[0]["text"] != one[0]["text"]
+    assert from_second, "one translator alone would have written all of them"
 
 
 def test_what_ctranslate2_would_not_honor_is_refused(tmp_path, trained):

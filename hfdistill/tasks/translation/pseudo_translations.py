@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from datasets import Dataset, List, Value
@@ -13,14 +13,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.export.base import check_export
 from hfdistill.models.inputs import decoder_positions
-from hfdistill.tasks.translation.translation_makers import CTranslate2Maker, TranslationMaker
+from hfdistill.soft_targets.shards import Shard
+from hfdistill.tasks.translation.ctranslate2_maker import CTranslate2Maker
+from hfdistill.tasks.translation.translation_makers import Candidate, TranslationMaker
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
+from hfdistill.teachers.translator_ensemble import TranslatorEnsemble, translator_ensemble
 
 #: How CTranslate2 keeps weights.
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 #: The column of a teacher's translations: for each row a list of candidates, the likeliest first.
 TRANSLATIONS = "teacher_translations"
+_CANDIDATE = {"text": Value("string"), "finished": Value("bool"), "score": Value("float64"), "tokens": Value("int64")}
 
 
 def pseudo_translations(
@@ -36,6 +40,7 @@ def pseudo_translations(
     dtype: str | None = None,
     engine: str = "transformers",
     store: str | os.PathLike[str] | None = None,
+    shard: str | None = None,
     **generation: Any,
 ) -> Dataset:
     """Translate a dataset with a teacher, once: the rows, with its candidates in a column `teacher_translations`.
@@ -46,7 +51,9 @@ def pseudo_translations(
     `transfer_set` makes training rows of the result.
 
     Args:
-        teacher: An encoder-decoder, a name or path, or a `Seq2SeqTeacher`.
+        teacher: An encoder-decoder, a name or path, or a `Seq2SeqTeacher`. Of a list of several, which must share one
+            vocabulary, the mean of their probabilities is searched, token by token; with CTranslate2 each writes the
+            candidates of its beam, and these are ordered by the mean probabilities of their tokens.
         dataset: Rows with the texts to translate: the split to train on.
         processing_class: The teacher's tokenizer, set to the languages where it has several; a teacher given by name
             brings its own.
@@ -60,23 +67,27 @@ def pseudo_translations(
         engine: What runs the teacher: `transformers`, or `ctranslate2`, which is many times as fast on a processor; its
             translations are the same but for rounding.
         store: The folder to keep the translations in. Default: one in the Hugging Face cache.
+        shard: Such as `3/16`: of sixteen parts of the texts, told apart by their content, this call translates the
+            third, and returns its rows alone. So many machines need not know of one another; `merge_stores` puts
+            their stores together for a last call without `shard`.
         **generation: Other settings of `transformers.GenerationConfig`, such as `length_penalty` or
             `forced_bos_token_id`, in place of the teacher's own.
 
     Returns:
-        The dataset with a list of `{"text", "finished"}` in each row; `finished` is false where `max_length` cut one.
+        The dataset with a list of `{"text", "finished", "score", "tokens"}` in each row, in the order of the search;
+        `finished` is false where `max_length` cut one. `score` is the sum of the teacher's log-probabilities of
+        `tokens` tokens, its end among them, in nats; `score / tokens` is normalized for length. Settings of the search,
+        such as a penalty, are not in it; tokens that CTranslate2 may never choose have no probability there.
 
     Raises:
         ValueError: when the tokenizer or the column is missing, the column holds no text or a text is empty, more
             candidates are wanted than the beam has, a setting is unknown or decided by another argument, the
-            teacher cannot stop, or `max_length` is too short for a translation or longer than the teacher's positions.
+            teacher cannot stop, `max_length` is too short for a translation or longer than the teacher's positions,
+            several teachers do not share one vocabulary, or there is no such shard.
         StaleSoftTargets: when `store` holds the translations of another teacher or other settings.
     """
-    translator = as_seq2seq_teacher(teacher, dtype if engine == "transformers" else None)
-    if not isinstance(translator, Seq2SeqTeacher):
-        raise ValueError(
-            f"pseudo_translations runs a model, given by object, name or path, not {type(translator).__name__}."
-        )
+    part = None if shard is None else Shard.of(shard)
+    translator = _translator_of(teacher, dtype if engine == "transformers" else None)
     tokenizer = processing_class or translator.processing_class
     if tokenizer is None:
         raise ValueError("pseudo_translations needs the teacher's tokenizer: pass processing_class=tokenizer.")
@@ -84,7 +95,7 @@ def pseudo_translations(
         raise ValueError(f"num_candidates must be 1 or more, got {num_candidates}.")
     if num_candidates > num_beams:
         raise ValueError(f"num_candidates={num_candidates} are more than a beam of {num_beams} has: widen num_beams.")
-    _check_texts(dataset, source_column)
+    check_texts(dataset, source_column)
     max_length = max_length or min(256, _positions(translator.model) or 256)
     changes = _changed_settings(
         translator.model, generation, num_beams=num_beams, num_return_sequences=num_candidates, max_length=max_length
@@ -92,13 +103,32 @@ def pseudo_translations(
     # A plain reader: what a `Seq2SeqTeacher` refuses, a tokenizer of its own, does no harm to whole translations.
     reader = ModelTeacher(translator.model, tokenizer, [source_column])
     maker = _maker_of(engine, dtype, reader, changes, batch_size, store)
-    predictions = (json.loads(bytes(prediction)) for prediction in maker.of_dataset(dataset))
-    candidates = [[{"text": text, "finished": finished} for text, finished in row] for row in predictions]
+    if part is None:
+        predictions = maker.of_dataset(dataset)
+    else:
+        rows, predictions = maker.of_shard(dataset, part)
+        dataset = dataset.select(rows)
+    return with_translations(dataset, (map(Candidate._make, json.loads(bytes(row))) for row in predictions))
+
+
+def with_translations(dataset: Dataset, candidates: Iterable[Iterable[Candidate]]) -> Dataset:
+    """The rows with the candidates of each in a column `teacher_translations`."""
     if TRANSLATIONS in dataset.column_names:
         dataset = dataset.remove_columns(TRANSLATIONS)
-    return dataset.add_column(
-        TRANSLATIONS, candidates, feature=List({"text": Value("string"), "finished": Value("bool")})
-    )
+    column = [[candidate._asdict() for candidate in row] for row in candidates]
+    return dataset.add_column(TRANSLATIONS, column, feature=List(_CANDIDATE))
+
+
+def _translator_of(teacher: Any, dtype: str | None) -> Seq2SeqTeacher:
+    translator = as_seq2seq_teacher(teacher, dtype)
+    if isinstance(translator, list):
+        translator = translator_ensemble(translator)
+    if not isinstance(translator, Seq2SeqTeacher):
+        raise ValueError(
+            "pseudo_translations runs a model, given by object, name or path, or a list of them, not "
+            f"{type(translator).__name__}."
+        )
+    return translator
 
 
 def _maker_of(engine: str, dtype: str | None, *given: Any) -> TranslationMaker:
@@ -107,13 +137,20 @@ def _maker_of(engine: str, dtype: str | None, *given: Any) -> TranslationMaker:
         return TranslationMaker(*given)
     if engine != "ctranslate2":
         raise ValueError(f"engine must be transformers or ctranslate2, got {engine!r}.")
-    check_export(["ctranslate2"], "translation", given[0].model.config.model_type)
+    model = given[0].model
+    for one in model.models if isinstance(model, TranslatorEnsemble) else [model]:
+        check_export(["ctranslate2"], "translation", one.config.model_type)
     if dtype not in (None, "auto", *PRECISIONS):
         raise ValueError(f"CTranslate2 keeps weights in {', '.join(PRECISIONS)}; got dtype={dtype!r}.")
     return CTranslate2Maker(*given, precision="float32" if dtype in (None, "auto") else dtype)
 
 
-def _check_texts(dataset: Any, source_column: str) -> None:
+def check_texts(dataset: Any, source_column: str) -> None:
+    """Refuses a dataset that has no texts to translate in a column, or empty ones.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
     if not isinstance(dataset, Dataset):
         raise ValueError(
             f"pseudo_translations takes a Dataset, not a {type(dataset).__name__}: give it the split to train on, such "

@@ -1,4 +1,4 @@
-"""Running a teacher over texts for its translations: by `transformers`, or by CTranslate2."""
+"""Running a teacher over texts for its translations, by `transformers`."""
 
 from __future__ import annotations
 
@@ -6,33 +6,38 @@ import copy
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
-from hfdistill.export.ctranslate2 import convert
-from hfdistill.export.ctranslate2_model import CTranslate2Model
-from hfdistill.export.translator import completed_generation_config
 from hfdistill.models.inputs import pad_batch
 from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore
 from hfdistill.teachers import ModelTeacher
 
-#: Settings of a generation config that CTranslate2 honors, and those that change no translation of a beam search.
-_HONORED = frozenset(
-    {
-        *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id"),
-        *("forced_eos_token_id", "length_penalty", "repetition_penalty", "no_repeat_ngram_size", "early_stopping"),
-        *("bad_words_ids", "num_beams", "num_return_sequences", "max_length", "max_new_tokens", "do_sample"),
-        *("use_cache", "cache_implementation", "output_scores", "return_dict_in_generate", "output_attentions"),
-        *("output_hidden_states", "transformers_version", "temperature", "top_k", "top_p", "typical_p"),
-    }
-)
+#: Logits that are scored at once, 128 MiB of them.
+_LOGITS_AT_ONCE = 2**25
+
+
+class Candidate(NamedTuple):
+    """A translation.
+
+    Attributes:
+        text: Its text.
+        finished: Whether the teacher ended it by itself.
+        score: The sum of the log-probabilities of its tokens, its end among them, in nats; none where nothing is known.
+        tokens: How many tokens that are. What settings force, a language or an end at `max_length`, does not count.
+    """
+
+    text: str
+    finished: bool
+    score: float | None = None
+    tokens: int | None = None
 
 
 class _TranslationStore(SoftTargetStore):
@@ -64,7 +69,8 @@ class TranslationMaker(SoftTargetMaker):
     def manifest(self) -> dict[str, Any]:
         settings = self.settings.to_diff_dict()
         settings.pop("transformers_version", None)
-        return {**super().manifest(), "generation": json.dumps(settings, sort_keys=True, default=str)}
+        generation = json.dumps(settings, sort_keys=True, default=str)
+        return {**super().manifest(), "generation": generation, "candidates": ", ".join(Candidate._fields)}
 
     def token_budget(self, model: PreTrainedModel) -> int:
         return sys.maxsize  # what counts in generation is the number of rows
@@ -81,67 +87,61 @@ class TranslationMaker(SoftTargetMaker):
         with torch.inference_mode():
             # Not as a config: where that says `None`, `generate` takes the teacher's own setting.
             written = translator.generate(**inputs, **self.changes)
-        written = getattr(written, "sequences", written)  # with scores beside them, where a config sets that
-        return self.candidates(self.tokenizer.batch_decode(written, skip_special_tokens=True), self._finished(written))
+            written = getattr(written, "sequences", written)  # with scores beside them, where a config sets that
+            # Once more, the whole text at once: the search's own scores are those of its settings, a penalty for
+            # repetition among them, and keeping all of its logits to look them up would fill the memory.
+            log_probs = token_log_probs(translator, inputs, written)
+        own = self._own_tokens(written)
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+        scores = log_probs.masked_fill(~own, 0.0).double().sum(1).tolist()
+        columns = (texts, self._finished(written), scores, own.sum(1).tolist())
+        each, count = list(map(Candidate._make, zip(*columns, strict=True))), self.settings.num_return_sequences
+        return self.encoded(each[start : start + count] for start in range(0, len(each), count))
 
-    def candidates(self, texts: Sequence[str], finished: Sequence[bool]) -> np.ndarray:
-        """The candidates of each row, of those of all rows and whether each has come to its end."""
-        each, count = list(zip(texts, finished, strict=True)), self.settings.num_return_sequences
-        groups = [each[start : start + count] for start in range(0, len(each), count)]
-        return np.array([json.dumps(group, ensure_ascii=False).encode() for group in groups])
+    def encoded(self, rows: Iterable[list[Candidate]]) -> np.ndarray:
+        """The candidates of each row as bytes."""
+        return np.array([json.dumps(candidates, ensure_ascii=False).encode() for candidates in rows])
 
-    def _finished(self, written: torch.Tensor) -> list[bool]:
+    def _is_end(self, tokens: Tensor) -> Tensor:
+        return torch.isin(tokens, torch.as_tensor(self.settings.eos_token_id, device=tokens.device).view(-1))
+
+    def _finished(self, written: Tensor) -> list[bool]:
         """Whether each text ended by itself: a config may force an end at `max_length`, so an end there is none."""
-        ends = torch.as_tensor(self.settings.eos_token_id, device=written.device).view(-1)
         # The first token is the decoder's start, which is the end-of-text token in some models.
-        inner = written[:, 1 : self.settings.max_length - 1]
-        return torch.isin(inner, ends).any(1).tolist()
+        return self._is_end(written[:, 1 : self.settings.max_length - 1]).any(1).tolist()
+
+    def _own_tokens(self, written: Tensor) -> Tensor:
+        """Which of the tokens behind the start are the teacher's own, `(rows, tokens - 1)`."""
+        ends = self._is_end(written[:, 1:]).long()
+        own = ends.cumsum(1) - ends == 0  # up to the first end
+        if self.settings.forced_bos_token_id is not None:
+            own[:, 0] = False
+        if self.settings.forced_eos_token_id is not None:
+            own[:, self.settings.max_length - 2 :] = False
+        return own
 
 
-class CTranslate2Maker(TranslationMaker):
-    """The same by CTranslate2, which searches many times as fast on a processor.
+def token_log_probs(model: Any, inputs: dict[str, Any], written: Tensor) -> Tensor:
+    """The log-probability that a model gives each token of some translations, in nats, `(candidates, tokens - 1)`.
 
     Args:
-        precision: How weights are kept: `float32`, `bfloat16`, `float16` or `int8`.
-        others: As for `TranslationMaker`.
-
-    Raises:
-        ValueError: for a setting that it does not honor, or a model that it cannot convert.
+        model: The encoder-decoder.
+        inputs: What its encoder reads of `(rows, source tokens)`.
+        written: The translations behind the start token, `(candidates, tokens)`, as many of each row.
     """
-
-    def __init__(self, *others: Any, precision: str) -> None:
-        self.precision = precision
-        super().__init__(*others)
-        ignored = sorted(name for name in {*self.settings.to_diff_dict()} - _HONORED if not name.startswith("_"))
-        if ignored:
-            raise ValueError(
-                f"CTranslate2 does not honor {', '.join(ignored)} of the teacher's generation config: reset that, or "
-                "leave engine out."
-            )
-        self._converted: CTranslate2Model | None = None
-
-    def manifest(self) -> dict[str, Any]:
-        return {**super().manifest(), "engine": f"ctranslate2 {self.precision}"}
-
-    def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> np.ndarray:
-        translator = self._converted = self._converted or self._convert(model)
-        settings = self.settings
-        rows = translator.candidates(
-            inputs["input_ids"].cpu(),
-            inputs["attention_mask"].cpu(),
-            num_beams=settings.num_beams,
-            max_length=settings.max_length,
-            count=settings.num_return_sequences,
-        )
-        each = [tokens for row in rows for tokens in row]
-        # Start and end count for the length as well, and one that is forced at its very end is no end.
-        finished = [len(tokens) <= settings.max_length - 3 for tokens in each]
-        return self.candidates(self.tokenizer.batch_decode(each, skip_special_tokens=True), finished)
-
-    def _convert(self, model: PreTrainedModel) -> CTranslate2Model:
-        with tempfile.TemporaryDirectory() as folder:  # it is in memory then
-            path = Path(folder) / "teacher"
-            settings = completed_generation_config(model)
-            settings.update(**self.changes)
-            convert(model, self.tokenizer, settings, path, self.precision)
-            return CTranslate2Model(path, model.config, settings)
+    count = len(written) // len(inputs["input_ids"])
+    states = model.get_encoder()(**inputs, return_dict=True)[0].repeat_interleave(count, 0)
+    mask = inputs["attention_mask"].repeat_interleave(count, 0)
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+    rows_at_once = max(1, _LOGITS_AT_ONCE // (vocabulary * written.shape[1]))
+    found = []
+    for start in range(0, len(written), rows_at_once):
+        rows = slice(start, start + rows_at_once)
+        logits = model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states[rows]),
+            attention_mask=mask[rows],
+            decoder_input_ids=written[rows, :-1],
+            use_cache=False,
+        ).logits.float()
+        found.append(logits.gather(-1, written[rows, 1:, None]).squeeze(-1) - logits.logsumexp(-1))
+    return torch.cat(found)

@@ -7,10 +7,11 @@ import torch
 from datasets import Dataset, DatasetDict
 from processes import results_of_two_ranks
 from texts import TEXTS
-from tiny_seq2seq import make_translator
+from tiny_seq2seq import FAMILIES, make_pairs, make_seq2seq, make_translator, unlike_pair
 
-from hfdistill import StaleSoftTargets, pseudo_translations, soft_targets
+from hfdistill import StaleSoftTargets, merge_stores, pseudo_translations, soft_targets
 from hfdistill.tasks.translation.pseudo_translations import TRANSLATIONS
+from hfdistill.teachers.translator_ensemble import TranslatorEnsemble
 
 SETTINGS = {"source_column": "en", "num_beams": 3, "max_length": 12}
 
@@ -50,6 +51,144 @@ def test_they_are_what_the_teacher_writes(translator, texts):
     finished = {each["finished"] for row in rows[TRANSLATIONS] for each in row}
     assert finished == {True, False}, "the test must have seen both"
     assert len({tuple(row) for row in made(rows)}) > 8 and rows["id"] == texts["id"]
+
+
+@torch.no_grad()
+def naive_score(teachers, tokenizer, source, tokens):
+    """The sum of the log-probabilities of target tokens, one after the other, by the mean of all teachers."""
+    read, written, total = torch.tensor([tokenizer(source).input_ids]), [teachers[0].config.decoder_start_token_id], 0.0
+    for token in tokens:
+        given = {"input_ids": read, "decoder_input_ids": torch.tensor([written])}
+        each = [teacher(**given).logits[0, -1].double().softmax(0)[token] for teacher in teachers]
+        total += float(torch.stack(each).mean().log())
+        written.append(token)
+    return total
+
+
+@pytest.mark.parametrize("forced", [False, True])
+@pytest.mark.parametrize("count", [1, 2], ids=["one", "several"])
+def test_scores_are_a_naive_sum(texts, tmp_path, count, forced):
+    """Of the tokens up to the first end, one that `max_length` forces not among them; padding counted once more."""
+    pairs = [make_translator(seed) for seed in (3, 4)[:count]]
+    teachers, tokenizer = [teacher for teacher, _ in pairs], pairs[0][1]
+    end = tokenizer.eos_token_id
+    for teacher in teachers:
+        # A penalty changes the search's scores, and not how likely the teacher finds a text.
+        teacher.generation_config.update(repetition_penalty=1.3, forced_eos_token_id=end if forced else None)
+    given = teachers if count > 1 else teachers[0]
+    how = {**SETTINGS, "num_candidates": 2, "batch_size": 7, "store": tmp_path}
+    rows = pseudo_translations(given, texts, tokenizer, **how)
+    model = TranslatorEnsemble(teachers) if count > 1 else teachers[0]
+    for row in rows.select(range(0, 31, 3)):
+        inputs = tokenizer(row["en"], return_tensors="pt")
+        written = model.generate(**inputs, num_beams=3, num_return_sequences=2, max_length=12, do_sample=False)
+        for one, (_, *tokens) in zip(row[TRANSLATIONS], written.tolist(), strict=True):
+            tokens = tokens[: tokens.index(end) + 1] if end in tokens else tokens
+            tokens = tokens[:10] if forced else tokens
+            assert one["tokens"] == len(tokens)
+            assert one["score"] == pytest.approx(naive_score(teachers, tokenizer, row["en"], tokens), abs=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_ensemble_writes_by_mean_probabilities(family):
+    """Each step's mean, with caches that follow the beams as without any; members of other widths and depths."""
+    models = [make_seq2seq(family, 1).eval(), unlike_pair(family)[1].eval()]
+    rows = make_pairs(6, family)
+    padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in rows["input_ids"]], batch_first=True)
+    inputs = {"input_ids": padded, "attention_mask": (padded != 0).long()}
+    both = TranslatorEnsemble(models)
+    search = {"num_beams": 3, "num_return_sequences": 2, "max_length": 12, "do_sample": False}
+    written = both.generate(**inputs, **search)
+    assert written.tolist() == both.generate(**inputs, use_cache=False, **search).tolist()
+    expected = sum(one(**inputs, decoder_input_ids=written[::2]).logits.double().softmax(-1) for one in models) / 2
+    found = both(**inputs, decoder_input_ids=written[::2]).logits
+    assert torch.allclose(found.double(), expected.log(), atol=1e-5)
+    alone = TranslatorEnsemble([models[0], models[0]]).generate(**inputs, **search)
+    assert alone.tolist() == models[0].generate(**inputs, **search).tolist() != written.tolist()
+
+
+def test_an_ensemble_is_refused_where_tokens_mean_something_else(translator, texts, tmp_path):
+    teacher, tokenizer = translator
+    for name, (model, own) in {"a": translator, "b": make_translator(4, [text + " zzz" for text in TEXTS])}.items():
+        model.save_pretrained(tmp_path / name)
+        own.save_pretrained(tmp_path / name)
+    with pytest.raises(ValueError, match="must share one vocabulary, and those of teacher 1 and teacher 2 differ"):
+        pseudo_translations([tmp_path / "a", tmp_path / "b"], texts, **SETTINGS)
+    larger = make_translator(5)[0]
+    larger.resize_token_embeddings(140)
+    with pytest.raises(ValueError, match=r"they choose among \d+ and 140 tokens: train them with one tokenizer"):
+        pseudo_translations([teacher, larger], texts, tokenizer, **SETTINGS)
+    other = make_translator(5)[0]
+    other.generation_config.eos_token_id = 7
+    with pytest.raises(ValueError, match="their eos_token_id differ"):
+        pseudo_translations([teacher, other], texts, tokenizer, **SETTINGS)
+
+
+@pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
+def test_shards_merge_to_what_one_process_makes(translator, texts, tmp_path, monkeypatch, engine):
+    """Each machine has a folder of its own and its own rows, every row one; the last call runs nothing."""
+    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
+    teacher, tokenizer = translator
+    how = {**SETTINGS, "num_candidates": 2, "engine": engine}
+    expected = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "one", **how)
+    parts = [
+        pseudo_translations(teacher, texts, tokenizer, store=tmp_path / f"{n}", shard=f"{n}/3", **how)
+        for n in (1, 2, 3)
+    ]
+    assert sorted(row for part in parts for row in part["id"]) == texts["id"] and min(map(len, parts)) > 3
+    by_row = {row["id"]: row[TRANSLATIONS] for part in parts for row in part}
+    folders = [tmp_path / str(n) for n in (1, 2, 3)]
+    for _ in range(2):  # again, nothing is doubled
+        merge_stores(folders, tmp_path / "all")
+    assert len(list((tmp_path / "all").glob("part-*"))) == 3
+    monkeypatch.setattr(teacher, "generate", None)
+    monkeypatch.setattr("hfdistill.tasks.translation.ctranslate2_maker.convert", None)
+    merged = pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "all", **how)
+    for one, other in zip(expected[TRANSLATIONS], merged[TRANSLATIONS], strict=True):
+        for left, right in zip(one, other, strict=True):
+            assert left.pop("score") == pytest.approx(right["score"], abs=1e-4)
+            assert left == {name: value for name, value in right.items() if name != "score"}
+    assert [by_row[row] for row in texts["id"]] == merged[TRANSLATIONS][:]
+
+
+def test_a_shard_goes_on_where_it_was_killed(translator, texts, monkeypatch, tmp_path):
+    teacher, tokenizer = translator
+    how = {**SETTINGS, "store": tmp_path, "shard": "2/2", "batch_size": 4}
+    monkeypatch.setattr(sys.modules["hfdistill.soft_targets.precompute"], "SECONDS_A_PART", 0.0)
+    forwarded, alive = watch(monkeypatch, teacher), teacher.generate
+
+    def killed(**given):
+        if len(forwarded) == 2:
+            raise KeyboardInterrupt
+        return teacher_generate(**given)
+
+    teacher_generate = alive
+    monkeypatch.setattr(teacher, "generate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pseudo_translations(teacher, texts, tokenizer, **how)
+    monkeypatch.setattr(teacher, "generate", alive)
+    rows = pseudo_translations(teacher, texts, tokenizer, **how)
+    assert sum(forwarded) == len({*rows["en"]}) and len(forwarded) > 2
+
+
+def test_no_such_shard_and_stores_of_others_are_refused(translator, texts, tmp_path):
+    teacher, tokenizer = translator
+    for shard in ("0/16", "17/16"):
+        with pytest.raises(ValueError, match=f"no shard {shard}: number them from 1/16 to 16/16"):
+            pseudo_translations(teacher, texts, tokenizer, shard=shard, **SETTINGS)
+    with pytest.raises(ValueError, match="such as 3/16; got '3 of 16'"):
+        pseudo_translations(teacher, texts, tokenizer, shard="3 of 16", **SETTINGS)
+    with pytest.raises(ValueError, match=r"shard \d/9 has none of the 1 rows: name fewer shards"):
+        for number in (1, 2):
+            pseudo_translations(teacher, texts.select([0]), tokenizer, shard=f"{number}/9", **SETTINGS)
+    pseudo_translations(teacher, texts, tokenizer, shard="1/2", store=tmp_path / "a", **SETTINGS)
+    other = {**SETTINGS, "num_beams": 2}
+    pseudo_translations(teacher, texts, tokenizer, shard="2/2", store=tmp_path / "b", **other)
+    with pytest.raises(StaleSoftTargets, match="/b was made otherwise than in .*/a: they differ in generation"):
+        merge_stores([tmp_path / "a", tmp_path / "b"], tmp_path / "all")
+    with pytest.raises(ValueError, match="/c holds no translations or soft targets"):
+        merge_stores([tmp_path / "a", tmp_path / "c"], tmp_path / "all")
+    assert not (tmp_path / "all").exists()
 
 
 SCORES = {"return_dict_in_generate": True, "output_scores": True}
