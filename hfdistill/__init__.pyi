@@ -124,6 +124,7 @@ from hfdistill.tasks.tagging.demo import TAGGING_DEMO as TAGGING_DEMO
 from hfdistill.tasks.tagging.metrics import Seqeval as Seqeval
 from hfdistill.tasks.tagging.metrics import token_classification_metrics as token_classification_metrics
 from hfdistill.tasks.tagging.sources import token_classification_data as token_classification_data
+from hfdistill.tasks.translation.api_translations import api_translations as api_translations
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments as TranslationTrainingArguments
 from hfdistill.tasks.translation.cleaning.clean import clean_pairs as clean_pairs
 from hfdistill.tasks.translation.cleaning.cross_entropy import Translators as Translators

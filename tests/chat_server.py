@@ -35,6 +35,19 @@ class Chat:
         choice = {"message": {"content": chances[not good]["token"]}, "logprobs": {"content": content}}
         return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 1}}
 
+    def translations(self, message, body):
+        """The words of the last line backwards, in capitals where it is not the first one that is asked for."""
+        words = message.splitlines()[-1].split()[::-1]
+        choices = []
+        for number in range(body.get("n", 1)):
+            written = [word.upper() if number else word for word in words[: body["max_tokens"]]]
+            reason = "length" if len(words) > body["max_tokens"] else "stop"
+            choice = {"message": {"content": " ".join(written) + "\n"}, "finish_reason": reason}
+            if body.get("logprobs"):
+                choice["logprobs"] = {"content": [{"token": word, "logprob": -0.5 / (number + 1)} for word in written]}
+            choices.append(choice)
+        return {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": len(words)}}
+
 
 class Handler(BaseHTTPRequestHandler):
     chat: Chat
@@ -52,7 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         elif isinstance(fault, int):
             self._send(fault, "not now")
         else:
-            self._send(200, fault or json.dumps(chat.answer(message)))
+            answer = chat.translations(message, body) if message.startswith("Translate") else chat.answer(message)
+            self._send(200, fault or json.dumps(answer))
 
     def _send(self, status, text):
         self.send_response(status)

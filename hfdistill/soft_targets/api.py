@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import islice
 from string import Formatter
 from typing import Any
@@ -28,6 +28,8 @@ logger = logging.get_logger(__name__)
 
 #: The column with an API's answers, each the JSON text that came.
 API_ANSWER = "api_answer"
+#: What a label needs of an answer.
+ONE_TOKEN = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}
 #: Statuses of requests that may be answered later: too many at once, or a server that is busy or broken.
 _LATER = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 #: The longest pause before a request is repeated, in seconds, unless the server names a longer one.
@@ -51,7 +53,8 @@ class Endpoint:
         workers: How many requests are under way at once.
         retries: How often a request is repeated that may be answered later.
         timeout: Seconds until an answer is given up.
-        parameters: More entries of each request; by default for one token, and the log-probabilities of the likeliest.
+        parameters: More entries of each request. By default those that the caller needs: of `ask_api` for one token,
+            and the log-probabilities of the likeliest; of `api_translations` for whole texts.
     """
 
     url: str
@@ -60,13 +63,15 @@ class Endpoint:
     workers: int = 8
     retries: int = 6
     timeout: float = 60.0
-    parameters: Mapping[str, Any] = field(
-        default_factory=lambda: {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}
-    )
+    parameters: Mapping[str, Any] | None = None
+
+    def or_else(self, parameters: Mapping[str, Any]) -> Endpoint:
+        """The same with these parameters, where it has none of its own."""
+        return self if self.parameters is not None else replace(self, parameters=parameters)
 
     def describe(self) -> dict[str, Any]:
         """What an answer depends on beside the messages."""
-        return {"url": self.url.rstrip("/"), "model": self.model, "parameters": dict(self.parameters)}
+        return {"url": self.url.rstrip("/"), "model": self.model, "parameters": dict(self.parameters or {})}
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ def ask_api(
         raise ValueError(
             f"ask_api takes a Dataset, not a {type(dataset).__name__}: give it one split, and not a stream."
         )
+    endpoint = endpoint.or_else(ONE_TOKEN)
     messages = [{"role": "user", "content": template}] if isinstance(template, str) else [dict(one) for one in template]
     columns = _columns_of(messages, dataset.column_names)
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
@@ -261,7 +267,7 @@ def _ask(client: Any, endpoint: Endpoint, messages: Messages) -> dict[str, Any]:
         ApiError: when the server refuses it.
         _NoAnswer: when no answer of use came.
     """
-    body = {"model": endpoint.model, "messages": messages, **endpoint.parameters}
+    body = {"model": endpoint.model, "messages": messages, **(endpoint.parameters or {})}
     fault, pause = "", 0.0
     for attempt in range(endpoint.retries + 1):
         time.sleep(pause)

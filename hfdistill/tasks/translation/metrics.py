@@ -103,6 +103,11 @@ def sentence_bleu(translation: str, reference: str) -> float:
     return float(_sacrebleu().sentence_bleu(translation, [reference]).score)
 
 
+def sentence_chrf(translation: str, reference: str) -> float:
+    """chrF2 of one sentence, from 0 to 100."""
+    return float(_sacrebleu().sentence_chrf(translation, [reference]).score)
+
+
 def translation_metrics(tokenizer: PreTrainedTokenizerBase) -> Callable[[EvalPrediction], dict[str, float]]:
     """Make a `compute_metrics` for a `Seq2SeqDistillationTrainer` with `predict_with_generate`: BLEU and chrF.
 

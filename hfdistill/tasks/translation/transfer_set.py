@@ -12,9 +12,10 @@ from typing import Any
 from datasets import Dataset
 
 from hfdistill.tasks.translation.metrics import sentence_bleu
+from hfdistill.tasks.translation.minimum_risk import expected_utilities
 from hfdistill.tasks.translation.pseudo_translations import TRANSLATIONS
 
-CHOICES = ("best", "closest", "all")
+CHOICES = ("best", "closest", "mbr", "all")
 
 #: Of fewer translations the faulty ones themselves would decide what is usual.
 ENOUGH_FOR_A_MEDIAN = 10
@@ -66,8 +67,8 @@ def transfer_set(
         source_column: The column of the source texts.
         target_column: Where the translations go; it may hold reference translations.
         choose: `best` takes the likeliest candidate (Kim & Rush 2016, section 3.2); `closest` the one most like the
-            reference in `target_column`, by sentence BLEU (sequence-level interpolation, section 3.3); `all` makes a
-            row of each.
+            reference in `target_column`, by sentence BLEU (sequence-level interpolation, section 3.3); `mbr` the one
+            most like all candidates, by chrF (minimum Bayes risk, see `expected_utilities`); `all` makes a row of each.
         max_length_ratio: How many times longer or shorter than usual a translation may be; 20 characters of the
             language that takes more of them are always allowed.
 
@@ -134,18 +135,20 @@ class _Chosen:
     def of_row(self, row: dict[str, Any]) -> list[str]:
         fit = list(self._fit(row[self.source_column], row[TRANSLATIONS]))
         self.report.lost += not fit
-        if self.choose == "best":
-            return fit[:1]
+        texts = [candidate["text"] for candidate in fit]
+        # Of equal ones the first, which is the likeliest.
         if self.choose == "closest" and fit:
-            # Of equal ones the first, which is the likeliest.
-            return [max(fit, key=lambda text: sentence_bleu(text, row[self.target_column]))]
-        return list(dict.fromkeys(fit))
+            return [max(texts, key=lambda text: sentence_bleu(text, row[self.target_column]))]
+        if self.choose == "mbr" and fit:
+            scores = [candidate.get("score") for candidate in fit]
+            return [texts[int(expected_utilities(texts, scores).argmax())]]
+        return texts[:1] if self.choose == "best" else list(dict.fromkeys(texts))
 
-    def _fit(self, source: str, candidates: list[dict[str, Any]]) -> Iterator[str]:
+    def _fit(self, source: str, candidates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for candidate in candidates:
             fault = self._fault(source.strip(), candidate["text"].strip(), candidate["finished"])
             if fault is None:
-                yield candidate["text"]
+                yield candidate
             else:
                 self.report.dropped[fault] += 1
 

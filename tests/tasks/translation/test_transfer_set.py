@@ -1,6 +1,9 @@
 """The rows that a student learns from, and which translations are not fit for it."""
 
+import math
+
 import pytest
+import sacrebleu
 from datasets import Dataset
 from texts import TEXTS
 
@@ -38,6 +41,39 @@ def test_which_candidate_is_learned_from(choose, texts):
     assert report.rows == 2 and report.pairs == len(texts) and report.lost == 0 and not report.dropped
     if choose == "all":
         assert rows["id"] == [0, 0, 1]
+
+
+#: The likeliest of all stands alone; the others agree on most of their words.
+AGREEING = ("ein Hund sah Katzen", "der Hund sieht eine Katze", "der Hund sieht die Katze", "der Hund sah eine Katze")
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [None, (0.3, 0.25, 0.2, 0.25), (0.28, 0.1, 0.31, 0.31), (0.97, 0.01, 0.01, 0.01)],
+    ids=["alike", "equal", "others", "sure"],
+)
+def test_minimum_bayes_risk_against_its_definition(probabilities):
+    """The candidate of the greatest expected chrF as sacreBLEU counts it, under the teacher's distribution."""
+    weights = probabilities or (1.0,) * 4
+    given = candidates(*AGREEING)
+    for one, share in zip(given, probabilities or (), strict=False):
+        one["score"] = math.log(share) - 20
+    pairs = list(zip(AGREEING, weights, strict=True))
+    gains = {x: sum(w * sacrebleu.sentence_chrf(x, [y]).score for y, w in pairs) for x in AGREEING}
+    chosen = max(gains, key=gains.__getitem__)
+    rows, _ = transfer_set(rows_of(("the dog sees a cat", "", given)), "en", "de", "mbr")
+    assert rows["de"] == [chosen]
+    assert (chosen == AGREEING[0]) == (probabilities is not None and probabilities[0] > 0.9)
+
+
+def test_minimum_bayes_risk_is_of_the_candidates_that_are_fit():
+    """One that ran away, and would be a reference for the others, is dropped before; of one nothing is chosen."""
+    faulty = [*candidates("und " * 60, finished=False), *candidates("")]
+    rows = rows_of(
+        ("the dog sees a cat", "", [*faulty, *candidates("der Hund")]), ("he sleeps", "", candidates("", ""))
+    )
+    kept, report = transfer_set(rows, "en", "de", "mbr")
+    assert kept["de"] == ["der Hund"] and report.lost == 1 and report.dropped == {"not finished": 1, "empty": 3}
 
 
 #: What is usual, for one translation to be measured by.
@@ -136,7 +172,7 @@ def test_what_was_cut_is_not_what_is_usual():
 def test_a_transfer_set_of_nothing_is_refused():
     with pytest.raises(ValueError, match="none of the teacher's translations can be learned from: .*1 empty"):
         transfer_set(rows_of(("a dog", "", candidates(""))), "en", "de")
-    with pytest.raises(ValueError, match="choose must be one of best, closest, all"):
+    with pytest.raises(ValueError, match="choose must be one of best, closest, mbr, all"):
         transfer_set(CLEAN, "en", "de", "first")
     with pytest.raises(ValueError, match="needs the columns teacher_translations"):
         transfer_set(CLEAN.remove_columns(TRANSLATIONS), "en", "de")
