@@ -127,6 +127,7 @@ from hfdistill.tasks.tagging.sources import token_classification_data as token_c
 from hfdistill.tasks.translation.api_translations import api_translations as api_translations
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments as TranslationTrainingArguments
 from hfdistill.tasks.translation.cleaning.clean import clean_pairs as clean_pairs
+from hfdistill.tasks.translation.cleaning.clean_texts import clean_texts as clean_texts
 from hfdistill.tasks.translation.cleaning.cross_entropy import Translators as Translators
 from hfdistill.tasks.translation.cleaning.cross_entropy import adequacies as adequacies
 from hfdistill.tasks.translation.cleaning.report import CleaningReport as CleaningReport

@@ -3,7 +3,8 @@
 1. Read pairs of texts (from the Hub, your own files, or a generated demo corpus); --clean drops those that are no
    translations.
 2. Take a trained teacher, or train one first (--train_teacher).
-3. sequence: the teacher translates the training texts, once, and the student learns from its translations.
+3. sequence: the teacher translates the training texts, once, and the student learns from its translations; with
+   --shard several machines translate a part each, and nothing more.
 4. shrink: the student starts from some of the teacher's layers, with fewer of its tokens where --student_vocab_size
    says so; otherwise it starts untrained.
 5. word: at each target token the student also learns the teacher's distribution.
@@ -19,7 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from datasets import DatasetDict
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from hfdistill.commands.command_line import run_command
@@ -27,6 +29,7 @@ from hfdistill.commands.translate_options import NEW_TEACHER, TranslateOptions, 
 from hfdistill.export.base import check_export
 from hfdistill.models.families import size_in
 from hfdistill.report.terminal import begin_stage, plan_stages, print_main
+from hfdistill.soft_targets.shards import merge_stores
 from hfdistill.soft_targets.token_soft_targets import token_soft_targets
 from hfdistill.students.factory import make_student
 from hfdistill.students.vocabulary import TrimmedVocabulary, with_vocabulary
@@ -57,17 +60,18 @@ def main(words: Sequence[str] | None = None) -> None:
     Args:
         words: Its options; default those of this program.
     """
-    run_command(lambda: distill_translator(read_options(words)))
+    run_command(lambda: _run(read_options(words)))
+
+
+def _run(options: TranslateOptions) -> None:
+    translate_shard(options) if options.method.shard else distill_translator(options)
 
 
 def distill_translator(options: TranslateOptions) -> None:
     """Trains a student as the options say, and leaves it in its folder with card and report."""
     args, max_length = options.training, options.texts.max_length
     folder, resume = begin_run(args)
-    texts = {name: value for name, value in asdict(options.texts).items() if name != "max_length"}
-    data = translation_data(**texts)
-    if data.cleaning:
-        print_main(str(data.cleaning))
+    data = read_texts(options)
     teacher = load_teacher(options, data)
     check_feasible(options, data, teacher)
     references = data.tokenized(teacher.tokenizer, max_length)
@@ -102,6 +106,26 @@ def distill_translator(options: TranslateOptions) -> None:
     report_translation_run(trainer, teacher, data, baseline=baseline, translations=found, vocabulary=vocabulary, **how)
     if args.push_to_hub:
         push(trainer)
+
+
+def translate_shard(options: TranslateOptions) -> None:
+    """Translates one machine's part of the texts, for a run without --shard to find."""
+    plan_stages(1)
+    data = read_texts(options)
+    rows = translated_by(options, data, load_teacher(options, data))
+    where = (options.method.translations or ["the cache"])[0]
+    print_main(
+        f"Shard {options.method.shard}: {len(rows):,} of {len(data.sources):,} texts are translated, and kept in "
+        f"{where}. Once all shards are, run the same without --shard; --translations takes the folders of all machines."
+    )
+
+
+def read_texts(options: TranslateOptions) -> TranslationData:
+    """The pairs of texts, with what cleaning found."""
+    data = translation_data(**{name: value for name, value in asdict(options.texts).items() if name != "max_length"})
+    for report in data.cleanings:
+        print_main(str(report))
+    return data
 
 
 def load_teacher(options: TranslateOptions, data: TranslationData) -> Translator:
@@ -165,23 +189,35 @@ def teacher_translations(
     options: TranslateOptions, data: TranslationData, teacher: Translator
 ) -> tuple[TranslationData, TransferReport]:
     """The data with the teacher's translations to train on, and what became of them; validation and test stay."""
+    method = options.method
+    translated = translated_by(options, data, teacher)
+    choice = method.choose or ("all" if method.n_best else "best")
+    rows, found = transfer_set(translated, data.source, data.target, choice)
+    print_main(f"The teacher's translations: {found}")
+    return data.with_train(rows), found
+
+
+def translated_by(options: TranslateOptions, data: TranslationData, teacher: Translator) -> Dataset:
+    """The texts with the teacher's candidates, of a shard its own texts."""
     begin_stage("Translating the texts with the teacher.")
     method = options.method
-    translated = pseudo_translations(
+    store, *others = method.translations or [None]
+    if others and store:
+        with PartialState().main_process_first():
+            merge_stores(others, store)
+    return pseudo_translations(
         teacher.model,
         data.sources,
         teacher.tokenizer,
         source_column=data.source,
         num_beams=method.num_beams,
-        num_candidates=method.num_beams if method.interpolate else method.n_best or 1,
+        num_candidates=method.num_beams if method.choose else method.n_best or 1,
         max_length=options.texts.max_length,
         dtype=options.training.teacher_dtype,
         engine=method.engine,
+        store=store,
+        shard=method.shard,
     )
-    choice = "closest" if method.interpolate else "all" if method.n_best else "best"
-    rows, found = transfer_set(translated, data.source, data.target, choice)
-    print_main(f"The teacher's translations: {found}")
-    return data.with_train(rows), found
 
 
 def trimmed_vocabulary(

@@ -9,6 +9,7 @@ from hfdistill.commands.options import option
 from hfdistill.data.parallel import SCORE
 from hfdistill.export.base import check_export, formats
 from hfdistill.losses import SPARSE_DIVERGENCES
+from hfdistill.soft_targets.shards import Shard
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
 from hfdistill.tasks.translation.demo import STUDENT_TRAINING, TRANSLATION_DEMO
 from hfdistill.tasks.translation.models import HUB_TEACHER
@@ -17,6 +18,7 @@ DESCRIPTION = "Distill a translation model: a trained teacher goes in, a small f
 PROGRAM = "hfdistill translate"
 HUB_DATASET = "bentrevett/multi30k"
 METHODS = ("word", "sequence", "shrink")
+CHOOSE = ("closest", "mbr")
 ENGINES = ("transformers", "ctranslate2")
 
 #: Training arguments of word-level distillation.
@@ -45,7 +47,7 @@ class TextOptions:
     test_file: list[str] | None = option(None, "Measured on, else validation; also by name, sacrebleu:wmt20.")
     unlabeled_file: str | None = option(None, "More source texts, for the teacher; also .txt, a sentence a line.")
     skip_empty: bool = option(True, "Pairs with an empty side are skipped and counted; false refuses them.")
-    clean: bool = option(False, "Drop training pairs that are no translations, and report how many by which rule.")
+    clean: bool = option(False, "Drop pairs that are no translations, and faulty texts; report how many by which rule.")
     min_score: float | None = option(None, "With clean: drop pairs whose score is lower.")
     score_column: str = option(SCORE, "Column of the score; of files without a header the last or first.")
     source_lang: str = option("en", "Column of the source texts, or their language.")
@@ -83,8 +85,16 @@ class MethodOptions:
         choices=("sampled", "top_k"),
     )
     num_beams: int = option(5, "Beam of the teacher's translations and of the measurement.")
-    interpolate: bool = option(False, "sequence: the candidate closest to the reference, not the likeliest.")
+    choose: str | None = option(
+        None,
+        "sequence: not the teacher's likeliest candidate, but the closest to the reference, or of minimum Bayes risk.",
+        choices=CHOOSE,
+    )
     n_best: int | None = option(None, "sequence: as many of the teacher's candidates, each a pair to learn from.")
+    translations: list[str] | None = option(
+        None, "sequence: the folder that keeps them, else the cache; of several all comes into the first."
+    )
+    shard: str | None = option(None, "sequence: only translate part 3/16 of the texts, as one of sixteen machines.")
     engine: str = option(
         "transformers", "sequence: what runs the teacher; ctranslate2 is faster on processors.", choices=ENGINES
     )
@@ -168,8 +178,6 @@ def check_texts(options: TranslateOptions) -> None:
     texts = options.texts
     if texts.min_score is not None and not texts.clean:
         raise ValueError("--min_score is one of the rules of --clean: give both.")
-    if texts.clean and texts.demo:
-        raise ValueError("--clean has nothing to find in the corpus that --demo generates: leave one of them out.")
 
 
 def check_teacher(options: TranslateOptions) -> None:
@@ -202,21 +210,37 @@ def check_method(options: TranslateOptions) -> None:
 
 def check_candidates(options: TranslateOptions) -> None:
     method = options.method
-    chosen = [name for name in ("interpolate", "n_best") if getattr(method, name)]
+    chosen = [name for name in ("choose", "n_best", "translations", "shard") if getattr(method, name)]
     if chosen and "sequence" not in method.methods:
         raise ValueError(f"--{chosen[0]} is of the teacher's translations: it goes with --methods sequence.")
     if method.engine != "transformers":
         if "sequence" not in method.methods:
             raise ValueError("--engine runs the teacher for its translations: it goes with --methods sequence.")
         check_export([method.engine], "translation")
-    if len(chosen) == 2:
-        raise ValueError("--interpolate takes one of the teacher's candidates and --n_best several: choose.")
+    if method.choose and method.n_best:
+        raise ValueError("--choose takes one of the teacher's candidates and --n_best several: leave one of them out.")
     if method.n_best and method.n_best > method.num_beams:
         raise ValueError(f"--n_best {method.n_best} are more candidates than --num_beams {method.num_beams} has.")
-    if method.interpolate and method.num_beams == 1:
-        raise ValueError("--interpolate has nothing to choose from with --num_beams 1.")
-    if method.interpolate and options.texts.unlabeled_file:
-        raise ValueError("--interpolate needs reference translations to be close to, and --unlabeled_file has none.")
+    if method.choose and method.num_beams == 1:
+        raise ValueError("--choose has nothing to choose from with --num_beams 1.")
+    if method.choose == "closest" and options.texts.unlabeled_file:
+        raise ValueError(
+            "--choose closest needs reference translations to be close to, and --unlabeled_file has none: mbr needs "
+            "none."
+        )
+    if method.shard:
+        check_shard(options, method.shard)
+
+
+def check_shard(options: TranslateOptions, shard: str) -> None:
+    Shard.of(shard)
+    if options.teacher.train_teacher or options.new_teacher:
+        raise ValueError(
+            "--shard is for a teacher that all machines have, and each would train one of its own: train it first, and "
+            "name it with --teacher_name_or_path."
+        )
+    if len(options.method.translations or ()) > 1:
+        raise ValueError("--shard writes to one folder: name the others once all shards are there.")
 
 
 def check_student(options: TranslateOptions) -> None:

@@ -210,15 +210,23 @@ REFUSED = {
         ("--soft_targets", "top_k", "--terms", "soft_targets", "decoupled"),
         "the terms labels and",
     ),
-    "the closest of one": (("--interpolate", "--num_beams", "1"), "nothing to choose from with --num_beams 1"),
+    "the closest of one": (("--choose", "closest", "--num_beams", "1"), "nothing to choose from with --num_beams 1"),
     "texts of one's own in the demo": (("--demo",), "--train_file does nothing with --demo"),
     "predictions to no words": (("--soft_targets", "top_k", "--methods", "sequence"), "go with --methods word"),
-    "the closest of nothing": (("--interpolate", "--methods", "word"), "goes with --methods sequence"),
+    "the closest of nothing": (("--choose", "mbr", "--methods", "word"), "goes with --methods sequence"),
     "an engine for nothing": (("--engine", "ctranslate2", "--methods", "word"), "--engine runs the teacher for its"),
     "several of nothing": (("--n_best", "2", "--methods", "word"), "--n_best is of the teacher's translations"),
-    "one and several": (("--interpolate", "--n_best", "2"), "takes one of the teacher's candidates and --n_best"),
+    "one and several": (("--choose", "mbr", "--n_best", "2"), "takes one of the teacher's candidates and --n_best"),
     "more than the beam": (("--n_best", "3"), "--n_best 3 are more candidates than --num_beams 2 has"),
-    "close to what is not there": (("--interpolate", "--unlabeled_file", "train.jsonl"), "--unlabeled_file has none"),
+    "close to what is not there": (
+        ("--choose", "closest", "--unlabeled_file", "train.jsonl"),
+        "--unlabeled_file has none: mbr needs none",
+    ),
+    "no such shard": (("--shard", "17/16"), "there is no shard 17/16: number them from 1/16 to 16/16"),
+    "a shard of nothing": (("--shard", "1/2", "--methods", "word"), "--shard is of the teacher's translations"),
+    "a shard of no teacher": (("--shard", "1/2", "--train_teacher"), "each would train one of its own: train it first"),
+    "a shard of several": (("--shard", "1/2", "--translations", "a", "b"), "--shard writes to one folder"),
+    "translations of nobody": (("--translations", "a", "b"), "b holds no translations or soft targets"),
     "no beam": (("--num_beams", "0"), "--num_beams must be a whole number of at least 1; got 0"),
     "a size of a named teacher": (("--teacher_size", "3", "3", "256"), "--teacher_size is of a new teacher"),
     "a dropout of a named teacher": (("--teacher_dropout", "0"), "--teacher_dropout is of a new teacher"),
@@ -287,6 +295,31 @@ def test_several_candidates_are_several_pairs(command):
     printed = [command(*OWN[:-1], name, *words, *more) for name, more in (("one", ()), ("two", ("--n_best", "2")))]
     one, two = (int(re.search(r"translations: (\d+) pairs from 27 translated texts", text)[1]) for text in printed)
     assert one < two <= 54
+
+
+def test_the_candidate_of_minimum_bayes_risk(home, command):
+    """Another one than the likeliest for some texts, and one for each."""
+    command(*OWN, "--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1", "--choose", "mbr")
+    assert "27 translated texts" in (home / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_shards_of_machines_are_one_run(home, command, monkeypatch):
+    """Each leaves a folder and no run; put together they are all that the run needs, and what it makes alone."""
+    words = ("--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1", "--n_best", "2")
+    alone = command(*OWN, *words, "--translations", "alone")
+    shares = 0
+    for number in ("1", "2"):
+        printed = command(*OWN[:-1], "other", *words, "--shard", f"{number}/2", "--translations", f"part{number}")
+        told = re.search(rf"Shard {number}/2: (\d+) of 27 texts are translated, and kept in part{number}\.", printed)
+        shares += int(told[1])
+    assert shares == 27 and not (home / "other").exists()
+    monkeypatch.setattr(MarianMTModel, "generate", None)
+    with monkeypatch.context() as nothing:
+        nothing.setattr("hfdistill.commands.translate.report_translation_run", lambda *_, **__: None)
+        joined = command(*OWN[:-1], "joined", *words, "--translations", "part1", "part2")
+    assert [re.search(r"translations: .*", text)[0] for text in (alone, joined)] == 2 * [
+        re.search(r"translations: .*", alone)[0]
+    ]
 
 
 def test_a_teacher_of_many_languages_needs_tags(home, refusal, monkeypatch):

@@ -14,6 +14,7 @@ from transformers.utils import logging
 from hfdistill.data.parallel import SCORE
 from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
 from hfdistill.tasks.translation.cleaning.clean import clean_pairs
+from hfdistill.tasks.translation.cleaning.clean_texts import clean_texts
 from hfdistill.tasks.translation.cleaning.quick_check import warn_of_mismatch
 from hfdistill.tasks.translation.cleaning.report import CleaningReport
 from hfdistill.tasks.translation.reading import TextRows, Texts, read_pairs, read_texts, text_tuples, without_empty
@@ -34,6 +35,7 @@ class TranslationData:
         measured_on: Likewise those that the models are compared on, where they are others.
         demo: Whether they are the generated demo corpus.
         cleaning: What was dropped of the training pairs, where they were cleaned.
+        text_cleaning: Likewise of the monolingual texts.
     """
 
     dataset: DatasetDict
@@ -44,6 +46,12 @@ class TranslationData:
     demo: bool = False
     measured_on: str = ""
     cleaning: CleaningReport | None = None
+    text_cleaning: CleaningReport | None = None
+
+    @property
+    def cleanings(self) -> list[CleaningReport]:
+        """What cleaning dropped, of whatever was cleaned."""
+        return [report for report in (self.cleaning, self.text_cleaning) if report is not None]
 
     @property
     def measured_split(self) -> str:
@@ -130,8 +138,8 @@ def translation_dataset(
             a text file with a sentence a line. Those that are measured on are left out, see `without_held_out`.
         skip_empty: Whether pairs with an empty side are skipped, with a warning that counts them; otherwise they are
             refused.
-        clean: Whether training pairs that `clean_pairs` finds faulty are dropped. Otherwise a sample of them is looked
-            at, and what is wrong with many is warned of.
+        clean: Whether training pairs that `clean_pairs` finds faulty are dropped, and unlabeled texts by `clean_texts`.
+            Otherwise a sample of the pairs is looked at, and what is wrong with many is warned of.
         min_score: With `clean`: pairs of a lower score are dropped, too.
         score_column: The column of the score, in a table.
         validation_share: The share of the training pairs to validate on when there is no validation file.
@@ -159,14 +167,16 @@ def translation_dataset(
             splits["train"], (source,), target, validation_share, seed
         )
     warn_of_leaks(splits, (source,), "sources")
-    monolingual = None
-    if unlabeled_file is not None:
-        monolingual = without_empty(read_texts(unlabeled_file, "unlabeled", source), (source,), skip_empty)
-        monolingual = without_held_out(monolingual, splits, (source,))
+    monolingual = text_cleaning = None
+    texts = None if unlabeled_file is None else read_texts(unlabeled_file, "unlabeled", source)
+    if texts is not None and clean:
+        monolingual, text_cleaning = clean_texts(texts.dataset, source, trained=splits["train"], held_out=splits)
+    elif texts is not None:
+        monolingual = without_held_out(without_empty(texts, (source,), skip_empty), splits, (source,))
     in_order = DatasetDict(
         {split: splits[split].select_columns(list(names)) for split in ("train", *files) if split in splits}
     )
-    return TranslationData(in_order, source, target, monolingual, cleaning=cleaning)
+    return TranslationData(in_order, source, target, monolingual, cleaning=cleaning, text_cleaning=text_cleaning)
 
 
 def _pairs(rows: TextRows, names: tuple[str, str], skip_empty: bool) -> Dataset:

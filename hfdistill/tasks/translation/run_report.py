@@ -66,7 +66,7 @@ def report_translation_run(
     rows, search = data.dataset[data.measured_split], {"num_beams": num_beams, "max_length": max_length}
     learned = [f"The student learned from the teacher's translations: {translations}"] if translations else []
     trimmed = [str(vocabulary)] if vocabulary else []
-    cleaned = [data.cleaning.sentence()] if data.cleaning else []
+    cleaned = [report.sentence() for report in data.cleanings]
     notes, attempt = [*([DEMO_NOTICE] if data.demo else []), *cleaned, *learned, *trimmed], Attempts()
     how: dict[str, Any] = {"formats": formats, "task": "translation", **search}
     texts = rows[data.source][:CHECKED_TEXTS]
@@ -83,8 +83,8 @@ def report_translation_run(
         **search,
     )
     pages = attempt("the page of translations", partial(write_translations, folder, comparison))
-    if data.cleaning:
-        attempt("the report on cleaning", partial(data.cleaning.write, folder / "report"))
+    for report in data.cleanings:
+        attempt("the report on cleaning", partial(report.write, folder / "report"))
     notes += attempt.notes
     known = {"unlabeled_rows": len(data.monolingual or ()), "layers_option": "--student_num_decoder_layers"}
     advised = advice(comparison, training_of(trainer, teacher.model, **known))

@@ -46,7 +46,7 @@ def translation_data(
         dataset_config_name: Its configuration.
         unlabeled_file: More source texts, for the teacher to translate.
         skip_empty: Whether pairs with an empty side are skipped, or refused.
-        clean: Whether faulty training pairs are dropped; see `clean_pairs`.
+        clean: Whether faulty training pairs and unlabeled texts are dropped; see `clean_pairs` and `clean_texts`.
         min_score: With `clean`: pairs of a lower score are dropped, too.
         score_column: The column of the score, in a table.
         demo: Generate a corpus instead; nothing else is read.
@@ -57,6 +57,8 @@ def translation_data(
         ValueError: when it cannot be read, or is no pair of texts.
     """
     check_sacrebleu()
+    if demo and clean:
+        raise ValueError("--clean has nothing to find in the corpus that --demo generates: leave one of them out.")
     if demo:
         return replace(translation_dataset(*demo_translations().values()), name="a generated demo corpus", demo=True)
     files: list[Any] = [train_file, validation_file, test_file]

@@ -51,11 +51,7 @@ class PairLanguages:
     """
 
     def __init__(self, source: str, target: str) -> None:
-        self.expected = language_of(source), language_of(target)
-        known = set(_identifier().labels)
-        for name, language in zip((source, target), self.expected, strict=True):
-            if language not in known:
-                raise ValueError(f"{name!r} is no language that py3langid knows.")
+        self.expected = known_language(source), known_language(target)
 
     def judge(self, source: str, target: str) -> Judgment | None:
         """What is wrong, or `None`; texts of a few letters are not judged."""
@@ -70,6 +66,25 @@ class PairLanguages:
             if by > MARGIN:
                 return Judgment("wrong language", found)
         return None
+
+
+def known_language(name: str) -> str:
+    """The code of a language by one of its names, see `language_of`.
+
+    Raises:
+        ImportError: without py3langid.
+        ValueError: for a language that it does not know.
+    """
+    language = language_of(name)
+    if language not in set(_identifier().labels):
+        raise ValueError(f"{name!r} is no language that py3langid knows.")
+    return language
+
+
+def other_language(text: str, expected: str) -> str | None:
+    """The language of a text that is clearly in another than the expected one; a text of a few letters has none."""
+    found, by = _excess(_probabilities(text), expected)
+    return found if by > MARGIN else None
 
 
 def languages_of(texts: Iterable[str]) -> Counter[str]:

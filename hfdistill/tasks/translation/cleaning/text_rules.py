@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 #: The least share of letters among a text's characters. Moderate: OpusFilter's 0.75 (Aulamo et al. 2020,
 #: https://aclanthology.org/2020.acl-demos.20) drops headings such as "Bericht Böge (A5-0023/2000)".
@@ -30,16 +30,27 @@ def faults_of_pair(source: str, target: str, min_letters: float, max_words: int)
         min_letters: The least share of letters.
         max_words: The most words.
     """
-    if not (source and target):
-        yield "empty"
-    elif min(share_of_letters(source), share_of_letters(target)) < min_letters:
-        yield "not text"
-    if any("<" in text and _TAG.search(text) for text in (source, target)):
-        yield "markup"
-    if any(len(text) > MAX_CHARACTERS or text.count(" ") >= max_words for text in (source, target)):
-        yield "too long"
+    yield from faults_of_texts((source, target), min_letters, max_words)
     if source == target or _WORD.findall(source.casefold()) == _WORD.findall(target.casefold()):
         yield "copy"
+
+
+def faults_of_texts(texts: Sequence[str], min_letters: float, max_words: int) -> Iterator[str]:
+    """Those of them that a text can break alone, of one text or of both sides.
+
+    Args:
+        texts: Without white space at their ends.
+        min_letters: The least share of letters.
+        max_words: The most words.
+    """
+    if not all(texts):
+        yield "empty"
+    elif min(map(share_of_letters, texts)) < min_letters:
+        yield "not text"
+    if any("<" in text and _TAG.search(text) for text in texts):
+        yield "markup"
+    if any(len(text) > MAX_CHARACTERS or text.count(" ") >= max_words for text in texts):
+        yield "too long"
 
 
 def share_of_letters(text: str) -> float:
