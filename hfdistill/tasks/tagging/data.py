@@ -23,7 +23,7 @@ from hfdistill.models.words import tokenize_words
 from hfdistill.tasks.demo import DemoModels
 from hfdistill.tasks.tagging.conll import TAG_COLUMNS, WORD_COLUMNS, column_of, open_tagged, words_of_text
 from hfdistill.tasks.tagging.demo import TEACHER_TRAINING, demo_tagging_student, demo_tagging_teacher
-from hfdistill.tasks.tagging.entities import OUTSIDE, entity_kinds, parts_of
+from hfdistill.tasks.tagging.entities import OUTSIDE, entity_kinds, in_scheme, parts_of, scheme_of
 from hfdistill.tasks.tagging.metrics import token_classification_metrics
 
 logger = logging.get_logger(__name__)
@@ -160,6 +160,8 @@ def token_classification_dataset(
     dataset); or a stretch of lines of a CoNLL file (`.conll`, `.iob`, `.bio`, `.txt`), with a word, its label last, and
     an empty line between sentences; or rows of csv or tsv, with a word each and a column `sentence_id`.
 
+    Tags of entities in IOBES or BILOU become IOB2, which pipelines group; tags of any scheme that of `label_names`.
+
     Args:
         train_file: The training sentences.
         validation_file: Those to validate on; without it, a share of the training sentences.
@@ -226,10 +228,12 @@ class _Tags:
     Args:
         names: In the order of their ids.
         numbered: What each number in the files means; a column of `ClassLabel` has its own.
+        scheme: In which entities are written anew, where the files have another scheme than `names`.
     """
 
     names: tuple[str, ...]
     numbered: Sequence[str]
+    scheme: str | None = None
 
     @classmethod
     def of(cls, table: Table, column: str, given: Sequence[str] | None, class_names: Sequence[str] | None) -> _Tags:
@@ -252,19 +256,40 @@ class _Tags:
                 "measured by itself (accuracy, macro F1).",
                 some_names(names),
             )
-        return cls(names, numbered or names)
+        own = scheme_of(numbered if any(isinstance(tag, int) for tag in written) else written)
+        scheme = scheme_of(names) if given else own and "IOB2"
+        if scheme == own or None in (scheme, own):
+            return cls(names, numbered or names)
+        if not given:
+            names = (OUTSIDE, *(f"{place}-{kind}" for kind in entity_kinds(names) or () for place in "BI"))
+        logger.warning("The tags of %s, in %s, are read as %s: %s.", table.source, own, scheme, some_names(names))
+        return cls(names, numbered or names, scheme)
 
-    def id_of(self, tag: Any, where: str) -> int:
-        """The id of a label, by name or number; -100 of none."""
+    def ids_of(self, tags: Sequence[Any], where: str) -> list[int]:
+        """The ids of a row of labels, by name or number; -100 of none."""
+        named = [self._name_of(tag, where) for tag in tags]
+        if self.scheme is not None:
+            written = in_scheme([tag or OUTSIDE for tag in named], self.scheme)
+            # A tag that is none is left for `_id_of` to refuse.
+            named = [anew if tag and parts_of(tag)[1] else tag for tag, anew in zip(named, written, strict=True)]
+        return [self._id_of(tag, where) for tag in named]
+
+    def _name_of(self, tag: Any, where: str) -> str | None:
+        """A label by its name; `None` of none."""
         if tag in ("", None, *NO_CLASS):
-            return NO_LABEL
+            return None
         if isinstance(tag, int) and not isinstance(tag, bool):
             if not 0 <= tag < len(self.numbered):
                 last = len(self.numbered) - 1
                 raise ValueError(f"{where}: label {tag} is out of range; the {last + 1} labels are 0 to {last}.")
             tag = self.numbered[tag]
+        return str(tag)
+
+    def _id_of(self, tag: str | None, where: str) -> int:
+        if tag is None:
+            return NO_LABEL
         if tag not in self.names:
-            close = difflib.get_close_matches(str(tag), self.names, n=1)
+            close = difflib.get_close_matches(tag, self.names, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(
                 f"{where}: unknown label {shortened(tag)}{hint}; the labels are {some_names(self.names, 20)}."
@@ -284,7 +309,7 @@ def _encoded(table: Table, words: str, labels: str, tags: _Tags) -> Dataset:
                 "one label for each word."
             )
         content["tokens"].append(tokens)
-        content["labels"].append([tags.id_of(tag, where) for tag in of_tokens or [None] * len(tokens)])
+        content["labels"].append(tags.ids_of(of_tokens or [None] * len(tokens), where))
     return _dataset(content)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 OUTSIDE = "O"
 #: Where in an entity a word stands: beginning, inside, end, alone; by the letter of BILOU and IOBES alike.
 _PLACES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
 _TAG = re.compile(r"([BIMELSU])-(.+)")
+#: By scheme, the letters that no other scheme has, and those of the first word, a middle one, the last, a single one.
+_SCHEMES = {"IOBES": ("ES", "BIES"), "BILOU": ("LU", "BILU"), "IOB2": ("", "BIIB")}
 #: By scheme, what a whole entity looks like.
 WELL_FORMED = {"IOB2": re.compile(r"BI*"), "IOBES": re.compile(r"BI*E|S"), "BILOU": re.compile(r"BI*E|S")}
 
@@ -50,6 +52,22 @@ def entity_kinds(names: Sequence[str] | None) -> list[str] | None:
             f"I-{others[0]} where an entity of that kind begins and goes on, and {OUTSIDE} outside of entities."
         )
     return list(dict.fromkeys(parts_of(name)[1] for name in tagged))
+
+
+def scheme_of(names: Iterable[Any]) -> str | None:
+    """The scheme of labels: `IOBES`, `BILOU`, or `IOB2`, which IOB1 counts as; `None` where they name no entities."""
+    letters = {match[1] for name in names if (match := _TAG.fullmatch(str(name)))}
+    return next((scheme for scheme, (own, _) in _SCHEMES.items() if letters & set(own or "BIM")), None)
+
+
+def in_scheme(tags: Sequence[str], scheme: str) -> list[str]:
+    """The entities of a row of tags, written in another scheme: `IOBES`, `BILOU` or `IOB2`."""
+    written, (first, middle, last, single) = [OUTSIDE] * len(tags), _SCHEMES[scheme][1]
+    for one in entities(tags):
+        length = one.end - one.start
+        letters = single if length == 1 else first + middle * (length - 2) + last
+        written[one.start : one.end] = [f"{letter}-{one.kind}" for letter in letters]
+    return written
 
 
 def entities(tags: Sequence[str], scheme: str | None = None) -> list[Entity]:

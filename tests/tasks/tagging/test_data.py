@@ -126,3 +126,41 @@ def test_files_of_words_that_say_too_little_are_refused(tmp_path, name, text, sa
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=said):
         token_classification_dataset(*[tmp_path / name] * 2)
+
+
+TAGGED = {
+    "IOB2": ["B-x", "O", "B-y", "I-y", "I-y", "B-y", "B-x", "I-x"],
+    "IOBES": ["S-x", "O", "B-y", "I-y", "E-y", "S-y", "B-x", "E-x"],
+    "BILOU": ["U-x", "O", "B-y", "I-y", "L-y", "U-y", "B-x", "L-x"],
+}
+
+
+@pytest.mark.parametrize("written", TAGGED)
+@pytest.mark.parametrize("read", [None, *TAGGED])
+def test_tags_are_read_in_the_scheme_of_the_given_names_else_in_iob2(tmp_path, caplog, written, read):
+    """A teacher of other letters would refuse them, and a pipeline groups no entities of `S-x` and `E-x`."""
+    order = None if read is None else tuple(sorted({"O", *TAGGED[read], *(f"I-{kind}" for kind in "xy")}, reverse=True))
+    rows = [{"tokens": [f"w{place}" for place in range(8)], "ner_tags": tags} for tags in (TAGGED[written], ["O"] * 8)]
+    file = jsonl(tmp_path / "train.jsonl", rows)
+    data = token_classification_dataset(file, file, label_names=order)
+    first, second = ([data.label_names[one] for one in row] for row in data.dataset["train"]["labels"])
+    assert first == TAGGED[read or "IOB2"] and second == ["O"] * 8
+    assert len(data.label_names) == len(order or "OBIBI")
+    assert ("are read as" in caplog.text) == (written != (read or "IOB2"))
+
+
+def test_numbered_tags_and_holes_are_read_in_another_scheme_too(tmp_path):
+    names = ["O", "B-x", "E-x", "S-x"]
+    rows = [{"tokens": ["w1", "w2", "w3", "w4"], "ner_tags": tags} for tags in ([1, 2, 3, 0], [-100, 3, -100, 0])]
+    file = jsonl(tmp_path / "train.jsonl", rows)
+    data = token_classification_dataset(file, file, class_names=names)
+    assert data.label_names == ("O", "B-x", "I-x")
+    assert data.dataset["train"]["labels"][:] == [[1, 2, 1, 0], [-100, 1, -100, 0]]
+
+
+@pytest.mark.parametrize("tag", ["S-z", "x"])
+def test_an_unknown_tag_is_refused_though_the_others_are_read_in_another_scheme(tmp_path, tag):
+    file = jsonl(tmp_path / "train.jsonl", [{"tokens": ["w1", "w2"], "ner_tags": ["S-x", "O"]}])
+    held = jsonl(tmp_path / "test.jsonl", [{"tokens": ["w1", "w2"], "ner_tags": [tag, "O"]}])
+    with pytest.raises(ValueError, match="unknown label"):
+        token_classification_dataset(file, held)
