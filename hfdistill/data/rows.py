@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, IterableDataset
 from torch import Tensor
+
+from hfdistill.models.labels import NO_LABEL
 
 
 def as_dataset(rows: Any) -> Any:
@@ -37,6 +40,28 @@ def as_dataset(rows: Any) -> Any:
             )
         plain.append({name: _plain(value) for name, value in row.items()})
     return Dataset.from_list(plain)
+
+
+def without_padding(rows: Dataset, names: Sequence[str]) -> Dataset:
+    """Columns of tokens without those that an `attention_mask` says are padding, on either side.
+
+    Args:
+        rows: Tokenized rows, which may have been padded to one length.
+        names: The columns, of as many values in a row as it has tokens.
+    """
+    plain = rows.with_format(None)
+    if "attention_mask" not in rows.column_names:
+        return plain.select_columns(list(names))
+    masks = plain["attention_mask"][:]
+    columns = {
+        name: [list(itertools.compress(*pair)) for pair in zip(plain[name], masks, strict=True)] for name in names
+    }
+    return Dataset.from_dict(columns)
+
+
+def has_target(labels: Sequence[int] | None) -> bool:
+    """Whether somebody wrote a text for a row: its tokens, which may be none, and are not -100 throughout."""
+    return labels is not None and (len(labels) == 0 or any(label != NO_LABEL for label in labels))
 
 
 def _plain(value: Any) -> Any:

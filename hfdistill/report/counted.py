@@ -64,7 +64,9 @@ class MeasuredHead(Measurable):
         inputs = send_to_device({name: batch[name] for name in reads if name in batch}, device_of(self.model))
         scores = head.scores(run(self.model, head.inputs(inputs)))
         assert isinstance(scores, Tensor)
-        return head.logits(scores.cpu(), {**batch, **send_to_device(inputs, "cpu")}).float().numpy()
+        logits = head.logits(scores.cpu(), {**batch, **send_to_device(inputs, "cpu")}).float().numpy()
+        check_finite(logits, f"this {type(self.model).__name__}")
+        return logits
 
     @property
     def _reads(self) -> Sequence[str]:
@@ -77,6 +79,18 @@ class MeasuredHead(Measurable):
                 rows = [self.rows[row] for row in range(start, min(start + THROUGHPUT_BATCH, len(self.rows)))]
                 yield from self.predict_rows(rows)
                 bar.update(len(rows))
+
+
+def check_finite(predictions: np.ndarray, model: str = "the model") -> None:
+    """Refuses predictions that are NaN, which is no more and no less than any other, so that any could be the best.
+
+    Raises:
+        ValueError: naming the model.
+    """
+    if np.isnan(predictions).any():
+        raise ValueError(
+            f"a prediction of {model} is NaN: it has diverged; lower the learning rate, or train without fp16."
+        )
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def compare(
         teacher: The teacher.
         student: The student.
         dataset: Rows of `question`, `context` and `answers` (lists `text` and `answer_start`; empty ones of a question
-            without an answer).
+            without an answer). Questions that nobody has answered, `text` of `None`, are left out.
         processing_class: The student's tokenizer.
         baseline: The same student trained without the teacher.
         others: More models that read as the student does, by role, such as its exports.
@@ -67,7 +67,11 @@ def compare(
             f"compare needs rows of question, context and answers; the {len(rows)} rows have "
             f"{', '.join(rows.column_names)}."
         )
-    right = [list((one or {}).get("text") or []) for one in rows["answers"]]
+    known = [row for row, one in enumerate(rows["answers"]) if one is not None and one.get("text") is not None]
+    if not known:
+        raise ValueError("compare needs answers, and nobody has answered any of the questions.")
+    rows = rows.select(known)
+    right = [list(one["text"]) for one in rows["answers"]]
     may_have_none, models, outcomes = not all(right), {}, {}
     for role, model in {**trained, **(others or {})}.items():
         own = teacher_processing_class if role == "teacher" else None

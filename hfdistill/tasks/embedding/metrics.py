@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,14 +24,15 @@ def pair_counts(cosines: np.ndarray, similarities: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
 
 
-def retrieval_counts(cosines: np.ndarray) -> np.ndarray:
+def retrieval_counts(cosines: np.ndarray, partners: Sequence[str]) -> np.ndarray:
     """Of each text whether its partner is the nearest of all, the reciprocal of its rank, and 1; shape `(texts, 3)`.
 
     Args:
         cosines: Of each text with each partner, its own on the diagonal; equal ones count against it.
+        partners: Their texts; one that occurs several times is found in each of these places.
     """
-    own = np.diag(cosines)
-    rank = (cosines >= own[:, None]).sum(1)
+    own, names = np.diag(cosines), np.asarray(partners)
+    rank = 1 + ((cosines >= own[:, None]) & (names[:, None] != names)).sum(1)
     return np.stack([rank == 1, 1 / rank, np.ones(len(own))], axis=1).astype(float)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -62,7 +62,8 @@ def compare(
         for role, model in models.items()
     }
     similarities = np.array(dataset[SIMILARITY][:] if SIMILARITY in dataset.column_names else [np.nan] * len(dataset))
-    outcomes = {role: outcome(one, similarities.astype(float)) for role, one in measured.items()}
+    partners = dataset["other"][:]
+    outcomes = {role: outcome(one, similarities.astype(float), partners) for role, one in measured.items()}
     texts = [f"{one} | {other}" for one, other in zip(dataset["text"], dataset["other"], strict=True)]
     labels = ["a pair" if np.isnan(one) else f"{one:.2f}" for one in similarities]
     return compare_counted(measured, outcomes, embedding_metrics, texts=texts, labels=labels, split=split)
@@ -82,7 +83,7 @@ def _padded(tokenizer: PreTrainedTokenizerBase, rows: Any) -> dict[str, Tensor]:
     return dict(tokenizer.pad(rows, return_tensors="pt"))
 
 
-def outcome(model: MeasuredHead, similarities: np.ndarray) -> Outcome:
+def outcome(model: MeasuredHead, similarities: np.ndarray, partners: Sequence[str]) -> Outcome:
     """The counts of each pair; what is decided is its cosine, to a tenth, or which partner is the nearest."""
     vectors = np.stack(list(model.predictions())).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
@@ -93,8 +94,8 @@ def outcome(model: MeasuredHead, similarities: np.ndarray) -> Outcome:
     if rated.any():
         counts[rated, :COUNTS] = pair_counts(cosines[rated], similarities[rated])
     if not rated.all():
-        among = one[~rated] @ other[~rated].T
-        counts[~rated, COUNTS:] = retrieval_counts(among)
+        among, names = one[~rated] @ other[~rated].T, [partners[row] for row in np.flatnonzero(~rated)]
+        counts[~rated, COUNTS:] = retrieval_counts(among, names)
         for row, nearest in zip(np.flatnonzero(~rated), among.argmax(1), strict=True):
-            decisions[row] = [int(nearest)]
+            decisions[row] = [names[nearest]]
     return Outcome(counts, decisions, [f"cosine {cosine:.2f}" for cosine in cosines])

@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from hfdistill.data.rows import without_padding
 from hfdistill.models.heads import NextTokenHead, RepresentationHead, head_of
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.report.counted import MeasuredHead, Outcome, compare_counted
@@ -38,7 +39,8 @@ def compare(
     Args:
         teacher: The teacher.
         student: The student.
-        dataset: Rows of `input_ids`, of masked language models with `labels` (`MaskedTextCollator.masked`).
+        dataset: Rows of `input_ids`, of masked language models with `labels` (`MaskedTextCollator.masked`). What their
+            `attention_mask` says is padding counts for nothing.
         processing_class: The tokenizer that all share.
         baseline: The same student trained otherwise.
         others: More models, by role.
@@ -50,6 +52,7 @@ def compare(
     models = {"teacher": teacher, "student": student, **({"baseline": baseline} if baseline else {}), **(others or {})}
     if not len(dataset):
         raise ValueError("there are no texts to compare the models on.")
+    dataset = without_padding(dataset, [name for name in ("input_ids", "labels") if name in dataset.column_names])
     rows, pad = dataset.select_columns(["input_ids"]), partial(_padded, processing_class)
     measured = {role: MeasuredHead(unwrapped(model), rows, pad) for role, model in models.items()}
     ids = dataset.with_format(None)["input_ids"][:]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from transformers import EvalPrediction
 
+from hfdistill.report.counted import check_finite
+
 #: The numbers of a row: whether the right choice is first, the reciprocal of its rank, and whether there is one.
 COUNTS = ("right", "reciprocal_rank", "rows")
 
@@ -35,6 +37,11 @@ def choice_metrics(sums: np.ndarray) -> dict[str, float]:
 
 
 def multiple_choice_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """As `compute_metrics` of a `Trainer`."""
+    """As `compute_metrics` of a `Trainer`.
+
+    Raises:
+        ValueError: when a score is NaN.
+    """
     scores, labels = prediction.predictions, prediction.label_ids
+    check_finite(np.asarray(scores))
     return choice_metrics(np.array([choice_counts(*row) for row in zip(scores, labels, strict=True)]).sum(0))

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hfdistill.data.choices import ChoiceCollator
 from hfdistill.models.heads import head_of
+from hfdistill.models.labels import NO_LABEL
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.report.counted import MeasuredHead, Outcome, compare_counted
 from hfdistill.report.figures import Comparison
@@ -39,13 +40,17 @@ def compare(
         split: What to call the rows.
 
     Raises:
-        ValueError: when there are no rows, or none has a label.
+        ValueError: when there are no rows, none has a label, or a label is none of the choices.
     """
     models = {"teacher": teacher, "student": student, **({"baseline": baseline} if baseline else {}), **(others or {})}
     column = next((name for name in ("labels", "label") if name in dataset.column_names), None)
-    labels = [] if column is None else dataset.with_format(None)[column][:]
+    given = [] if column is None else dataset.with_format(None)[column][:]
+    labels = [NO_LABEL if label is None or label != label else int(label) for label in given]
     if not any(label >= 0 for label in labels):
         raise ValueError(f"no row says which choice is right: the columns are {', '.join(dataset.column_names)}.")
+    for row, (label, count) in enumerate(zip(labels, map(len, dataset.with_format(None)["input_ids"]), strict=True)):
+        if label >= count:
+            raise ValueError(f"row {row} has {count} choices, 0 to {count - 1}, and the label {label}.")
     rows = dataset.select_columns([name for name in dataset.column_names if name in processing_class.model_input_names])
     collator = ChoiceCollator(processing_class)
     head = head_of(student)
@@ -55,7 +60,7 @@ def compare(
         for row in rows.with_format(None)["input_ids"][:]
     ]
     outcomes = {role: outcome(one, labels) for role, one in measured.items()}
-    shown = [f"choice {label}" for label in labels]
+    shown = [f"choice {label}" if label >= 0 else "" for label in labels]
     return compare_counted(measured, outcomes, choice_metrics, texts=texts, labels=shown, split=split)
 
 

@@ -11,7 +11,7 @@ from accelerate.utils import send_to_device
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from hfdistill.data.rows import as_dataset
+from hfdistill.data.rows import as_dataset, has_target
 from hfdistill.models.sound import FrameLengths
 from hfdistill.models.wrappers import device_of
 from hfdistill.report.comparison import check_models
@@ -41,7 +41,8 @@ def compare(
     Args:
         teacher: The teacher, of the student's letters.
         student: The student.
-        dataset: Rows with `labels` and what all models read, `input_values` or `input_features`.
+        dataset: Rows with `labels` and what all models read, `input_values` or `input_features`; rows of -100 are left
+            out.
         processing_class: The student's processor, or its tokenizer.
         baseline: The same student trained without the teacher.
         others: More models that read as the student does, by role.
@@ -57,6 +58,10 @@ def compare(
     dataset = as_dataset(dataset)
     check_rows(trained, dataset)
     tokenizer = getattr(processing_class, "tokenizer", processing_class)
+    written = [row for row, labels in enumerate(dataset.with_format(None)["labels"]) if has_target(labels)]
+    if not written:
+        raise ValueError("there is nothing to compare the models by: no row has a transcript in its labels.")
+    dataset = dataset.select(written)
     labels = dataset.with_format(None)["labels"][:]
     writes = student.config.is_encoder_decoder
     said = written_texts(labels, tokenizer) if writes else references(labels, tokenizer)
@@ -67,7 +72,7 @@ def compare(
         role: Outcome(error_counts(texts, said), [text.split() for text in texts], texts)
         for role, texts in heard.items()
     }
-    names = [shown(row).name for row in range(len(said))] if shown else [f"row {row}" for row in range(len(said))]
+    names = [shown(row).name if shown else f"row {row}" for row in written]
     return compare_counted(models, outcomes, error_rates, texts=names, labels=said, split=split)
 
 

@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.data.rows import as_dataset
+from hfdistill.data.rows import as_dataset, has_target, without_padding
 from hfdistill.models.inputs import pad_rows
 from hfdistill.models.wrappers import device_of, unwrapped
 from hfdistill.report.comparison import check_models
@@ -43,7 +43,8 @@ def compare(
     Args:
         teacher: The teacher, of the student's tokens.
         student: The student.
-        dataset: Rows with `input_ids` and `labels`, the tokens of text and summary.
+        dataset: Rows with `input_ids` and `labels`, the tokens of text and summary; rows of -100 are left out, and
+            what their `attention_mask` says is padding.
         processing_class: The tokenizer that all share.
         baseline: The same student trained without the teacher.
         others: More models, by role.
@@ -63,8 +64,11 @@ def compare(
             f"{', '.join(dataset.column_names)}: tokenize texts and summaries with tokenizer(texts, text_target=...); "
             "translators are compared on texts, with compare_translations."
         )
-    plain = dataset.with_format(None)
-    rows, wanted = plain.select_columns(["input_ids"]), texts_of(plain["labels"][:], processing_class)
+    written = np.flatnonzero([has_target(labels) for labels in dataset.with_format(None)["labels"]])
+    if not len(written):
+        raise ValueError("there is nothing to compare the models by: no row has a summary in its labels.")
+    plain = dataset.with_format(None).select(written)
+    rows, wanted = without_padding(plain, ["input_ids"]), texts_of(plain["labels"][:], processing_class)
     measured = {
         role: MeasuredSummarizer(unwrapped(model), rows, partial(_padded, processing_class))
         for role, model in {**trained, **(others or {})}.items()

@@ -70,7 +70,7 @@ class TagMetrics:
             words[row] = sum(map(str.__eq__, guess, true)), len(true)
             found, wanted = self.items(guess), self.items(true)
             for column, items in ((_RIGHT, set(found) & set(wanted)), (_PREDICTED, found), (_LABELED, wanted)):
-                for kind, *_ in items:
+                for kind in (kind for kind, *_ in items if kind in places):  # a word that was cut off has no label
                     counts[row, places[kind], column] += 1
         return np.concatenate([words, counts.reshape(len(labeled), -1)], axis=1)
 

@@ -12,7 +12,7 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTok
 from hfdistill.data.rows import as_dataset
 from hfdistill.models.heads import ITEM_MASK, head_of
 from hfdistill.models.inputs import max_positions, token_inputs
-from hfdistill.models.labels import LabelSpace, class_names, names_of
+from hfdistill.models.labels import NO_LABEL, LabelSpace, class_names, names_of, some_names
 from hfdistill.models.words import tokenize_words
 from hfdistill.models.wrappers import config_of
 from hfdistill.report.comparison import check_models
@@ -97,7 +97,14 @@ def _sentences(dataset: Dataset, space: LabelSpace, names: Sequence[str]) -> lis
                 f"row {row} has {len(tokens)} words and {len(labels)} labels: give compare the rows before they are "
                 "tokenized, with one label for each word."
             )
-        there = [(word, (named or names)[label]) for word, label in zip(tokens, labels, strict=True) if label >= 0]
+        known = named or names
+        if wrong := [label for label in labels if label is not None and label >= len(known)]:
+            raise ValueError(
+                f"row {row} has the label {wrong[0]}, and the student knows {len(known)}, 0 to {len(known) - 1}: "
+                f"{some_names(known)}."
+            )
+        numbers = [NO_LABEL if label is None else label for label in labels]
+        there = [(word, known[label]) for word, label in zip(tokens, numbers, strict=True) if label >= 0]
         if there:
             words, tags = zip(*there, strict=True)
             sentences.append((words, tags))
