@@ -26,11 +26,10 @@ WHISPER_DEMO: dict[str, Any] = {
     "train_teacher": True,
     "baseline": True,
     "resample": True,
-    # It hears too little for transcripts of its own.
-    "pseudo_transcripts": False,
-    "per_device_train_batch_size": 8,
-    "learning_rate": 2e-3,
-    "num_train_epochs": 12,
+    "per_device_train_batch_size": 16,
+    # At 2e-3, or in half as many steps, it tells few of the words apart.
+    "learning_rate": 7e-4,
+    "num_train_epochs": 14,
     "warmup_steps": 0.1,
 }
 _END = "<|endoftext|>"
