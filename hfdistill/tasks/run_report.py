@@ -69,8 +69,9 @@ def report_student(
         notes=[note for note in [*notes, DEMO_NOTICE if demo else ""] if note],
         **_origin(student.config.name_or_path or name or ""),
     )
-    # Not every recipe takes texts without labels.
-    advised = advice(comparison, training_of(trainer, teacher, unlabeled_option=""))
+    # Not every recipe takes texts without labels; of an encoder-decoder the decoder is what is made smaller.
+    layers = {"layers_option": "--student_num_decoder_layers"} if student.config.is_encoder_decoder else {}
+    advised = advice(comparison, training_of(trainer, teacher, unlabeled_option="", **layers))
     write_run(trainer, comparison, known, advised, baseline=baseline)
     return comparison
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from datasets import Dataset
 from tiny import WORDS, make_tokenizer
+from tiny_media import make_writer, make_writer_tokenizer, writer_rows
 from tiny_seq2seq import make_seq2seq
 from transformers import (
     BertConfig,
@@ -162,6 +163,17 @@ def test_summaries_and_questions_that_nobody_wrote_count_for_nothing():
         one, other = (compare(make(), make(), rows, make_tokenizer()) for rows in (whole, holes))
         assert other.models["student"].metrics == one.models["student"].metrics
         assert other.rows == one.rows
+
+
+def test_recordings_that_nobody_wrote_down_count_for_nothing():
+    """A model always writes something, which would all be wrong."""
+    whole, tokenizer = writer_rows(6), make_writer_tokenizer()
+    labels = [[-100, -100] if row == 2 else one for row, one in enumerate(whole["labels"])]
+    holes = whole.remove_columns("labels").add_column("labels", labels)
+    kept = whole.select([0, 1, 3, 4, 5])
+    one, other = (compare(make_writer(1), make_writer(2), rows, tokenizer) for rows in (kept, holes))
+    assert other.models["student"].metrics == one.models["student"].metrics and other.rows == 5
+    assert {shown.text for shown in other.disagreements} <= {f"row {row}" for row in (0, 1, 3, 4, 5)}
 
 
 def test_a_partner_that_occurs_twice_is_found_in_either_place():

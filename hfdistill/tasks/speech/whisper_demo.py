@@ -27,7 +27,7 @@ WHISPER_DEMO: dict[str, Any] = {
     "baseline": True,
     "resample": True,
     "per_device_train_batch_size": 16,
-    # At 2e-3, or in half as many steps, it tells few of the words apart.
+    # At 2e-3 it tells few of the words apart.
     "learning_rate": 7e-4,
     "num_train_epochs": 14,
     "warmup_steps": 0.1,
