@@ -102,7 +102,7 @@ def _encoder(options: argparse.Namespace) -> ToExport:
 
     def metrics(one: Any) -> dict[str, float]:
         measured = pairs_of_texts(one, tokenizer, pairs, 128, head_of(model))
-        return embedding_metrics(embedding_outcome(measured, similarities).counts.sum(0))
+        return embedding_metrics(embedding_outcome(measured, similarities, pairs[PAIR[1]][:]).counts.sum(0))
 
     return ToExport(tokenizer, model, texts, (TEXT,), metrics)
 

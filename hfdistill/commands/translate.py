@@ -201,7 +201,9 @@ def translated_by(options: TranslateOptions, data: TranslationData, teacher: Tra
     """The texts with the teacher's candidates, of a shard its own texts."""
     begin_stage("Translating the texts with the teacher.")
     method = options.method
-    store, *others = method.translations or [None]
+    store, others = None, []
+    if method.translations:
+        store, *others = method.translations
     if others and store:
         with PartialState().main_process_first():
             merge_stores(others, store)

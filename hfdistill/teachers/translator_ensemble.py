@@ -42,7 +42,7 @@ class TranslatorEnsemble(PreTrainedModel, GenerationMixin):
         # It reads and writes no more than any of them can.
         shortest = min(models, key=lambda model: decoder_positions(model.config) or math.inf)
         super().__init__(copy.deepcopy(shortest.config))
-        self.models = nn.ModuleList(models)
+        self.models: Any = nn.ModuleList(models)
         self.generation_config = copy.deepcopy(models[0].generation_config)
 
     @property
@@ -111,7 +111,7 @@ class _Encoders(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutput:
         read = {"input_ids": input_ids, "attention_mask": attention_mask, "return_dict": True}
         states = [model.get_encoder()(**read)[0] for model in self._members]
-        return BaseModelOutput(last_hidden_state=torch.cat(states, dim=-1))  # type: ignore[arg-type]
+        return BaseModelOutput(last_hidden_state=torch.cat(states, dim=-1))
 
 
 class _Caches(EncoderDecoderCache):
@@ -149,7 +149,7 @@ def translator_ensemble(teachers: Sequence[Seq2SeqTeacher]) -> Seq2SeqTeacher:
     for number, vocabulary in known.items():
         if vocabulary != known[first]:
             raise ValueError(_other_vocabulary(f"those of teacher {first} and teacher {number} differ"))
-    model = TranslatorEnsemble([one.model for one in teachers])  # type: ignore[misc]
+    model = TranslatorEnsemble([one.model for one in teachers])
     return Seq2SeqTeacher(model, tokenizers[first - 1] if known else None)
 
 

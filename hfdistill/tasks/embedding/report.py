@@ -94,7 +94,7 @@ def outcome(model: MeasuredHead, similarities: np.ndarray, partners: Sequence[st
     if rated.any():
         counts[rated, :COUNTS] = pair_counts(cosines[rated], similarities[rated])
     if not rated.all():
-        among, names = one[~rated] @ other[~rated].T, [partners[row] for row in np.flatnonzero(~rated)]
+        among, names = one[~rated] @ other[~rated].T, [partners[int(row)] for row in np.flatnonzero(~rated)]
         counts[~rated, COUNTS:] = retrieval_counts(among, names)
         for row, nearest in zip(np.flatnonzero(~rated), among.argmax(1), strict=True):
             decisions[row] = [names[nearest]]

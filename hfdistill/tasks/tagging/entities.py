@@ -62,7 +62,7 @@ def scheme_of(names: Iterable[Any]) -> str | None:
 
 def in_scheme(tags: Sequence[str], scheme: str) -> list[str]:
     """The entities of a row of tags, written in another scheme: `IOBES`, `BILOU` or `IOB2`."""
-    written, (first, middle, last, single) = [OUTSIDE] * len(tags), _SCHEMES[scheme][1]
+    written, (first, middle, last, single) = [OUTSIDE] * len(tags), [*_SCHEMES[scheme][1]]
     for one in entities(tags):
         length = one.end - one.start
         letters = single if length == 1 else first + middle * (length - 2) + last

@@ -61,7 +61,7 @@ class CTranslate2Maker(TranslationMaker):
         return {**super().manifest(), "engine": f"ctranslate2 {self.precision}"}
 
     def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> np.ndarray:
-        members = list(model.models) if isinstance(model, TranslatorEnsemble) else [model]
+        members: list[Any] = list(model.models) if isinstance(model, TranslatorEnsemble) else [model]
         self._converted = self._converted or [self._convert(one) for one in members]
         sources, mask = inputs["input_ids"].cpu(), inputs["attention_mask"].cpu()
         hypotheses = self._hypotheses(sources, mask)
@@ -108,7 +108,8 @@ class CTranslate2Maker(TranslationMaker):
         return len(tokens) <= self.settings.max_length - 3
 
     def _candidate(self, score: float, count: int, tokens: list[int]) -> Candidate:
-        return Candidate(self.tokenizer.decode(tokens, skip_special_tokens=True), self._ended(tokens), score, count)
+        text = str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+        return Candidate(text, self._ended(tokens), score, count)
 
     def _convert(self, model: PreTrainedModel) -> CTranslate2Model:
         with tempfile.TemporaryDirectory() as folder:  # it is in memory then

@@ -137,7 +137,7 @@ def _maker_of(engine: str, dtype: str | None, *given: Any) -> TranslationMaker:
         return TranslationMaker(*given)
     if engine != "ctranslate2":
         raise ValueError(f"engine must be transformers or ctranslate2, got {engine!r}.")
-    model = given[0].model
+    model: Any = given[0].model
     for one in model.models if isinstance(model, TranslatorEnsemble) else [model]:
         check_export(["ctranslate2"], "translation", one.config.model_type)
     if dtype not in (None, "auto", *PRECISIONS):
