@@ -66,7 +66,8 @@ class Measurement:
         if way in COMBINED[1:3]:
             votes, combine = [f"vote_{place}" for place in range(len(self.parts))], ("counts", "dawid_skene")
             combined = combine[COMBINED.index(way) - 1]
-            return from_probabilities(self.predicted, votes, self.names, kind="votes", combine=combined), how
+            given = {"kind": "votes", "combine": combined, "smoothing": 0.5}
+            return from_probabilities(self.predicted, votes, self.names, **given), how
         few = self.stacked.select(range(min(LABELED, len(self.stacked))))
         return self.stacked, {**how, "teacher_weights": learned_weights(few) if way == COMBINED[3] else None}
 

@@ -5,8 +5,7 @@
 
 A share of the training labels is changed. Models that learned the other parts of these labels predict each part (or
 --judge does, which never saw these rows); the rows that `review` brings first get their true label back, as a person
-would give it, or as many drawn at random do. On the result a teacher is fine-tuned, and teaches a student; all are
-measured after their last epoch.
+would give it, or as many drawn at random do. On the result a teacher is fine-tuned, and teaches a student, to the end.
 """
 
 import argparse
@@ -44,7 +43,8 @@ class Measurement:
         bench, options, columns = self.bench, self.options, list(self.bench.data.text_columns)
         if options.judge:
             tokenizer, judge = load_classifier(options.judge)
-            rows = soft_targets(judge, bench.train_rows.select_columns(columns), tokenizer, text_columns=columns)
+            how = {"text_columns": columns, "label_names": list(bench.data.head["id2label"].values())}
+            rows = soft_targets(judge, bench.train_rows.select_columns(columns), tokenizer, **how)
             return np.array(rows["teacher_logits"][:])
         rows = self.rows(self.planted).select_columns([*columns, "labels"])
         data = bench.data.with_train(rows.rename_column("labels", bench.data.label_column))
