@@ -42,12 +42,14 @@ from hfdistill.tasks.translation.models import (
     load_translator,
     train_translation_teacher,
     translation_trainer,
+    translators_together,
 )
 from hfdistill.tasks.translation.pseudo_translations import pseudo_translations
 from hfdistill.tasks.translation.run_report import report_translation_run
 from hfdistill.tasks.translation.sources import translation_data
 from hfdistill.tasks.translation.transfer_set import TransferReport, transfer_set
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher
+from hfdistill.teachers.translator_ensemble import first_member
 from hfdistill.training.run import begin_run, push, train_and_save
 from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
 
@@ -64,7 +66,10 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _run(options: TranslateOptions) -> None:
-    translate_shard(options) if options.method.shard else distill_translator(options)
+    if options.method.shard:
+        translate_shard(options)
+    else:
+        distill_translator(options)
 
 
 def distill_translator(options: TranslateOptions) -> None:
@@ -129,16 +134,14 @@ def read_texts(options: TranslateOptions) -> TranslationData:
 
 
 def load_teacher(options: TranslateOptions, data: TranslationData) -> Translator:
-    """The named teacher, the Hub's, or a new one to train."""
+    """The named teacher, the Hub's, or a new one to train; several as one that only translates."""
     teacher = options.teacher
     given = {ours: getattr(teacher, name) for name, ours in NEW_TEACHER.items()}
-    return load_translation_teacher(
-        teacher.teacher_name_or_path,
-        data,
-        train=teacher.train_teacher,
-        new={name: value for name, value in given.items() if value is not None},
-        **_loading(options),
-    )
+    new = {name: value for name, value in given.items() if value is not None}
+    names = teacher.teacher_name_or_path or [None]
+    how: dict[str, Any] = {"train": teacher.train_teacher, "new": new, **_loading(options)}
+    loaded = [load_translation_teacher(name, data, **how) for name in names]
+    return loaded[0] if len(loaded) == 1 else translators_together(loaded)
 
 
 def _loading(options: TranslateOptions) -> dict[str, Any]:
@@ -163,12 +166,13 @@ def check_feasible(options: TranslateOptions, data: TranslationData, teacher: Tr
 
 def student_maker(options: TranslateOptions, teacher: Translator) -> NewStudent:
     """A function that makes the untrained student, the same at each call."""
-    student, config = options.student, teacher.model.config
+    student, model = options.student, first_member(teacher.model)
+    config = model.config
     encoder_layers, width = student.student_num_encoder_layers, student.student_hidden_size
-    decoder_layers = student.student_num_decoder_layers or default_decoder_depth(teacher.model)
+    decoder_layers = student.student_num_decoder_layers or default_decoder_depth(model)
     layers: dict[str, Any] = {"num_encoder_layers": encoder_layers, "num_decoder_layers": decoder_layers}
     # Cut now: --teacher_dtype rounds a teacher that is run.
-    shrunk = make_student(teacher.model, **layers) if "shrink" in options.method.methods else None
+    shrunk = make_student(model, **layers) if "shrink" in options.method.methods else None
 
     def new_student(tokenizer: PreTrainedTokenizerBase, vocabulary: TrimmedVocabulary | None) -> PreTrainedModel:
         if student.student_name_or_path:
@@ -180,7 +184,7 @@ def student_maker(options: TranslateOptions, teacher: Translator) -> NewStudent:
             depth = encoder_layers or size_in(config, "layers", "encoder") or 1
             size = (depth, decoder_layers, width or config.d_model)
             return small_marian(tokenizer, *size, max_length=options.texts.max_length)
-        return untrained_like(teacher.model, **layers, hidden_size=width)
+        return untrained_like(model, **layers, hidden_size=width)
 
     return new_student
 
@@ -200,13 +204,10 @@ def teacher_translations(
 def translated_by(options: TranslateOptions, data: TranslationData, teacher: Translator) -> Dataset:
     """The texts with the teacher's candidates, of a shard its own texts."""
     begin_stage("Translating the texts with the teacher.")
-    method = options.method
-    store, others = None, []
-    if method.translations:
-        store, *others = method.translations
-    if others and store:
+    method, folders = options.method, options.method.translations or []
+    if len(folders) > 1:
         with PartialState().main_process_first():
-            merge_stores(others, store)
+            merge_stores(folders[1:], folders[0])
     return pseudo_translations(
         teacher.model,
         data.sources,
@@ -217,7 +218,7 @@ def translated_by(options: TranslateOptions, data: TranslationData, teacher: Tra
         max_length=options.texts.max_length,
         dtype=options.training.teacher_dtype,
         engine=method.engine,
-        store=store,
+        store=folders[0] if folders else None,
         shard=method.shard,
     )
 
@@ -229,7 +230,7 @@ def trimmed_vocabulary(
     size = options.student.student_vocab_size
     if not size or "shrink" not in options.method.methods:
         return None
-    return TrimmedVocabulary.choose(teacher.model, teacher.tokenizer, student_texts(data, learned), size)
+    return TrimmedVocabulary.choose(first_member(teacher.model), teacher.tokenizer, student_texts(data, learned), size)
 
 
 def student_texts(data: TranslationData, learned: TranslationData) -> list[str]:

@@ -62,7 +62,9 @@ class TeacherOptions:
 
     _argument_group_name = "teacher"
 
-    teacher_name_or_path: str | None = option(None, f"Translator; default {HUB_TEACHER}, or a new Marian to train.")
+    teacher_name_or_path: list[str] | None = option(
+        None, f"Translator; default {HUB_TEACHER}, or a new Marian to train; several translate together."
+    )
     source_tag: str | None = option(None, "A teacher of many languages: its tag, eng_Latn.")
     target_tag: str | None = option(None, "Likewise, such as deu_Latn.")
     train_teacher: bool = option(False, "Train the teacher on the texts first.")
@@ -188,6 +190,14 @@ def check_teacher(options: TranslateOptions) -> None:
             f"--{given[0]} is of a new teacher, and this one is there already: leave it out, or let --train_teacher "
             "make one without a --teacher_name_or_path."
         )
+    if len(teacher.teacher_name_or_path or ()) > 1:
+        if teacher.train_teacher:
+            raise ValueError("--train_teacher trains one teacher, and --teacher_name_or_path has several: name one.")
+        if "word" in options.method.methods:
+            raise ValueError(
+                "several teachers translate together, and are not asked word by word: name --methods sequence, with "
+                "shrink for a student that starts from the first one's layers."
+            )
     if teacher.teacher_size is not None and len(teacher.teacher_size) != 3:
         raise ValueError(
             f"--teacher_size takes three numbers, encoder layers, decoder layers, width; got {teacher.teacher_size}."

@@ -49,7 +49,8 @@ class Shard:
     def has(self, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys are in it, shape `(rows,)`."""
         # By the half of a key that the processes of one machine are not told apart by.
-        return keys.view(">u8")[0::2] % self.count == self.number - 1
+        found: np.ndarray = keys.view(">u8")[0::2] % self.count == self.number - 1
+        return found
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
@@ -65,9 +66,11 @@ def merge_stores(folders: Sequence[str | os.PathLike[str]], into: str | os.PathL
         into: The folder that gets all of it; made when it is not there, and then the `store` of the next call.
 
     Raises:
-        ValueError: when one holds none, or is damaged.
+        ValueError: when there are none, or one holds nothing of the kind or is damaged.
         StaleSoftTargets: when one was made by another teacher, or with other settings, saying what differs.
     """
+    if not folders:
+        raise ValueError("there is nothing to put together: name the folder that each machine's store was.")
     manifests = {Path(folder): _manifest_of(Path(folder)) for folder in folders}
     whole = Path(into)
     if (whole / MANIFEST).exists():

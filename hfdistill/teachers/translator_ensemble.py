@@ -41,27 +41,34 @@ class TranslatorEnsemble(PreTrainedModel, GenerationMixin):
         _check_alike(models)
         # It reads and writes no more than any of them can.
         shortest = min(models, key=lambda model: decoder_positions(model.config) or math.inf)
-        super().__init__(copy.deepcopy(shortest.config))
+        config: Any = copy.deepcopy(shortest.config)
+        config.name_or_path = models[0].config.name_or_path
+        super().__init__(config)
         self.models: Any = nn.ModuleList(models)
         self.generation_config = copy.deepcopy(models[0].generation_config)
 
     @property
+    def members(self) -> list[Any]:
+        """The models."""
+        return list(self.models)
+
+    @property
     def fingerprint_settings(self) -> dict[str, str]:
         """What tells it from an ensemble of other models with these weights."""
-        members = [{**describe_model(model), "teacher weights": ""} for model in self.models]
+        members = [{**describe_model(model), "teacher weights": ""} for model in self.members]
         return {"teacher members": hash_of(members)}
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> Any:
         """Those of the first member."""
-        return self.models[0].get_input_embeddings()
+        return self.members[0].get_input_embeddings()
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> Any:
         """Likewise."""
-        return self.models[0].get_output_embeddings()
+        return self.members[0].get_output_embeddings()
 
     def get_encoder(self, *_: Any, **__: Any) -> nn.Module:
         """All encoders; their states stand beside one another, `(batch, tokens, sum of widths)`."""
-        return _Encoders(list(self.models))
+        return _Encoders(self.members)
 
     def forward(
         self,
@@ -87,10 +94,10 @@ class TranslatorEnsemble(PreTrainedModel, GenerationMixin):
             encoder_outputs = self.get_encoder()(input_ids, attention_mask)
         caches = None
         if use_cache:
-            caches = past_key_values if isinstance(past_key_values, _Caches) else _Caches(self.models)
-        states = encoder_outputs[0].split([_width(model) for model in self.models], dim=-1)
+            caches = past_key_values if isinstance(past_key_values, _Caches) else _Caches(self.members)
+        states = encoder_outputs[0].split([_width(model) for model in self.members], dim=-1)
         each = []
-        for number, (model, state) in enumerate(zip(self.models, states, strict=True)):
+        for number, (model, state) in enumerate(zip(self.members, states, strict=True)):
             output = model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=state.to(model.dtype)),
                 attention_mask=attention_mask,
@@ -117,7 +124,7 @@ class _Encoders(nn.Module):
 class _Caches(EncoderDecoderCache):
     """A cache for each member; `generate` asks it for its length, and to follow the beams."""
 
-    def __init__(self, models: Any) -> None:
+    def __init__(self, models: Sequence[Any]) -> None:
         super().__init__(DynamicCache(), DynamicCache())
         configs = [model.config.get_text_config(decoder=True) for model in models]
         self.each = [EncoderDecoderCache(DynamicCache(config=one), DynamicCache(config=one)) for one in configs]
@@ -149,8 +156,20 @@ def translator_ensemble(teachers: Sequence[Seq2SeqTeacher]) -> Seq2SeqTeacher:
     for number, vocabulary in known.items():
         if vocabulary != known[first]:
             raise ValueError(_other_vocabulary(f"those of teacher {first} and teacher {number} differ"))
-    model = TranslatorEnsemble([one.model for one in teachers])
-    return Seq2SeqTeacher(model, tokenizers[first - 1] if known else None)
+    models: list[Any] = [one.model for one in teachers]
+    return Seq2SeqTeacher(TranslatorEnsemble(models), tokenizers[first - 1] if known else None)
+
+
+def first_member(model: PreTrainedModel) -> PreTrainedModel:
+    """The first of several translators; one alone is itself."""
+    first: PreTrainedModel = model.members[0] if isinstance(model, TranslatorEnsemble) else model
+    return first
+
+
+def member_names(model: PreTrainedModel) -> str:
+    """Where a translator was loaded from, or each of several."""
+    members: list[Any] = model.members if isinstance(model, TranslatorEnsemble) else [model]
+    return " and ".join(name for name in (one.config.name_or_path for one in members) if name)
 
 
 def _check_alike(models: Sequence[Any]) -> None:

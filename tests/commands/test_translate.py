@@ -16,6 +16,7 @@ from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
 from translators import BASICS, OWN, PAIRS, complete, translator_home
 
+from hfdistill import pseudo_translations
 from hfdistill.commands.main import main
 from hfdistill.commands.translate_options import read_options
 from hfdistill.tasks.translation.demo import TRANSLATION_DEMO
@@ -222,6 +223,8 @@ REFUSED = {
         ("--choose", "closest", "--unlabeled_file", "train.jsonl"),
         "--unlabeled_file has none: mbr needs none",
     ),
+    "several word by word": (("--teacher_name_or_path", "teacher", "teacher"), "are not asked word by word: name --me"),
+    "several to train": (("--teacher_name_or_path", "a", "b", "--train_teacher"), "--train_teacher trains one teacher"),
     "no such shard": (("--shard", "17/16"), "there is no shard 17/16: number them from 1/16 to 16/16"),
     "a shard of nothing": (("--shard", "1/2", "--methods", "word"), "--shard is of the teacher's translations"),
     "a shard of no teacher": (("--shard", "1/2", "--train_teacher"), "each would train one of its own: train it first"),
@@ -320,6 +323,23 @@ def test_shards_of_machines_are_one_run(home, command, monkeypatch):
     assert [re.search(r"translations: .*", text)[0] for text in (alone, joined)] == 2 * [
         re.search(r"translations: .*", alone)[0]
     ]
+
+
+def test_several_teachers_translate_together(home, command):
+    """The report measures them together, the card names both; what is learned is what the mean of both writes."""
+    model, _ = make_translator(4)
+    model.save_pretrained("other")
+    AutoTokenizer.from_pretrained("teacher").save_pretrained("other")
+    words = ("--teacher_name_or_path", "teacher", "other", *OWN[2:], "--methods", "sequence", "shrink")
+    command(*words, "--student_num_decoder_layers", "1", "--test_file", "test.tsv", "--translations", "kept")
+    student, _, results = complete(home / "out", ("teacher", "student"))
+    assert results["teacher_parameters"] == 2 * results["student_parameters"] and student.config.decoder_layers == 1
+    assert "teacher and other" in (home / "out" / "README.md").read_text(encoding="utf-8")
+    one, other = (AutoModelForSeq2SeqLM.from_pretrained(name) for name in ("teacher", "other"))
+    data = Dataset.from_dict({"en": [source for source, _ in PAIRS]})
+    how = {"source_column": "en", "num_beams": 2, "max_length": 20, "store": "kept"}
+    rows = pseudo_translations([one, other], data, AutoTokenizer.from_pretrained("teacher"), **how)
+    assert len(rows) == 30, "the same translations, by their fingerprint"
 
 
 def test_a_teacher_of_many_languages_needs_tags(home, refusal, monkeypatch):

@@ -75,8 +75,9 @@ def readers_folder(tmp_path_factory):
         for text in TEXTS
     ]
     (folder / "squad.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
-    for part in make_translator():
-        part.save_pretrained(folder / "my" / "translator")
+    for name, seed in (("translator", 3), ("translator2", 4)):
+        for part in make_translator(seed):
+            part.save_pretrained(folder / "my" / name)
     for name, start in (("pairs", ""), ("validation", "well "), ("test", "really ")):
         pairs = [{"translation": {"en": start + text, "de": " ".join(reversed(text.split()))}} for text in TEXTS]
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")

@@ -53,7 +53,7 @@ def api_translations(
         ValueError: likewise; when the column holds no text or a text is empty, or the template does not show it.
     """
     check_texts(dataset, source_column)
-    messages = [{"content": template}] if isinstance(template, str) else template
+    messages: Messages = [{"content": template}] if isinstance(template, str) else template
     if not any(f"{{{source_column}}}" in one["content"] for one in messages):
         raise ValueError(f"the template does not show the text: put {{{source_column}}} where it belongs.")
     how: dict[str, Any] = {"store": store, "limits": limits, "prices": prices}

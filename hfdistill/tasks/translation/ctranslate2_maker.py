@@ -61,7 +61,7 @@ class CTranslate2Maker(TranslationMaker):
         return {**super().manifest(), "engine": f"ctranslate2 {self.precision}"}
 
     def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> np.ndarray:
-        members: list[Any] = list(model.models) if isinstance(model, TranslatorEnsemble) else [model]
+        members: list[Any] = model.members if isinstance(model, TranslatorEnsemble) else [model]
         self._converted = self._converted or [self._convert(one) for one in members]
         sources, mask = inputs["input_ids"].cpu(), inputs["attention_mask"].cpu()
         hypotheses = self._hypotheses(sources, mask)

@@ -28,4 +28,5 @@ def expected_utilities(texts: Sequence[str], scores: Sequence[float | None]) -> 
     known = np.array([np.nan if score is None else score for score in scores], float)
     weights = np.exp(known - known.max()) if np.isfinite(known).all() else np.ones(len(texts))
     utility = np.array([[100.0 if one == other else sentence_chrf(one, other) for other in texts] for one in texts])
-    return utility @ weights / weights.sum()
+    expected: np.ndarray = utility @ weights / weights.sum()
+    return expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from datasets import DatasetDict
@@ -18,6 +19,7 @@ from hfdistill.tasks.translation.demo import NEW_TEACHER, TEACHER_TRAINING
 from hfdistill.tasks.translation.from_scratch import new_translator, untrained_like
 from hfdistill.tasks.translation.metrics import translation_metrics
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, check_translator, languages_agree, set_languages
+from hfdistill.teachers.translator_ensemble import translator_ensemble
 from hfdistill.training.run import train_and_save
 from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
 
@@ -96,6 +98,17 @@ def load_translation_teacher(
     print_main(f"{rows:,} training pairs; the teacher has {parameters:,} parameters.")
     say_if_slow(rows, parameters)
     return teacher
+
+
+def translators_together(loaded: Sequence[Translator]) -> Translator:
+    """Several translators as one that writes by the mean of their probabilities, see `TranslatorEnsemble`.
+
+    Raises:
+        ValueError: unless they share one vocabulary.
+    """
+    teacher = translator_ensemble([Seq2SeqTeacher(one.model, one.tokenizer) for one in loaded])
+    assert teacher.processing_class is not None
+    return Translator(teacher.processing_class, teacher.model)
 
 
 def make_translation_student(

@@ -138,7 +138,7 @@ def _maker_of(engine: str, dtype: str | None, *given: Any) -> TranslationMaker:
     if engine != "ctranslate2":
         raise ValueError(f"engine must be transformers or ctranslate2, got {engine!r}.")
     model: Any = given[0].model
-    for one in model.models if isinstance(model, TranslatorEnsemble) else [model]:
+    for one in model.members if isinstance(model, TranslatorEnsemble) else [model]:
         check_export(["ctranslate2"], "translation", one.config.model_type)
     if dtype not in (None, "auto", *PRECISIONS):
         raise ValueError(f"CTranslate2 keeps weights in {', '.join(PRECISIONS)}; got dtype={dtype!r}.")

@@ -19,6 +19,7 @@ from hfdistill.tasks.run_report import write_run
 from hfdistill.tasks.translation.data import TranslationData
 from hfdistill.tasks.translation.models import Translator
 from hfdistill.tasks.translation.report import compare_translations, write_translations
+from hfdistill.teachers.translator_ensemble import member_names
 from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
 
 #: Sentences that an exported student is compared with its original on.
@@ -103,7 +104,8 @@ def _card_facts(
     origin = student.config.name_or_path or name or None
     languages = [language for language in (data.source, data.target) if len(language) == 2]
     return CardFacts(
-        teacher=name or f"a small Marian trained by this command on {data.source} and {data.target}",
+        teacher=member_names(teacher.model)
+        or f"a small Marian trained by this command on {data.source} and {data.target}",
         dataset=data.name,
         measured_on=data.measured_on,
         comparison=comparison,
