@@ -14,7 +14,7 @@ import numpy as np
 from hfdistill.soft_targets.part_files import write_whole
 from hfdistill.soft_targets.store import MANIFEST, PARTS, SoftTargetStore, StaleSoftTargets, differences, read_manifest
 
-_WRITTEN = re.compile(r"(\d+)/(\d+)")
+_WRITTEN = re.compile(r"([0-9]{1,9})/([1-9][0-9]{0,8})")
 
 
 @dataclass(frozen=True)
