@@ -143,6 +143,10 @@ class Figures:
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         self._kept: dict[str, float] = dict(json.loads(line) for line in lines)
 
+    def has(self, name: str) -> bool:
+        """Whether it is on file."""
+        return name in self._kept
+
     def get(self, name: str, measure: Callable[..., float], *args: Any) -> float:
         """The figure of this name: the one on file, or `measure(*args)`."""
         if name not in self._kept:

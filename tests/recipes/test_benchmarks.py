@@ -200,18 +200,49 @@ def test_small_students(tokenizer, tiny_bert, text_dataset, tmp_path):
     assert imread(tmp_path / "out" / "curve.png").size > 0
 
 
+@pytest.fixture
+def on_sentences(tmp_path):
+    """`on_sentences(script, width, *words)`: runs it beside a tiny encoder in the folder of its output; its figures."""
+
+    def run(script, width, *words):
+        out = tmp_path / "out"
+        tokenizer = demo_tokenizer(demo_sentences(num_train=50, num_eval=5)["train"]["text"])
+        for part in (BertModel(bert_config(tokenizer, (3, width), ("meaning",)), add_pooling_layer=False), tokenizer):
+            part.save_pretrained(out / "encoder")
+        command = [sys.executable, BENCHMARKS / f"{script}.py", "--output_dir", out, "--seeds", "1", *words]
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "ACCELERATE_USE_CPU": "true"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-4000:]
+        figures = dict(map(json.loads, (out / "figures.jsonl").read_text().splitlines()))
+        return figures, (out / "table.md").read_text().count("\n| ")
+
+    return run
+
+
 @pytest.mark.slow
-def test_heads(tmp_path):
+def test_heads(on_sentences):
     """Each kind of head learns with its teacher and without, from the encoder that is there."""
-    tokenizer = demo_tokenizer(demo_sentences(num_train=50, num_eval=5)["train"]["text"])
-    for part in (BertModel(bert_config(tokenizer, (3, 64), ("meaning",)), add_pooling_layer=False), tokenizer):
-        part.save_pretrained(tmp_path / "out" / "encoder")
-    command = [sys.executable, BENCHMARKS / "heads.py", "--output_dir", tmp_path / "out", "--rows", "16"]
-    command += ["--seeds", "1", "--epochs", "1"]
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-4000:]
-    figures = dict(map(json.loads, (tmp_path / "out" / "figures.jsonl").read_text().splitlines()))
-    kinds = ("pairs", "score", "labels", "embeddings", "choices", "candidates")
+    figures, lines = on_sentences("heads", 64, "--rows", "16")
+    kinds = ("pairs", "choices", "candidates", "score", "labels")
     assert {*figures} == {f"{kind}, {how} 0" for kind in kinds for how in ("teacher", "labels alone", "distilled")}
-    assert (tmp_path / "out" / "table.md").read_text().count("\n| ") == 6
+    assert lines == 5
+
+
+@pytest.mark.slow
+def test_language_models(on_sentences):
+    figures, lines = on_sentences("language_models", 64, "--rows", "8", "--teacher_rows", "16", "--epochs", "1")
+    assert {*figures} == {f"{how} 0" for how in ("teacher", "labels alone", "distilled")} and lines == 1
+
+
+@pytest.mark.slow
+def test_embeddings(on_sentences, tmp_path):
+    """The teacher follows itself, and students of either width are measured before training and after it."""
+    texts = demo_sentences(num_train=24, num_eval=5)["train"]["text"][:]
+    rows = "".join(f"{text}\t{row % 2}\n" for row, text in enumerate(texts))
+    (tmp_path / "texts.tsv").write_text(f"sentence\tlabel\n{rows}")
+    files = [
+        word for kind in ("train_file", "test_file", "more_files") for word in (f"--{kind}", tmp_path / "texts.tsv")
+    ]
+    figures, lines = on_sentences("embeddings", 128, "--model", tmp_path / "out" / "encoder", *files)
+    assert figures["6 layers, teacher 0: spearman"] == pytest.approx(1.0) and lines == 5
+    assert len(figures) == 10
