@@ -107,17 +107,21 @@ def measure(kind: str, folder: Path, count: int, seeds: int) -> dict[str, list[f
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--output_dir", type=Path, required=True, help="figures and table; continued where unfinished")
-    options.add_argument("--rows", type=int, default=1500)
-    options.add_argument("--seeds", type=int, default=3)
-    given = options.parse_args()
+    options = parse_options()
     lines = ["| head | metric | teacher | labels alone | distilled | gain |", "|---|---|---:|---:|---:|---:|"]
     for kind, metric in METRICS.items():
-        found = measure(kind, given.output_dir, given.rows, given.seeds)
+        found = measure(kind, options.output_dir, options.rows, options.seeds)
         cells = [*map(percent, found.values()), gain(found["taught"], found["alone"])]
         lines.append(f"| {kind} | {metric} | {' | '.join(cells)} |")
-    publish(given.output_dir, lines)
+    publish(options.output_dir, lines)
+
+
+def parse_options() -> argparse.Namespace:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--output_dir", type=Path, required=True, help="figures and table; continued where unfinished")
+    for name, default in (("rows", 1500), ("seeds", 3)):
+        options.add_argument(f"--{name}", type=int, default=default)
+    return options.parse_args()
 
 
 if __name__ == "__main__":
