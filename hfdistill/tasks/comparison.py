@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from datasets import Dataset
@@ -24,6 +25,7 @@ from hfdistill.models.heads import (
 )
 from hfdistill.models.inputs import main_input
 from hfdistill.models.wrappers import config_of, unwrapped, without_adapters
+from hfdistill.report.comparison import check_models
 from hfdistill.report.figures import Comparison
 
 #: The task, a folder, whose `report.compare` measures models of a head; of those not named here classification.
@@ -70,9 +72,28 @@ def compare(
     task = TASKS.get(type(head_of(student)), _CLASSIFICATION) if isinstance(student, nn.Module) else _CLASSIFICATION
     if task == _CLASSIFICATION:
         task = _by_input(student)
+    if task in TASKS.values():
+        _check_heads(student, {"teacher": teacher, "baseline": settings.get("baseline")})
     measure = importlib.import_module(f"hfdistill.tasks.{task}.report").compare
     comparison: Comparison = measure(teacher, student, dataset, processing_class, **settings)
     return comparison
+
+
+def _check_heads(student: Any, others: Mapping[str, Any]) -> None:
+    """Refuses models of other tasks, whose outputs would be read as what the student decides."""
+    own = head_of(student)
+    for role, model in others.items():
+        if model is None:
+            continue
+        check_models({role: model}, "AutoModel")
+        head = head_of(model)
+        # A cross-encoder need not say that what it scores are candidates.
+        scores = isinstance(own, CandidateHead) and type(head) is Head and config_of(model).num_labels == 1
+        if head.decides != own.decides and not scores:
+            raise ValueError(
+                f"the {role}, a {type(unwrapped(model)).__name__}, decides {head.decides}, and the student, a "
+                f"{type(unwrapped(student)).__name__}, {own.decides}: compare models of one task."
+            )
 
 
 def _by_input(student: Any) -> str:

@@ -184,6 +184,49 @@ def test_a_partner_that_occurs_twice_is_found_in_either_place():
     assert found.models["student"].metrics == {"accuracy": 1.0, "mrr": 1.0}
 
 
+OTHER_TASKS = {
+    "next": (lambda: bert(BertForMaskedLM), "a BertForMaskedLM, decides a token of the vocabulary"),
+    "tags": (lambda: bert(BertForSequenceClassification, num_labels=3), "decides one label for a row"),
+    "answers": (lambda: bert(BertForTokenClassification, num_labels=2), "decides a label for each token"),
+    "choices": (lambda: bert(BertForSequenceClassification, num_labels=3), "decides one label for a row"),
+    "embeddings": (lambda: bert(BertModel), "and gives representations"),
+}
+
+
+@pytest.mark.parametrize("role", ["teacher", "baseline"])
+@pytest.mark.parametrize("head", OTHER_TASKS)
+def test_a_model_of_another_task_is_refused(head, role):
+    """What a masked language model says of a token would be measured as what it says of the next one."""
+    (make, rows), (other, said) = HEADS[head], OTHER_TASKS[head]
+    models = {"teacher": make(), "student": make(), role: other()}
+    with pytest.raises(ValueError, match=f"the {role}, .*{said}"):
+        compare(models.pop("teacher"), models.pop("student"), rows(), make_tokenizer(), **models)
+    with pytest.raises(TypeError, match="as teacher it got str: load it first"):
+        compare("my/model", make(), rows(), make_tokenizer())
+
+
+def test_a_cross_encoder_that_does_not_say_so_teaches_a_reranker():
+    plain = bert(BertForSequenceClassification, num_labels=1)
+    found = compare(plain, as_reranker(bert(BertForSequenceClassification, num_labels=1)), choices(), make_tokenizer())
+    assert found.models["student"].agreement == 1.0
+
+
+@pytest.mark.parametrize(
+    ("similarities", "said"),
+    [([0.5] * 8, "all 0.5"), ([0.1, float("inf"), *[0.2] * 6], "row 1 has the similarity inf")],
+)
+def test_similarities_without_a_correlation_are_refused(similarities, said):
+    model = as_sentence_encoder(bert(BertModel))
+    with pytest.raises(ValueError, match=said):
+        compare(model, model, pairs().add_column("similarity", similarities), make_tokenizer())
+
+
+def test_a_question_that_fills_a_feature_is_named():
+    long = questions().map(lambda _, row: {"question": "w9 " * (40 if row == 3 else 2)}, with_indices=True)
+    with pytest.raises(ValueError, match="row 3: the question takes 40 of the 32 tokens"):
+        compare(bert(BertForQuestionAnswering), bert(BertForQuestionAnswering), long, make_tokenizer())
+
+
 @pytest.mark.parametrize(("labels", "said"), [([0, 3] * 4, "row 1 has 3 choices, 0 to 2, and the label 3")])
 def test_a_label_that_is_no_choice_is_named(labels, said):
     with pytest.raises(ValueError, match=said):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 #: Of so many starts and ends all pairs are looked at, and an answer has at most so many tokens, as in the scripts of
 #: BERT and of `transformers`.
@@ -37,15 +37,7 @@ class FeatureReader:
         An answer that does not lie in a feature as a whole, and the lack of one, is at its first token (`[CLS]`);
         a question that nobody has answered has -1.
         """
-        encoding = self.tokenizer(
-            [question.strip() for question in rows["question"]],
-            list(rows["context"]),
-            truncation="only_second",
-            max_length=self.max_length,
-            stride=self.stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
+        encoding = self._encoded(rows, numbers)
         features: dict[str, list[Any]] = {
             name: encoding[name] for name in encoding if name not in ("offset_mapping", "overflow_to_sample_mapping")
         }
@@ -60,6 +52,23 @@ class FeatureReader:
             for name, value in zip(added, values, strict=True):
                 features[name].append(value)
         return features
+
+    def _encoded(self, rows: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> BatchEncoding:
+        questions = [question.strip() for question in rows["question"]]
+        how: dict[str, Any] = {"truncation": "only_second", "max_length": self.max_length, "stride": self.stride}
+        how |= {"return_overflowing_tokens": True, "return_offsets_mapping": True}
+        try:
+            return self.tokenizer(questions, list(rows["context"]), **how)
+        except Exception as error:  # of no other class
+            lengths = [len(ids) for ids in self.tokenizer(questions)["input_ids"]]
+            longest = int(np.argmax(lengths))
+            if "Truncation error" not in str(error):
+                raise
+            raise ValueError(
+                f"row {numbers[longest]}: the question takes {lengths[longest]} of the {self.max_length} tokens of a "
+                f"feature, and leaves its context less than the {self.stride} that two share: shorten it, or "
+                "raise max_length."
+            ) from error
 
 
 def none_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:

@@ -48,12 +48,13 @@ def compare(
         split: What to call the rows.
 
     Raises:
-        ValueError: when there are no pairs, or a column is missing.
+        ValueError: when there are no pairs, a column is missing, or all similarities are equal.
     """
     if missing := [name for name in PAIR if name not in dataset.column_names]:
         raise ValueError(f"pairs have the columns text and other; {', '.join(missing)} is missing.")
     if not len(dataset):
         raise ValueError("there are no pairs to compare the models on.")
+    similarities = _similarities(dataset)
     models = {"teacher": teacher, "student": student, **({"baseline": baseline} if baseline else {}), **(others or {})}
     tokenizers = {"teacher": teacher_processing_class or processing_class}
     heads = {role: head_of(model if isinstance(model, nn.Module) else student) for role, model in models.items()}
@@ -61,12 +62,26 @@ def compare(
         role: pairs_of_texts(unwrapped(model), tokenizers.get(role, processing_class), dataset, max_length, heads[role])
         for role, model in models.items()
     }
-    similarities = np.array(dataset[SIMILARITY][:] if SIMILARITY in dataset.column_names else [np.nan] * len(dataset))
     partners = dataset["other"][:]
-    outcomes = {role: outcome(one, similarities.astype(float), partners) for role, one in measured.items()}
+    outcomes = {role: outcome(one, similarities, partners) for role, one in measured.items()}
     texts = [f"{one} | {other}" for one, other in zip(dataset["text"], dataset["other"], strict=True)]
     labels = ["a pair" if np.isnan(one) else f"{one:.2f}" for one in similarities]
     return compare_counted(measured, outcomes, embedding_metrics, texts=texts, labels=labels, split=split)
+
+
+def _similarities(dataset: Dataset) -> np.ndarray:
+    """Of each pair, NaN where there is none."""
+    given = dataset[SIMILARITY][:] if SIMILARITY in dataset.column_names else [np.nan] * len(dataset)
+    similarities = np.array(given, dtype=float)
+    rated = similarities[~np.isnan(similarities)]
+    if np.isinf(rated).any():
+        raise ValueError(f"row {int(np.isinf(similarities).argmax())} has the similarity inf: write a number.")
+    if len(rated) and (rated == rated[0]).all():
+        raise ValueError(
+            f"there is no correlation with similarities that are all {rated[0]:g}: leave the column out, and each text "
+            "is to find its partner."
+        )
+    return similarities
 
 
 def pairs_of_texts(

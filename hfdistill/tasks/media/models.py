@@ -85,6 +85,8 @@ def _demo(data: MediaData, place: int) -> tuple[PreTrainedModel, Any]:
 def _load(name: str, data: MediaData, new_head: bool) -> tuple[PreTrainedModel, Any]:
     model_class, processor_class = _CLASSES[data.kind == PICTURES]
     names = dict(enumerate(data.label_names))
-    head: dict[str, Any] = {"id2label": names, "label2id": {label: number for number, label in names.items()}} if new_head else {}
+    head: dict[str, Any] = (
+        {"id2label": names, "label2id": {label: number for number, label in names.items()}} if new_head else {}
+    )
     model = load_model(model_class, name, ignore_mismatched_sizes=new_head, **head)
     return model, load_processor(processor_class, name)
