@@ -104,7 +104,7 @@ def main() -> None:
     def of_seed(role: str, make: Any, name: str, seed: int) -> dict[str, float]:
         keys = {metric: f"{name}, {role} {seed}: {metric}" for metric in METRICS}
         made = {} if all(map(figures.has, keys.values())) else bench.figures(make(name, seed))
-        return {metric: figures.get(key, made.get, metric) for metric, key in keys.items()}
+        return {metric: figures.get(key, made.__getitem__, metric) for metric, key in keys.items()}
 
     measured = [("6 layers", "teacher", lambda *_: bench.teacher)]
     measured += [(name, role, getattr(bench, role)) for name in STUDENTS for role in ("untrained", "distilled")]
