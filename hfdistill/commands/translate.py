@@ -138,7 +138,7 @@ def load_teacher(options: TranslateOptions, data: TranslationData) -> Translator
     teacher = options.teacher
     given = {ours: getattr(teacher, name) for name, ours in NEW_TEACHER.items()}
     new = {name: value for name, value in given.items() if value is not None}
-    names = teacher.teacher_name_or_path or [None]
+    names: list[Any] = teacher.teacher_name_or_path or [None]
     how: dict[str, Any] = {"train": teacher.train_teacher, "new": new, **_loading(options)}
     loaded = [load_translation_teacher(name, data, **how) for name in names]
     return loaded[0] if len(loaded) == 1 else translators_together(loaded)

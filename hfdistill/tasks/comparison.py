@@ -86,9 +86,9 @@ def _check_heads(student: Any, others: Mapping[str, Any]) -> None:
         if model is None:
             continue
         check_models({role: model}, "AutoModel")
-        head = head_of(model)
+        head, config = head_of(model), config_of(model)
         # A cross-encoder need not say that what it scores are candidates.
-        scores = isinstance(own, CandidateHead) and type(head) is Head and config_of(model).num_labels == 1
+        scores = isinstance(own, CandidateHead) and type(head) is Head and getattr(config, "num_labels", 0) == 1
         if head.decides != own.decides and not scores:
             raise ValueError(
                 f"the {role}, a {type(unwrapped(model)).__name__}, decides {head.decides}, and the student, a "
