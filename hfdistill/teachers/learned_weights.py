@@ -26,8 +26,8 @@ def learned_weights(
     loss at temperature 1. Take rows that no teacher was trained on: on its own training rows the teacher that learned
     them by heart would count for everything.
 
-    What they gain over equal weights was not measured here; averaging ten teachers gained +0.22 ± 0.11 points of
-    accuracy over the labels alone on SST-2, three seeds (p = 0.07).
+    Of three teachers of one kind, weights of 50 labels were no better than equal ones: right on 79.4 ± 0.8 % of the
+    texts, against 79.8 ± 0.8 (SEntFiN, three seeds).
 
     Args:
         dataset: Labeled rows with the soft targets of several teachers, as from `soft_targets([first, second], rows)`.

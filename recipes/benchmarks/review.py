@@ -19,7 +19,6 @@ from datasets import Dataset
 from hfdistill import TrimmedVocabulary, load_classifier, make_student, out_of_fold_logits, review, soft_targets
 from hfdistill.report.label_quality import LABEL_QUALITY
 
-#: No choice of an epoch, for which validation labels would have to be right.
 LAST_EPOCH = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 #: Of which rows the labels are corrected, and how the table calls it.
 CORRECTED = {"planted": "none", "random": "random rows", "review": "rows of a review"}
@@ -43,7 +42,7 @@ class Measurement:
         bench, options, columns = self.bench, self.options, list(self.bench.data.text_columns)
         if options.judge:
             tokenizer, judge = load_classifier(options.judge)
-            how = {"text_columns": columns, "label_names": list(bench.data.head["id2label"].values())}
+            how = {"text_columns": columns, "label_names": bench.data.label_names}
             rows = soft_targets(judge, bench.train_rows.select_columns(columns), tokenizer, **how)
             return np.array(rows["teacher_logits"][:])
         rows = self.rows(self.planted).select_columns([*columns, "labels"])
@@ -98,7 +97,7 @@ def main() -> None:
     base, bench = Path(options.output_dir) / "base", Bench(options)
     if not base.exists():  # a few layers of the encoder, with the tokens of these texts, which all models start from
         tokenizer, model = load_classifier(options.model, num_labels=2)
-        tokens = TrimmedVocabulary.choose(model, tokenizer, bench.data.training_texts, 6000)
+        tokens = TrimmedVocabulary.choose(model, tokenizer, bench.data.training_texts, options.tokens)
         make_student(model, num_hidden_layers=options.layers, vocabulary=tokens).save_pretrained(base)
         tokens.tokenizer.save_pretrained(base)
     options.model = str(base)
@@ -109,6 +108,7 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--layers", type=int, default=3, help="layers of the teacher")
+    options.add_argument("--tokens", type=int, default=6000, help="tokens of the teacher")
     options.add_argument("--noise", type=float, default=0.1, help="share of the labels that is changed")
     options.add_argument("--reviewed", type=int, default=100, help="labels that a person checks")
     options.add_argument("--folds", type=int, default=4, help="parts that are predicted by a model of the others")

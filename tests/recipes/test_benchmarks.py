@@ -86,8 +86,9 @@ def test_review_by_a_judge(measure, tmp_path):
     """The shares of changed labels among the rows that each way brings, without a model that is trained."""
     judge = tmp_path / "model"
     table, figures, _ = measure(
-        "review", "--judge", judge, "--layers", "1", "--reviewed", "4", "--noise", "0.3", "--seeds", "1", plots=0
-    )
+        "review", "--judge", judge, "--layers", "1", "--tokens", "60", "--reviewed", "4", "--noise", "0.3",
+        "--seeds", "1", plots=0,
+    )  # fmt: skip
     qualities = ("self_confidence", "normalized_margin", "confidence_weighted_entropy", "random")
     assert set(figures) == {f"precision {quality} 0" for quality in qualities}
     assert all(4 * figure in range(5) for figure in figures.values())
