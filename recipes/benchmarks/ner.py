@@ -15,7 +15,7 @@ from bench import Bench, gain, parser, percent, publish
 from datasets import Dataset, concatenate_datasets
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
-from hfdistill import ModelTeacher, soft_targets, token_classification_dataset
+from hfdistill import ModelTeacher, make_student, soft_targets, token_classification_dataset
 
 #: Layers, width, epochs and learning rate of each student; a narrow one starts from less, and learns for longer.
 STUDENTS = {"3 layers": (3, None, 3, 1e-4), "2 x 128": (2, 128, 12, 5e-4)}
@@ -60,10 +60,13 @@ def measure(bench: TaggingBench, student: str, how: str, rows: Dataset) -> list[
     steps = epochs * -(-len(bench.train_rows) // 32)
     settings: dict[str, Any] = {"learning_rate": learning_rate, "max_steps": steps, "eval_steps": steps // 3}
     settings |= {"save_steps": steps // 3, "eval_strategy": "steps", "save_strategy": "steps"}
-    settings |= {"terms": ["labels"]} if how == "labels alone" else {"alpha": 0.9}
+    settings |= {"terms": ["labels"]} if how == "labels alone" else {"alpha": bench.options.alpha}
 
     def one(seed: int) -> float:
-        return bench.student_accuracy(bench.new_model(seed, layers, width), rows, seed, **settings)
+        student = bench.new_model(seed, layers, width)
+        if bench.options.own_layers:
+            student = make_student(bench.fine_tuned("0", 1000, rows, **TEACHER), layers, hidden_size=width)
+        return bench.student_accuracy(student, rows, seed, **settings)
 
     return [bench.figures.get(f"{student}, {how} {seed}", one, seed) for seed in range(bench.options.seeds)]
 
@@ -96,6 +99,8 @@ def table(found: dict[str, list[float]]) -> list[str]:
 def parse_options() -> argparse.Namespace:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--unlabeled_file", help="texts without tags")
+    options.add_argument("--alpha", type=float, default=0.9, help="the weight of the soft targets")
+    options.add_argument("--own_layers", action="store_true", help="students of the fine-tuned teacher's layers")
     return options.parse_args()
 
 
