@@ -7,12 +7,15 @@ For each seed the same untrained student is trained, for as many epochs, on
 | plain | references | none |
 | word | references | the teacher's, at each target token |
 | sequence | the teacher's | none |
+| sequence, closest | of the teacher's beam the one closest to the reference | none |
 | both | the teacher's | the teacher's |
 | word, sampled; both, sampled | as above | 50 cached samples of the teacher distribution for each token |
 | word, top_k; both, top_k | as above | the teacher's likeliest 50 tokens, likewise |
 
 and its BLEU on the test texts is measured, greedy and by beam search; `--methods` names the ones to train. In Kim &
-Rush's table sequence-level distillation gains 4.2 BLEU greedy and 1.4 by beam search.
+Rush's table sequence-level distillation gains 4.2 BLEU greedy and 1.4 by beam search. Twelve times in a training it is
+measured how much a student reads of its sources: by how many nats a token the loss on validation texts grows when each
+gets the source of another. A student that starts untrained first learns the language alone, for hundreds of steps.
 
     python recipes/benchmarks/translation_students.py --teacher my/marian --train_file train.jsonl \\
         --test_file test.jsonl --output_dir translation_students --student_hidden_size 128
@@ -27,27 +30,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from bench import Figures, draw_on, gain, over_seeds, percent, publish
 from datasets import Dataset
 from matplotlib.figure import Figure
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, set_seed
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DataCollatorForSeq2Seq, PreTrainedModel, TrainerCallback
 
 from hfdistill import (
     Seq2SeqDistillationTrainer,
     TranslationTrainingArguments,
+    make_translation_student,
     pseudo_translations,
     token_soft_targets,
     transfer_set,
     translation_dataset,
-    untrained_like,
 )
+from hfdistill.export.ctranslate2 import convert
+from hfdistill.export.ctranslate2_model import CTranslate2Model
+from hfdistill.export.translator import completed_generation_config
 from hfdistill.models.generation import translate
 from hfdistill.tasks.translation.metrics import corpus_scores
 
 KIM_RUSH = ("plain", "word", "sequence", "both")
 STORED = ("sampled", "top_k")
-METHODS = (*KIM_RUSH, *(f"{method}, {kept}" for kept in STORED for method in ("word", "both")))
+METHODS = (*KIM_RUSH, "sequence, closest", *(f"{method}, {kept}" for kept in STORED for method in ("word", "both")))
 SEARCHES = ("greedy", "beam")
+#: How often in a training it is measured how much a student reads of its sources.
+TIMES = 12
 
 
 def tokenized(rows: Any, tokenizer: Any, source: str, target: str, limit: int) -> Any:
@@ -57,10 +66,12 @@ def tokenized(rows: Any, tokenizer: Any, source: str, target: str, limit: int) -
 class Students:
     """The texts, the teacher, and one way to train all of its students."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, figures: Figures) -> None:
         self.options = options
+        self.figures = figures
         self.tokenizer = AutoTokenizer.from_pretrained(options.teacher, trust_remote_code=False)
-        self.teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher, dtype="float32", trust_remote_code=False)
+        how = {"dtype": "float32", "trust_remote_code": False, "attn_implementation": options.attn_implementation}
+        self.teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher, **how)
         names = {"source": options.source_lang, "target": options.target_lang}
         self.data = translation_dataset(options.train_file, options.validation_file, options.test_file, **names)
 
@@ -68,36 +79,54 @@ class Students:
         """On the test texts, from 0 to 1."""
         texts, beams = self.data.dataset["test"], {"greedy": 1, "beam": self.options.num_beams}[search]
         limit = self.options.max_length
-        written = translate(model, self.tokenizer, texts[self.data.source][:], num_beams=beams, max_length=limit)
+        how = {"num_beams": beams, "max_length": limit}
+        written = translate(self.on_engine(model), self.tokenizer, texts[self.data.source][:], **how)
         return corpus_scores(written, texts[self.data.target][:])["bleu"] / 100
+
+    def on_engine(self, model: PreTrainedModel) -> Any:
+        """What translates: the model itself, or CTranslate2, here in float32."""
+        if self.options.engine == "transformers":
+            return model
+        with tempfile.TemporaryDirectory() as folder:  # it is in memory then
+            path, settings = Path(folder) / "model", completed_generation_config(model)
+            convert(model, self.tokenizer, settings, path, "float32")
+            return CTranslate2Model(path, model.config, settings)
 
     def trained(self, method: str, seed: int) -> PreTrainedModel:
         options, (kind, _, kept) = self.options, method.partition(", ")
         word, sequence = kind in ("word", "both"), kind in ("sequence", "both")
-        set_seed(seed)
-        layers, width = options.student_num_decoder_layers, options.student_hidden_size
-        student = untrained_like(self.teacher, num_decoder_layers=layers, hidden_size=width)
+        shape = {"num_decoder_layers": options.student_num_decoder_layers, "hidden_size": options.student_hidden_size}
+        student = make_translation_student(self.teacher, shrink=options.shrink, seed=seed, **shape)
+        validation = self.rows("validation")
+        kept, chosen = (None, "closest") if kept == "closest" else (kept, "best")
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             args = self.arguments(folder, seed)
             trainer = Seq2SeqDistillationTrainer(
                 student,
                 args if word else args.for_labels_only(folder),
                 teacher=self.teacher if word and not kept else None,
-                train_dataset=self.with_soft_targets(self.rows("train", by_teacher=sequence), kept),
-                eval_dataset=self.with_soft_targets(self.rows("validation"), kept),
+                train_dataset=self.with_soft_targets(self.rows("train", chosen if sequence else None), kept),
+                eval_dataset=self.with_soft_targets(validation, kept),
                 processing_class=self.tokenizer,
+                callbacks=[SourceUse(self.tokenizer, validation, functools.partial(self.noted, method, seed))],
             )
             trainer.train()
         return student
 
-    def rows(self, split: str, by_teacher: bool = False) -> Dataset:
-        """Texts as token ids, with reference translations or with the teacher's, which are made once."""
+    def noted(self, method: str, seed: int, step: int, nats: float) -> None:
+        self.figures.get(f"{method} source use {seed} {step}", float, nats)
+
+    def rows(self, split: str, chosen: str | None = None) -> Dataset:
+        """Texts as token ids, with reference translations or those chosen of the teacher's, made once."""
         data, limit = self.data, self.options.max_length
         texts = data.dataset[split]
-        if by_teacher:
-            beams = {"num_beams": self.options.num_beams, "max_length": limit}
-            translated = pseudo_translations(self.teacher, texts, self.tokenizer, source_column=data.source, **beams)
-            texts, _ = transfer_set(translated, data.source, data.target)
+        if chosen:
+            beams = self.options.num_beams
+            how = {"num_beams": beams, "num_candidates": 1 if chosen == "best" else beams, "max_length": limit}
+            how |= {"source_column": data.source, "engine": self.options.engine}
+            translated = pseudo_translations(self.teacher, texts, self.tokenizer, **how)
+            texts, found = transfer_set(translated, data.source, data.target, choose=chosen)
+            print(found, flush=True)
         # Not a lambda: `datasets` would hash all that it can reach, the models and the corpus among it.
         names = {"tokenizer": self.tokenizer, "source": data.source, "target": data.target, "limit": limit}
         return texts.map(tokenized, batched=True, fn_kwargs=names, remove_columns=texts.column_names)
@@ -111,6 +140,7 @@ class Students:
         return TranslationTrainingArguments(
             folder,
             num_train_epochs=options.epochs,
+            max_steps=options.max_steps,
             per_device_train_batch_size=options.batch_size,
             learning_rate=options.learning_rate,
             alpha=options.alpha,
@@ -122,10 +152,35 @@ class Students:
         )
 
 
+class SourceUse(TrainerCallback):
+    """By how many nats a token the loss of references grows in training when each gets the source of another.
+
+    Args:
+        tokenizer: Of the rows.
+        rows: Tokenized texts with their references, of which 128 are read.
+        note: Is given the step and the nats.
+    """
+
+    def __init__(self, tokenizer: Any, rows: Dataset, note: Callable[[int, float], None]) -> None:
+        names = ("input_ids", "attention_mask", "labels")
+        chosen = [{name: row[name] for name in names} for row in rows.select(range(min(128, len(rows))))]
+        self.batch, self.note = DataCollatorForSeq2Seq(tokenizer)(chosen), note
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        if state.global_step % max(1, state.max_steps // TIMES) == 0:
+            model = given["model"].eval()
+            others = {name: self.batch[name].roll(1, 0) for name in ("input_ids", "attention_mask")}
+            with torch.no_grad():
+                nats = model(**{**self.batch, **others}).loss - model(**self.batch).loss
+            model.train()
+            self.note(state.global_step, float(nats))
+
+
 def main() -> None:
     options = parse_options()
     folder = Path(options.output_dir)
-    students, figures = Students(options), Figures(folder)
+    figures = Figures(folder)
+    students = Students(options, figures)
     teacher = {search: figures.get(f"teacher {search}", students.bleu, students.teacher, search) for search in SEARCHES}
     found = over_seeds(options.seeds, functools.partial(measured, students, figures))
     publish(folder, table(options, teacher, found))
@@ -190,13 +245,18 @@ def parse_options() -> argparse.Namespace:
     options.add_argument("--methods", nargs="+", choices=METHODS, default=list(KIM_RUSH), metavar="METHOD")
     options.add_argument("--student_num_decoder_layers", type=int, default=1)
     options.add_argument("--student_hidden_size", type=int, help="width of the student (default: the teacher's)")
+    options.add_argument("--shrink", action="store_true", help="start from the teacher's layers, not untrained")
     options.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
     options.add_argument("--epochs", type=float, default=10)
+    options.add_argument("--max_steps", type=int, default=-1, help="steps of each training, in place of epochs")
     options.add_argument("--batch_size", type=int, default=64)
     options.add_argument("--learning_rate", type=float, default=1e-3)
     options.add_argument("--alpha", type=float, default=0.8, help="weight of the soft targets")
     options.add_argument("--num_beams", type=int, default=5, help="beam of the teacher's translations and of BLEU")
     options.add_argument("--max_length", type=int, default=64, help="tokens a text is cut to on either side")
+    engines = ("transformers", "ctranslate2")
+    options.add_argument("--engine", choices=engines, default=engines[0], help="what translates; the second is quicker")
+    options.add_argument("--attn_implementation", help="eager is quicker in bfloat16 on some processors")
     options.add_argument("--bf16", action="store_true", help="train in mixed precision; on CPUs with AMX twice as fast")
     return options.parse_args()
 

@@ -131,7 +131,7 @@ def test_online(measure):
 @pytest.mark.slow
 def test_translation_students(tmp_path):
     """Each method for each seed, by both searches, running the teacher live or once; the teacher once."""
-    methods = ("plain", "word", "sequence", "both", "word, sampled", "both, top_k")
+    methods = ("plain", "word", "sequence", "sequence, closest", "word, sampled", "both, top_k")
     for part in make_translator():
         part.save_pretrained(tmp_path / "teacher")
     pairs = [json.dumps({"translation": {"en": text, "de": text[::-1]}}) for text in TEXTS]
@@ -146,7 +146,9 @@ def test_translation_students(tmp_path):
         assert done.returncode == 0, done.stderr[-4000:]
     figures = dict(map(json.loads, (tmp_path / "out" / "figures.jsonl").read_text().splitlines()))
     students = {f"{how} {search} {seed}" for how in methods for search in ("greedy", "beam") for seed in (0, 1)}
-    assert set(figures) == students | {"teacher greedy", "teacher beam"} and "word greedy 0:" not in done.stdout
+    assert {name for name in figures if "source use" not in name} == students | {"teacher greedy", "teacher beam"}
+    assert all(f"{how} source use {seed} 1" in figures for how in methods for seed in (0, 1))
+    assert "word greedy 0:" not in done.stdout
     table = (tmp_path / "out" / "table.md").read_text()
     assert all(f"| {how} | " in table for how in ("the teacher", *methods))
     assert imread(tmp_path / "out" / "bleu.png").size > 0
