@@ -57,6 +57,16 @@ class ChoiceCollator:
         return batch
 
 
+def check_choice(row: str, label: float, count: int) -> None:
+    """Refuses a label that is not the number of one of a row's choices, or −100.
+
+    Raises:
+        ValueError: naming the row.
+    """
+    if label != -100 and label not in range(count):  # nor a grade in between
+        raise ValueError(f"{row} has {count} choices, 0 to {count - 1}, and the label {label}.")
+
+
 def _check(number: int, row: Mapping[str, Any], count: int) -> None:
     if not count or not isinstance(row["input_ids"][0], (list, tuple, Tensor)) or count < 2:
         raise ValueError(
@@ -64,8 +74,7 @@ def _check(number: int, row: Mapping[str, Any], count: int) -> None:
             "each of them."
         )
     label = row.get("labels", row.get("label", -100))
-    if not (label == -100 or 0 <= label < count):
-        raise ValueError(f"row {number} of a batch has {count} choices, 0 to {count - 1}, and the label {label}.")
+    check_choice(f"row {number} of a batch", label, count)
     if TEACHER_LOGITS in row and len(row[TEACHER_LOGITS]) != count:
         raise ValueError(
             f"row {number} of a batch has {count} choices and {len(row[TEACHER_LOGITS])} teacher_logits: run "

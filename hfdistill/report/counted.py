@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from hfdistill.models.heads import Head, head_of
 from hfdistill.models.inference import run
-from hfdistill.models.inputs import main_input, token_inputs
-from hfdistill.models.wrappers import device_of
+from hfdistill.models.inputs import check_token_ids, main_input, max_positions, token_inputs
+from hfdistill.models.wrappers import device_of, token_table_size
 from hfdistill.report.comparison import compare_models
 from hfdistill.report.cost import Measurable, megaflops, peak_megabytes
 from hfdistill.report.examples import Disagreement
@@ -45,12 +45,30 @@ class MeasuredHead(Measurable):
         rows: What it reads of each row, with or without labels.
         collator: Makes a batch of some of them, as for `Trainer`.
         head: What it decides; of a transformers model that of its class.
+
+    Raises:
+        ValueError: for token ids, or more tokens of a row, than the model has embeddings for.
     """
 
     model: Any
     rows: Sequence[Any]
     collator: Callable[[list[Any]], Mapping[str, Any]]
     head: Head | None = None
+
+    def __post_init__(self) -> None:
+        # Once for all rows: whoever measures times must not time it.
+        if not isinstance(self.model, nn.Module) or main_input(self.model) != "input_ids":
+            return
+        name, table, limit = type(self.model).__name__, token_table_size(self.model), max_positions(self.model)
+        for number in range(len(self.rows)):
+            ids = self.rows[number]["input_ids"]
+            texts = ids if len(ids) and isinstance(ids[0], (list, tuple, Tensor)) else [ids]  # several choices
+            check_token_ids(texts, table, name, [number] * len(texts))
+            if max(map(len, texts)) > limit:
+                raise ValueError(
+                    f"row {number} has {max(map(len, texts))} tokens, and the {name} reads {limit}: tokenize with "
+                    f"truncation=True, max_length={limit}."
+                )
 
     def length(self, row: Any) -> int:
         return len(row[main_input(self.model)])

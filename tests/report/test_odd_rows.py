@@ -227,7 +227,13 @@ def test_a_question_that_fills_a_feature_is_named():
         compare(bert(BertForQuestionAnswering), bert(BertForQuestionAnswering), long, make_tokenizer())
 
 
-@pytest.mark.parametrize(("labels", "said"), [([0, 3] * 4, "row 1 has 3 choices, 0 to 2, and the label 3")])
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 3] * 4, "row 1 has 3 choices, 0 to 2, and the label 3"),
+        ([0.0, 0.7] * 4, "row 1 has 3 choices, 0 to 2, and the label 0.7"),
+    ],
+)
 def test_a_label_that_is_no_choice_is_named(labels, said):
     with pytest.raises(ValueError, match=said):
         compare(bert(BertForMultipleChoice), bert(BertForMultipleChoice), choices(labels), make_tokenizer())
@@ -256,3 +262,24 @@ def test_a_tag_out_of_range_is_named():
     model = bert(BertForTokenClassification, num_labels=3)
     with pytest.raises(ValueError, match="row 0 .* label 7"):
         compare(model, model, tagged((0, 7)), make_tokenizer())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ([5] * 40, "row 3 has 40 tokens, and the GPT2LMHeadModel reads 32: tokenize with truncation=True"),
+        ([5, 999], "row 3 has the token id 999, and the GPT2LMHeadModel has embeddings for the ids 0 to"),
+    ],
+)
+def test_tokens_that_a_model_does_not_know_are_named(changed, said):
+    rows = ids()
+    rows[3] = changed
+    with pytest.raises(ValueError, match=said):
+        compare(gpt2(), gpt2(), Dataset.from_dict({"input_ids": rows}), make_tokenizer())
+
+
+def test_a_pair_without_a_text_is_named():
+    rows = pairs().map(lambda row, number: row | ({"other": None} if number == 2 else {}), with_indices=True)
+    model = as_sentence_encoder(bert(BertModel))
+    with pytest.raises(ValueError, match="row 2 has no text in the column other"):
+        compare(model, model, rows, make_tokenizer())

@@ -54,6 +54,9 @@ def compare(
         raise ValueError(f"pairs have the columns text and other; {', '.join(missing)} is missing.")
     if not len(dataset):
         raise ValueError("there are no pairs to compare the models on.")
+    for name in PAIR:
+        if None in (texts := dataset[name][:]):
+            raise ValueError(f"row {texts.index(None)} has no text in the column {name}: leave it out.")
     similarities = _similarities(dataset)
     models = {"teacher": teacher, "student": student, **({"baseline": baseline} if baseline else {}), **(others or {})}
     tokenizers = {"teacher": teacher_processing_class or processing_class}

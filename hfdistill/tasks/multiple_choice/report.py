@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from hfdistill.data.choices import ChoiceCollator
+from hfdistill.data.choices import ChoiceCollator, check_choice
 from hfdistill.models.heads import head_of
 from hfdistill.models.labels import NO_LABEL
 from hfdistill.models.wrappers import unwrapped
@@ -45,12 +45,12 @@ def compare(
     models = {"teacher": teacher, "student": student, **({"baseline": baseline} if baseline else {}), **(others or {})}
     column = next((name for name in ("labels", "label") if name in dataset.column_names), None)
     given = [] if column is None else dataset.with_format(None)[column][:]
-    labels = [NO_LABEL if label is None or label != label else int(label) for label in given]
-    if not any(label >= 0 for label in labels):
+    graded = [NO_LABEL if label is None or label != label else label for label in given]
+    if not any(label >= 0 for label in graded):
         raise ValueError(f"no row says which choice is right: the columns are {', '.join(dataset.column_names)}.")
-    for row, (label, count) in enumerate(zip(labels, map(len, dataset.with_format(None)["input_ids"]), strict=True)):
-        if label >= count:
-            raise ValueError(f"row {row} has {count} choices, 0 to {count - 1}, and the label {label}.")
+    for row, (label, count) in enumerate(zip(graded, map(len, dataset.with_format(None)["input_ids"]), strict=True)):
+        check_choice(f"row {row}", label, count)
+    labels = [int(label) for label in graded]
     rows = dataset.select_columns([name for name in dataset.column_names if name in processing_class.model_input_names])
     collator = ChoiceCollator(processing_class)
     head = head_of(student)
