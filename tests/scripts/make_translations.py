@@ -11,10 +11,15 @@ from hfdistill import Seq2SeqTeacher, pseudo_translations
 
 folder = Path(sys.argv[1])
 teacher = Seq2SeqTeacher.from_pretrained(folder / "teacher")
-forwarded = []
-teacher.model.get_encoder().register_forward_pre_hook(
-    lambda _, args, given: forwarded.append(len(given.get("input_ids", args[0] if args else []))), with_kwargs=True
-)
+forwarded, generate = [], teacher.model.generate
+
+
+def counted(**given):
+    forwarded.append(len(given["input_ids"]))
+    return generate(**given)
+
+
+teacher.model.generate = counted
 rows = pseudo_translations(
     teacher,
     load_from_disk(folder / "texts"),
