@@ -1,6 +1,7 @@
 PYTHON ?= python
-# A worker for each core; the tests of one file stay together and share their fixtures.
-PYTEST = $(PYTHON) -m pytest --numprocesses auto --dist loadfile
+# A worker for each core; the tests of one file stay together and share their fixtures. No test asks the real Hub: without
+# a network each that looks for a name there would wait for a minute.
+PYTEST = HF_HUB_OFFLINE=1 $(PYTHON) -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help check format docs test test-slow test-all dist audit licenses release

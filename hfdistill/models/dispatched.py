@@ -49,6 +49,9 @@ class Weights(Mapping[str, Any]):
             dtype, bias = getattr(module, "compute_dtype", None), self._here.get(f"{start}bias")
             if isinstance(dtype, torch.dtype) and bias is not None:
                 self._here[f"{start}bias"] = bias.to(dtype)
+            # Once a processor with AVX-512 has run weights of four bits, their scales are rounded, in another shape.
+            if (scales := self._here.get(f"{start}weight.absmax")) is not None and scales.is_floating_point():
+                self._here[f"{start}weight.absmax"] = scales.flatten().to(torch.bfloat16)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._elsewhere:
