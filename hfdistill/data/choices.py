@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -68,7 +69,7 @@ def check_choice(row: str, label: float, count: int) -> None:
 
 
 def _check(number: int, row: Mapping[str, Any], count: int) -> None:
-    if not count or not isinstance(row["input_ids"][0], (list, tuple, Tensor)) or count < 2:
+    if not count or not np.ndim(row["input_ids"][0]) or count < 2:
         raise ValueError(
             f"row {number} of a batch has no two choices to choose from: its input_ids must be a list of token ids for "
             "each of them."

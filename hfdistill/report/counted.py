@@ -62,7 +62,7 @@ class MeasuredHead(Measurable):
         name, table, limit = type(self.model).__name__, token_table_size(self.model), max_positions(self.model)
         for number in range(len(self.rows)):
             ids = self.rows[number]["input_ids"]
-            texts = ids if len(ids) and isinstance(ids[0], (list, tuple, Tensor)) else [ids]  # several choices
+            texts = ids if len(ids) and np.ndim(ids[0]) else [ids]  # several choices
             check_token_ids(texts, table, name, [number] * len(texts))
             if max(map(len, texts)) > limit:
                 raise ValueError(

@@ -54,7 +54,8 @@ class Router:
         """The answer for an input, or those for a list of them; the settings are those of a pipeline's call.
 
         Raises:
-            ValueError: where answers do not tell of all labels, and an input has several.
+            ValueError: where scores are no probabilities; where answers do not tell of all labels, and an input has
+                several.
         """
         several = inputs if isinstance(inputs, list) else [inputs]
         answers = list(self.student(several, **settings)) if several else []
@@ -68,6 +69,10 @@ class Router:
 
     def _sure(self, answer: Any) -> float:
         scores = [one["score"] for one in ([answer] if isinstance(answer, Mapping) else answer)]
+        if min(scores) < 0 or max(scores) > 1.001:  # rounded
+            raise ValueError(
+                "the student's pipeline gives scores that are no probabilities: leave function_to_apply out."
+            )
         if not self.multi_label:
             return float(max(scores))
         if len(scores) != self.labels:

@@ -283,3 +283,11 @@ def test_a_pair_without_a_text_is_named():
     model = as_sentence_encoder(bert(BertModel))
     with pytest.raises(ValueError, match="row 2 has no text in the column other"):
         compare(model, model, rows, make_tokenizer())
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+def test_choices_are_measured_alike_in_any_format(kind):
+    model, rows = bert(BertForMultipleChoice), choices()
+    formatted = rows.with_format(kind, columns=["input_ids", "attention_mask", "labels"], output_all_columns=True)
+    plain, found = (compare(model, model, one, make_tokenizer()).models["student"] for one in (rows, formatted))
+    assert found.metrics == plain.metrics

@@ -82,3 +82,10 @@ def test_models_that_cannot_stand_in_for_one_another_are_refused():
     scores = [classifier(seed, {0: "score"}, num_labels=1) for seed in (1, 2)]
     with pytest.raises(ValueError, match="gives a score"):
         Router(*pipelines(*scores), threshold=0.5)
+
+
+def test_scores_that_are_no_probabilities_are_refused():
+    """Whether a logit is above a threshold says nothing of how sure a student is."""
+    router = Router(*pipelines(classifier(1), classifier(2)), threshold=0.9)
+    with pytest.raises(ValueError, match="no probabilities: leave function_to_apply out"):
+        router(make_texts(8), function_to_apply="none")
