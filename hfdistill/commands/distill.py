@@ -226,6 +226,7 @@ class Run:
             seed=self.args.seed + number,
             max_length=options.max_length,
             trust_remote_code=options.trust_remote_code,
+            dropout=options.student_dropout,
             **{**given, **(shape or {})},
         )
         initialized = options.demo and not any(given.values())

@@ -95,6 +95,7 @@ class StudentOptions:
     student_hidden_size: int | None = option(None, "And hidden dimensions: those that matter most on the texts.")
     student_embedding_size: int | None = option(None, "And dimensions of a factorized embedding (low rank).")
     student_vocab_size: int | None = option(None, "And tokens: those most frequent in the training texts.")
+    student_dropout: float | None = option(None, "Rate of its dropout; default its teacher's, with --size none.")
     baseline: bool = option(False, "Train the same student without a teacher, too.")
 
 

@@ -17,7 +17,7 @@ RANGES = {
     **dict.fromkeys(("teacher_size", "student_num_encoder_layers", "student_num_decoder_layers"), COUNT),
     **dict.fromkeys(("num_beams", "n_best"), COUNT),
     **dict.fromkeys(("vocab_size", "student_vocab_size"), Range(10, whole=True)),
-    "teacher_dropout": Range(0, 1, "[)"),
+    **dict.fromkeys(("teacher_dropout", "student_dropout"), Range(0, 1, "[)")),
     "min_score": Range(-1e300),
     **dict.fromkeys(("label_fraction", "unlabeled_fraction"), Range(0, 1, "(]")),
     "max_length": Range(3, whole=True, advice=": a word between the tokens that begin and end a text"),

@@ -18,6 +18,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.models.compiled_pass import compiled_if_long
 from hfdistill.models.dispatched import placed
 from hfdistill.models.fingerprints import describe_teacher
 from hfdistill.models.inference import Pass, run, token_budget
@@ -218,7 +219,8 @@ class SoftTargetMaker:
         hidden: dict[str, Any] = {"disable": True} if total is None or not self.state.is_main_process else {}
         unsaved: list[tuple[np.ndarray, Any]] = []
         saved_at = time.monotonic()
-        with tqdm(total=total, desc=self.description, unit=f" {self.unit}", leave=False, **hidden) as bar:
+        compiled = compiled_if_long(model, int(rows.lengths[chosen].sum()))
+        with compiled, tqdm(total=total, desc=self.description, unit=f" {self.unit}", leave=False, **hidden) as bar:
             for some, predictions in one_pass(chosen, rows.lengths):
                 predictions = self.kept(rows, some, predictions)
                 self.check(rows, some, predictions)

@@ -11,6 +11,7 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.data.few_labels import labels_only
 from hfdistill.report.terminal import begin_stage, print_main, say_if_slow
+from hfdistill.students.dropout import set_dropout
 from hfdistill.students.factory import make_student
 from hfdistill.tasks.demo import DemoModels, demo_tokenizer
 from hfdistill.teachers.model import ModelTeacher
@@ -183,6 +184,7 @@ def load_student(
     seed: int = 42,
     max_length: int | None = None,
     trust_remote_code: bool = False,
+    dropout: float | None = None,
     **shape: Any,
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """The untrained student and its tokenizer: the named model, or some of the teacher's layers; of one seed the same.
@@ -195,6 +197,7 @@ def load_student(
         seed: Of what is initialized.
         max_length: Tokens that a text is cut to; by default the task's.
         trust_remote_code: Whether code that is kept with the named model is run.
+        dropout: The student's rate of dropout; by default that of the model it is made of.
         **shape: As in `make_student`, such as `num_hidden_layers` (default: half of the teacher's), `hidden_size`, and
             `vocabulary`, with whose tokenizer the student reads.
     """
@@ -203,18 +206,28 @@ def load_student(
     given = {name: value for name, value in shape.items() if value is not None}
     if name_or_path is not None:
         labels = {key: getattr(teacher.model.config, key) for key in ("id2label", "label2id", "problem_type")}
-        return data.load(name_or_path, trust_remote_code, **labels)
-    if data.demo_models and not given:
-        return tokenizer, data.demo_models.student(tokenizer)
+        tokenizer, student = data.load(name_or_path, trust_remote_code, **labels)
+    elif data.demo_models and not given:
+        student = data.demo_models.student(tokenizer)
+    else:
+        student = _of_teacher(teacher, data, tokenizer, max_length, given)
+        tokenizer = given["vocabulary"].tokenizer if "vocabulary" in given else tokenizer
+    if dropout is not None:
+        set_dropout(student, dropout)
+    return tokenizer, student
+
+
+def _of_teacher(
+    teacher: ModelTeacher, data: TaskData, tokenizer: Any, max_length: int | None, shape: dict[str, Any]
+) -> PreTrainedModel:
     if isinstance(teacher.model, PromptedForSequenceClassification):
         raise ValueError(
             "a student is made of a classifier's layers, and the teacher is a prompted model: name a small model to "
             "start from with --student_name_or_path (name_or_path)."
         )
-    if "hidden_size" in given:
-        given["importance_batch"] = data.sample(tokenizer, max_length)
-    student = make_student(teacher.model, **{"num_hidden_layers": default_depth(teacher.model), **given})
-    return given["vocabulary"].tokenizer if "vocabulary" in given else tokenizer, student
+    if "hidden_size" in shape:
+        shape["importance_batch"] = data.sample(tokenizer, max_length)
+    return make_student(teacher.model, **{"num_hidden_layers": default_depth(teacher.model), **shape})
 
 
 def default_depth(teacher: PreTrainedModel) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from transformers.trainer_utils import TrainOutput
 from hfdistill.data.few_labels import share_of_labels
 from hfdistill.losses import COUNTED_ROWS
 from hfdistill.models.heads import VocabularyHead
-from hfdistill.models.mixed_precision import without_autocast
+from hfdistill.models.mixed_precision import quick_attention, without_autocast
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.training.checks import nothing_to_learn, warn_of_idle_terms
 from hfdistill.training.deferring import DeferringTrainer
@@ -168,7 +169,9 @@ class DistillationTrainer(DeferringTrainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """As in `Trainer`; after a step's last micro-batch the ranks agree on what the objective has learned."""
-        loss = super().training_step(model, inputs, *args, **kwargs)
+        half = self.args.bf16 or self.args.student_dtype == "bfloat16"
+        with quick_attention(inputs, self.args.device) if half else nullcontext():
+            loss = super().training_step(model, inputs, *args, **kwargs)
         if self.accelerator.sync_gradients:
             objective = self.current_objective
             if self.args.world_size > 1:

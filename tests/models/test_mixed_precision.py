@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from tiny_seq2seq import make_pairs, make_seq2seq, make_seq2seq_trainer
+from torch.profiler import ProfilerActivity, profile
 
 from hfdistill import ModelTeacher
 from hfdistill.models import mixed_precision
@@ -17,3 +19,17 @@ def test_a_processor_that_emulates_it_is_named(tiny_bert, caplog, dtype, kind):
         ModelTeacher(tiny_bert()).cast(dtype)
     said = f"emulates {dtype}, several times slower than float32: leave the teacher's dtype out"
     assert (said in caplog.text) == emulated
+
+
+@pytest.mark.parametrize(
+    ("bf16", "short", "fused"),
+    [(True, 32, False), (True, 4, True), (False, 32, True)],
+    ids=["short", "long", "float32"],
+)
+def test_attention_is_trained_as_is_quicker(tmp_path, monkeypatch, bf16, short, fused):
+    """The fused one takes nine times as long for short texts in half precision, and half as long for long ones."""
+    monkeypatch.setattr(mixed_precision, "SHORT_TEXT", short)
+    trainer = make_seq2seq_trainer(tmp_path, make_seq2seq(), make_pairs(8), bf16=bf16, alpha=0.0, max_steps=1)
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        trainer.train()
+    assert any("flash_attention_for_cpu" in event.key for event in profiler.key_averages()) == fused

@@ -11,12 +11,14 @@ from accelerate.utils import broadcast_object_list
 from transformers import BertConfig, BertModel, PreTrainedConfig
 
 from hfdistill.models.families import size_in
+from hfdistill.report.terminal import print_main
 from hfdistill.report.timing import Job, interleaved
 
 #: Positions and token types of a BERT, by which parameters are reckoned, and tokens of the text that is timed.
 POSITIONS, TYPES, TEXT_LENGTH = 512, 2, 32
 
-#: So many texts a student reads in training, the same ones again where there are fewer; three epochs at least.
+#: So many texts a student reads in training at least, the same ones again where there are fewer, and three epochs while
+#: that is no more than its size's `most_texts`.
 TEXTS_READ = 200_000
 
 #: What of a size is the student's shape; the rest are training arguments.
@@ -34,7 +36,11 @@ class Size:
     student_hidden_size: int
     student_vocab_size: int
     learning_rate: float
-    #: As many as it takes to read `TEXTS_READ`.
+    #: Beyond so many texts no text is read again; what is smaller learns more slowly, and at less cost.
+    most_texts: int = 1_000_000
+    #: None, which would cost a third of the time: a student this small learns nothing by heart.
+    student_dropout: float = 0.0
+    #: Counted by the texts there are: see `settle_epochs`.
     num_train_epochs: float = 0
     per_device_train_batch_size: int = 128
 
@@ -73,7 +79,7 @@ class Size:
 SIZES = {
     "small": Size(3, 384, 15_000, learning_rate=2e-4),
     "tiny": Size(2, 256, 10_000, learning_rate=5e-4),
-    "micro": Size(2, 128, 7_500, learning_rate=1e-3),
+    "micro": Size(2, 128, 7_500, learning_rate=1e-3, most_texts=2_000_000),
 }
 
 
@@ -109,7 +115,7 @@ def _size_within(max_parameters: float | None, max_latency_ms: float | None) -> 
 
 def size_defaults(name: str) -> dict[str, Any]:
     """What a size stands for, by the options' names: defaults for all that is not given."""
-    return asdict(SIZES[name])
+    return {option: value for option, value in asdict(SIZES[name]).items() if option != "most_texts"}
 
 
 def settle_size(options: Any, teacher: PreTrainedConfig) -> None:
@@ -128,14 +134,16 @@ def settle_size(options: Any, teacher: PreTrainedConfig) -> None:
 def settle_epochs(args: Any, size: str, texts: int) -> None:
     """Counts a size's epochs, once it is known how many texts there are to train on; what was given stays."""
     if args.num_train_epochs == SIZES[size].num_train_epochs:
-        args.num_train_epochs = float(max(3, round(TEXTS_READ / texts)))
+        wanted, most = max(3, round(TEXTS_READ / texts)), max(1, round(SIZES[size].most_texts / texts))
+        args.num_train_epochs = float(min(wanted, most))
+        print_main(f"Epochs: {args.num_train_epochs:g}, of {texts:,} texts.")
 
 
 def size_in_words(options: Any, args: Any) -> str:
     """What a size has become, for the terminal, and what else it takes."""
     layers, width, tokens = (getattr(options, name) or "all" for name in SHAPE)
     counted = args.num_train_epochs == SIZES[options.size].num_train_epochs
-    epochs = f"as it takes to read {TEXTS_READ:,} texts, at least 3" if counted else f"{args.num_train_epochs:g}"
+    epochs = "by the number of texts" if counted else f"{args.num_train_epochs:g}"
     words = (
         f"Size {options.size}: {layers} {'layer' if layers == 1 else 'layers'} of {width} hidden dimensions, {tokens} "
         f"tokens; batch: {args.per_device_train_batch_size}, learning rate: {args.learning_rate:g}, epochs: {epochs}."
@@ -148,4 +156,4 @@ def teacher_training(size: str | None, args: Any) -> dict[str, Any]:
     """The training arguments of a teacher that is fine-tuned first: the usual ones where a size set the student's."""
     given = size_defaults(size) if size else {}
     usual = {field.name: field.default for field in fields(args)}
-    return {name: usual[name] for name, value in given.items() if name not in SHAPE and getattr(args, name) == value}
+    return {name: usual[name] for name, value in given.items() if name in usual and getattr(args, name) == value}

@@ -53,6 +53,10 @@ def test_a_size_is_no_larger_than_the_teacher():
     assert args.num_train_epochs == 20.0
     settle_epochs(args, "tiny", texts=10)
     assert args.num_train_epochs == 20.0  # as if given
+    for texts, epochs in ((67_000, 3.0), (400_000, 2.0), (990_000, 1.0), (5_000_000, 1.0)):
+        args.num_train_epochs = options.num_train_epochs
+        settle_epochs(args, "tiny", texts)
+        assert args.num_train_epochs == epochs
     assert [getattr(options, name) for name in SHAPE] == [2, 512, None]
     student = make_student(BertForSequenceClassification(config), num_hidden_layers=2)
     assert student.config.hidden_size == 32
@@ -60,7 +64,7 @@ def test_a_size_is_no_larger_than_the_teacher():
 
 def test_a_teacher_is_not_trained_as_a_tiny_student_is(tmp_path):
     """At ten times its learning rate it would forget what it knew; a rate that the user gave is for both, as ever."""
-    given = {name: value for name, value in size_defaults("tiny").items() if name not in SHAPE}
+    given = {name: value for name, value in size_defaults("tiny").items() if not name.startswith("student_")}
     args = ClassificationTrainingArguments(str(tmp_path), **given)
     usual = ClassificationTrainingArguments(str(tmp_path))
     assert {name: getattr(usual, name) for name in given} == teacher_training("tiny", args)
