@@ -48,8 +48,10 @@ def compiled_if_long(model: PreTrainedModel, tokens: int) -> Iterator[None]:
 def _pays(model: PreTrainedModel, tokens: int) -> bool:
     if shutil.which(os.environ.get("CXX", "g++")) is None:  # which torch would find out of each part, for a minute
         return False
-    known = type(model).__module__.startswith("transformers.") and not model.config.is_encoder_decoder
-    if not known or device_of(model).type != "cpu" or model.dtype != torch.float32 or is_quantized(model):
+    reads_texts = model.main_input_name == "input_ids" and not model.config.is_encoder_decoder
+    if not reads_texts or not type(model).__module__.startswith("transformers."):
+        return False
+    if device_of(model).type != "cpu" or model.dtype != torch.float32 or is_quantized(model):
         return False
     weights = sum(weight.numel() for weight in model.parameters() if weight.dim() == 2)
     tables = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Embedding))
