@@ -10,13 +10,21 @@ labels alone, for as many steps. The teacher's soft targets are kept, and comput
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from bench import draw, gain, percent, publish
+from bench import draw, draw_on, gain, percent, publish
+from matplotlib.figure import Figure
 
 FILES = ("train_file", "validation_file", "test_file")
+#: What a student costs: the figure of a run, how it is called, and what one unit is.
+COSTS = [
+    ("student_parameters", "million parameters", 1e6),
+    ("student_latency_ms", "milliseconds for one text", 1),
+    ("total_flos", "training, 10^15 operations", 1e15),
+]
 
 
 def main() -> None:
@@ -33,6 +41,7 @@ def main() -> None:
         for size in options.sizes
     }
     draw(curves, folder / "curve.png", "unlabeled texts")
+    draw_costs(options, runs, folder / "costs.png")
 
 
 def results(options: argparse.Namespace, folder: Path, size: str, count: int, seed: int, more: list[str]) -> dict:
@@ -46,7 +55,10 @@ def results(options: argparse.Namespace, folder: Path, size: str, count: int, se
         words += ["--baseline"] if options.baseline == count else []
         command = [sys.executable, "-m", "hfdistill", "distill", *words, "--output_dir", str(out)]
         subprocess.run(command, check=True)
-        kept.write_text((out / "all_results.json").read_text(encoding="utf-8"), encoding="utf-8")
+        figures = json.loads((out / "all_results.json").read_text(encoding="utf-8"))
+        states = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob("checkpoint-*/trainer_state.json")]
+        figures["total_flos"] = max(state["total_flos"] for state in states)
+        kept.write_text(json.dumps(figures), encoding="utf-8")
     found: dict = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
@@ -56,16 +68,38 @@ def table(runs: dict[tuple[str, int], list[dict]]) -> list[str]:
     lines = [
         f"Accuracy on the test texts in %, of the teacher {100 * teacher['teacher_accuracy']:.2f}.",
         "",
-        "| size | parameters | unlabeled texts | labels alone | student | gain | times as fast |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| size | parameters | unlabeled texts | labels alone | student | gain | 10^15 operations | times as fast |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for (size, count), found in runs.items():
         students = [one["student_accuracy"] for one in found]
         alone = [one["baseline_accuracy"] for one in found if "baseline_accuracy" in one]
         cells = [percent(alone) if alone else "", percent(students), gain(students, alone) if alone else ""]
-        speed = sum(one["speedup"] for one in found) / len(found)
-        lines.append(f"| {size} | {found[0]['student_parameters']:,} | {count:,} | {' | '.join(cells)} | {speed:.1f} |")
+        cells += [f"{mean(found, 'total_flos') / 1e15:.2g}", f"{mean(found, 'speedup'):.1f}"]
+        lines.append(f"| {size} | {found[0]['student_parameters']:,} | {count:,} | {' | '.join(cells)} |")
     return lines
+
+
+def mean(found: list[dict], name: str) -> float:
+    """Of the runs of all seeds."""
+    return statistics.mean(one[name] for one in found)
+
+
+def draw_costs(options: argparse.Namespace, runs: dict[tuple[str, int], list[dict]], path: Path) -> None:
+    """Accuracy against what a student costs, for each number of unlabeled texts, and the teacher beside them."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(COSTS), sharey=True)
+    for axes, (name, label, unit) in zip(panels, COSTS, strict=True):
+        for size in options.sizes:
+            found = [runs[size, count] for count in options.unlabeled]
+            points = [(mean(some, name) / unit, [one["student_accuracy"] for one in some]) for some in found]
+            draw_on(axes, {size: points}, label)
+        teacher = next(iter(runs.values()))[0]
+        axes.axhline(100 * teacher["teacher_accuracy"], color="gray", linestyle=":", label="teacher")
+        axes.set_xscale("log")
+    panels[0].set_ylabel("test accuracy, %")
+    panels[0].legend(frameon=False)
+    figure.savefig(path, dpi=120)
 
 
 def parse_options() -> tuple[argparse.Namespace, list[str]]:

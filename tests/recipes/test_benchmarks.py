@@ -200,7 +200,7 @@ def test_small_students(tokenizer, tiny_bert, text_dataset, tmp_path):
     assert "Training the student" not in done.stdout
     rows = [line.split(" | ") for line in (tmp_path / "out" / "table.md").read_text().splitlines() if "| micro" in line]
     assert [row[2] for row in rows] == ["0", "6"] and [bool(row[3]) for row in rows] == [False, True]
-    assert imread(tmp_path / "out" / "curve.png").size > 0
+    assert all(imread(tmp_path / "out" / f"{name}.png").size > 0 for name in ("curve", "costs"))
 
 
 @pytest.fixture
