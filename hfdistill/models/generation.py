@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from hfdistill.models.inference import Translator
+from hfdistill.models.progress import progress_bar
 from hfdistill.models.wrappers import device_of
 
 BATCH = 32
@@ -38,7 +38,7 @@ def translate(
     """
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
     written: dict[int, str] = {}
-    with tqdm(total=len(texts), desc=description, unit=" sentences", leave=False) as bar:
+    with progress_bar(len(texts), description, "sentences") as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = translate_batch(model, processing_class, [texts[row] for row in rows], num_beams, max_length)

@@ -13,13 +13,13 @@ import torch
 from accelerate.utils import send_to_device
 from datasets import Dataset
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hfdistill.models.heads import ITEM_MASK, Head, head_of
 from hfdistill.models.inputs import check_token_ids, max_positions, pad_batch, pad_rows, token_inputs
 from hfdistill.models.intermediate_outputs import check_tokens
+from hfdistill.models.progress import progress_bar
 from hfdistill.models.ragged import ragged_of
 from hfdistill.models.words import reader_of
 from hfdistill.models.wrappers import config_of, device_of, token_table_size
@@ -122,7 +122,7 @@ def predict_logits(
 
     one_pass = Pass(read, lambda inputs: _stored(head, model, inputs), device, token_budget(model, device), batch_size)
     every: list[np.ndarray] = [np.empty(0, np.float32)] * len(rows)
-    with tqdm(total=len(rows), desc=description, unit=" examples", leave=False) as bar:
+    with progress_bar(len(rows), description, "examples") as bar:
         for chosen, predictions in one_pass(np.argsort(-lengths, kind="stable"), lengths):
             for row, one in zip(chosen, predictions, strict=True):
                 every[row] = one[: lengths[row]] if head.by_token else one

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from hfdistill.models.heads import Head, head_of
 from hfdistill.models.inference import run
 from hfdistill.models.inputs import check_token_ids, main_input, max_positions, token_inputs
+from hfdistill.models.progress import progress_bar
 from hfdistill.models.wrappers import device_of, token_table_size
 from hfdistill.report.comparison import compare_models
 from hfdistill.report.cost import Measurable, megaflops, peak_megabytes
@@ -92,7 +92,7 @@ class MeasuredHead(Measurable):
 
     def predictions(self, role: str = "model") -> Iterator[np.ndarray]:
         """The logits of each row in turn, those of padding included."""
-        with tqdm(total=len(self.rows), desc=f"Running the {role}", unit=" rows", leave=False) as bar:
+        with progress_bar(len(self.rows), f"Running the {role}", "rows") as bar:
             for start in range(0, len(self.rows), THROUGHPUT_BATCH):
                 rows = [self.rows[row] for row in range(start, min(start + THROUGHPUT_BATCH, len(self.rows)))]
                 yield from self.predict_rows(rows)

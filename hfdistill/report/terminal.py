@@ -14,6 +14,7 @@ import huggingface_hub
 from accelerate import PartialState
 from transformers.utils.logging import disable_progress_bar
 
+from hfdistill.models.progress import tell_by_lines
 from hfdistill.report.figures import WIDTH, Comparison
 from hfdistill.report.verdict import verdict
 
@@ -47,10 +48,13 @@ def begin_stage(text: str) -> None:
 def quiet_libraries() -> None:
     """No bars of other packages, which flicker and tell nothing of the run; downloads have one on a terminal.
 
+    In a file, passes are told of in lines.
+
     Warnings of this package come from one process.
     """
     if os.environ.get("RANK", "0") != "0":
         logging.getLogger("hfdistill").setLevel(logging.ERROR)
+    tell_by_lines()
     disable_progress_bar()
     datasets.disable_progress_bars()
     if not sys.stderr.isatty():

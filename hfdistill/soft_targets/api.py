@@ -18,10 +18,10 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from huggingface_hub.utils import httpx
-from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from hfdistill.models.fingerprints import hash_of
+from hfdistill.models.progress import progress_bar
 from hfdistill.soft_targets.answer_store import AnswerStore
 
 logger = logging.get_logger(__name__)
@@ -200,7 +200,7 @@ def _ask_all(
     spent, failed = Spending(), []
     with (
         _client(endpoint) as client,
-        tqdm(total=len(questions), desc="Asking the API", unit=" texts", leave=False) as bar,
+        progress_bar(len(questions), "Asking the API", "texts") as bar,
     ):
         with ThreadPoolExecutor(endpoint.workers) as threads:
             for key, future in _answers(threads, client, endpoint, questions, spent, limits):

@@ -15,7 +15,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 from datasets import Dataset
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.models.compiled_pass import compiled_if_long
@@ -23,6 +22,7 @@ from hfdistill.models.dispatched import placed
 from hfdistill.models.fingerprints import describe_teacher
 from hfdistill.models.inference import Pass, run, token_budget
 from hfdistill.models.inputs import check_token_ids, pad_batch
+from hfdistill.models.progress import progress_bar
 from hfdistill.models.ragged import Ragged, read_column
 from hfdistill.models.wrappers import config_of, device_of
 from hfdistill.soft_targets.shards import Shard
@@ -215,12 +215,11 @@ class SoftTargetMaker:
             self.token_budget(model),
             self.batch_size,
         )
-        # Left out where it may show, so that TQDM_DISABLE has its say.
-        hidden: dict[str, Any] = {"disable": True} if total is None or not self.state.is_main_process else {}
+        hidden = total is None or not self.state.is_main_process
         unsaved: list[tuple[np.ndarray, Any]] = []
         saved_at = time.monotonic()
         compiled = compiled_if_long(model, int(rows.lengths[chosen].sum()))
-        with compiled, tqdm(total=total, desc=self.description, unit=f" {self.unit}", leave=False, **hidden) as bar:
+        with compiled, progress_bar(total, self.description, self.unit, hidden) as bar:
             for some, predictions in one_pass(chosen, rows.lengths):
                 predictions = self.kept(rows, some, predictions)
                 self.check(rows, some, predictions)

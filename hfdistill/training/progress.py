@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
+from hfdistill.models.progress import duration
 from hfdistill.report.figures import WIDTH
 
 #: Seconds between two looks of the line.
@@ -108,15 +109,6 @@ def told_figures(logs: Mapping[str, Any]) -> dict[str, float]:
         for name, value in logs.items()
         if isinstance(value, (int, float)) and name not in _UNTOLD and not name.endswith(("_runtime", "_per_second"))
     }
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `4 s`, `1:05` or `2:00:07`."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    if minutes == 0:
-        return f"{whole} s"
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def columns() -> int:

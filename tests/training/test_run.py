@@ -6,8 +6,9 @@ from tiny import make_model, make_rows, make_trainer
 from transformers.utils.logging import enable_progress_bar
 
 from hfdistill.commands.command_line import plain_errors
+from hfdistill.models.progress import duration
 from hfdistill.report.terminal import quiet_libraries
-from hfdistill.training.progress import duration, fitting, told_figures
+from hfdistill.training.progress import fitting, told_figures
 from hfdistill.training.run import claim_folder, remove_checkpoints, train_and_save
 
 
