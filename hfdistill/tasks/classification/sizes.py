@@ -43,6 +43,11 @@ class Size:
     #: Counted by the texts there are: see `settle_epochs`.
     num_train_epochs: float = 0
     per_device_train_batch_size: int = 128
+    #: Ten times in a training: an epoch of a million texts is too much to lose.
+    eval_strategy: str = "steps"
+    eval_steps: float = 0.1
+    save_strategy: str = "steps"
+    save_steps: float = 0.1
 
     @property
     def parameters(self) -> int:
