@@ -29,6 +29,7 @@ class Training:
         alpha: The weight of the soft targets; `None` where another objective was given.
         unlabeled_rows: How many texts were labeled by the teacher alone.
         narrower: Whether it has fewer hidden dimensions than its teacher.
+        shares_tokens: Whether it has its teacher's vocabulary, and can be compared with it token by token.
         has_layer_terms: Whether it learned from intermediate representations.
         layers_option: The option that gives it fewer layers.
         unlabeled_option: The option that brings more texts for its teacher to label; empty where there is none.
@@ -39,6 +40,7 @@ class Training:
     alpha: float | None = None
     unlabeled_rows: int = 0
     narrower: bool = False
+    shares_tokens: bool = True
     has_layer_terms: bool = False
     layers_option: str = "--student_num_hidden_layers"
     unlabeled_option: str = "--unlabeled_file"
@@ -52,13 +54,15 @@ def training_of(trainer: Any, teacher: Any, **known: Any) -> Training:
         teacher: The teacher's model.
         **known: The rest of `Training`.
     """
-    args, student = trainer.args, trainer.model
-    widths = [getattr(config_of(model), "hidden_size", None) or 0 for model in (student, teacher)]
+    args, configs = trainer.args, [config_of(model) for model in (trainer.model, teacher)]
+    widths = [getattr(config, "hidden_size", None) or 0 for config in configs]
+    vocabularies = [getattr(config, "vocab_size", None) for config in configs]
     return Training(
         history=trainer.state.log_history,
         learning_rate=args.learning_rate,
         alpha=args.alpha if args.weighs_by_alpha else None,
         narrower=widths[0] < widths[1],
+        shares_tokens=vocabularies[0] == vocabularies[1],
         has_layer_terms=bool(args.teacher_outputs),
         **known,
     )
@@ -210,7 +214,7 @@ def _fewer_layers(comparison: Comparison, training: Training) -> str:
 
 
 def _layer_terms(comparison: Comparison, training: Training) -> str:
-    needed = training.narrower and not training.has_layer_terms
+    needed = training.narrower and training.shares_tokens and not training.has_layer_terms
     return f"--terms {LAYER_TERMS}, from which a narrower student learns more" if needed else ""
 
 

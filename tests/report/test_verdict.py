@@ -98,6 +98,7 @@ ADVICE = {
         "(--student_num_decoder",
     ),
     "layers": (compared(), Training(narrower=True), "--terms labels soft_targets minilm"),
+    "no layers of other tokens": (compared(), Training(narrower=True, shares_tokens=False), "--unlabeled_file"),
     "more of the teacher": (compared(), Training(alpha=0.5), "a higher --alpha (it was 0.5)"),
     "more text": (compared(), Training(alpha=0.95), "--unlabeled_file"),
 }
