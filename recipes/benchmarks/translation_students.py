@@ -204,8 +204,9 @@ def bleu_of(students: Students, student: Callable[[], PreTrainedModel], search: 
 def table(
     options: argparse.Namespace, teacher: dict[str, float], found: dict[str, dict[str, list[float]]]
 ) -> list[str]:
+    length = f"{options.max_steps:,} steps" if options.max_steps > 0 else f"{options.epochs:g} epochs"
     lines = [
-        f"BLEU on the test texts, {options.seeds} seeds, {options.epochs:g} epochs; gains over `plain`, seed by seed.",
+        f"BLEU on the test texts, {options.seeds} seeds, {length}; gains over `plain`, seed by seed.",
         "",
         f"| student | greedy | gain | beam of {options.num_beams} | gain |\n|---|---:|---:|---:|---:|",
         f"| the teacher | {percent([teacher['greedy']])} | | {percent([teacher['beam']])} | |",
