@@ -15,8 +15,8 @@ from hfdistill.models.wrappers import device_of, is_quantized
 
 logger = logging.get_logger(__name__)
 
-#: Additions and multiplications a second that a core does at least of these, and the seconds from which compiling pays,
-#: which itself takes about twenty.
+#: Additions and multiplications a second that a core is reckoned to do, and the seconds of a pass from which compiling
+#: pays, which itself takes about twenty.
 OPERATIONS_A_SECOND = 5e10
 LONG_PASS = 120
 

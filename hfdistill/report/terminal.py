@@ -48,9 +48,7 @@ def begin_stage(text: str) -> None:
 def quiet_libraries() -> None:
     """No bars of other packages, which flicker and tell nothing of the run; downloads have one on a terminal.
 
-    In a file, passes are told of in lines.
-
-    Warnings of this package come from one process.
+    Where all goes to a file, the package's own bars are lines. Warnings of this package come from one process.
     """
     if os.environ.get("RANK", "0") != "0":
         logging.getLogger("hfdistill").setLevel(logging.ERROR)
