@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -26,7 +28,7 @@ def compiled_if_long(model: PreTrainedModel, tokens: int) -> Iterator[None]:
     """Within it a model is compiled where that pays: for a pass of minutes in float32 on a processor.
 
     Its matrices are laid out anew once, for oneDNN, and what follows a product is computed along with it. Where there
-    is no C++ compiler, or part of the model cannot be compiled, that runs as it is.
+    is no C++ compiler, or not the whole model can be compiled, it runs as it is.
 
     Args:
         model: In evaluation mode, its weights as they stay; an encoder of transformers' own. Predictions differ by
@@ -37,12 +39,21 @@ def compiled_if_long(model: PreTrainedModel, tokens: int) -> Iterator[None]:
         yield
         return
     logger.info("The model is compiled, which takes about 20 seconds.")
-    model.compile(dynamic=True, options={"freezing": True})
+    model.compile(dynamic=True, fullgraph=True, options={"freezing": True})
+    model._compiled_call_impl = functools.partial(_compiled_or_not, model, model._compiled_call_impl)
     try:
-        with torch._dynamo.config.patch(suppress_errors=True):
-            yield
+        yield
     finally:
         model._compiled_call_impl = None
+
+
+def _compiled_or_not(model: Any, compiled: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return compiled(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 (whatever a compiler ends in; what the model raises comes again)
+        logger.info("It cannot be compiled: %s", (str(error).strip() or type(error).__name__).splitlines()[0])
+        model._compiled_call_impl = None
+        return model(*args, **kwargs)
 
 
 def _pays(model: PreTrainedModel, tokens: int) -> bool:

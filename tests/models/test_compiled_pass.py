@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny import make_model, make_rows, make_tokenizer
 from torch._dynamo.utils import counters
+from transformers import LongformerConfig, LongformerForSequenceClassification
 
 from hfdistill import ModelTeacher, soft_targets
 from hfdistill.models import compiled_pass
@@ -30,6 +31,25 @@ def test_a_long_pass_is_compiled_and_says_the_same(tmp_path, monkeypatch):
         before = model(input_ids=torch.ones(1, 4, dtype=torch.long)).logits
         model.classifier.bias += 1
         assert not torch.equal(model(input_ids=torch.ones(1, 4, dtype=torch.long)).logits, before)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_compiled_as_a_whole_runs_as_it_is(monkeypatch, capfd):
+    """A Longformer looks into its mask: torch would compile pieces of it, and print pages."""
+    config = LongformerConfig(
+        **{"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        **{"intermediate_size": 48, "attention_window": 8, "max_position_embeddings": 80},
+    )
+    model = LongformerForSequenceClassification(config).eval()
+    inputs = {"input_ids": torch.arange(1, 33).reshape(2, 16), "attention_mask": torch.ones(2, 16, dtype=torch.long)}
+    monkeypatch.setattr(compiled_pass, "LONG_PASS", 0)
+    with torch.inference_mode():
+        plain = model(**inputs).logits
+        with compiled_if_long(model, 10_000):
+            assert model._compiled_call_impl is not None
+            torch.testing.assert_close(model(**inputs).logits, plain)
+            assert model._compiled_call_impl is None
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_without_a_compiler_the_model_runs_as_it_is(tmp_path, monkeypatch):
