@@ -39,8 +39,8 @@ def compiled_if_long(model: PreTrainedModel, tokens: int) -> Iterator[None]:
         yield
         return
     logger.info("The model is compiled, which takes about 20 seconds.")
-    model.compile(dynamic=True, fullgraph=True, options={"freezing": True})
-    model._compiled_call_impl = functools.partial(_compiled_or_not, model, model._compiled_call_impl)
+    compiled = torch.compile(model._call_impl, dynamic=True, fullgraph=True, options={"freezing": True})
+    model._compiled_call_impl = functools.partial(_compiled_or_not, model, compiled)
     try:
         yield
     finally:
