@@ -15,14 +15,22 @@ def set_dropout(model: PreTrainedModel, rate: float) -> None:
         rate: From 0 for none to less than 1.
 
     Raises:
-        ValueError: when the rate is none.
+        ValueError: when the rate is none, or the model has no dropout to be set.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"a rate of dropout is from 0 to less than 1, not {rate:g}.")
     configs = {id(config): config for config in (model.config, model.config.get_text_config())}
+    found = False
     for owner in (*configs.values(), *model.modules()):
-        if isinstance(owner, nn.Dropout):
-            owner.p = rate
-        for name, value in vars(owner).items():
-            if isinstance(value, float) and ("dropout" in name or name.endswith("_pdrop")):
-                setattr(owner, name, rate)
+        named = [name for name, value in vars(owner).items() if _is_rate(name, value)]
+        named += ["p"] * isinstance(owner, nn.Dropout)
+        for name in named:
+            setattr(owner, name, rate)
+        found = found or bool(named)
+    if rate and not found:
+        raise ValueError(f"a {type(model).__name__} has no dropout: leave its rate out.")
+
+
+def _is_rate(name: str, value: object) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)  # a config may say 0
+    return number and ("dropout" in name or name.endswith("_pdrop"))

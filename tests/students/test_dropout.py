@@ -10,7 +10,11 @@ from transformers import (
     DistilBertConfig,
     ElectraConfig,
     GPT2Config,
+    MarianConfig,
+    MarianMTModel,
     ModernBertConfig,
+    ResNetConfig,
+    ResNetForImageClassification,
     RobertaConfig,
 )
 
@@ -64,6 +68,27 @@ def test_no_dropout_is_left_in_a_translator(family):
     assert differs(model, input_ids=ids, labels=ids)
     set_dropout(model, 0.0)
     assert not differs(model, input_ids=ids, labels=ids)
+
+
+def test_a_rate_that_is_a_whole_number_is_set_too():
+    """A config read from a file may say 0, and the rate that was asked for would do nothing."""
+    config = MarianConfig(
+        **{"vocab_size": 60, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1},
+        **dict.fromkeys(("pad_token_id", "eos_token_id", "forced_eos_token_id", "decoder_start_token_id"), 0),
+        **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24},
+        **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), 0),
+    )
+    model, ids = MarianMTModel(config), torch.arange(5, 25).reshape(2, 10)
+    assert not differs(model, input_ids=ids, labels=ids)
+    set_dropout(model, 0.5)
+    assert differs(model, input_ids=ids, labels=ids) and model.config.dropout == 0.5
+
+
+def test_a_model_without_dropout_is_refused():
+    model = ResNetForImageClassification(ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1]))
+    set_dropout(model, 0.0)
+    with pytest.raises(ValueError, match="a ResNetForImageClassification has no dropout"):
+        set_dropout(model, 0.1)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
