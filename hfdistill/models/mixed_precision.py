@@ -46,15 +46,6 @@ def quick_attention(inputs: Mapping[str, Any], device: torch.device) -> Abstract
     return sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
 
 
-def forward_attention(device: torch.device) -> AbstractContextManager[Any]:
-    """For what has no backward pass, such as a teacher within such a step: fused attention, which is then the quicker.
-
-    Args:
-        device: Where the model is.
-    """
-    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]) if device.type == "cpu" else nullcontext()
-
-
 def without_autocast(model: Any) -> Any:
     """The model itself, unwrapped otherwise, with the `forward` that it had before Accelerate prepared it.
 

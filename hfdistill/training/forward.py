@@ -30,7 +30,7 @@ from hfdistill.models.heads import (
 )
 from hfdistill.models.inputs import max_positions, taken_inputs, token_inputs
 from hfdistill.models.intermediate_outputs import forward
-from hfdistill.models.mixed_precision import forward_attention, warn_if_emulated
+from hfdistill.models.mixed_precision import warn_if_emulated
 from hfdistill.models.packed_texts import SEGMENT_IDS, as_packed, check_packed
 from hfdistill.models.sequences import SEQUENCE_MASK, SequenceMasks
 from hfdistill.models.sound import FrameLengths, SoundCollator, SoundPadding
@@ -328,8 +328,7 @@ class ForwardTrainer(EvaluatingTrainer):
             return None
         step = self.state.global_step if training else None
         context = TeacherContext(step, self.accelerator, self.args.combination)
-        with forward_attention(self.args.device):
-            signal = self._signals(inputs, objective.outputs, context, run_live=training or self.args.teacher_at_eval)
+        signal = self._signals(inputs, objective.outputs, context, run_live=training or self.args.teacher_at_eval)
         if training:
             check_signal(signal, objective)
         return signal
