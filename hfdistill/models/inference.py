@@ -20,6 +20,7 @@ from hfdistill.models.heads import ITEM_MASK, Head, head_of
 from hfdistill.models.inputs import check_token_ids, max_positions, pad_batch, pad_rows, token_inputs
 from hfdistill.models.intermediate_outputs import check_tokens
 from hfdistill.models.progress import progress_bar
+from hfdistill.models.quick_linear import quick_linear
 from hfdistill.models.ragged import ragged_of
 from hfdistill.models.words import reader_of
 from hfdistill.models.wrappers import config_of, device_of, token_table_size
@@ -227,7 +228,8 @@ class Pass:
     def _output(self, inputs: Any, alone: bool) -> Any:
         """The model's output; `None` where the memory does not hold it, unless a single row is too much for it."""
         try:
-            return self.forward(send_to_device(inputs, self.device, non_blocking=True))
+            with quick_linear():
+                return self.forward(send_to_device(inputs, self.device, non_blocking=True))
         except torch.OutOfMemoryError:
             if alone:
                 raise

@@ -17,7 +17,6 @@ from accelerate.utils import broadcast_object_list, gather_object, parse_flag_fr
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.models.compiled_pass import compiled_if_long
 from hfdistill.models.dispatched import placed
 from hfdistill.models.fingerprints import describe_teacher
 from hfdistill.models.inference import Pass, run, token_budget
@@ -218,8 +217,7 @@ class SoftTargetMaker:
         hidden = total is None or not self.state.is_main_process
         unsaved: list[tuple[np.ndarray, Any]] = []
         saved_at = time.monotonic()
-        compiled = compiled_if_long(model, int(rows.lengths[chosen].sum()))
-        with compiled, progress_bar(total, self.description, self.unit, hidden) as bar:
+        with progress_bar(total, self.description, self.unit, hidden) as bar:
             for some, predictions in one_pass(chosen, rows.lengths):
                 predictions = self.kept(rows, some, predictions)
                 self.check(rows, some, predictions)

@@ -158,7 +158,7 @@ class _ChunkedLoss(torch.autograd.Function):
             logits = projection.logits(part)
             losses.append(loss_to_gradient(logits, part))
             if grad_hidden is not None:
-                grad_hidden[part] = logits @ projection.weight
+                grad_hidden[part] = F.linear(logits, projection.weight.t())
             if grad_weight is not None:
                 _add_product(grad_weight, logits, hidden[part].to(dtype))
             if grad_bias is not None:

@@ -14,6 +14,7 @@ from transformers.trainer_utils import EvalLoopOutput, default_compute_objective
 
 from hfdistill.losses import Batch, StudentOutput, decided_items
 from hfdistill.models.heads import Head
+from hfdistill.models.quick_linear import quick_linear
 from hfdistill.training.objective import Objective, row_sums
 from hfdistill.training.reporting import ReportingTrainer
 
@@ -172,7 +173,10 @@ class EvaluatingTrainer(ReportingTrainer):
     ) -> EvalLoopOutput:
         """`Trainer`'s loop, with each term's exact mean and the agreement with the teacher in its metrics."""
         self._evaluation = None
-        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        with quick_linear():
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
         means = {f"{metric_key_prefix}_{name}": value for name, value in self._take_means().items()}
         metrics = dict(output.metrics or {})  # of `compute_metrics`, which take precedence
         if "loss" in self.args.include_for_metrics:  # only then `Trainer` has losses, and takes the mean over batches

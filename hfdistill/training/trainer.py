@@ -17,6 +17,7 @@ from hfdistill.data.few_labels import share_of_labels
 from hfdistill.losses import COUNTED_ROWS
 from hfdistill.models.heads import VocabularyHead
 from hfdistill.models.mixed_precision import quick_attention, without_autocast
+from hfdistill.models.quick_linear import quick_linear
 from hfdistill.models.wrappers import unwrapped
 from hfdistill.training.checks import nothing_to_learn, warn_of_idle_terms
 from hfdistill.training.deferring import DeferringTrainer
@@ -170,7 +171,7 @@ class DistillationTrainer(DeferringTrainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """As in `Trainer`; after a step's last micro-batch the ranks agree on what the objective has learned."""
         half = self.args.bf16 or self.args.student_dtype == "bfloat16"
-        with quick_attention(inputs, self.args.device) if half else nullcontext():
+        with quick_linear(), quick_attention(inputs, self.args.device) if half else nullcontext():
             loss = super().training_step(model, inputs, *args, **kwargs)
         if self.accelerator.sync_gradients:
             objective = self.current_objective

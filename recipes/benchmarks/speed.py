@@ -56,6 +56,7 @@ from transformers import (
 )
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, make_student, soft_targets
+from hfdistill.models.quick_linear import quick_linear
 from hfdistill.tasks.classification.data import text_classification_dataset
 
 TEMPERATURE, ALPHA, LEARNING_RATE = 2.0, 0.5, 5e-5
@@ -271,9 +272,14 @@ def loss_jobs(quick: bool) -> dict[str, Callable[[], object]]:
                 dtype=dtype,
             )
             size = f"{classes}x{width} {str(dtype).removeprefix('torch.')}"
-            for name, way in (("logits", "whole"), ("chunks", "parts")):
-                named[f"{name} {size}"] = lambda given=given, way=way: ways(problem(given))[way]().backward()
+            named[f"logits {size}"] = lambda given=given: ways(problem(given))["whole"]().backward()
+            named[f"chunks {size}"] = lambda given=given: in_chunks(given)
     return named
+
+
+def in_chunks(given: argparse.Namespace) -> None:
+    with quick_linear():  # as in a step of our trainer
+        ways(problem(given))["parts"]().backward()
 
 
 def timed(job: Callable[[], object]) -> tuple[float, float | None, object]:
