@@ -18,7 +18,7 @@ from hfdistill.models.progress import tell_by_lines
 from hfdistill.report.figures import WIDTH, Comparison
 from hfdistill.report.verdict import verdict
 
-#: Texts times the parameters that read them, from which on processors need hours.
+#: Texts times the parameters that read them, from which processors can need hours.
 SLOW = 1e12
 
 #: How many stages the run has, and how many of them have begun.
@@ -79,14 +79,14 @@ def print_outcome(comparison: Comparison, advice: str, notes: Sequence[str], fol
 
 
 def say_if_slow(texts: int, parameters: int) -> None:
-    """Prints beforehand that a run will take hours, where no accelerator is there to do it in minutes.
+    """Prints beforehand that a run can take hours, where no accelerator is there to do it in minutes.
 
     Args:
         texts: The training texts.
         parameters: The teacher's.
     """
     if PartialState().device.type == "cpu" and texts * parameters > SLOW:
-        print_main("There is no accelerator, and on processors this takes hours; --demo shows all of it in minutes.")
+        print_main("There is no accelerator, and on processors this can take hours; --demo shows all of it in minutes.")
 
 
 def own_command() -> list[str]:

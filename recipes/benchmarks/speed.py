@@ -35,11 +35,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from datasets import Dataset, disable_progress_bars
-from large_vocabulary import problem, ways
+from large_vocabulary import Problem, problem, ways
 from tokenizers import Tokenizer, models
 from torch.nn import functional as F
 from transformers import (
@@ -259,27 +260,27 @@ def textbrewer(work: Work) -> None:
 
 
 def loss_jobs(quick: bool) -> dict[str, Callable[[], object]]:
-    """The loss over a large vocabulary, of 1,024 tokens on a GPU and 256 on a CPU: whole logits, and in chunks."""
+    """The loss over a large vocabulary, of 1,024 tokens on a GPU and 256 on a CPU: whole logits, and in chunks.
+
+    The weights are made here: to draw them takes as long as a loss.
+    """
     sizes = [(58_101, 512), (256_206, 1024)] if CUDA else [(58_101, 512)]
     named: dict[str, Callable[[], object]] = {}
     for classes, width in [(5_000, 64)] if quick else sizes:
         for dtype in (torch.float32, torch.bfloat16):
-            given = argparse.Namespace(
-                classes=classes,
-                width=width,
-                tokens=1024 if CUDA else 256,
-                device="cuda" if CUDA else "cpu",
-                dtype=dtype,
-            )
             size = f"{classes}x{width} {str(dtype).removeprefix('torch.')}"
-            named[f"logits {size}"] = lambda given=given: ways(problem(given))["whole"]().backward()
-            named[f"chunks {size}"] = lambda given=given: in_chunks(given)
+            shape = {"classes": classes, "width": width, "tokens": 1024 if CUDA else 256, "dtype": dtype}
+            given = problem(argparse.Namespace(**shape, device="cuda" if CUDA else "cpu"))
+            named[f"logits {size}"] = lambda given=given: gradient(given, "whole")
+            named[f"chunks {size}"] = lambda given=given: gradient(given, "parts", quick_linear)
     return named
 
 
-def in_chunks(given: argparse.Namespace) -> None:
-    with quick_linear():  # as in a step of our trainer
-        ways(problem(given))["parts"]().backward()
+def gradient(given: Problem, way: str, within: Callable[[], AbstractContextManager] = nullcontext) -> None:
+    """The loss's gradient; within what the trainer takes a step in, where that is ours."""
+    with within():
+        given.student.hidden.grad = given.student.weight.grad = None
+        ways(given)[way]().backward()
 
 
 def timed(job: Callable[[], object]) -> tuple[float, float | None, object]:
