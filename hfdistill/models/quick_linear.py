@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import has_torch_function
 
 #: Rows of a product from which oneDNN is quicker, whatever the layer's width.
 FEWEST_ROWS = 32
@@ -56,12 +57,14 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     """In place of `F.linear`."""
     if not _suits(input, weight, bias):
         return _of_torch(input, weight, bias)
-    found: Tensor = _Linear.apply(input, weight, bias) if torch.is_grad_enabled() else _product(input, weight, bias)
-    return found
+    # Flattened outside: what a function of one's own returns as a view must not be changed in place.
+    rows = input.reshape(-1, input.shape[-1])
+    found: Tensor = _Linear.apply(rows, weight, bias) if torch.is_grad_enabled() else _product(rows, weight, bias)
+    return found.view(*input.shape[:-1], -1)
 
 
 def _suits(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or has_torch_function((input, weight)):
         return False
     for each in (input, weight, bias) if bias is not None else (input, weight):
         # Not a shard, nor weights that are kept in another form.
@@ -72,27 +75,26 @@ def _suits(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return input.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
 
 
-def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`inputs @ weight.T + bias` by oneDNN, or by PyTorch where the derivative of a gradient is wanted."""
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`rows @ weight.T + bias` by oneDNN, or by PyTorch where the derivative of a gradient is wanted."""
     if torch.is_grad_enabled():
-        return _of_torch(inputs, weight, bias)
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+        return _of_torch(rows, weight, bias)
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
     return found
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        return _product(inputs, weight, bias)
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return _product(rows, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        inputs, weight = ctx.saved_tensors
-        of_inputs, of_weight, of_bias = ctx.needs_input_grad
-        rows = gradient.reshape(-1, gradient.shape[-1])
+        rows, weight = ctx.saved_tensors
+        of_rows, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _product(gradient, weight.t()) if of_inputs else None,
-            _product(rows.t(), inputs.reshape(-1, inputs.shape[-1]).t()) if of_weight else None,
-            rows.sum(0) if of_bias else None,
+            _product(gradient, weight.t()) if of_rows else None,
+            _product(gradient.t(), rows.t()) if of_weight else None,
+            gradient.sum(0) if of_bias else None,
         )

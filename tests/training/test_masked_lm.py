@@ -65,6 +65,9 @@ def make_trainer(out, student, teacher=None, rows=None, pad_to=None, given=None,
     )
 
 
+LINEAR = torch.nn.functional.linear  # in whose place there is another at times
+
+
 class LogitsMade(TorchFunctionMode):
     """The most tokens of which a head made logits at once."""
 
@@ -72,7 +75,7 @@ class LogitsMade(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         output = function(*args, **(kwargs or {}))
-        if function is torch.nn.functional.linear and output.dim() == 3 and output.shape[-1] == len(WORDS):
+        if function is LINEAR and output.dim() == 3 and output.shape[-1] == len(WORDS):
             self.tokens = max(self.tokens, math.prod(output.shape[:-1]))
         return output
 
