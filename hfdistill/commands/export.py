@@ -13,6 +13,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from hfdistill.commands.compare_card import labeled, run_action, test_rows
 from hfdistill.commands.exported_models import read_model
 from hfdistill.data.class_names import read_class_names
+from hfdistill.data.tables import open_table
 from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.adapters import load_config
 from hfdistill.models.generation import translate
@@ -27,7 +28,7 @@ from hfdistill.tasks.classification.data import TextClassificationData, plain_te
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.translation.metrics import check_sacrebleu, corpus_scores
 from hfdistill.tasks.translation.models import load_translator
-from hfdistill.tasks.translation.reading import read_texts
+from hfdistill.tasks.translation.reading import PAIR_COLUMN, read_texts
 
 #: The most tokens of a text on either side, where a translator has positions for them.
 _MAX_LENGTH = 128
@@ -83,8 +84,18 @@ def _read_pairs(options: argparse.Namespace) -> tuple[list[str], list[str] | Non
     def column(name: str) -> list[str]:
         return list(read_texts(options.file, "texts", name).dataset[name])
 
-    source = options.text_column or plain_texts(options.file)[1][0]
+    source = options.text_column or _only_column_of_texts(options.file)
     return column(source), column(options.text_pair_column) if options.text_pair_column else None
+
+
+def _only_column_of_texts(file: str) -> str:
+    pairs = open_table(file, "texts").columns.get(PAIR_COLUMN)
+    if pairs and isinstance(pairs[0], dict):
+        raise ValueError(
+            f"{file} has texts in {' and '.join(pairs[0])}: name the translator's own, --text_column its source "
+            "language and --text_pair_column its target language."
+        )
+    return plain_texts(file)[1][0]
 
 
 def _write(

@@ -145,6 +145,10 @@ MENDABLE = {
         "a translator .MarianMTModel. and no classifier",
     ),
     "a translator of its own": (["export", "led", "test.tsv"], "a model of type 'led' cannot be "),
+    "pairs of no named language": (
+        ["export", "translator", "pairs.jsonl", "--formats", "onnx"],
+        "pairs.jsonl has texts in en and de: .*--text_column .*--text_pair_column",
+    ),
     "no such format": (["export", "student", "test.tsv", "--formats", "onxx"], "no export format 'onxx'.*onnx, int8"),
     "no folder to write to": (["export", "some/model", "test.tsv"], "some/model|reached"),
 }
@@ -160,6 +164,7 @@ def test_what_the_user_can_mend_is_one_line_and_code_1(home, case, monkeypatch, 
     tokenizer.save_pretrained(home / "translator")
     (home / "led").mkdir()
     (home / "led/config.json").write_text('{"model_type": "led", "architectures": ["LEDForConditionalGeneration"]}')
+    (home / "pairs.jsonl").write_text('{"translation": {"en": "a joy", "de": "eine Freude"}}\n')
     (home / "bad.tsv").write_text("sentence\tlabel\na joy\tgod\n")
     words, sentence = MENDABLE[case]
     with pytest.raises(SystemExit, match=f"^error: .*{sentence}") as ended:
