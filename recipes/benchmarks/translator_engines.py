@@ -1,6 +1,6 @@
 """How fast one translator translates one sentence in each engine: PyTorch, ONNX Runtime, CTranslate2.
 
-    python recipes/benchmarks/translator_engines.py --output results/translator_engines.json
+    python recipes/benchmarks/translator_engines.py --output engines.json
 
 The student has the shape of a small Marian (3 + 1 layers, a vocabulary of 8,000 or 16,000 tokens) and random weights:
 what it says has no sense, but a token takes as long. Greedy search never ends before `--tokens` tokens, so that all
