@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, Features, Value
 
@@ -53,17 +54,17 @@ def pairs_dataset(files: Sequence[str | Path], source: str, target: str) -> Data
     paths = [Path(file) for file in files]
     names = [source, target]
     if kind == "tmx":
-        return _streamed(lambda: _units(paths[0], source, target), paths, names)
+        return streamed_rows(lambda: _units(paths[0], source, target), paths, names)
     if kind == "two files":
         paths = _by_language(paths, source, target)
-        return _streamed(lambda: _two_files(*paths), paths, names)
+        return streamed_rows(lambda: _two_files(*paths), paths, names)
     place = _score_place(paths[0])
-    return _streamed(lambda: _columns(paths[0], place), paths, names if place is None else [*names, SCORE])
+    return streamed_rows(lambda: _columns(paths[0], place), paths, names if place is None else [*names, SCORE])
 
 
 def lines_dataset(path: str | Path, column: str) -> Dataset:
     """The lines of a text file as rows on disk, in the column named, and `_line`; see `pairs_dataset`."""
-    return _streamed(lambda: enumerate(_texts(Path(path)), start=1), [Path(path)], [column])
+    return streamed_rows(lambda: enumerate(_texts(Path(path)), start=1), [Path(path)], [column])
 
 
 def has_header(path: Path, names: Sequence[str]) -> bool:
@@ -73,12 +74,16 @@ def has_header(path: Path, names: Sequence[str]) -> bool:
     return bool(set(cells) & set(names)) or not is_pair
 
 
-def _streamed(rows: Callable[[], Iterable[Row]], paths: Sequence[Path], names: Sequence[str]) -> Dataset:
-    """Rows of a line's number, texts and perhaps a score."""
+def streamed_rows(
+    rows: Callable[[], Iterable[Row]], paths: Sequence[Path], names: Sequence[str], **depends_on: Any
+) -> Dataset:
+    """Rows of a line's number, texts and perhaps a score, on disk; see `streamed_dataset`."""
     texts = {name: Value("float64" if name == SCORE else "string") for name in names}
     # A file that has changed since is read anew.
     stamps = [(os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return streamed_dataset(rows, Features({LINE: Value("int64"), **texts}), {"files": stamps, "version": _VERSION})
+    return streamed_dataset(
+        rows, Features({LINE: Value("int64"), **texts}), {"files": stamps, "version": _VERSION, **depends_on}
+    )
 
 
 def _texts(path: Path) -> Iterator[str]:

@@ -6,10 +6,11 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +20,9 @@ from hfdistill.data.files import recognized
 from hfdistill.data.lines import decoded_lines
 from hfdistill.data.shortening import cut, shortened
 from hfdistill.models.labels import class_names
+
+#: The line of a row, where its source has lines, and its cells by the names of their columns.
+Row: TypeAlias = tuple[int | None, dict[str, Any]]
 
 #: How deep lists and objects of a JSON value may lie in one another: Arrow takes little more.
 MOST_NESTED = 50
@@ -35,11 +39,15 @@ class Table:
 
     def where(self, row: int) -> str:
         """`Line 17 of reviews.tsv`; the rows of sources without lines are counted from 1."""
-        number = f"Row {row + 1}" if self.lines is None else f"Line {self.lines[row]}"
-        return f"{number} of {self.source}"
+        return place(None if self.lines is None else self.lines[row], row, self.source)
 
     def names(self) -> str:
         return cut(", ".join(map(repr, self.columns)))
+
+
+def place(line: int | None, row: int, source: str | Path) -> str:
+    """`Line 17 of reviews.tsv`, or of a source without lines `Row 3 of reviews.json`, where `row` is 2."""
+    return f"{f'Row {row + 1}' if line is None else f'Line {line}'} of {source}"
 
 
 def read_table(path: str | Path) -> Dataset:
@@ -60,7 +68,7 @@ def read_table(path: str | Path) -> Dataset:
     path, extension = recognized(path)
     if extension == "parquet":
         return _read_parquet(path)
-    table = _TEXT_READERS[extension](path)
+    table = _table_of_rows(path, _TEXT_READERS[extension](path))
     columns = {name: _arrow_column(table, name) for name in table.columns}
     return _as_dataset(path, pa.table(columns))
 
@@ -71,7 +79,13 @@ def open_table(path: str | Path | Dataset, split: str) -> Table:
     path, extension = recognized(path)
     if extension == "parquet":
         return _table_of(_read_parquet(path), str(path))
-    return _TEXT_READERS[extension](path)
+    return _table_of_rows(path, _TEXT_READERS[extension](path))
+
+
+def table_rows(path: str | Path) -> Iterator[Row] | None:
+    """The rows of a text file, read as they are asked for; `None` of Parquet, which has columns."""
+    path, extension = recognized(path)
+    return None if extension == "parquet" else _TEXT_READERS[extension](path)
 
 
 def _table_of(dataset: Dataset, source: str) -> Table:
@@ -142,23 +156,22 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(limit)
 
 
-def _table_of_rows(path: Path, rows: Iterator[tuple[int, list[str]]], advice: str) -> Table:
+def _named(path: Path, rows: Iterator[tuple[int, list[str]]], advice: str) -> Iterator[Row]:
+    """The rows behind a header."""
     _, header = next(rows, (0, []))
     if not header:
         raise ValueError(f"{path} is empty; expected a header line with the names of the columns.")
     _check_names(path, header)
-    lines, cells = [], []
+    number = 0
     for number, row in rows:
         if len(row) != len(header):
             raise ValueError(
                 f"Line {number} of {path} has {len(row)} columns, expected {len(header)} as in the header "
                 f"({cut(', '.join(header))}); {advice}."
             )
-        lines.append(number)
-        cells.append(row)
-    if not cells:
+        yield number, dict(zip(header, row, strict=True))
+    if not number:
         raise ValueError(f"{path} has a header but no rows.")
-    return Table(dict(zip(header, zip(*cells, strict=True), strict=True)), str(path), lines)
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
@@ -172,23 +185,40 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _read_csv(path: Path) -> Table:
-    return _table_of_rows(path, _csv_rows(path), "quote the cells that hold commas")
+def _read_csv(path: Path) -> Iterator[Row]:
+    return _named(path, _csv_rows(path), "quote the cells that hold commas")
 
 
-def _read_tsv(path: Path) -> Table:
-    return _table_of_rows(path, _tsv_rows(path), "a .tsv file has one tab between cells and none within")
+def _read_tsv(path: Path) -> Iterator[Row]:
+    return _named(path, _tsv_rows(path), "a .tsv file has one tab between cells and none within")
 
 
-def _read_json(path: Path) -> Table:
-    text_lines = list(decoded_lines(path))
-    numbered: list[tuple[int | None, Any]]
-    if next((line for line in text_lines if line.strip()), "").lstrip().startswith("["):
-        numbered = [(None, row) for row in _parsed("".join(text_lines), str(path))]
-    else:
-        lines = [(number, line) for number, line in enumerate(text_lines, start=1) if line.strip()]
-        numbered = [(number, _parsed(line, f"Line {number} of {path}")) for number, line in lines]
-    return _table_of_objects(path, [number for number, _ in numbered], [row for _, row in numbered])
+def _read_json(path: Path) -> Iterator[Row]:
+    row, names = -1, dict[str, None]()
+    for row, (line, content) in enumerate(_json_values(path)):
+        where = place(line, row, path)
+        if not isinstance(content, dict):
+            raise ValueError(f"{where} holds a {type(content).__name__}; expected a JSON object.")
+        for name, value in content.items():
+            if fault := _fault(name) or _fault(value):
+                raise ValueError(f"{where}: column {shortened(name)} {fault}.")
+        if not content.keys() <= names.keys():
+            names |= dict.fromkeys(content)
+            _check_names(path, list(names))
+        yield line, content
+    if row < 0:
+        raise ValueError(f"{path} is empty; expected one JSON object a line.")
+
+
+def _json_values(path: Path) -> Iterator[tuple[int | None, Any]]:
+    """What stands on the lines, or in one array."""
+    numbered = enumerate(decoded_lines(path), start=1)
+    begun, first = next(((number, line) for number, line in numbered if line.strip()), (1, ""))
+    lines = chain([(begun, first)], numbered)
+    if first.lstrip().startswith("["):
+        whole = "\n" * (begun - 1) + "".join(line for _, line in lines)  # so that what is no JSON stands on its line
+        return ((None, value) for value in _parsed(whole, str(path)))
+    return ((n, _parsed(line, f"Line {n} of {path}")) for n, line in lines if line.strip())
 
 
 def _parsed(text: str, what: str) -> Any:
@@ -222,21 +252,20 @@ def _constant(name: str) -> float:
     raise _NoValue(f"holds {name}, which is no number.")
 
 
-def _table_of_objects(path: Path, lines: Sequence[int | None], rows: Sequence[Any]) -> Table:
-    if not rows:
-        raise ValueError(f"{path} is empty; expected one JSON object a line.")
-    numbers = [number for number in lines if number is not None]
-    table = Table({}, str(path), numbers or None)
-    for index, row in enumerate(rows):
-        if not isinstance(row, dict):
-            found = type(row).__name__
-            raise ValueError(f"{table.where(index)} holds a {found}; expected a JSON object.")
-        for name, value in row.items():
-            if fault := _fault(name) or _fault(value):
-                raise ValueError(f"{table.where(index)}: column {shortened(name)} {fault}.")
-    names = dict.fromkeys(name for row in rows for name in row)
-    _check_names(path, list(names))
-    return Table({name: [row.get(name) for row in rows] for name in names}, table.source, table.lines)
+def _table_of_rows(path: Path, rows: Iterable[Row]) -> Table:
+    """By columns from the start: an object for each of a million rows would take gigabytes."""
+    columns: dict[str, list[Any]] = {}
+    lines: list[int] = []
+    for row, (line, cells) in enumerate(rows):
+        for name, value in cells.items():
+            if name not in columns:
+                columns[name] = [None] * row
+            columns[name].append(value)
+        for column in columns.values():
+            if len(column) == row:
+                column.append(None)
+        lines += [] if line is None else [line]
+    return Table(columns, str(path), lines or None)
 
 
 def _fault(value: Any, depth: int = 0) -> str:
@@ -255,7 +284,7 @@ def _fault(value: Any, depth: int = 0) -> str:
     return ""
 
 
-_TEXT_READERS: dict[str, Callable[[Path], Table]] = {
+_TEXT_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "csv": _read_csv,
     "tsv": _read_tsv,
     "json": _read_json,

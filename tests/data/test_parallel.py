@@ -1,6 +1,8 @@
 """Corpora of translations: each way in which they come gives the same pairs, and what is wrong is named by its line."""
 
 import gzip
+import json
+from itertools import chain, starmap
 
 import pytest
 from processes import run_script
@@ -167,18 +169,30 @@ def test_empty_sides_are_named_by_their_line(write):
         translation_dataset(files, files, skip_empty=False)
 
 
+LINES = {
+    "corpus.en": lambda english, german: english,
+    "corpus.de": lambda english, german: german,
+    "pairs.jsonl": lambda english, german: json.dumps({"translation": {"en": english, "de": german}}),
+    "pairs.csv": lambda english, german: f"{english},{german}",
+}
+
+
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_corpus(tmp_path):
+@pytest.mark.parametrize("names", [("corpus.en", "corpus.de"), ("pairs.jsonl",), ("pairs.csv",)])
+def test_memory_does_not_grow_with_the_corpus(tmp_path, names):
     """Half a million pairs, 100 megabytes of text, would be a gigabyte of Python's objects."""
     peaks = []
     for count in (20_000, 500_000):
         folder = tmp_path / str(count)
         folder.mkdir()
-        for language in ("en", "de"):
-            texts = (f"{language} {number} {'some words of a sentence ' * 4}\n" for number in range(count))
-            with open(folder / f"corpus.{language}", "w", encoding="utf-8") as file:
-                file.writelines(texts)
-        done = run_script("read_corpus.py", folder, HF_HOME=str(folder / "home"))
+        for name in names:
+            pairs = (
+                [f"{language} {n} {'some words of a sentence ' * 4}" for language in ("en", "de")] for n in range(count)
+            )
+            header = ["en,de"] if name.endswith("csv") else []
+            with open(folder / name, "w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in chain(header, starmap(LINES[name], pairs)))
+        done = run_script("read_corpus.py", *(folder / name for name in names), HF_HOME=str(folder / "home"))
         assert done.returncode == 0, done.stderr[-3000:]
         rows, peak = map(int, done.stdout.split())
         assert rows == count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,9 +13,9 @@ from transformers.utils import logging
 
 from hfdistill.data.files import ending_of, named_source, recognized_pairs, recognized_texts
 from hfdistill.data.named_corpora import fetched
-from hfdistill.data.parallel import LINE, SCORE, has_header, lines_dataset, pairs_dataset
+from hfdistill.data.parallel import LINE, SCORE, has_header, lines_dataset, pairs_dataset, streamed_rows
 from hfdistill.data.shortening import cut, shortened
-from hfdistill.data.tables import Table, open_table
+from hfdistill.data.tables import Table, open_table, place, table_rows
 
 logger = logging.get_logger(__name__)
 
@@ -57,7 +57,7 @@ def read_pairs(given: Texts, split: str, names: tuple[str, str], score_column: s
     kind = recognized_pairs(files)
     what = " and ".join(map(str, files))
     if kind == "table" and not (ending_of(files[0]) == "tsv" and not has_header(Path(files[0]), names)):
-        return _of_table(open_table(files[0], split), names, score_column)
+        return _of_file(files[0], names, score_column)
     if named_source(files[0]):
         files = list(fetched(str(files[0]), *names, for_training=split == "train"))
     rows = pairs_dataset(files, *names)
@@ -67,8 +67,10 @@ def read_pairs(given: Texts, split: str, names: tuple[str, str], score_column: s
 
 def read_texts(path: str | Path | Dataset, split: str, name: str) -> TextRows:
     """Texts of one language, empty ones included."""
-    if isinstance(path, Dataset) or recognized_texts(path) == "table":
+    if isinstance(path, Dataset):
         return _of_table(open_table(path, split), (name,))
+    if recognized_texts(path) == "table":
+        return _of_file(path, (name,))
     return _of_corpus(lines_dataset(path, name), str(path), "Line")
 
 
@@ -109,49 +111,69 @@ def _of_corpus(rows: Dataset, source: str, unit: str) -> TextRows:
     return TextRows(rows.remove_columns(LINE), source, lambda row: f"{unit} {rows[int(row)][LINE]} of {source}")
 
 
+def _of_file(path: str | Path, names: Sequence[str], score_column: str | None = None) -> TextRows:
+    """A table's texts. Those of a text file go to disk as they are read: memory does not grow with it."""
+    first = next(table_rows(path) or iter(()), None)
+    if first is None:  # Parquet, which has columns and no rows
+        return _of_table(open_table(path, "texts"), names, score_column)
+    line, cells = first
+    _check_columns(cells, str(path), names, score_column)
+
+    def rows() -> Iterator[tuple[int | str | float, ...]]:
+        for row, (line, cells) in enumerate(table_rows(path) or ()):
+            yield line or row + 1, *_checked(cells, place(line, row, path), names, score_column)
+
+    wanted = [*names, *([] if score_column is None else [SCORE])]
+    unit = "Row" if line is None else "Line"
+    return _of_corpus(streamed_rows(rows, [Path(path)], wanted, score_column=score_column), str(path), unit)
+
+
 def _of_table(table: Table, names: Sequence[str], score_column: str | None = None) -> TextRows:
-    columns: dict[str, list[Any]] = {name: _texts(table, name) for name in names}
-    if score_column is not None:
-        columns[SCORE] = _scores(table, score_column)
+    _check_columns(table.columns, table.source, names, score_column)
+    kept = [name for name in (*names, PAIR_COLUMN, score_column) if name and name in table.columns]
+    cells = (
+        dict(zip(kept, values, strict=True)) for values in zip(*(table.columns[name][:] for name in kept), strict=True)
+    )
+    rows = [_checked(one, table.where(row), names, score_column) for row, one in enumerate(cells)]
+    wanted = [*names, *([] if score_column is None else [SCORE])]
+    columns = {name: [row[number] for row in rows] for number, name in enumerate(wanted)}
     return TextRows(Dataset.from_dict(columns), table.source, lambda row: table.where(int(row)))
 
 
-def _texts(table: Table, name: str) -> list[str]:
-    if name not in table.columns and PAIR_COLUMN not in table.columns:
+def _check_columns(columns: Collection[str], source: str, names: Sequence[str], score_column: str | None) -> None:
+    has = f"its columns are {cut(', '.join(map(repr, columns)))}"
+    for name in names:
+        if name not in columns and PAIR_COLUMN not in columns:
+            raise ValueError(f"{source} has no column {name!r}; {has}; name yours with source_lang and target_lang.")
+    if score_column is not None and score_column not in columns:
         raise ValueError(
-            f"{table.source} has no column {name!r}; its columns are {table.names()}; name yours with source_lang "
-            "and target_lang."
+            f"{source} has no column {score_column!r} for min_score; {has}; name yours with score_column, or leave "
+            "min_score out."
         )
-    if name in table.columns:
-        values = list(table.columns[name][:])
-    else:
-        values = [_text_of(pair, name, table.where(row)) for row, pair in enumerate(table.columns[PAIR_COLUMN][:])]
-    for row, value in enumerate(values):
-        if value is not None and not isinstance(value, str):
-            raise ValueError(f"{table.where(row)}: {name!r} holds {shortened(value)}; expected text.")
-    return [value or "" for value in values]
 
 
-def _text_of(pair: Any, language: str, where: str) -> Any:
+def _checked(cells: Mapping[str, Any], where: str, names: Sequence[str], score_column: str | None) -> tuple[Any, ...]:
+    """The texts of a row, and its score where one is wanted."""
+    texts = [_text(cells, name, where) for name in names]
+    return (*texts, *([] if score_column is None else [_score(cells.get(score_column), score_column, where)]))
+
+
+def _text(cells: Mapping[str, Any], name: str, where: str) -> str:
+    pair = {} if name in cells or PAIR_COLUMN not in cells else cells[PAIR_COLUMN]
     if not isinstance(pair, dict):
         raise ValueError(
             f"{where}: {PAIR_COLUMN!r} holds {shortened(pair)}; expected an object of a text for each language."
         )
-    if language not in pair:
-        raise ValueError(f"{where}: {PAIR_COLUMN!r} has the languages {cut(', '.join(pair))} and not {language!r}.")
-    return pair[language]
+    if pair and name not in pair:
+        raise ValueError(f"{where}: {PAIR_COLUMN!r} has the languages {cut(', '.join(pair))} and not {name!r}.")
+    value = cells[name] if name in cells else pair.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{where}: {name!r} holds {shortened(value)}; expected text.")
+    return value or ""
 
 
-def _scores(table: Table, name: str) -> list[float]:
-    if name not in table.columns:
-        raise ValueError(
-            f"{table.source} has no column {name!r} for min_score; its columns are {table.names()}; name yours with "
-            "score_column, or leave min_score out."
-        )
-    scores = []
-    for row, value in enumerate(table.columns[name][:]):
-        try:
-            scores.append(float(value))
-        except (TypeError, ValueError):
-            raise ValueError(f"{table.where(row)}: {name!r} holds {shortened(value)}; expected a number.") from None
-    return scores
+def _score(value: Any, name: str, where: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: {name!r} holds {shortened(value)}; expected a number.") from None
