@@ -13,7 +13,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from hfdistill.commands.compare_card import labeled, run_action, test_rows
 from hfdistill.commands.exported_models import read_model
 from hfdistill.data.class_names import read_class_names
-from hfdistill.data.tables import open_table
+from hfdistill.data.tables import table_rows
 from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.adapters import load_config
 from hfdistill.models.generation import translate
@@ -89,10 +89,10 @@ def _read_pairs(options: argparse.Namespace) -> tuple[list[str], list[str] | Non
 
 
 def _only_column_of_texts(file: str) -> str:
-    pairs = open_table(file, "texts").columns.get(PAIR_COLUMN)
-    if pairs and isinstance(pairs[0], dict):
+    _, cells = next(table_rows(file) or iter([]), (None, {}))
+    if isinstance(pair := cells.get(PAIR_COLUMN), dict):
         raise ValueError(
-            f"{file} has texts in {' and '.join(pairs[0])}: name the translator's own, --text_column its source "
+            f"{file} has texts in {' and '.join(pair)}: name the translator's own, --text_column its source "
             "language and --text_pair_column its target language."
         )
     return plain_texts(file)[1][0]

@@ -59,7 +59,7 @@ def pairs_dataset(files: Sequence[str | Path], source: str, target: str) -> Data
         paths = _by_language(paths, source, target)
         return streamed_rows(lambda: _two_files(*paths), paths, names)
     place = _score_place(paths[0])
-    return streamed_rows(lambda: _columns(paths[0], place), paths, names if place is None else [*names, SCORE])
+    return streamed_rows(lambda: _columns(paths[0], place), paths, names, place is not None)
 
 
 def lines_dataset(path: str | Path, column: str) -> Dataset:
@@ -75,15 +75,14 @@ def has_header(path: Path, names: Sequence[str]) -> bool:
 
 
 def streamed_rows(
-    rows: Callable[[], Iterable[Row]], paths: Sequence[Path], names: Sequence[str], **depends_on: Any
+    rows: Callable[[], Iterable[Row]], paths: Sequence[Path], names: Sequence[str], scored: bool = False, **more: Any
 ) -> Dataset:
     """Rows of a line's number, texts and perhaps a score, on disk; see `streamed_dataset`."""
-    texts = {name: Value("float64" if name == SCORE else "string") for name in names}
+    columns = {LINE: Value("int64"), **dict.fromkeys(names, Value("string"))}
     # A file that has changed since is read anew.
     stamps = [(os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return streamed_dataset(
-        rows, Features({LINE: Value("int64"), **texts}), {"files": stamps, "version": _VERSION, **depends_on}
-    )
+    features = Features({**columns, SCORE: Value("float64")} if scored else columns)
+    return streamed_dataset(rows, features, {"files": stamps, "version": _VERSION, **more})
 
 
 def _texts(path: Path) -> Iterator[str]:

@@ -264,7 +264,8 @@ def _table_of_rows(path: Path, rows: Iterable[Row]) -> Table:
         for column in columns.values():
             if len(column) == row:
                 column.append(None)
-        lines += [] if line is None else [line]
+        if line is not None:
+            lines.append(line)
     return Table(columns, str(path), lines or None)
 
 

@@ -12,11 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.overrides import has_torch_function
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-#: Rows of a product from which oneDNN is quicker, whatever the layer's width.
-FEWEST_ROWS = 32
+#: The fewest rows of a product that is oneDNN's; all others are multiples of it, and of four times as many from
+#: `MANY_ROWS` on.
+ROWS = 64
+MANY_ROWS = 2048
 
 _of_torch = F.linear
 _lock = threading.Lock()
@@ -53,26 +57,40 @@ def _mkl_keeps_to_avx2() -> bool:
     return "AuthenticAMD" in (described.read_text(encoding="utf-8") if described.exists() else platform.processor())
 
 
-def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, **more: Any) -> Tensor:
     """In place of `F.linear`."""
-    if not _suits(input, weight, bias):
-        return _of_torch(input, weight, bias)
-    # Flattened outside: what a function of one's own returns as a view must not be changed in place.
+    if more or not _suits(input, weight, bias):
+        return _of_torch(input, weight, bias, **more)
     rows = input.reshape(-1, input.shape[-1])
+    count = len(rows)
+    # OneDNN prepares each number of rows anew, which takes longer than to compute a few more.
+    rows = F.pad(rows, (0, 0, 0, -count % (ROWS if count < MANY_ROWS else 4 * ROWS))).contiguous()
     found: Tensor = _Linear.apply(rows, weight, bias) if torch.is_grad_enabled() else _product(rows, weight, bias)
-    return found.view(*input.shape[:-1], -1)
+    # As PyTorch's own does: no view, so that it may be changed in place.
+    return torch.ops.aten._unsafe_view(found[:count], [*input.shape[:-1], len(weight)])
 
 
 def _suits(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or has_torch_function((input, weight)):
+    given = (input, weight) if bias is None else (input, weight, bias)
+    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or _is_watched(given):
         return False
-    for each in (input, weight, bias) if bias is not None else (input, weight):
+    for each in given:
         # Not a shard, nor weights that are kept in another form.
-        if type(each) not in (Tensor, nn.Parameter) or each.dtype != torch.float32 or each.device.type != "cpu":
+        if type(each) not in (Tensor, nn.Parameter) or each.layout is not torch.strided:
             return False
-    if weight.dim() != 2 or not weight.numel() or input.numel() < FEWEST_ROWS * weight.shape[1]:
+        if each.dtype != torch.float32 or each.device.type != "cpu":
+            return False
+    if weight.dim() != 2 or not weight.numel() or input.numel() < ROWS * weight.shape[1]:
         return False
-    return input.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
+    dense = weight.is_contiguous() or weight.t().is_contiguous()
+    fits = input.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
+    return dense and fits and (bias is None or bias.is_contiguous())
+
+
+def _is_watched(given: tuple[Tensor, ...]) -> bool:
+    """Whether something looks at PyTorch's operations, or transforms them, and would not know ours."""
+    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return transformed or torch.jit.is_tracing() or has_torch_function(given) or is_in_torch_dispatch_mode()
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -86,15 +104,15 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(rows, weight)
+        for_rows, for_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(rows if for_weight else None, weight if for_rows else None)
         return _product(rows, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         rows, weight = ctx.saved_tensors
-        of_rows, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _product(gradient, weight.t()) if of_rows else None,
-            _product(gradient.t(), rows.t()) if of_weight else None,
-            gradient.sum(0) if of_bias else None,
+            None if weight is None else _product(gradient, weight.t()),
+            None if rows is None else _product(gradient.t(), rows.t()),
+            gradient.sum(0) if ctx.needs_input_grad[2] else None,
         )

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -262,7 +263,7 @@ def textbrewer(work: Work) -> None:
 def loss_jobs(quick: bool) -> dict[str, Callable[[], object]]:
     """The loss over a large vocabulary, of 1,024 tokens on a GPU and 256 on a CPU: whole logits, and in chunks.
 
-    The weights are made here: to draw them takes as long as a loss.
+    The weights are drawn once, in the round that warms up: that takes as long as a loss.
     """
     sizes = [(58_101, 512), (256_206, 1024)] if CUDA else [(58_101, 512)]
     named: dict[str, Callable[[], object]] = {}
@@ -270,17 +271,21 @@ def loss_jobs(quick: bool) -> dict[str, Callable[[], object]]:
         for dtype in (torch.float32, torch.bfloat16):
             size = f"{classes}x{width} {str(dtype).removeprefix('torch.')}"
             shape = {"classes": classes, "width": width, "tokens": 1024 if CUDA else 256, "dtype": dtype}
-            given = problem(argparse.Namespace(**shape, device="cuda" if CUDA else "cpu"))
+            given = functools.cache(
+                functools.partial(problem, argparse.Namespace(**shape, device="cuda" if CUDA else "cpu"))
+            )
             named[f"logits {size}"] = lambda given=given: gradient(given, "whole")
             named[f"chunks {size}"] = lambda given=given: gradient(given, "parts", quick_linear)
     return named
 
 
-def gradient(given: Problem, way: str, within: Callable[[], AbstractContextManager] = nullcontext) -> None:
+def gradient(
+    given: Callable[[], Problem], way: str, within: Callable[[], AbstractContextManager] = nullcontext
+) -> None:
     """The loss's gradient; within what the trainer takes a step in, where that is ours."""
     with within():
-        given.student.hidden.grad = given.student.weight.grad = None
-        ways(given)[way]().backward()
+        ways(given())[way]().backward()
+    given().student.hidden.grad = given().student.weight.grad = None
 
 
 def timed(job: Callable[[], object]) -> tuple[float, float | None, object]:

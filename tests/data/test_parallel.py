@@ -11,6 +11,7 @@ from hfdistill.data.files import recognized_pairs
 from hfdistill.data.lines import _zstd
 from hfdistill.data.parallel import lines_dataset, pairs_dataset
 from hfdistill.tasks.translation.data import translation_dataset
+from hfdistill.tasks.translation.reading import read_texts
 
 #: Lines with what other programs take for the end of one.
 PAIRS = [("a cat\u2028sat", "eine Katze\x85saß"), ("one\x0ctwo", "eins\x0czwei"), (" a\tb ", "“c”"), ("", "leer")]
@@ -167,6 +168,31 @@ def test_empty_sides_are_named_by_their_line(write):
     files = two_files(write, [("a", "b"), ("c", ""), ("d", " ")])
     with pytest.raises(ValueError, match=r"Line 2 of .*corpus.en and .*corpus.de: a side .* is empty, as in 1 more"):
         translation_dataset(files, files, skip_empty=False)
+
+
+def test_rows_that_lack_a_key_have_an_empty_side(write):
+    """Whichever row it is, the first too."""
+    for first, second in [('{"en": "x"}', '{"en": "a", "de": "b"}'), ('{"en": "a", "de": "b"}', '{"en": "x"}')]:
+        data = translation_dataset(write("pairs.jsonl", f"{first}\n{second}\n" + '{"en": "c", "de": "d"}\n' * 9))
+        assert "x" not in [*data.dataset["train"]["en"], *data.dataset["validation"]["en"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"translation": {"en": "a", "de": "b"}}\n{"x": 1}\n', "Line 2 of .*'translation' holds None"),
+        ('{"translation": {"en": "a", "de": "b"}}\n{"translation": {}}\n', "Line 2 of .* and not 'en'"),
+        ('[{"translation": {"en": "a", "de": "b"}}, {"translation": {"en": "a"}}]', "Row 2 of .* and not 'de'"),
+        ('{"en": "a", "fr": "b"}\n' * 3, "has no column 'de'; its columns are 'en', 'fr'"),
+    ],
+)
+def test_rows_that_are_no_pairs(write, content, message):
+    with pytest.raises(ValueError, match=message):
+        translation_dataset(write("pairs.json" if content.startswith("[") else "pairs.jsonl", content))
+
+
+def test_a_language_may_be_called_like_a_score(write):
+    assert read_texts(write("texts.csv", "score,de\na,b\n"), "texts", "score").dataset["score"][:] == ["a"]
 
 
 LINES = {

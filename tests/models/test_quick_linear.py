@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from hfdistill import DistillationTrainer, DistillationTrainingArguments, ModelTeacher, soft_targets
 from hfdistill.models import quick_linear as module
@@ -55,7 +56,11 @@ def test_views_and_transposed_inputs(quick):
 
 
 def is_onednns(output):
-    return "_LinearBackward" in str([made for made, _ in output.grad_fn.next_functions])
+    made, names = output.grad_fn, []
+    while made is not None:
+        names.append(made.name())
+        made = next((before for before, _ in made.next_functions), None)
+    return "_LinearBackward" in names
 
 
 def test_oneDNN_computes_them(quick):
@@ -93,6 +98,61 @@ def test_an_output_may_be_changed_in_place(quick):
     plain = gradient()
     with quick():
         torch.testing.assert_close(gradient(), plain, rtol=1e-5, atol=1e-5)
+
+
+def test_an_output_without_a_graph_may_be_changed_within_one(quick):
+    """A frozen encoder's states, to which an adapter's are added."""
+    added = torch.ones(64, 7, requires_grad=True)
+    with quick():
+        with torch.no_grad():
+            states = nn.Linear(24, 7)(torch.randn(64, 24))
+        states += added
+        states.sum().backward()
+    assert added.grad.sum() == 64 * 7
+
+
+def test_what_no_gradient_needs_may_be_changed(quick):
+    """A frozen weight's inputs, and inputs' frozen weight: nothing of them is kept."""
+    inputs, frozen = torch.randn(64, 24, requires_grad=True), torch.randn(7, 24)
+    with quick():
+        states = inputs * 1
+        output = F.linear(states, frozen)
+        states.add_(1)
+        output.sum().backward()
+    torch.testing.assert_close(inputs.grad, frozen.sum(0).expand(64, 24), rtol=1e-5, atol=1e-5)
+
+
+ODD = {
+    "a bias that is one number": lambda: (torch.randn(64, 24), torch.randn(7, 24), torch.randn(1).expand(7)),
+    "a bias with gaps": lambda: (torch.randn(64, 24), torch.randn(7, 24), torch.randn(14)[::2]),
+    "a weight with gaps": lambda: (torch.randn(64, 24), torch.randn(7, 48)[:, ::2]),
+    "a sparse weight": lambda: (torch.randn(64, 24), torch.randn(7, 24).relu().to_sparse_csr()),
+    "rows that overlap": lambda: (torch.randn(200).unfold(0, 24, 2)[:64], torch.randn(7, 24)),
+    "one row many times": lambda: (torch.randn(1, 24).expand(64, 24), torch.randn(7, 24)),
+    "rows by columns": lambda: (torch.randn(24, 70).t(), torch.randn(7, 24)),
+    "many rows": lambda: (torch.randn(3, 1111, 24), torch.randn(7, 24)),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+@pytest.mark.parametrize("graph", [True, False])
+def test_odd_operands(quick, case, graph):
+    given = ODD[case]()
+    with quick(), torch.set_grad_enabled(graph):
+        torch.testing.assert_close(F.linear(*given), OF_TORCH(*given), rtol=1e-4, atol=1e-4)
+
+
+def test_transforms_and_counters_see_pytorchs_own(quick):
+    layer, inputs = nn.Linear(24, 7), torch.randn(64, 24)
+    counter = FlopCounterMode(display=False)
+    with quick():
+        torch.func.grad(lambda rows: layer(rows).sum())(inputs)
+        torch.func.vmap(layer)(inputs.expand(2, 64, 24))
+        torch.func.jvp(layer, (inputs,), (inputs,))
+        torch.jit.trace(layer, inputs)
+        with counter:
+            layer(inputs)
+    assert counter.get_total_flops() == 2 * 64 * 24 * 7
 
 
 def test_who_watches_pytorchs_functions_sees_them(quick):

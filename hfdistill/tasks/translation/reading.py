@@ -113,28 +113,34 @@ def _of_corpus(rows: Dataset, source: str, unit: str) -> TextRows:
 
 def _of_file(path: str | Path, names: Sequence[str], score_column: str | None = None) -> TextRows:
     """A table's texts. Those of a text file go to disk as they are read: memory does not grow with it."""
-    first = next(table_rows(path) or iter(()), None)
-    if first is None:  # Parquet, which has columns and no rows
+    if table_rows(path) is None:  # Parquet, which has columns and no rows
         return _of_table(open_table(path, "texts"), names, score_column)
-    line, cells = first
-    _check_columns(cells, str(path), names, score_column)
 
     def rows() -> Iterator[tuple[int | str | float, ...]]:
+        seen: dict[str, None] = {}
         for row, (line, cells) in enumerate(table_rows(path) or ()):
-            yield line or row + 1, *_checked(cells, place(line, row, path), names, score_column)
+            seen |= dict.fromkeys(cells)
+            # Of an array, which has no lines, the row, below zero.
+            yield line or -1 - row, *_checked(cells, place(line, row, path), seen, names, score_column)
+        _check_columns(seen, str(path), names, score_column)
 
-    wanted = [*names, *([] if score_column is None else [SCORE])]
-    unit = "Row" if line is None else "Line"
-    return _of_corpus(streamed_rows(rows, [Path(path)], wanted, score_column=score_column), str(path), unit)
+    found = streamed_rows(rows, [Path(path)], names, score_column is not None, score_column=score_column)
+
+    def where(row: int) -> str:
+        line = found[int(row)][LINE]
+        return place(line if line > 0 else None, -1 - line, path)
+
+    return TextRows(found.remove_columns(LINE), str(path), where)
 
 
 def _of_table(table: Table, names: Sequence[str], score_column: str | None = None) -> TextRows:
     _check_columns(table.columns, table.source, names, score_column)
     kept = [name for name in (*names, PAIR_COLUMN, score_column) if name and name in table.columns]
-    cells = (
-        dict(zip(kept, values, strict=True)) for values in zip(*(table.columns[name][:] for name in kept), strict=True)
-    )
-    rows = [_checked(one, table.where(row), names, score_column) for row, one in enumerate(cells)]
+    every = zip(*(table.columns[name][:] for name in kept), strict=True)
+    rows = [
+        _checked(dict(zip(kept, values, strict=True)), table.where(row), kept, names, score_column)
+        for row, values in enumerate(every)
+    ]
     wanted = [*names, *([] if score_column is None else [SCORE])]
     columns = {name: [row[number] for row in rows] for number, name in enumerate(wanted)}
     return TextRows(Dataset.from_dict(columns), table.source, lambda row: table.where(int(row)))
@@ -152,21 +158,28 @@ def _check_columns(columns: Collection[str], source: str, names: Sequence[str], 
         )
 
 
-def _checked(cells: Mapping[str, Any], where: str, names: Sequence[str], score_column: str | None) -> tuple[Any, ...]:
-    """The texts of a row, and its score where one is wanted."""
-    texts = [_text(cells, name, where) for name in names]
-    return (*texts, *([] if score_column is None else [_score(cells.get(score_column), score_column, where)]))
+def _checked(
+    cells: Mapping[str, Any], where: str, columns: Collection[str], names: Sequence[str], score_column: str | None
+) -> tuple[Any, ...]:
+    """The texts of a row, and its score where one is wanted; `columns` are those that are known of the table."""
+    texts = [_text(cells, name, where, columns) for name in names]
+    if score_column is None:
+        return (*texts,)
+    _check_columns(columns, where, names, score_column)
+    return (*texts, _score(cells.get(score_column), score_column, where))
 
 
-def _text(cells: Mapping[str, Any], name: str, where: str) -> str:
-    pair = {} if name in cells or PAIR_COLUMN not in cells else cells[PAIR_COLUMN]
-    if not isinstance(pair, dict):
-        raise ValueError(
-            f"{where}: {PAIR_COLUMN!r} holds {shortened(pair)}; expected an object of a text for each language."
-        )
-    if pair and name not in pair:
-        raise ValueError(f"{where}: {PAIR_COLUMN!r} has the languages {cut(', '.join(pair))} and not {name!r}.")
-    value = cells[name] if name in cells else pair.get(name)
+def _text(cells: Mapping[str, Any], name: str, where: str, columns: Collection[str]) -> str:
+    value = cells.get(name)
+    if name not in columns and PAIR_COLUMN in columns:
+        pair = cells.get(PAIR_COLUMN)
+        if not isinstance(pair, dict):
+            raise ValueError(
+                f"{where}: {PAIR_COLUMN!r} holds {shortened(pair)}; expected an object of a text for each language."
+            )
+        if name not in pair:
+            raise ValueError(f"{where}: {PAIR_COLUMN!r} has the languages {cut(', '.join(pair))} and not {name!r}.")
+        value = pair[name]
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{where}: {name!r} holds {shortened(value)}; expected text.")
     return value or ""
