@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from torch.overrides import has_torch_function
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-#: The fewest rows of a product that is oneDNN's; all others are multiples of it, and of four times as many from
-#: `MANY_ROWS` on.
+#: A product that is oneDNN's has this many rows at least, and a multiple of `ROWS`, or from `MANY_ROWS` on of four times
+#: as many: those that are missing are filled up.
+FEWEST_ROWS = 48
 ROWS = 64
 MANY_ROWS = 2048
 
@@ -80,7 +81,7 @@ def _suits(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
             return False
         if each.dtype != torch.float32 or each.device.type != "cpu":
             return False
-    if weight.dim() != 2 or not weight.numel() or input.numel() < ROWS * weight.shape[1]:
+    if weight.dim() != 2 or not weight.numel() or input.numel() < FEWEST_ROWS * weight.shape[1]:
         return False
     dense = weight.is_contiguous() or weight.t().is_contiguous()
     fits = input.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
