@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torch.overrides import has_torch_function
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-#: A product that is oneDNN's has so many rows at least, and a multiple of `ROWS`, or from `MANY_ROWS` on of four times as
-#: many: what is missing is filled up.
+#: A product that is oneDNN's has so many rows at least, and a multiple of `ROWS`, or from `MANY_ROWS` on of four times
+#: as many: what is missing is filled up.
 FEWEST_ROWS = 48
 ROWS = 64
 MANY_ROWS = 2048
