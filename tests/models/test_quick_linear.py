@@ -206,6 +206,17 @@ def test_the_last_of_several_threads_puts_the_function_back(quick):
     assert F.linear is OF_TORCH
 
 
+def test_what_another_library_has_put_in_its_place_stays(quick, monkeypatch):
+    def others(*args):
+        return OF_TORCH(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(F, "linear", others)
+        with quick():
+            assert F.linear is others
+        assert F.linear is others
+
+
 def test_nothing_is_left_of_it_after_an_error(quick):
     with pytest.raises(RuntimeError, match="shapes"), quick():
         nn.Linear(24, 7)(torch.randn(64, 23))
