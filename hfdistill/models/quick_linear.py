@@ -73,6 +73,8 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, **more: A
 
 
 def _suits(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    if not input.is_cpu:  # first, as an accelerator waits for what is asked here
+        return False
     given = (input, weight) if bias is None else (input, weight, bias)
     if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or _is_watched(given):
         return False
