@@ -13,6 +13,13 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import Trainer, TrainingArguments
 
 from hfdistill import token_soft_targets
+from hfdistill.models import quick_linear
+
+
+@pytest.fixture(autouse=True)
+def as_on_an_accelerator(monkeypatch):
+    """Which computes linear layers as PyTorch does, where some processors take a few operations more."""
+    monkeypatch.setattr(quick_linear, "_mkl_keeps_to_avx2", lambda: False)
 
 
 def counts(make, steps):
