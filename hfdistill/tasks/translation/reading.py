@@ -165,7 +165,7 @@ def _checked(
     texts = [_text(cells, name, where, columns) for name in names]
     if score_column is None:
         return (*texts,)
-    _check_columns(columns, where, names, score_column)
+    _check_columns(columns, where, (), score_column)
     return (*texts, _score(cells.get(score_column), score_column, where))
 
 
