@@ -22,7 +22,7 @@ from hfdistill.data.shortening import cut, shortened
 from hfdistill.models.labels import class_names
 
 #: The line of a row, where its source has lines, and its cells by the names of their columns.
-Row: TypeAlias = tuple[int | None, dict[str, Any]]
+TableRow: TypeAlias = tuple[int | None, dict[str, Any]]
 
 #: How deep lists and objects of a JSON value may lie in one another: Arrow takes little more.
 MOST_NESTED = 50
@@ -82,7 +82,7 @@ def open_table(path: str | Path | Dataset, split: str) -> Table:
     return _table_of_rows(path, _TEXT_READERS[extension](path))
 
 
-def table_rows(path: str | Path) -> Iterator[Row] | None:
+def table_rows(path: str | Path) -> Iterator[TableRow] | None:
     """The rows of a text file, read as they are asked for; `None` of Parquet, which has columns."""
     path, extension = recognized(path)
     return None if extension == "parquet" else _TEXT_READERS[extension](path)
@@ -156,7 +156,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(limit)
 
 
-def _named(path: Path, rows: Iterator[tuple[int, list[str]]], advice: str) -> Iterator[Row]:
+def _named(path: Path, rows: Iterator[tuple[int, list[str]]], advice: str) -> Iterator[TableRow]:
     """The rows behind a header."""
     _, header = next(rows, (0, []))
     if not header:
@@ -185,15 +185,15 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
+def _read_csv(path: Path) -> Iterator[TableRow]:
     return _named(path, _csv_rows(path), "quote the cells that hold commas")
 
 
-def _read_tsv(path: Path) -> Iterator[Row]:
+def _read_tsv(path: Path) -> Iterator[TableRow]:
     return _named(path, _tsv_rows(path), "a .tsv file has one tab between cells and none within")
 
 
-def _read_json(path: Path) -> Iterator[Row]:
+def _read_json(path: Path) -> Iterator[TableRow]:
     row, names = -1, dict[str, None]()
     for row, (line, content) in enumerate(_json_values(path)):
         where = place(line, row, path)
@@ -252,7 +252,7 @@ def _constant(name: str) -> float:
     raise _NoValue(f"holds {name}, which is no number.")
 
 
-def _table_of_rows(path: Path, rows: Iterable[Row]) -> Table:
+def _table_of_rows(path: Path, rows: Iterable[TableRow]) -> Table:
     """By columns from the start: an object for each of a million rows would take gigabytes."""
     columns: dict[str, list[Any]] = {}
     lines: list[int] = []
@@ -285,7 +285,7 @@ def _fault(value: Any, depth: int = 0) -> str:
     return ""
 
 
-_TEXT_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+_TEXT_READERS: dict[str, Callable[[Path], Iterator[TableRow]]] = {
     "csv": _read_csv,
     "tsv": _read_tsv,
     "json": _read_json,

@@ -223,6 +223,34 @@ def test_nothing_is_left_of_it_after_an_error(quick):
     assert F.linear is OF_TORCH
 
 
+@pytest.mark.parametrize("slow", [True, False])
+def test_steps_evaluations_and_passes_use_it(tmp_path, monkeypatch, slow):
+    """Each of them, and only where MKL is slow: the comparisons below would not see it."""
+    counted, product = [], module._product
+    monkeypatch.setattr(module, "_mkl_keeps_to_avx2", lambda: slow)
+    monkeypatch.setattr(module, "_product", lambda *given: counted.append(1) or product(*given))
+
+    def used(job):
+        counted.clear()
+        job()
+        return bool(counted)
+
+    rows = make_rows(64)
+    args = DistillationTrainingArguments(
+        str(tmp_path), max_steps=1, per_device_train_batch_size=32, report_to=[], use_cpu=True, save_strategy="no"
+    )
+    trainer = DistillationTrainer(
+        make_model(2), args, teacher=make_model(1), train_dataset=rows, processing_class=make_tokenizer()
+    )
+    teacher, unlabeled = ModelTeacher(make_model(1), make_tokenizer()), rows.remove_columns("labels")
+    jobs = [
+        trainer.train,
+        lambda: trainer.evaluate(rows),
+        lambda: soft_targets(teacher, unlabeled, store=tmp_path / "store"),
+    ]
+    assert [used(job) for job in jobs] == [slow] * 3
+
+
 def test_soft_targets_are_the_same(tmp_path, monkeypatch):
     rows = make_rows(40).remove_columns("labels")
     found = []
