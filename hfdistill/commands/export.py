@@ -89,7 +89,7 @@ def _read_pairs(options: argparse.Namespace) -> tuple[list[str], list[str] | Non
 
 
 def _only_column_of_texts(file: str) -> str:
-    _, cells = next(table_rows(file) or iter([]), (None, {}))
+    _, cells = next(table_rows(file), (None, {}))
     if isinstance(pair := cells.get(PAIR_COLUMN), dict):
         raise ValueError(
             f"{file} has texts in {' and '.join(pair)}: name the translator's own, --text_column its source "

@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,8 @@ from hfdistill.models.labels import class_names
 #: The line of a row, where its source has lines, and its cells by the names of their columns.
 TableRow: TypeAlias = tuple[int | None, dict[str, Any]]
 
+#: So many rows of a Parquet file are in memory at once.
+_ROWS_A_LOOK = 1000
 #: How deep lists and objects of a JSON value may lie in one another: Arrow takes little more.
 MOST_NESTED = 50
 
@@ -82,10 +85,10 @@ def open_table(path: str | Path | Dataset, split: str) -> Table:
     return _table_of_rows(path, _TEXT_READERS[extension](path))
 
 
-def table_rows(path: str | Path) -> Iterator[TableRow] | None:
-    """The rows of a text file, read as they are asked for; `None` of Parquet, which has columns."""
+def table_rows(path: str | Path) -> Iterator[TableRow]:
+    """The rows of a file, read as they are asked for."""
     path, extension = recognized(path)
-    return None if extension == "parquet" else _TEXT_READERS[extension](path)
+    return _parquet_rows(path) if extension == "parquet" else _TEXT_READERS[extension](path)
 
 
 def _table_of(dataset: Dataset, source: str) -> Table:
@@ -96,18 +99,37 @@ def _table_of(dataset: Dataset, source: str) -> Table:
 
 
 def _read_parquet(path: Path) -> Dataset:
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_names(path, file.schema_arrow.names)
-            table = file.read()
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            _check_column(path, name, column)
-    except (pa.ArrowException, OSError, MemoryError) as error:
-        raise ValueError(f"{path} is not a whole Parquet file: {_reason(error)}") from None
+    with _opened_parquet(path) as file:
+        table = file.read()
+        _check_columns(path, table)
     return _as_dataset(path, table)
 
 
-def _check_column(path: Path, name: str, column: pa.ChunkedArray) -> None:
+def _parquet_rows(path: Path) -> Iterator[TableRow]:
+    with _opened_parquet(path) as file:
+        if not file.metadata.num_rows:
+            raise ValueError(f"{path} has columns but no rows.")
+        for batch in file.iter_batches(_ROWS_A_LOOK):
+            _check_columns(path, batch)
+            yield from ((None, cells) for cells in batch.to_pylist())
+
+
+@contextmanager
+def _opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_names(path, file.schema_arrow.names)
+            yield file
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise ValueError(f"{path} is not a whole Parquet file: {_reason(error)}") from None
+
+
+def _check_columns(path: Path, table: pa.Table | pa.RecordBatch) -> None:
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        _check_column(path, name, column)
+
+
+def _check_column(path: Path, name: str, column: pa.ChunkedArray | pa.Array) -> None:
     """Refuses what Arrow takes on trust, such as a text that is not UTF-8."""
     try:
         column.validate(full=True)

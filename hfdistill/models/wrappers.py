@@ -16,11 +16,16 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 #: Where the tensors of quantized weights come from.
 _QUANTIZERS = frozenset({"bitsandbytes", "hqq", "optimum", "torchao"})
+#: Where the model is in what compiles it or spreads it over devices.
+_KEPT_IN = ("_orig_mod", "module", "_fsdp_wrapped_module")
 
 
 def unwrapped(model: Any) -> Any:
     """The model without what compiles it or spreads it over devices, in any order; adapters stay around it."""
     if not isinstance(model, nn.Module):  # such as an exported one
+        return model
+    # Accelerate looks at every part of the model, for a millisecond, and this is asked several times in a step.
+    if not any(name in vars(model) or name in model._modules for name in _KEPT_IN):
         return model
     while (inner := extract_model_from_parallel(model, keep_torch_compile=False)) is not model:
         model = inner

@@ -8,6 +8,7 @@ For each seed the same untrained student is trained, for as many epochs, on
 | word | references | the teacher's, at each target token |
 | sequence | the teacher's | none |
 | sequence, closest | of the teacher's beam the one closest to the reference | none |
+| sequence, all texts | the teacher's, of texts beyond the first `--pairs`, too | none |
 | both | the teacher's | the teacher's |
 | word, sampled; both, sampled | as above | 50 cached samples of the teacher distribution for each token |
 | word, top_k; both, top_k | as above | the teacher's likeliest 50 tokens, likewise |
@@ -53,7 +54,12 @@ from hfdistill.tasks.translation.metrics import corpus_scores
 
 KIM_RUSH = ("plain", "word", "sequence", "both")
 STORED = ("sampled", "top_k")
-METHODS = (*KIM_RUSH, "sequence, closest", *(f"{method}, {kept}" for kept in STORED for method in ("word", "both")))
+METHODS = (
+    *KIM_RUSH,
+    "sequence, closest",
+    "sequence, all texts",
+    *(f"{method}, {kept}" for kept in STORED for method in ("word", "both")),
+)
 SEARCHES = ("greedy", "beam")
 #: How often in a training it is measured how much a student reads of its sources.
 TIMES = 12
@@ -73,7 +79,8 @@ class Students:
         how = {"dtype": "float32", "trust_remote_code": False, "attn_implementation": options.attn_implementation}
         self.teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher, **how)
         names = {"source": options.source_lang, "target": options.target_lang}
-        self.data = translation_dataset(options.train_file, options.validation_file, options.test_file, **names)
+        files = (options.train_file, options.validation_file, options.test_file)
+        self.data = translation_dataset(*(one if one and len(one) > 1 else one and one[0] for one in files), **names)
 
     def bleu(self, model: PreTrainedModel, search: str) -> float:
         """On the test texts, from 0 to 1."""
@@ -93,19 +100,21 @@ class Students:
             return CTranslate2Model(path, model.config, settings)
 
     def trained(self, method: str, seed: int) -> PreTrainedModel:
-        options, (kind, _, kept) = self.options, method.partition(", ")
+        options, (kind, _, how) = self.options, method.partition(", ")
         word, sequence = kind in ("word", "both"), kind in ("sequence", "both")
         shape = {"num_decoder_layers": options.student_num_decoder_layers, "hidden_size": options.student_hidden_size}
         student = make_translation_student(self.teacher, shrink=options.shrink, seed=seed, **shape)
         validation = self.rows("validation")
-        kept, chosen = (None, "closest") if kept == "closest" else (kept, "best")
+        kept = how if how in STORED else None
+        chosen = ("closest" if how == "closest" else "best") if sequence else None
+        train = self.rows("train", chosen, None if how == "all texts" else options.pairs)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             args = self.arguments(folder, seed)
             trainer = Seq2SeqDistillationTrainer(
                 student,
                 args if word else args.for_labels_only(folder),
                 teacher=self.teacher if word and not kept else None,
-                train_dataset=self.with_soft_targets(self.rows("train", chosen if sequence else None), kept),
+                train_dataset=self.with_soft_targets(train, kept),
                 eval_dataset=self.with_soft_targets(validation, kept),
                 processing_class=self.tokenizer,
                 callbacks=[SourceUse(self.tokenizer, validation, functools.partial(self.noted, method, seed))],
@@ -116,10 +125,11 @@ class Students:
     def noted(self, method: str, seed: int, step: int, nats: float) -> None:
         self.figures.get(f"{method} source use {seed} {step}", float, nats)
 
-    def rows(self, split: str, chosen: str | None = None) -> Dataset:
+    def rows(self, split: str, chosen: str | None = None, most: int | None = None) -> Dataset:
         """Texts as token ids, with reference translations or those chosen of the teacher's, made once."""
         data, limit = self.data, self.options.max_length
         texts = data.dataset[split]
+        texts = texts.take(min(most or len(texts), len(texts)))
         if chosen:
             beams = self.options.num_beams
             how = {"num_beams": beams, "num_candidates": 1 if chosen == "best" else beams, "max_length": limit}
@@ -131,7 +141,7 @@ class Students:
         names = {"tokenizer": self.tokenizer, "source": data.source, "target": data.target, "limit": limit}
         return texts.map(tokenized, batched=True, fn_kwargs=names, remove_columns=texts.column_names)
 
-    def with_soft_targets(self, rows: Dataset, kept: str) -> Dataset:
+    def with_soft_targets(self, rows: Dataset, kept: str | None) -> Dataset:
         """With the teacher's predictions for the target tokens, where they are stored and not made in every step."""
         return token_soft_targets(self.teacher, rows, self.tokenizer, method=kept, temperature=1.0) if kept else rows
 
@@ -237,9 +247,11 @@ def draw(methods: list[str], teacher: dict[str, float], found: dict[str, list[fl
 def parse_options() -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--teacher", required=True, help="a trained encoder-decoder, Hub name or folder")
-    options.add_argument("--train_file", required=True, help="pairs: json lines, csv, tsv or parquet")
-    options.add_argument("--validation_file", help="pairs for the losses in the log (default: a tenth of the others)")
-    options.add_argument("--test_file", required=True, help="pairs to measure BLEU on")
+    options.add_argument("--train_file", required=True, nargs="+", help="pairs: a table, or corpus.en corpus.de")
+    options.add_argument(
+        "--validation_file", nargs="+", help="for the losses in the log (default: a tenth of the others)"
+    )
+    options.add_argument("--test_file", required=True, nargs="+", help="pairs to measure BLEU on")
     options.add_argument("--source_lang", default="en")
     options.add_argument("--target_lang", default="de")
     options.add_argument("--output_dir", required=True, help="figures, table and plot; an unfinished one is continued")
@@ -253,6 +265,7 @@ def parse_options() -> argparse.Namespace:
     options.add_argument("--batch_size", type=int, default=64)
     options.add_argument("--learning_rate", type=float, default=1e-3)
     options.add_argument("--alpha", type=float, default=0.8, help="weight of the soft targets")
+    options.add_argument("--pairs", type=int, help="so many training pairs, the first (default: all)")
     options.add_argument("--num_beams", type=int, default=5, help="beam of the teacher's translations and of BLEU")
     options.add_argument("--max_length", type=int, default=64, help="tokens a text is cut to on either side")
     engines = ("transformers", "ctranslate2")

@@ -4,6 +4,8 @@ import gzip
 import json
 from itertools import chain, starmap
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from processes import run_script
 
@@ -191,6 +193,28 @@ def test_rows_that_are_no_pairs(write, content, message):
         translation_dataset(write("pairs.json" if content.startswith("[") else "pairs.jsonl", content))
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"en": ["a"] * 1001, "de": ["b"] * 1000 + [None]}, None),
+        ({"en": [1], "de": ["b"]}, "Row 1 of .*'en' holds 1; expected text"),
+        ({"translation": [{"en": "a", "de": "b"}] * 1500 + [None]}, "Row 1501 of .*'translation' holds None"),
+        ({"en": ["a"], "fr": ["b"]}, "has no column 'de'; its columns are 'en', 'fr'"),
+        ({"en": pa.array([], pa.string()), "de": pa.array([], pa.string())}, "has columns but no rows"),
+        ({"en": pa.array([b"\xff"]).view(pa.string()), "de": ["b"]}, "Column 'en' of .* is damaged"),
+    ],
+)
+def test_pairs_of_parquet(tmp_path, columns, message):
+    """They are read a thousand rows at a time; an empty side is skipped as elsewhere."""
+    pq.write_table(pa.table(columns), tmp_path / "pairs.parquet")
+    if message is None:
+        data = translation_dataset(tmp_path / "pairs.parquet", tmp_path / "pairs.parquet").dataset["train"]
+        assert data[:] == {"en": ["a"] * 1000, "de": ["b"] * 1000}
+        return
+    with pytest.raises(ValueError, match=message):
+        translation_dataset(tmp_path / "pairs.parquet", tmp_path / "pairs.parquet")
+
+
 def test_a_language_may_be_called_like_a_score(write):
     assert read_texts(write("texts.csv", "score,de\na,b\n"), "texts", "score").dataset["score"][:] == ["a"]
 
@@ -204,7 +228,7 @@ LINES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [("corpus.en", "corpus.de"), ("pairs.jsonl",), ("pairs.csv",)])
+@pytest.mark.parametrize("names", [("corpus.en", "corpus.de"), ("pairs.jsonl",), ("pairs.csv",), ("pairs.parquet",)])
 def test_memory_does_not_grow_with_the_corpus(tmp_path, names):
     """Half a million pairs, 100 megabytes of text, would be a gigabyte of Python's objects."""
     peaks = []
@@ -215,6 +239,9 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, names):
             pairs = (
                 [f"{language} {n} {'some words of a sentence ' * 4}" for language in ("en", "de")] for n in range(count)
             )
+            if name.endswith("parquet"):
+                pq.write_table(pa.table(dict(zip(("en", "de"), zip(*pairs, strict=True), strict=True))), folder / name)
+                continue
             header = ["en,de"] if name.endswith("csv") else []
             with open(folder / name, "w", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in chain(header, starmap(LINES[name], pairs)))

@@ -131,14 +131,25 @@ def test_online(measure):
 @pytest.mark.slow
 def test_translation_students(tmp_path):
     """Each method for each seed, by both searches, running the teacher live or once; the teacher once."""
-    methods = ("plain", "word", "sequence", "sequence, closest", "word, sampled", "both, top_k")
+    methods = ("plain", "word", "sequence", "sequence, closest", "sequence, all texts", "word, sampled", "both, top_k")
     for part in make_translator():
         part.save_pretrained(tmp_path / "teacher")
     pairs = [json.dumps({"translation": {"en": text, "de": text[::-1]}}) for text in TEXTS]
     (tmp_path / "pairs.jsonl").write_text("\n".join(pairs))
     command = [sys.executable, BENCHMARKS / "translation_students.py", "--teacher", tmp_path / "teacher"]
-    command += [word for kind in ("train", "test") for word in (f"--{kind}_file", tmp_path / "pairs.jsonl")]
-    command += ["--output_dir", tmp_path / "out", "--epochs", "1", "--seeds", "2"]
+    for language, step in (("en", 1), ("de", -1)):
+        (tmp_path / f"corpus.{language}").write_text("\n".join(text[::step] for text in TEXTS))
+    command += ["--train_file", tmp_path / "corpus.en", tmp_path / "corpus.de", "--pairs", str(len(TEXTS) // 2)]
+    command += [
+        "--test_file",
+        tmp_path / "pairs.jsonl",
+        "--output_dir",
+        tmp_path / "out",
+        "--epochs",
+        "1",
+        "--seeds",
+        "2",
+    ]
     command += ["--num_beams", "2", "--max_length", "16", "--methods", *methods]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
     for _ in range(2):  # the second time nothing is trained

@@ -112,15 +112,13 @@ def _of_corpus(rows: Dataset, source: str, unit: str) -> TextRows:
 
 
 def _of_file(path: str | Path, names: Sequence[str], score_column: str | None = None) -> TextRows:
-    """A table's texts. Those of a text file go to disk as they are read: memory does not grow with it."""
-    if table_rows(path) is None:  # Parquet, which has columns and no rows
-        return _of_table(open_table(path, "texts"), names, score_column)
+    """A table's texts, which go to disk as they are read: memory does not grow with it."""
 
     def rows() -> Iterator[tuple[int | str | float, ...]]:
         seen: dict[str, None] = {}
-        for row, (line, cells) in enumerate(table_rows(path) or ()):
+        for row, (line, cells) in enumerate(table_rows(path)):
             seen |= dict.fromkeys(cells)
-            # Of an array, which has no lines, the row, below zero.
+            # Of a source without lines the row, below zero.
             yield line or -1 - row, *_checked(cells, place(line, row, path), seen, names, score_column)
         _check_columns(seen, str(path), names, score_column)
 

@@ -38,7 +38,7 @@ def test_the_largest_within_a_budget_is_taken():
         assert size_within(SIZES[name].parameters) == name
         assert size_within(SIZES[name].parameters - 1) == smaller
     assert size_within(max_latency_ms=1e6) == next(iter(SIZES))
-    with pytest.raises(ValueError, match=r"the smallest, micro, has [\d,]+ parameters and takes about \d+\.\d ms"):
+    with pytest.raises(ValueError, match=r"the smallest, nano, has [\d,]+ parameters and takes about \d+\.\d ms"):
         size_within(max_latency_ms=1e-6)
 
 
