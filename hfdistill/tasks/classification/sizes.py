@@ -154,8 +154,11 @@ def size_in_words(options: Any, args: Any) -> str:
         f"Size {options.size}: {layers} {'layer' if layers == 1 else 'layers'} of {width} hidden dimensions, {tokens} "
         f"tokens; batch: {args.per_device_train_batch_size}, learning rate: {args.learning_rate:g}, epochs: {epochs}."
     )
-    more = " Unlabeled texts of its domain (--unlabeled_file) are what a student of this size gains most from."
-    return words if options.unlabeled_file else words + more
+    more = (
+        " Unlabeled texts of its domain (--unlabeled_file) are what a student of this size gains most from; if you have "
+        "none, --augment masking n_grams makes some."
+    )
+    return words if options.unlabeled_file or options.augment else words + more
 
 
 def teacher_training(size: str | None, args: Any) -> dict[str, Any]:
