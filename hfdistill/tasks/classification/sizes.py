@@ -155,8 +155,8 @@ def size_in_words(options: Any, args: Any) -> str:
         f"tokens; batch: {args.per_device_train_batch_size}, learning rate: {args.learning_rate:g}, epochs: {epochs}."
     )
     more = (
-        " Unlabeled texts of its domain (--unlabeled_file) are what a student of this size gains most from; where there "
-        "are none, --augment masking n_grams makes some."
+        " Unlabeled texts of its domain (--unlabeled_file) are what a student of this size gains most from; where "
+        "there are none, --augment masking n_grams makes some."
     )
     return words if options.unlabeled_file or options.augment else words + more
 
