@@ -88,6 +88,8 @@ class ModelTeacher(Teacher):
             raise TypeError(
                 f"a teacher is a transformers model, whose config names its labels; got {type(model).__name__}."
             )
+        if hasattr(model, "_orig_mod"):
+            logger.warning("The teacher is run uncompiled: torch_compile=True compiles it and the student.")
         self.model = _unprepared(model).requires_grad_(False)
         self.cast(dtype)
         self.processing_class = processing_class

@@ -107,6 +107,16 @@ def test_a_compiled_teacher_is_in_no_checkpoint_either(tiny_bert, batch, tmp_pat
         AcceleratorState._reset_state()
 
 
+def test_a_compiled_teacher_is_run_uncompiled_and_says_so(tiny_bert, batch, caplog):
+    """Who compiled it would wonder where the speed went."""
+    model = tiny_bert()
+    teacher = ModelTeacher(torch.compile(model, backend="eager"))
+    assert teacher.model is model and "torch_compile=True compiles it and the student" in caplog.text
+    caplog.clear()
+    torch.testing.assert_close(teacher(batch).logits, ModelTeacher(tiny_bert())(batch).logits)
+    assert not caplog.records
+
+
 def test_a_new_accelerator_prepares_it_again(tiny_bert, batch, make_accelerator):
     """Each trial of a search makes a new accelerator: autocast would be wrapped around autocast, or stay for ever."""
     model = tiny_bert()
