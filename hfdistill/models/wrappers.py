@@ -24,7 +24,7 @@ def unwrapped(model: Any) -> Any:
     """The model without what compiles it or spreads it over devices, in any order; adapters stay around it."""
     if not isinstance(model, nn.Module):  # such as an exported one
         return model
-    # Accelerate looks at every part of the model, for a millisecond, and this is asked several times in a step.
+    # Accelerate looks at every part of the model, and this is asked a dozen times in a step.
     if not any(name in vars(model) or name in model._modules for name in _KEPT_IN):
         return model
     while (inner := extract_model_from_parallel(model, keep_torch_compile=False)) is not model:

@@ -85,6 +85,17 @@ def test_it_is_looked_through(name):
     assert (unwrapped(wrapped) is model) == (name in AROUND)
 
 
+def test_a_plain_model_is_not_searched():
+    """It is asked for a dozen times in a step, and a large model has hundreds of parts."""
+
+    class Unsearched(nn.Linear):
+        def modules(self):
+            raise AssertionError
+
+    model = Unsearched(1, 1)
+    assert unwrapped(model) is model
+
+
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_a_wrapped_teacher_teaches_live_and_stored(tmp_path, name):
     """It was refused as no model, or its fingerprint ended in an AttributeError."""
