@@ -93,7 +93,7 @@ BAD_OPTIONS = {
     "too many layers": (("--student_num_hidden_layers", "9"), "9.*2"),
     "a budget too small": (
         ("--max_parameters", "5k"),
-        r"the smallest, micro, has [\d,]+ parameters",
+        r"the smallest, nano, has [\d,]+ parameters",
     ),
     "a size twice": (("--size", "tiny", "--max_latency_ms", "3"), "--size names the student that"),
     "a size of a named student": (
