@@ -17,13 +17,14 @@ from pathlib import Path
 
 from bench import draw, draw_on, gain, percent, publish
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 FILES = ("train_file", "validation_file", "test_file")
 #: What a student costs: the figure of a run, how it is called, and what one unit is.
 COSTS = [
     ("student_parameters", "million parameters", 1e6),
     ("student_latency_ms", "milliseconds for one text", 1),
-    ("total_flos", "training, 10^15 operations", 1e15),
+    ("total_flos", "training, $10^{15}$ operations", 1e15),
 ]
 
 
@@ -97,6 +98,9 @@ def draw_costs(options: argparse.Namespace, runs: dict[tuple[str, int], list[dic
         teacher = next(iter(runs.values()))[0]
         axes.axhline(100 * teacher["teacher_accuracy"], color="gray", linestyle=":", label="teacher")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.minorticks_off()
     panels[0].set_ylabel("test accuracy, %")
     panels[0].legend(frameon=False)
     figure.savefig(path, dpi=120)
