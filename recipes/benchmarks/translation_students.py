@@ -129,7 +129,7 @@ class Students:
         """Texts as token ids, with reference translations or those chosen of the teacher's, made once."""
         data, limit = self.data, self.options.max_length
         texts = data.dataset[split]
-        texts = texts.take(min(most or len(texts), len(texts)))
+        texts = texts if most is None else texts.take(min(most, len(texts)))
         if chosen:
             beams = self.options.num_beams
             how = {"num_beams": beams, "num_candidates": 1 if chosen == "best" else beams, "max_length": limit}
@@ -272,7 +272,10 @@ def parse_options() -> argparse.Namespace:
     options.add_argument("--engine", choices=engines, default=engines[0], help="what translates; the second is quicker")
     options.add_argument("--attn_implementation", help="eager is quicker in bfloat16 on some processors")
     options.add_argument("--bf16", action="store_true", help="train in mixed precision; on CPUs with AMX twice as fast")
-    return options.parse_args()
+    given = options.parse_args()
+    if "sequence, all texts" in given.methods and given.pairs is None:
+        options.error("'sequence, all texts' learns from what is beyond the first --pairs: say how many these are.")
+    return given
 
 
 if __name__ == "__main__":

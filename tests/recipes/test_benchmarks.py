@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,21 +141,18 @@ def test_translation_students(tmp_path):
     for language, step in (("en", 1), ("de", -1)):
         (tmp_path / f"corpus.{language}").write_text("\n".join(text[::step] for text in TEXTS))
     command += ["--train_file", tmp_path / "corpus.en", tmp_path / "corpus.de", "--pairs", str(len(TEXTS) // 2)]
-    command += [
-        "--test_file",
-        tmp_path / "pairs.jsonl",
-        "--output_dir",
-        tmp_path / "out",
-        "--epochs",
-        "1",
-        "--seeds",
-        "2",
-    ]
-    command += ["--num_beams", "2", "--max_length", "16", "--methods", *methods]
+    command += ["--test_file", tmp_path / "pairs.jsonl", "--output_dir", tmp_path / "out", "--epochs", "1"]
+    command += ["--seeds", "2", "--num_beams", "2", "--max_length", "16", "--methods", *methods]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
+    printed = []
     for _ in range(2):  # the second time nothing is trained
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-4000:]
+        printed.append(done.stdout)
+    # For each seed three methods have the sources of the pairs translated, and one all but those to validate on.
+    translated = re.findall(r"from (\d+) translated texts", printed[0])
+    assert translated.count(str(len(TEXTS) // 2)) == 6 and len(translated) == 8
+    assert max(map(int, translated)) > 0.8 * len(TEXTS) and "translated texts" not in printed[1]
     figures = dict(map(json.loads, (tmp_path / "out" / "figures.jsonl").read_text().splitlines()))
     students = {f"{how} {search} {seed}" for how in methods for search in ("greedy", "beam") for seed in (0, 1)}
     assert {name for name in figures if "source use" not in name} == students | {"teacher greedy", "teacher beam"}
