@@ -61,6 +61,8 @@ METHODS = (
     *(f"{method}, {kept}" for kept in STORED for method in ("word", "both")),
 )
 SEARCHES = ("greedy", "beam")
+#: What is said of a search on `--other_test_file`.
+ELSEWHERE = ", elsewhere"
 #: How often in a training it is measured how much a student reads of its sources.
 TIMES = 12
 
@@ -78,13 +80,21 @@ class Students:
         self.tokenizer = AutoTokenizer.from_pretrained(options.teacher, trust_remote_code=False)
         how = {"dtype": "float32", "trust_remote_code": False, "attn_implementation": options.attn_implementation}
         self.teacher = AutoModelForSeq2SeqLM.from_pretrained(options.teacher, **how)
-        names = {"source": options.source_lang, "target": options.target_lang}
-        files = (options.train_file, options.validation_file, options.test_file)
-        self.data = translation_dataset(*(one if one and len(one) > 1 else one and one[0] for one in files), **names)
+        self.data = self.read(options.train_file, options.validation_file, options.test_file)
+        self.tests = {"": self.data.dataset["test"]}
+        if options.other_test_file:
+            others = self.read(options.train_file, options.validation_file, options.other_test_file)
+            self.tests[ELSEWHERE] = others.dataset["test"]
+        self.measures = [search + where for where in self.tests for search in SEARCHES]
 
-    def bleu(self, model: PreTrainedModel, search: str) -> float:
-        """On the test texts, from 0 to 1."""
-        texts, beams = self.data.dataset["test"], {"greedy": 1, "beam": self.options.num_beams}[search]
+    def read(self, *files: list[str] | None) -> Any:
+        names = {"source": self.options.source_lang, "target": self.options.target_lang}
+        return translation_dataset(*(one if one and len(one) > 1 else one and one[0] for one in files), **names)
+
+    def bleu(self, model: PreTrainedModel, measure: str) -> float:
+        """By a search on the test texts, or on those from elsewhere, from 0 to 1."""
+        texts = self.tests[ELSEWHERE if measure.endswith(ELSEWHERE) else ""]
+        beams = self.options.num_beams if measure.startswith("beam") else 1
         limit = self.options.max_length
         how = {"num_beams": beams, "max_length": limit}
         written = translate(self.on_engine(model), self.tokenizer, texts[self.data.source][:], **how)
@@ -191,24 +201,25 @@ def main() -> None:
     folder = Path(options.output_dir)
     figures = Figures(folder)
     students = Students(options, figures)
-    teacher = {search: figures.get(f"teacher {search}", students.bleu, students.teacher, search) for search in SEARCHES}
+    teacher = {one: figures.get(f"teacher {one}", students.bleu, students.teacher, one) for one in students.measures}
     found = over_seeds(options.seeds, functools.partial(measured, students, figures))
     publish(folder, table(options, teacher, found))
     draw(options.methods, teacher, found, folder / "bleu.png")
 
 
 def measured(students: Students, figures: Figures, seed: int) -> dict[str, float]:
-    """The BLEU of one seed's students by each search; one is trained where either is not on file."""
+    """The BLEU of one seed's students by each measure; one is trained where any is not on file."""
     found = {}
     for method in students.options.methods:
         student = functools.cache(functools.partial(students.trained, method, seed))
-        for search in SEARCHES:
-            found[f"{method} {search}"] = figures.get(f"{method} {search} {seed}", bleu_of, students, student, search)
+        for measure in students.measures:
+            name = f"{method} {measure}"
+            found[name] = figures.get(f"{name} {seed}", bleu_of, students, student, measure)
     return found
 
 
-def bleu_of(students: Students, student: Callable[[], PreTrainedModel], search: str) -> float:
-    return students.bleu(student(), search)
+def bleu_of(students: Students, student: Callable[[], PreTrainedModel], measure: str) -> float:
+    return students.bleu(student(), measure)
 
 
 def table(
@@ -216,15 +227,17 @@ def table(
 ) -> list[str]:
     length = f"{options.max_steps:,} steps" if options.max_steps > 0 else f"{options.epochs:g} epochs"
     lines = [
-        f"BLEU on the test texts, {options.seeds} seeds, {length}; gains over `plain`, seed by seed.",
+        f"BLEU on the test texts, {options.seeds} seeds, {length}, a beam of {options.num_beams}; gains over `plain`, "
+        "seed by seed.",
         "",
-        f"| student | greedy | gain | beam of {options.num_beams} | gain |\n|---|---:|---:|---:|---:|",
-        f"| the teacher | {percent([teacher['greedy']])} | | {percent([teacher['beam']])} | |",
+        f"| student | {' | '.join(f'{measure} | gain' for measure in teacher)} |",
+        "|---" + "|---:" * 2 * len(teacher) + "|",
+        f"| the teacher | {' | '.join(f'{percent([value])} | ' for value in teacher.values())} |",
     ]
     for method in options.methods:
         cells = []
-        for search in SEARCHES:
-            values, plain = found[f"{method} {search}"], found.get(f"plain {search}")
+        for measure in teacher:
+            values, plain = found[f"{method} {measure}"], found.get(f"plain {measure}")
             cells += [percent(values), gain(values, plain) if plain and method != "plain" else ""]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
@@ -234,10 +247,10 @@ def draw(methods: list[str], teacher: dict[str, float], found: dict[str, list[fl
     """Each method's mean BLEU with a bar of one standard deviation, and the teacher's as a line."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for index, search in enumerate(SEARCHES):
-        points = [(place + 0.16 * index - 0.08, found[f"{method} {search}"]) for place, method in enumerate(methods)]
-        draw_on(axes, {search: points}, "", style="o")
-        axes.axhline(100 * teacher[search], color=f"C{index}", linestyle=":", label=f"the teacher, {search}")
+    for index, (measure, of_teacher) in enumerate(teacher.items()):
+        points = [(place + 0.16 * index - 0.08, found[f"{method} {measure}"]) for place, method in enumerate(methods)]
+        draw_on(axes, {measure: points}, "", style="o")
+        axes.axhline(100 * of_teacher, color=f"C{index}", linestyle=":", label=f"the teacher, {measure}")
     axes.set_xticks(range(len(methods)), methods)
     axes.set_ylabel("BLEU on the test texts")
     axes.legend()
@@ -252,6 +265,7 @@ def parse_options() -> argparse.Namespace:
         "--validation_file", nargs="+", help="for the losses in the log (default: a tenth of the others)"
     )
     options.add_argument("--test_file", required=True, nargs="+", help="pairs to measure BLEU on")
+    options.add_argument("--other_test_file", nargs="+", help="pairs of another domain, measured beside them")
     options.add_argument("--source_lang", default="en")
     options.add_argument("--target_lang", default="de")
     options.add_argument("--output_dir", required=True, help="figures, table and plot; an unfinished one is continued")

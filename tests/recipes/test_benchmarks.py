@@ -131,7 +131,7 @@ def test_online(measure):
 
 @pytest.mark.slow
 def test_translation_students(tmp_path):
-    """Each method for each seed, by both searches, running the teacher live or once; the teacher once."""
+    """Each method for each seed, by both searches, on either test set, running the teacher live or once."""
     methods = ("plain", "word", "sequence", "sequence, closest", "sequence, all texts", "word, sampled", "both, top_k")
     for part in make_translator():
         part.save_pretrained(tmp_path / "teacher")
@@ -142,6 +142,8 @@ def test_translation_students(tmp_path):
         (tmp_path / f"corpus.{language}").write_text("\n".join(text[::step] for text in TEXTS))
     command += ["--train_file", tmp_path / "corpus.en", tmp_path / "corpus.de", "--pairs", str(len(TEXTS) // 2)]
     command += ["--test_file", tmp_path / "pairs.jsonl", "--output_dir", tmp_path / "out", "--epochs", "1"]
+    (tmp_path / "others.jsonl").write_text("\n".join(pairs[:5]))
+    command += ["--other_test_file", tmp_path / "others.jsonl"]
     command += ["--seeds", "2", "--num_beams", "2", "--max_length", "16", "--methods", *methods]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
     printed = []
@@ -154,12 +156,16 @@ def test_translation_students(tmp_path):
     assert translated.count(str(len(TEXTS) // 2)) == 6 and len(translated) == 8
     assert max(map(int, translated)) > 0.8 * len(TEXTS) and "translated texts" not in printed[1]
     figures = dict(map(json.loads, (tmp_path / "out" / "figures.jsonl").read_text().splitlines()))
-    students = {f"{how} {search} {seed}" for how in methods for search in ("greedy", "beam") for seed in (0, 1)}
-    assert {name for name in figures if "source use" not in name} == students | {"teacher greedy", "teacher beam"}
+    measures = ("greedy", "beam", "greedy, elsewhere", "beam, elsewhere")
+    students = {f"{how} {measure} {seed}" for how in methods for measure in measures for seed in (0, 1)}
+    teacher = {f"teacher {measure}" for measure in measures}
+    assert {name for name in figures if "source use" not in name} == students | teacher
     assert all(f"{how} source use {seed} 1" in figures for how in methods for seed in (0, 1))
     assert "word greedy 0:" not in done.stdout
     table = (tmp_path / "out" / "table.md").read_text()
     assert all(f"| {how} | " in table for how in ("the teacher", *methods))
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {2 * len(measures) + 2} and "greedy, elsewhere | gain" in rows[0]
     assert imread(tmp_path / "out" / "bleu.png").size > 0
 
 
