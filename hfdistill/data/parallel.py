@@ -75,14 +75,23 @@ def has_header(path: Path, names: Sequence[str]) -> bool:
 
 
 def streamed_rows(
-    rows: Callable[[], Iterable[Row]], paths: Sequence[Path], names: Sequence[str], scored: bool = False, **more: Any
+    rows: Callable[[], Iterable[Row]],
+    source: Sequence[Path] | Dataset,
+    names: Sequence[str],
+    scored: bool = False,
+    **more: Any,
 ) -> Dataset:
     """Rows of a line's number, texts and perhaps a score, on disk; see `streamed_dataset`."""
     columns = {LINE: Value("int64"), **dict.fromkeys(names, Value("string"))}
-    # A file that has changed since is read anew.
-    stamps = [(os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     features = Features({**columns, SCORE: Value("float64")} if scored else columns)
-    return streamed_dataset(rows, features, {"files": stamps, "version": _VERSION, **more})
+    return streamed_dataset(rows, features, {"files": _stamps(source), "version": _VERSION, **more})
+
+
+def _stamps(source: Sequence[Path] | Dataset) -> Any:
+    """What changes with the rows: a file that has changed since is read anew."""
+    if isinstance(source, Dataset):
+        return source._fingerprint
+    return [(os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in source]
 
 
 def _texts(path: Path) -> Iterator[str]:

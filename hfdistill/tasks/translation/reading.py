@@ -13,9 +13,9 @@ from transformers.utils import logging
 
 from hfdistill.data.files import ending_of, named_source, recognized_pairs, recognized_texts
 from hfdistill.data.named_corpora import fetched
-from hfdistill.data.parallel import LINE, SCORE, has_header, lines_dataset, pairs_dataset, streamed_rows
+from hfdistill.data.parallel import LINE, has_header, lines_dataset, pairs_dataset, streamed_rows
 from hfdistill.data.shortening import cut, shortened
-from hfdistill.data.tables import Table, open_table, place, table_rows
+from hfdistill.data.tables import place, table_rows
 
 logger = logging.get_logger(__name__)
 
@@ -52,7 +52,7 @@ def read_pairs(given: Texts, split: str, names: tuple[str, str], score_column: s
         score_column: The column of a score, where a table has one that is wanted.
     """
     if isinstance(given, Dataset):
-        return _of_table(open_table(given, split), names, score_column)
+        return _of_dataset(given, split, names, score_column)
     files = [given] if isinstance(given, (str, Path)) else list(given)
     kind = recognized_pairs(files)
     what = " and ".join(map(str, files))
@@ -68,7 +68,7 @@ def read_pairs(given: Texts, split: str, names: tuple[str, str], score_column: s
 def read_texts(path: str | Path | Dataset, split: str, name: str) -> TextRows:
     """Texts of one language, empty ones included."""
     if isinstance(path, Dataset):
-        return _of_table(open_table(path, split), (name,))
+        return _of_dataset(path, split, (name,))
     if recognized_texts(path) == "table":
         return _of_file(path, (name,))
     return _of_corpus(lines_dataset(path, name), str(path), "Line")
@@ -103,7 +103,11 @@ def without_empty(rows: TextRows, names: Sequence[str], skip_empty: bool = True)
 
 def text_tuples(rows: Dataset, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """The texts of each row, read a few at a time."""
-    for batch in rows.select_columns(list(names)).with_format(None).iter(_ROWS_A_LOOK):
+    yield from _tuples(rows.select_columns(list(names)).with_format(None), names)
+
+
+def _tuples(rows: Dataset, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    for batch in rows.iter(_ROWS_A_LOOK):
         yield from zip(*(batch[name] for name in names), strict=True)
 
 
@@ -131,17 +135,20 @@ def _of_file(path: str | Path, names: Sequence[str], score_column: str | None = 
     return TextRows(found.remove_columns(LINE), str(path), where)
 
 
-def _of_table(table: Table, names: Sequence[str], score_column: str | None = None) -> TextRows:
-    _check_columns(table.columns, table.source, names, score_column)
-    kept = [name for name in (*names, PAIR_COLUMN, score_column) if name and name in table.columns]
-    every = zip(*(table.columns[name][:] for name in kept), strict=True)
-    rows = [
-        _checked(dict(zip(kept, values, strict=True)), table.where(row), kept, names, score_column)
-        for row, values in enumerate(every)
-    ]
-    wanted = [*names, *([] if score_column is None else [SCORE])]
-    columns = {name: [row[number] for row in rows] for number, name in enumerate(wanted)}
-    return TextRows(Dataset.from_dict(columns), table.source, lambda row: table.where(int(row)))
+def _of_dataset(given: Dataset, split: str, names: Sequence[str], score_column: str | None = None) -> TextRows:
+    """A loaded dataset's texts, which go to disk as they are read, too."""
+    source = f"the {split} split"
+    _check_columns(given.column_names, source, names, score_column)
+    kept = [name for name in (*names, PAIR_COLUMN, score_column) if name and name in given.column_names]
+    plain = given.select_columns(kept).with_format(None)
+
+    def rows() -> Iterator[tuple[int | str | float, ...]]:
+        for row, values in enumerate(_tuples(plain, kept)):
+            cells = dict(zip(kept, values, strict=True))
+            yield row, *_checked(cells, place(None, row, source), kept, names, score_column)
+
+    found = streamed_rows(rows, plain, names, score_column is not None, score_column=score_column)
+    return TextRows(found.remove_columns(LINE), source, lambda row: place(None, int(row), source))
 
 
 def _check_columns(columns: Collection[str], source: str, names: Sequence[str], score_column: str | None) -> None:
