@@ -25,7 +25,7 @@ from hfdistill.tasks.translation.cleaning.text_rules import MAX_WORDS, MIN_LETTE
 from hfdistill.tasks.translation.reading import text_tuples
 
 #: Raised when the same rules decide otherwise, so that no earlier decision is taken for theirs.
-_VERSION = 1
+_VERSION = 2
 
 
 def clean_pairs(
@@ -50,6 +50,7 @@ def clean_pairs(
     In this order; a pair counts for the first rule that it breaks:
 
     - `empty`: a side without text.
+    - `encoding`: a side with U+FFFD, or of UTF-8 that was read as Latin-1 or Windows-1252 ("fÃ¼r" for "für").
     - `not text`: less than `min_letters` of a side's characters are letters; web and mail addresses are none.
     - `markup`: a side with tags, such as `<br>`.
     - `too long`: more than `max_words` words, or 2,000 characters.
@@ -61,8 +62,9 @@ def clean_pairs(
       is estimated by medians.
     - `swapped`: the source is in the target language and the other way round.
     - `wrong language`: a side in another language. Texts of fewer than 20 characters are not judged.
-    - `score`: in the column `score`, less than `min_score`.
-    - `held out`: a side that is a text of `held_out`, or half of whose runs of eight words are in such texts.
+    - `score`: in the column `score`, less than `min_score`, or NaN.
+    - `held out`: a side that is a text of `held_out`, or half of whose runs of eight words are in such texts; or two
+      sides of five words or more that each differ from such a text by one word.
     - `duplicate`: a pair that was there before, and with `unique_sources` a source (`duplicate source`).
     - `adequacy`: with `translators`, less than `min_adequacy` by dual conditional cross-entropy; see `adequacies`.
 
