@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from hfdistill.commands.compare_card import run_action
 from hfdistill.tasks.translation.cleaning.clean import clean_pairs
+from hfdistill.tasks.translation.cleaning.quick_check import warn_of_mismatch
 from hfdistill.tasks.translation.reading import read_pairs, text_tuples
 from hfdistill.training.run import claim_folder
 
@@ -22,7 +23,9 @@ def main(words: Sequence[str]) -> None:
 def _clean(options: argparse.Namespace) -> None:
     names = (options.source_lang, options.target_lang)
     rows = read_pairs(options.file, "train", names, None if options.min_score is None else options.score_column)
-    held_out = {"test": read_pairs(options.held_out, "test", names).dataset} if options.held_out else None
+    held_out = read_pairs(options.held_out, "test", names) if options.held_out else None
+    if held_out:
+        warn_of_mismatch(held_out, *names)
     folder = claim_folder(options.output_dir, resume=False)
     kept, report = clean_pairs(
         rows.dataset,
@@ -30,7 +33,7 @@ def _clean(options: argparse.Namespace) -> None:
         skip=options.skip,
         min_score=options.min_score,
         unique_sources=options.unique_sources,
-        held_out=held_out,
+        held_out={"test": held_out.dataset} if held_out else None,
         where=rows.where,
     )
     for name in names:

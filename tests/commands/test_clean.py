@@ -62,6 +62,13 @@ def test_a_corpus_is_cleaned_into_two_files(home, capfd):
     )
 
 
+def test_held_out_texts_in_the_wrong_columns_are_warned_of(home, caplog):
+    sides = [Path(f"corpus.{language}").read_text(encoding="utf-8").splitlines() for language in ("de", "en")]
+    Path("test.txt").write_text("\n".join(map("\t".join, zip(*sides, strict=True))), encoding="utf-8")
+    main(["clean", "corpus.en", "corpus.de", "--output_dir", "cleaned", "--held_out", "test.txt"])
+    assert "test.txt: most texts of 'en' are de and of 'de' are en: name the languages" in caplog.text
+
+
 def test_a_student_learns_from_what_is_left(home, monkeypatch, capfd):
     write_corpus([*SHORT_PAIRS, *[(source, source) for source, _ in SHORT_PAIRS[:2]], ("", "leer")])
     words = ["translate", *BASICS, "--teacher_name_or_path", "teacher", "--train_file", "corpus.en", "corpus.de"]

@@ -105,7 +105,7 @@ def decide(work: Work) -> None:
     if work.asks("swapped") or work.asks("wrong language"):
         _drop_by_language(work)
     if work.asks("score"):
-        # Turned round, for NaN is less than nothing, and none.
+        # Not `<`: NaN is below no limit.
         work.drop("score", ~(np.asarray(work.dataset[SCORE][:], float) >= work.settings.min_score))
     if work.asks("held out"):
         _drop_held_out(work)
