@@ -99,6 +99,10 @@ def test_a_student_learns_from_what_is_left(home, monkeypatch, capfd):
             "there is no rule 'y'; the rules are",
         ),
         (
+            ["clean", "corpus.en", "corpus.de", "--output_dir", "x", "--min_score", "1"],
+            "corpus.en and corpus.de: there is no score for min_score; give a table with a column for it",
+        ),
+        (
             ["clean", "train.jsonl", "--output_dir", "x", "--min_score", "1"],
             "train.jsonl has no column 'score' for min_score",
         ),

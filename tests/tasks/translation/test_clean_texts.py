@@ -65,7 +65,7 @@ def test_bad_input_is_refused():
     rows = Dataset.from_dict({"en": GOOD})
     for changes, said in (
         ({"skip": ["copy"]}, "no rule 'copy'; the rules are empty, encoding, not text"),
-        ({"column": "de"}, "cleaning needs a column 'de'; there are en"),
+        ({"column": "de"}, "cleaning needs a column 'de'; there are en; name yours with column"),
         ({"language": "Klingon"}, "'Klingon' is no language that py3langid knows"),
         ({"language": "fr"}, "most texts are not in fr, but in other languages .en 9.: name theirs"),
         ({"held_out": {"test": rows}}, "no text is left after cleaning"),

@@ -135,8 +135,10 @@ def test_scores_held_out_texts_and_sources_on_demand(corpus):
     assert report.dropped["score"] == (scores < 0.25).sum() and min(kept["score"]) >= 0.25
     scores[-3:] = np.nan
     assert clean_pairs(rows_of(corpus, score=scores), min_score=0.25, **QUICK)[1].dropped["score"] == 78
-    with pytest.raises(ValueError, match="cleaning needs a column 'score'; there are en, de"):
+    with pytest.raises(ValueError, match="a column 'score'; there are en, de; rename yours, or leave min_score out"):
         clean_pairs(rows_of(corpus), min_score=0.25, **QUICK)
+    with pytest.raises(ValueError, match="a column 'fr'; there are en, de; name yours with source and target"):
+        clean_pairs(rows_of(corpus), "en", "fr", **QUICK)
     shown = {"test": rows_of([(corpus[3][0].upper(), "x"), ("y", corpus[5][1])])}
     assert cleaned(corpus, held_out=shown)[1] == {"held out": 2}
     again = [(corpus[0][0], "Ein anderer Satz, der neu ist.")]

@@ -102,7 +102,8 @@ def clean_pairs(
     needed = [source, target, *([SCORE] if min_score is not None else [])]
     missing = [name for name in needed if name not in dataset.column_names]
     if missing:
-        raise ValueError(f"cleaning needs a column {missing[0]!r}; there are {', '.join(dataset.column_names)}.")
+        way = "rename yours, or leave min_score out" if missing == [SCORE] else "name yours with source and target"
+        raise ValueError(f"cleaning needs a column {missing[0]!r}; there are {', '.join(dataset.column_names)}; {way}.")
     limits = (min_letters, max_words, max_deviation, min_score, unique_sources, min_adequacy)
     settings = Settings(languages or (source, target), tuple(sorted(skip)), *limits)
     work = Work(dataset, source, target, settings, held_out or {}, translators, where or (lambda row: f"Row {row + 1}"))

@@ -55,7 +55,8 @@ def clean_texts(
     if unknown:
         raise ValueError(f"there is no rule {unknown[0]!r}; the rules are {', '.join(TEXT_RULES)}.")
     if column not in dataset.column_names:
-        raise ValueError(f"cleaning needs a column {column!r}; there are {', '.join(dataset.column_names)}.")
+        has = ", ".join(dataset.column_names)
+        raise ValueError(f"cleaning needs a column {column!r}; there are {has}; name yours with column.")
     asked = [rule for rule in TEXT_RULES if rule not in skip]
     expected = known_language(language or column) if "wrong language" in asked else ""
     kept_out = are_held_out(dataset, held_out or {}, (column,))
