@@ -194,6 +194,11 @@ def test_decisions_are_made_once_and_again_when_anything_changes(corpus, monkeyp
         cleaned(corpus, **settings)
     cleaned([*corpus, ("new", "neu")])
     assert len(calls) == 3
+    # The same weights read otherwise, as by a model of many languages that is told others.
+    (model, tokenizer), (_, other) = make_translator(), make_translator(texts=["xyz zyx"])
+    for back in (tokenizer, other):
+        cleaned(corpus[:9], translators=Translators((tokenizer, model), (back, model)))
+    assert len(calls) == 5
 
 
 def test_the_report_has_counts_places_and_samples(corpus, tmp_path):

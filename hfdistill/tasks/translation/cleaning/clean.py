@@ -142,7 +142,11 @@ def _fingerprint(work: Work) -> dict[str, Any]:
         texts.update(b"\n\n")
     if work.settings.min_score is not None:
         texts.update(np.asarray(work.dataset[SCORE][:], float).tobytes())
-    models = [hash_of_tensors(model.state_dict(), quick=True) for _, model in work.translators or ()]
+    models = [
+        # With a text as it is read: a model of many languages has no other weights for others.
+        (hash_of_tensors(model.state_dict(), quick=True), [*tokenizer("a", text_target="a").values()])
+        for tokenizer, model in work.translators or ()
+    ]
     return {"texts": texts.hexdigest(), "place": work.where(0), "translators": models, **asdict(work.settings)}
 
 
