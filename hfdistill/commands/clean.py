@@ -6,10 +6,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate import PartialState
 from datasets import Dataset
 
 from hfdistill.commands.compare_card import run_action
+from hfdistill.models.dispatched import placed
 from hfdistill.tasks.translation.cleaning.clean import clean_pairs
+from hfdistill.tasks.translation.cleaning.cross_entropy import Translators
+from hfdistill.tasks.translation.cleaning.quick_check import warn_of_mismatch
+from hfdistill.tasks.translation.models import load_translator
 from hfdistill.tasks.translation.reading import read_pairs, text_tuples
 from hfdistill.training.run import claim_folder
 
@@ -20,9 +25,13 @@ def main(words: Sequence[str]) -> None:
 
 
 def _clean(options: argparse.Namespace) -> None:
+    if options.min_adequacy and not options.translators:
+        raise ValueError("--min_adequacy is of the rule that needs --translators: give both.")
     names = (options.source_lang, options.target_lang)
     rows = read_pairs(options.file, "train", names, None if options.min_score is None else options.score_column)
-    held_out = {"test": read_pairs(options.held_out, "test", names).dataset} if options.held_out else None
+    held_out = read_pairs(options.held_out, "test", names) if options.held_out else None
+    if held_out:
+        warn_of_mismatch(held_out, *names)
     folder = claim_folder(options.output_dir, resume=False)
     kept, report = clean_pairs(
         rows.dataset,
@@ -30,13 +39,28 @@ def _clean(options: argparse.Namespace) -> None:
         skip=options.skip,
         min_score=options.min_score,
         unique_sources=options.unique_sources,
-        held_out=held_out,
+        held_out={"test": held_out.dataset} if held_out else None,
+        translators=_translators(options),
+        min_adequacy=options.min_adequacy,
         where=rows.where,
     )
     for name in names:
         _write_lines(kept, name, folder / f"clean.{name}")
     report.write(folder)
     print(f"{report}\n{folder}/clean.{names[0]} and clean.{names[1]}; cleaning.md says what was dropped.")  # noqa: T201
+
+
+def _translators(options: argparse.Namespace) -> Translators | None:
+    """Those of both directions, where there are such."""
+    if not options.translators:
+        return None
+    tags = options.source_tag, options.target_tag
+    loaded = []
+    for name, (source, target) in zip(options.translators, (tags, tags[::-1]), strict=True):
+        how = {"source_tag": source, "target_tag": target, "trust_remote_code": options.trust_remote_code}
+        tokenizer, model = load_translator(name, max_length=1, **how)  # texts are cut to what it has positions for
+        loaded.append((tokenizer, placed(model, PartialState().device)))
+    return Translators(*loaded)
 
 
 def _write_lines(rows: Dataset, name: str, path: Path) -> None:

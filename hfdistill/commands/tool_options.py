@@ -33,8 +33,7 @@ def export_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output_dir", metavar="FOLDER", help="write there, with config and tokenizer, instead")
     languages = parser.add_argument_group("a translator of many languages", "as its tokenizer writes them")
-    languages.add_argument("--source_tag", metavar="TAG", help="the source language, such as eng_Latn")
-    languages.add_argument("--target_tag", metavar="TAG", help="the target language")
+    _add_language_tags(languages)
     return parser
 
 
@@ -100,15 +99,20 @@ def clean_parser() -> argparse.ArgumentParser:
     parser.add_argument("--min_score", type=float, metavar="NUMBER", help="drop pairs whose score is lower")
     parser.add_argument("--score_column", metavar="NAME", default="score", help="column of the score, in a table")
     parser.add_argument("--unique_sources", action="store_true", help="keep one translation of each source")
+    two = parser.add_argument_group("two translators", "which see texts that have nothing to do with one another")
+    both = "one of each direction; the report has how well they agree on pairs (dual cross-entropy)"
+    two.add_argument("--translators", metavar="MODEL", nargs=2, help=both)
+    least = "drop pairs on which they agree less, from 0 to 1 (default: 0)"
+    two.add_argument("--min_adequacy", metavar="NUMBER", type=float, default=0.0, help=least)
+    _add_language_tags(two)
+    _add_remote_code(two)
     return parser
 
 
 def _parser(name: str, labels: bool = False) -> argparse.ArgumentParser:
     """A command's parser with the options that all have; with `labels`, those of labels too."""
     parser = argparse.ArgumentParser(prog=f"hfdistill {name}", description=COMMANDS[name][2], allow_abbrev=False)
-    parser.add_argument(
-        "--trust_remote_code", action="store_true", help="run code that comes with a named model; read it first"
-    )
+    _add_remote_code(parser)
     columns = parser.add_argument_group("columns of FILE", "found by their names where they are not given")
     columns.add_argument("--text_column", metavar="NAME", help="the text")
     columns.add_argument("--text_pair_column", metavar="NAME", help="the second text of a pair")
@@ -117,6 +121,16 @@ def _parser(name: str, labels: bool = False) -> argparse.ArgumentParser:
         names = "of the numbered classes, or a file of one a line (default: labels.txt beside FILE)"
         columns.add_argument("--class_names", metavar="NAME", nargs="+", help=names)
     return parser
+
+
+def _add_remote_code(group: argparse._ActionsContainer) -> None:
+    told = "run code that comes with a named model; read it first"
+    group.add_argument("--trust_remote_code", action="store_true", help=told)
+
+
+def _add_language_tags(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--source_tag", metavar="TAG", help="the source language of a model of many, such as eng_Latn")
+    group.add_argument("--target_tag", metavar="TAG", help="the target language")
 
 
 PARSERS = {

@@ -68,9 +68,14 @@ def lines_dataset(path: str | Path, column: str) -> Dataset:
 
 
 def has_header(path: Path, names: Sequence[str]) -> bool:
-    """Whether a `.tsv` file begins with the names of its columns: with one of `names`, or with what may be names."""
+    """Whether a `.tsv` file begins with the names of its columns: with one of `names`, or with what may be names.
+
+    Two words in small letters may be either. They are taken for names: a column that is missed is told with both ways
+    out, where a header that is taken for a pair would be trained on.
+    """
     cells = next((line for line in decoded_lines(path) if line.strip()), "").rstrip("\r\n").split("\t")
-    is_pair = len(cells) in (2, 3) and not all(map(_NAME.fullmatch, cells)) and "\0" not in "".join(cells)
+    may_be_names = all(_NAME.fullmatch(cell) or language_of(cell) for cell in cells)
+    is_pair = len(cells) in (2, 3) and not may_be_names and "\0" not in "".join(cells)
     return bool(set(cells) & set(names)) or not is_pair
 
 

@@ -14,6 +14,8 @@ from hfdistill.models.labels import NO_LABEL, has_label
 
 #: From so many words in a row on a text is taken for a copy of another.
 SHARED_WORDS = 8
+#: From so many words on a text with one word changed is a near copy; in a shorter one a word makes another text.
+_NEAR_COPY_WORDS = 5
 _ROWS_A_LOOK = 10_000
 _WORD = re.compile(r"\w+")
 
@@ -112,6 +114,33 @@ def are_held_out(
         return tuple(words) in whole or (any(shared) and sum(shared) >= share * len(shared))
 
     return np.fromiter(map(is_held_out, _text_keys(rows, text_columns)), bool, len(rows))
+
+
+def are_near_copies(rows: Dataset, splits: Mapping[str, Dataset], column: str) -> np.ndarray:
+    """Which rows differ from a validation or test text by one word at most; shape `(rows,)`.
+
+    A word may be added, left out or replaced, and the order of the words does not count. Texts of fewer than five words
+    are not judged.
+
+    Args:
+        rows: The rows.
+        splits: The splits, `validation` and `test` among them where there are such.
+        column: The column of the texts.
+    """
+    held_out = [splits[name] for name in ("validation", "test") if name in splits]
+    known = {number for split in held_out for text in _text_keys(split, (column,)) for number in _with_a_gap(text)}
+    return np.fromiter(
+        (not known.isdisjoint(_with_a_gap(text)) for text in _text_keys(rows, (column,))), bool, len(rows)
+    )
+
+
+def _with_a_gap(text: str) -> set[int]:
+    """A number for the words of a text, and for what they are without any one; of a short text none."""
+    hashes = [hash(word) for word in _words(text)]
+    if len(hashes) < _NEAR_COPY_WORDS:
+        return set()
+    whole = sum(hashes)  # less a word it is what the others give: no need to hash them anew for each
+    return {whole, *(whole - one for one in hashes)}
 
 
 def _words(text: str) -> list[str]:

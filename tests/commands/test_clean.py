@@ -4,11 +4,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from script_runs import last_line
+from tiny_seq2seq import make_translator
 from translators import BASICS, SHORT_PAIRS, complete, translator_home
 
+from hfdistill import Translators, clean_pairs, pairs_dataset
 from hfdistill.commands.main import main
+from hfdistill.tasks.translation.cleaning.cross_entropy import adequacies
 from hfdistill.tasks.translation.demo import demo_translations
 
 
@@ -62,6 +66,26 @@ def test_a_corpus_is_cleaned_into_two_files(home, capfd):
     )
 
 
+def test_held_out_texts_in_the_wrong_columns_are_warned_of(home, caplog):
+    sides = [Path(f"corpus.{language}").read_text(encoding="utf-8").splitlines() for language in ("de", "en")]
+    Path("test.txt").write_text("\n".join(map("\t".join, zip(*sides, strict=True))), encoding="utf-8")
+    main(["clean", "corpus.en", "corpus.de", "--output_dir", "cleaned", "--held_out", "test.txt"])
+    assert "test.txt: most texts of 'en' are de and of 'de' are en: name the languages" in caplog.text
+
+
+def test_two_translators_drop_what_they_do_not_agree_on(home):
+    """Of what the other rules leave, the half that `adequacies` puts below the median."""
+    model, tokenizer = make_translator()
+    sound, _ = clean_pairs(pairs_dataset(["corpus.en", "corpus.de"], "en", "de"))
+    found = adequacies(sound["en"][:], sound["de"][:], Translators((tokenizer, model), (tokenizer, model)))
+    limit = str(np.median(found))
+    words = ["--output_dir", "cleaned", "--translators", "teacher", "teacher", "--min_adequacy", limit]
+    main(["clean", "corpus.en", "corpus.de", *words])
+    assert json.loads(Path("cleaned/cleaning.json").read_text(encoding="utf-8"))["dropped"]["adequacy"] == 45
+    wanted = [text for text, adequacy in zip(sound["de"], found, strict=True) if adequacy >= float(limit)]
+    assert Path("cleaned/clean.de").read_text(encoding="utf-8").splitlines() == wanted
+
+
 def test_a_student_learns_from_what_is_left(home, monkeypatch, capfd):
     write_corpus([*SHORT_PAIRS, *[(source, source) for source, _ in SHORT_PAIRS[:2]], ("", "leer")])
     words = ["translate", *BASICS, "--teacher_name_or_path", "teacher", "--train_file", "corpus.en", "corpus.de"]
@@ -86,10 +110,18 @@ def test_a_student_learns_from_what_is_left(home, monkeypatch, capfd):
         (["translate", "--unlabeled_file", "a.tmx"], "Cannot read a.tmx: its ending must be one of"),
         (["translate", "--min_score", "0.5"], "--min_score is one of the rules of --clean: give both."),
         (["translate", "--demo", "--clean"], "--clean has nothing to find in the corpus that --demo generates"),
+        (
+            ["clean", "corpus.en", "corpus.de", "--output_dir", "x", "--min_adequacy", "0.1"],
+            "--min_adequacy is of the rule that needs --translators: give both.",
+        ),
         (["clean", "corpus.en", "--output_dir", "x"], "corpus.en is one side of a corpus"),
         (
             ["clean", "corpus.en", "corpus.de", "--output_dir", "x", "--skip", "y"],
             "there is no rule 'y'; the rules are",
+        ),
+        (
+            ["clean", "corpus.en", "corpus.de", "--output_dir", "x", "--min_score", "1"],
+            "corpus.en and corpus.de: there is no score for min_score; give a table with a column for it",
         ),
         (
             ["clean", "train.jsonl", "--output_dir", "x", "--min_score", "1"],

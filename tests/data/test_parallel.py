@@ -11,7 +11,7 @@ from processes import run_script
 
 from hfdistill.data.files import recognized_pairs
 from hfdistill.data.lines import _zstd
-from hfdistill.data.parallel import lines_dataset, pairs_dataset
+from hfdistill.data.parallel import has_header, lines_dataset, pairs_dataset
 from hfdistill.tasks.translation.data import translation_dataset
 from hfdistill.tasks.translation.reading import read_texts
 
@@ -85,6 +85,40 @@ def test_columns_without_a_header(write):
     for content in ("A cat.\tEine Katze.\t0.75\nB\tC\t-1\n", "0.75\tA cat.\tEine Katze.\n-1\tB\tC\n"):
         rows = pairs_dataset([write("scored.tsv", content)], "en", "de")
         assert pairs_of(rows) == [("A cat.", "Eine Katze."), ("B", "C")] and rows["score"] == [0.75, -1]
+
+
+@pytest.mark.parametrize(
+    ("first", "header"),
+    [
+        ("en\tde", True),
+        ("Id\tEN\tde", True),
+        ("EN\tDE", True),
+        ("en-US\tde-DE\tscore", True),
+        ("source\ttarget", True),
+        ("hello\thallo", True),  # for all that anyone can tell
+        ("one\ttwo\tthree\tfour", True),
+        ("Hello\tHallo", False),
+        ("No\tNein", False),
+        ("0.5\thello\thallo", False),
+        ("hello you\thallo du", False),
+        ("", False),
+    ],
+)
+def test_a_header_is_what_may_be_names(write, first, header):
+    assert has_header(write("pairs.tsv", f"{first}\nA cat.\tEine Katze.\n"), ("en", "de")) is header
+
+
+@pytest.mark.parametrize("first", ["hello\thallo", "Hello you.\tHallo du.\t1\t2", "EN\tDE"])
+def test_a_pair_that_was_taken_for_a_header_may_be_either(write, first):
+    with pytest.raises(ValueError) as error:
+        translation_dataset(write("pairs.tsv", f"{first}\n" * 9))
+    names = ", ".join(map(repr, first.split("\t")))
+    assert f"pairs.tsv has no column 'en'; its columns are {names}; name yours with source_lang and" in str(error.value)
+    assert "or, if its first line is no header, have the name of the file end in .txt (source, target" in str(
+        error.value
+    )
+    with pytest.raises(ValueError, match=r"'more'; name yours .* no header, .* end in \.txt \(a sentence a line\)"):
+        read_texts(write("more.tsv", "more\ntexts\n"), "unlabeled", "en")
 
 
 @pytest.mark.parametrize("name", ["more.txt", "more.en.gz"])

@@ -15,7 +15,7 @@ from hfdistill.data.parallel import SCORE
 from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
 from hfdistill.tasks.translation.cleaning.clean import clean_pairs
 from hfdistill.tasks.translation.cleaning.clean_texts import clean_texts
-from hfdistill.tasks.translation.cleaning.quick_check import warn_of_mismatch
+from hfdistill.tasks.translation.cleaning.quick_check import warn_of_language, warn_of_mismatch
 from hfdistill.tasks.translation.cleaning.report import CleaningReport
 from hfdistill.tasks.translation.reading import TextRows, Texts, read_pairs, read_texts, text_tuples, without_empty
 
@@ -139,7 +139,7 @@ def translation_dataset(
         skip_empty: Whether pairs with an empty side are skipped, with a warning that counts them; otherwise they are
             refused.
         clean: Whether training pairs that `clean_pairs` finds faulty are dropped, and unlabeled texts by `clean_texts`.
-            Otherwise a sample of the pairs is looked at, and what is wrong with many is warned of.
+            Otherwise, as of validation and test pairs, a sample is looked at, and what is wrong with many is warned of.
         min_score: With `clean`: pairs of a lower score are dropped, too.
         score_column: The column of the score, in a table.
         validation_share: The share of the training pairs to validate on when there is no validation file.
@@ -154,6 +154,8 @@ def translation_dataset(
     names = (source, target)
     files = {"validation": validation_file, "test": test_file}
     given = {split: read_pairs(file, split, names) for split, file in files.items() if file is not None}
+    for pairs in given.values():
+        warn_of_mismatch(pairs, source, target)
     splits = DatasetDict({split: _pairs(rows, names, skip_empty) for split, rows in given.items()})
     rows, cleaning = read_pairs(train_file, "train", names, None if min_score is None else score_column), None
     if clean:
@@ -172,6 +174,7 @@ def translation_dataset(
     if texts is not None and clean:
         monolingual, text_cleaning = clean_texts(texts.dataset, source, trained=splits["train"], held_out=splits)
     elif texts is not None:
+        warn_of_language(texts, source)
         monolingual = without_held_out(without_empty(texts, (source,), skip_empty), splits, (source,))
     in_order = DatasetDict(
         {split: splits[split].select_columns(list(names)) for split in ("train", *files) if split in splits}

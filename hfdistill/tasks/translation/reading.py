@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from hfdistill.data.files import ending_of, named_source, recognized_pairs, recognized_texts
 from hfdistill.data.named_corpora import fetched
-from hfdistill.data.parallel import LINE, has_header, lines_dataset, pairs_dataset, streamed_rows
+from hfdistill.data.parallel import LINE, SCORE, has_header, lines_dataset, pairs_dataset, streamed_rows
 from hfdistill.data.shortening import cut, shortened
 from hfdistill.data.tables import place, table_rows
 
@@ -61,6 +61,11 @@ def read_pairs(given: Texts, split: str, names: tuple[str, str], score_column: s
     if named_source(files[0]):
         files = list(fetched(str(files[0]), *names, for_training=split == "train"))
     rows = pairs_dataset(files, *names)
+    if score_column is not None and SCORE not in rows.column_names:
+        raise ValueError(
+            f"{what}: there is no score for min_score; give a table with a column for it (score_column), a text file "
+            "of source, target and score with tabs between, or leave min_score out."
+        )
     unit = "Unit" if kind == "tmx" else "Line"
     return _of_corpus(rows, what, unit)
 
@@ -155,7 +160,11 @@ def _check_columns(columns: Collection[str], source: str, names: Sequence[str], 
     has = f"its columns are {cut(', '.join(map(repr, columns)))}"
     for name in names:
         if name not in columns and PAIR_COLUMN not in columns:
-            raise ValueError(f"{source} has no column {name!r}; {has}; name yours with source_lang and target_lang.")
+            way = "name yours with source_lang and target_lang"
+            if ending_of(source) == "tsv":
+                content = "source, target and perhaps a score" if len(names) > 1 else "a sentence a line"
+                way += f", or, if its first line is no header, have the name of the file end in .txt ({content})"
+            raise ValueError(f"{source} has no column {name!r}; {has}; {way}.")
     if score_column is not None and score_column not in columns:
         raise ValueError(
             f"{source} has no column {score_column!r} for min_score; {has}; name yours with score_column, or leave "

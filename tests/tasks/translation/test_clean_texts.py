@@ -13,6 +13,7 @@ TRAINED = "A man in a blue shirt is standing on a ladder and cleaning the window
 HELD_OUT = "Two young women are sitting on a wall beside the river and eating their lunch together."
 PLANTED = {
     "empty": ["", "  "],
+    "encoding": ["The cafÃ© opened again, and the committee met there."],
     "not text": ["1,234.50 2,300.10 3,400.20 -- 55 %"],
     "markup": ["The <b>committee</b> met again to talk about the price of grain."],
     "too long": ["word " * 260],
@@ -55,7 +56,7 @@ def test_they_are_cleaned_with_the_pairs(tmp_path):
         f"cleaning_texts{ending}" for ending in (".json", ".md", "_dropped.tsv")
     }
     assert data.text_cleaning.sentence().startswith(
-        "Cleaning dropped 10 of 19 unlabeled texts: see `report/cleaning_te"
+        "Cleaning dropped 11 of 20 unlabeled texts: see `report/cleaning_te"
     )
 
 
@@ -63,8 +64,8 @@ def test_bad_input_is_refused():
     pytest.importorskip("py3langid", reason="the extra `translation` is not installed")
     rows = Dataset.from_dict({"en": GOOD})
     for changes, said in (
-        ({"skip": ["copy"]}, "no rule 'copy'; the rules are empty, not text"),
-        ({"column": "de"}, "cleaning needs a column 'de'; there are en"),
+        ({"skip": ["copy"]}, "no rule 'copy'; the rules are empty, encoding, not text"),
+        ({"column": "de"}, "cleaning needs a column 'de'; there are en; name yours with column"),
         ({"language": "Klingon"}, "'Klingon' is no language that py3langid knows"),
         ({"language": "fr"}, "most texts are not in fr, but in other languages .en 9.: name theirs"),
         ({"held_out": {"test": rows}}, "no text is left after cleaning"),

@@ -14,7 +14,7 @@ from hfdistill.tasks.translation.cleaning.clean import clean_pairs
 from hfdistill.tasks.translation.cleaning.cross_entropy import Translators, cross_entropies
 from hfdistill.tasks.translation.cleaning.decisions import RULES
 from hfdistill.tasks.translation.cleaning.lengths import UsualLengths
-from hfdistill.tasks.translation.cleaning.text_rules import share_of_letters
+from hfdistill.tasks.translation.cleaning.text_rules import is_wrongly_decoded, share_of_letters
 from hfdistill.tasks.translation.data import translation_dataset
 from hfdistill.tasks.translation.demo import demo_translations
 
@@ -47,6 +47,12 @@ def cleaned(pairs, **settings):
 
 FAULTS = {
     "empty": [(" \t", "nichts"), ("nothing", "")],
+    "encoding": [
+        ("a cat on the roof", "eine KÃ¤tzin auf dem Dach"),
+        ("It â€œworksâ€\x9d.", "Es läuft."),
+        ("Ð¿Ñ€Ð¸Ð²ÐµÑ‚", "Hallo du"),
+        ("the m\ufffdller", "der Müller"),
+    ],
     "not text": [("1234 5678 -- 90", "Die Nummer"), ("Look", "http://example.org/a/b/c"), (".", ".")],
     "markup": [("a <b>bold</b> cat", "eine fette Katze")],
     "too long": [("word " * 251, "Wort " * 251)],
@@ -113,14 +119,26 @@ def test_letters_are_those_of_any_script(text, share):
     assert share_of_letters(text) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    "text", ["Das macht Spaß…", "Sie rief: „Ä“", "Onde está…”", "Un CAFÉ…”", "5×”", "你好", "naïve"]
+)
+def test_what_decodes_by_chance_is_written_so(text):
+    """ "ß…" and "á…”" are UTF-8 to the byte, of letters of N'Ko and Hangul."""
+    assert not is_wrongly_decoded(text)
+
+
 def test_scores_held_out_texts_and_sources_on_demand(corpus):
     """Each of them with what it needs, and not otherwise."""
     scores = np.linspace(0, 1, len(corpus))
     rows = rows_of(corpus, score=scores)
     kept, report = clean_pairs(rows, min_score=0.25, **QUICK)
     assert report.dropped["score"] == (scores < 0.25).sum() and min(kept["score"]) >= 0.25
-    with pytest.raises(ValueError, match="cleaning needs a column 'score'; there are en, de"):
+    scores[-3:] = np.nan
+    assert clean_pairs(rows_of(corpus, score=scores), min_score=0.25, **QUICK)[1].dropped["score"] == 78
+    with pytest.raises(ValueError, match="a column 'score'; there are en, de; rename yours, or leave min_score out"):
         clean_pairs(rows_of(corpus), min_score=0.25, **QUICK)
+    with pytest.raises(ValueError, match="a column 'fr'; there are en, de; name yours with source and target"):
+        clean_pairs(rows_of(corpus), "en", "fr", **QUICK)
     shown = {"test": rows_of([(corpus[3][0].upper(), "x"), ("y", corpus[5][1])])}
     assert cleaned(corpus, held_out=shown)[1] == {"held out": 2}
     again = [(corpus[0][0], "Ein anderer Satz, der neu ist.")]
@@ -136,6 +154,22 @@ def test_half_of_a_text_makes_it_held_out(corpus):
         pairs = [*corpus, (" ".join(words[:length]), "x" * 6 * length)]
         found = cleaned(pairs, held_out=shown, max_deviation=99)
         assert found[1] == ({"held out": 1} if dropped else {}), length
+
+
+def test_a_changed_word_makes_no_other_pair(corpus):
+    """Both sides of a test pair with a word replaced, added or left out; not one side alone, nor a few words."""
+    pair = ("Seven tired sailors sold their old boat", "Sieben müde Seeleute verkauften ihr altes Boot")
+    shown = {"test": rows_of([pair, ("See you then", "Bis dann also")])}
+    near = [
+        ("Seven tired sailors bought their old boat", "Sieben müde Seeleute kauften ihr altes Boot"),
+        ("Seven tired sailors sold their boat", "Sieben müde Seeleute verkauften endlich ihr altes Boot"),
+    ]
+    other = [
+        ("Seven tired sailors sold their new boat", "Matrosen haben zu siebt ein Schiff abgegeben"),
+        ("See you soon", "Bis bald also"),
+    ]
+    kept, dropped = cleaned([*corpus, *near, *other], held_out=shown)
+    assert dropped == {"held out": 2} and kept == [*corpus, *other]
 
 
 def test_a_corpus_that_is_wrong_as_a_whole_is_refused(corpus):
@@ -160,6 +194,11 @@ def test_decisions_are_made_once_and_again_when_anything_changes(corpus, monkeyp
         cleaned(corpus, **settings)
     cleaned([*corpus, ("new", "neu")])
     assert len(calls) == 3
+    # The same weights read otherwise, as by a model of many languages that is told others.
+    (model, tokenizer), (_, other) = make_translator(), make_translator(texts=["xyz zyx"])
+    for back in (tokenizer, other):
+        cleaned(corpus[:9], translators=Translators((tokenizer, model), (back, model)))
+    assert len(calls) == 5
 
 
 def test_the_report_has_counts_places_and_samples(corpus, tmp_path):

@@ -107,17 +107,38 @@ def test_without_cleaning_a_shift_is_warned_of(corpus, caplog):
         assert "--clean" not in caplog.text
         translation_dataset(rows_of(shifted(corpus, 700, 1500, 1)), rows_of(corpus[:5]))
     assert "in a sample, from Row 70" in caplog.text and "to Row 1500 of the train split" in caplog.text
-    assert "clean (--clean) drops such blocks" in caplog.text
+    assert "mend the files, where lines of one are missing; of training pairs, clean (--clean) drops" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "hfdistill"):
+        translation_dataset(rows_of(corpus[:5]), rows_of(shifted(corpus, 700, 1500, 1)), rows_of(corpus[:5]))
+    assert "the validation split: in a sample, from Row 70" in caplog.text and "test split: in" not in caplog.text
 
 
 def test_columns_in_other_languages_are_warned_of(caplog):
     english = [f"This is sentence {number} on the weather of our country." for number in range(60)]
     german = [f"Das ist Satz {number} über das Wetter in unserem Land." for number in range(60)]
+    right, swapped = rows_of(zip(english, german, strict=True)), rows_of(zip(german, english, strict=True))
+    said = "split: most texts of 'en' are de and of 'de' are en: name the languages with source_lang and target_lang"
     with caplog.at_level(logging.WARNING, "hfdistill"):
-        translation_dataset(rows_of(zip(english, german, strict=True)))
+        translation_dataset(right, unlabeled_file=right)
         assert "most texts of" not in caplog.text
-        translation_dataset(rows_of(zip(german, english, strict=True)))
-    assert "most texts of 'en' are de and of 'de' are en: name the languages with source_lang and" in caplog.text
+        translation_dataset(swapped)
+        assert f"the train {said}" in caplog.text
+        translation_dataset(right, swapped, swapped, unlabeled_file=swapped)
+    for split in ("validation", "test"):
+        assert f"the {split} {said}" in caplog.text
+    assert "the unlabeled split: most texts of 'en' are de: give texts in the source language" in caplog.text
+
+
+def test_a_test_set_of_exchanged_files_is_warned_of_where_train_is_cleaned(caplog):
+    """Held-out texts that stand in the other column would be found in no pair."""
+    english = [f"This is sentence {number} on the weather of our country." for number in range(60)]
+    german = [f"Das ist Satz {number} über das Wetter in unserem Land." for number in range(60)]
+    with caplog.at_level(logging.WARNING, "hfdistill"):
+        translation_dataset(
+            rows_of(zip(english[30:], german[30:], strict=True)), rows_of(zip(german, english, strict=True)), clean=True
+        )
+    assert "the validation split: most texts of 'en' are de" in caplog.text
 
 
 @pytest.mark.parametrize("rows", [200, 3000])

@@ -25,7 +25,7 @@ from hfdistill.tasks.translation.cleaning.text_rules import MAX_WORDS, MIN_LETTE
 from hfdistill.tasks.translation.reading import text_tuples
 
 #: Raised when the same rules decide otherwise, so that no earlier decision is taken for theirs.
-_VERSION = 1
+_VERSION = 2
 
 
 def clean_pairs(
@@ -50,6 +50,7 @@ def clean_pairs(
     In this order; a pair counts for the first rule that it breaks:
 
     - `empty`: a side without text.
+    - `encoding`: a side with U+FFFD, or of UTF-8 that was read as Latin-1 or Windows-1252 ("fÃ¼r" for "für").
     - `not text`: less than `min_letters` of a side's characters are letters; web and mail addresses are none.
     - `markup`: a side with tags, such as `<br>`.
     - `too long`: more than `max_words` words, or 2,000 characters.
@@ -61,8 +62,9 @@ def clean_pairs(
       is estimated by medians.
     - `swapped`: the source is in the target language and the other way round.
     - `wrong language`: a side in another language. Texts of fewer than 20 characters are not judged.
-    - `score`: in the column `score`, less than `min_score`.
-    - `held out`: a side that is a text of `held_out`, or half of whose runs of eight words are in such texts.
+    - `score`: in the column `score`, less than `min_score`, or NaN.
+    - `held out`: a side that is a text of `held_out`, or half of whose runs of eight words are in such texts; or two
+      sides of five words or more that each differ from such a text by one word.
     - `duplicate`: a pair that was there before, and with `unique_sources` a source (`duplicate source`).
     - `adequacy`: with `translators`, less than `min_adequacy` by dual conditional cross-entropy; see `adequacies`.
 
@@ -100,7 +102,8 @@ def clean_pairs(
     needed = [source, target, *([SCORE] if min_score is not None else [])]
     missing = [name for name in needed if name not in dataset.column_names]
     if missing:
-        raise ValueError(f"cleaning needs a column {missing[0]!r}; there are {', '.join(dataset.column_names)}.")
+        way = "rename yours, or leave min_score out" if missing == [SCORE] else "name yours with source and target"
+        raise ValueError(f"cleaning needs a column {missing[0]!r}; there are {', '.join(dataset.column_names)}; {way}.")
     limits = (min_letters, max_words, max_deviation, min_score, unique_sources, min_adequacy)
     settings = Settings(languages or (source, target), tuple(sorted(skip)), *limits)
     work = Work(dataset, source, target, settings, held_out or {}, translators, where or (lambda row: f"Row {row + 1}"))
@@ -139,7 +142,11 @@ def _fingerprint(work: Work) -> dict[str, Any]:
         texts.update(b"\n\n")
     if work.settings.min_score is not None:
         texts.update(np.asarray(work.dataset[SCORE][:], float).tobytes())
-    models = [hash_of_tensors(model.state_dict(), quick=True) for _, model in work.translators or ()]
+    models = [
+        # With a text as it is read: a model of many languages has no other weights for others.
+        (hash_of_tensors(model.state_dict(), quick=True), [*tokenizer("a", text_target="a").values()])
+        for tokenizer, model in work.translators or ()
+    ]
     return {"texts": texts.hexdigest(), "place": work.where(0), "translators": models, **asdict(work.settings)}
 
 

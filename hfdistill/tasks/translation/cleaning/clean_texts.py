@@ -17,7 +17,7 @@ from hfdistill.tasks.translation.cleaning.text_rules import MAX_WORDS, MIN_LETTE
 from hfdistill.tasks.translation.reading import text_tuples
 
 #: The rules in the order in which they are asked: a text counts for the first that it breaks.
-TEXT_RULES = ("empty", "not text", "markup", "too long", "wrong language", "held out", "duplicate")
+TEXT_RULES = ("empty", "encoding", "not text", "markup", "too long", "wrong language", "held out", "duplicate")
 
 
 def clean_texts(
@@ -31,9 +31,9 @@ def clean_texts(
 ) -> tuple[Dataset, CleaningReport]:
     """Drop monolingual texts that a teacher had better not translate, each rule with its count.
 
-    The rules are those of `clean_pairs` that need one side alone: `empty`, `not text`, `markup`, `too long`, `wrong
-    language`; `held out`: a text that is one of `held_out`, or has eight words in a row of one; `duplicate`: one that
-    was there before, or is in `trained`.
+    The rules are those of `clean_pairs` that need one side alone: `empty`, `encoding`, `not text`, `markup`, `too
+    long`, `wrong language`; `held out`: a text that is one of `held_out`, or has eight words in a row of one;
+    `duplicate`: one that was there before, or is in `trained`.
 
     Args:
         dataset: A column of texts.
@@ -55,7 +55,8 @@ def clean_texts(
     if unknown:
         raise ValueError(f"there is no rule {unknown[0]!r}; the rules are {', '.join(TEXT_RULES)}.")
     if column not in dataset.column_names:
-        raise ValueError(f"cleaning needs a column {column!r}; there are {', '.join(dataset.column_names)}.")
+        has = ", ".join(dataset.column_names)
+        raise ValueError(f"cleaning needs a column {column!r}; there are {has}; name yours with column.")
     asked = [rule for rule in TEXT_RULES if rule not in skip]
     expected = known_language(language or column) if "wrong language" in asked else ""
     kept_out = are_held_out(dataset, held_out or {}, (column,))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.losses import IGNORED
+from hfdistill.models.inputs import decoder_positions
 from hfdistill.models.wrappers import device_of
 from hfdistill.teachers.seq2seq import decoder_inputs
 
@@ -72,7 +73,7 @@ def cross_entropies(
 
 
 def _of_batch(tokenizer: Any, model: Any, sources: list[str], targets: list[str], max_length: int) -> np.ndarray:
-    limit = min(max_length, tokenizer.model_max_length)
+    limit = min(max_length, tokenizer.model_max_length, decoder_positions(model.config) or max_length)
     how = {"padding": True, "padding_side": "right", "truncation": True, "max_length": limit, "return_tensors": "pt"}
     inputs = tokenizer(sources, **how).to(device_of(model))
     written = tokenizer(text_target=targets, **how).to(device_of(model))

@@ -11,7 +11,7 @@ import xxhash
 from datasets import Dataset
 
 from hfdistill.data.parallel import SCORE
-from hfdistill.data.splits import are_held_out
+from hfdistill.data.splits import are_held_out, are_near_copies
 from hfdistill.tasks.translation.cleaning.cross_entropy import Translators, adequacies
 from hfdistill.tasks.translation.cleaning.identification import PairLanguages
 from hfdistill.tasks.translation.cleaning.lengths import UsualLengths
@@ -21,8 +21,8 @@ from hfdistill.tasks.translation.reading import text_tuples
 
 #: The rules in the order in which they are asked: a pair counts for the first that it breaks.
 RULES = (
-    *("empty", "not text", "markup", "too long", "misaligned", "copy", "length", "swapped", "wrong language", "score"),
-    *("held out", "duplicate", "duplicate source", "adequacy"),
+    *("empty", "encoding", "not text", "markup", "too long", "misaligned", "copy", "length", "swapped"),
+    *("wrong language", "score", "held out", "duplicate", "duplicate source", "adequacy"),
 )
 #: How many standard deviations a length may be unusual. On Europarl and Multi30k nearly all that is beyond is no
 #: translation of the whole; see docs/results.md.
@@ -105,9 +105,10 @@ def decide(work: Work) -> None:
     if work.asks("swapped") or work.asks("wrong language"):
         _drop_by_language(work)
     if work.asks("score"):
-        work.drop("score", np.asarray(work.dataset[SCORE][:], float) < work.settings.min_score)
-    for name in work.names if work.asks("held out") else ():
-        work.drop("held out", are_held_out(work.dataset, work.held_out, (name,), SHARED))
+        # Not `<`: NaN is below no limit.
+        work.drop("score", ~(np.asarray(work.dataset[SCORE][:], float) >= work.settings.min_score))
+    if work.asks("held out"):
+        _drop_held_out(work)
     _drop_repeated(work, "duplicate", pairs.hashes)
     _drop_repeated(work, "duplicate source", pairs.source_hashes)
     if work.translators and work.asks("adequacy"):
@@ -119,7 +120,8 @@ class _Looks:
 
     def __init__(self, work: Work) -> None:
         settings, rows, looks_for_shifts = work.settings, len(work.dataset), work.asks("misaligned")
-        self.faults: dict[str, list[int]] = {rule: [] for rule in ("empty", "not text", "markup", "too long", "copy")}
+        rules = ("empty", "encoding", "not text", "markup", "too long", "copy")
+        self.faults: dict[str, list[int]] = {rule: [] for rule in rules}
         self.lengths = np.zeros((2, rows), np.int32)
         self.hashes, self.source_hashes = np.zeros(rows, np.uint64), np.zeros(rows, np.uint64)
         self.shifts = ShiftFinder()
@@ -169,6 +171,13 @@ def _drop_by_language(work: Work) -> None:
         work.notes.append(f"Texts in another language: {languages_found}.")
 
 
+def _drop_held_out(work: Work) -> None:
+    for name in work.names:
+        work.drop("held out", are_held_out(work.dataset, work.held_out, (name,), SHARED))
+    # Of one side alone a changed word says little: "Three dogs are running in the snow" is no copy of "are playing".
+    work.drop("held out", np.all([are_near_copies(work.dataset, work.held_out, name) for name in work.names], axis=0))
+
+
 def _drop_repeated(work: Work, rule: str, hashes: np.ndarray) -> None:
     """All but the first of those that are left and alike."""
     left = work.left
@@ -180,6 +189,6 @@ def _drop_inadequate(work: Work, translators: Translators) -> None:
     left = work.left
     rows = work.dataset.select(left)
     found = adequacies(rows[work.source][:], rows[work.target][:], translators)
-    work.drop("adequacy", left[found < work.settings.min_adequacy])
+    work.drop("adequacy", left[~(found >= work.settings.min_adequacy)])
     shares = np.quantile(found, [0.05, 0.5, 0.95]) if len(found) else np.zeros(3)
     work.notes.append(f"Adequacy: median {shares[1]:.3f}, of nine in ten from {shares[0]:.3f} to {shares[2]:.3f}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 import numpy as np
@@ -29,7 +30,7 @@ def warn_of_mismatch(rows: TextRows, source: str, target: str) -> None:
         target: Likewise of the target texts.
     """
     numbers = _sampled(len(rows.dataset))
-    pairs = [(one.strip(), other.strip()) for one, other in text_tuples(rows.dataset.select(numbers), (source, target))]
+    pairs = _sample(rows, numbers, (source, target))
     wrong = _wrong_languages(pairs, (source, target))
     if wrong:
         logger.warning(
@@ -38,15 +39,27 @@ def warn_of_mismatch(rows: TextRows, source: str, target: str) -> None:
             wrong,
         )
     finder = ShiftFinder()
-    for pair in pairs:
-        finder.add(*pair)
+    for one, other in pairs:
+        finder.add(one, other)
     for block in finder.finish()[:1]:
         said = said_of(block, lambda row: rows.where(int(numbers[row])))
         logger.warning(
-            "%s: in a sample, %s: clean (--clean) drops such blocks, where lines of one file are missing.",
+            "%s: in a sample, %s: mend the files, where lines of one are missing; of training pairs, clean (--clean) "
+            "drops such blocks.",
             rows.source,
             said,
         )
+
+
+def warn_of_language(rows: TextRows, name: str) -> None:
+    """Warns in a sentence where most texts of one language are in another; see `warn_of_mismatch`."""
+    wrong = _wrong_languages(_sample(rows, _sampled(len(rows.dataset)), (name,)), (name,))
+    if wrong:
+        logger.warning("%s: most texts of %s: give texts in the source language.", rows.source, wrong)
+
+
+def _sample(rows: TextRows, numbers: np.ndarray, names: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(text.strip() for text in texts) for texts in text_tuples(rows.dataset.select(numbers), names)]
 
 
 def _sampled(count: int) -> np.ndarray:
@@ -57,12 +70,12 @@ def _sampled(count: int) -> np.ndarray:
     return np.concatenate([np.arange(start, start + _ROWS) for start in starts])
 
 
-def _wrong_languages(pairs: list[tuple[str, str]], names: tuple[str, str]) -> str:
+def _wrong_languages(rows: list[tuple[str, ...]], names: Sequence[str]) -> str:
     """`'en' are de and of 'de' en`, for the columns whose texts are mostly in another language than their name."""
     if not find_spec("py3langid"):
         return ""
     said = []
-    some = [pairs[row] for row in np.unique(np.linspace(0, len(pairs) - 1, _IDENTIFIED).astype(int))] if pairs else []
+    some = [rows[row] for row in np.unique(np.linspace(0, len(rows) - 1, _IDENTIFIED).astype(int))] if rows else []
     for name, texts in zip(names, zip(*some, strict=True), strict=False):
         found = languages_of(texts) if language_of(name) else None
         if found and found.total() >= _ENOUGH:

@@ -19,6 +19,11 @@ _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
 #: Neither a letter nor white space.
 _OTHER = re.compile(r"[\W\d_]")
 _WORD = re.compile(r"\w+")
+#: The characters of Windows-1252 that are others in Latin-1, each to that of the same byte.
+_LATIN_OF_WINDOWS = {ord(bytes([byte]).decode("cp1252", "ignore") or chr(byte)): byte for byte in range(0x80, 0xA0)}
+#: What a text means that decodes into it: accents and punctuation of Latin scripts, or letters of another in a row.
+#: "Spaß…" decodes as well, into a single letter of N'Ko, and "CAFÉ…" into one that follows capitals.
+_MEANT = re.compile(r"(?<![A-Z]{2})[\u0080-\u024f\u2010-\u206f\u20ac]|[^\W\x00-\u024f]{2}")
 
 
 def faults_of_pair(source: str, target: str, min_letters: float, max_words: int) -> Iterator[str]:
@@ -45,12 +50,25 @@ def faults_of_texts(texts: Sequence[str], min_letters: float, max_words: int) ->
     """
     if not all(texts):
         yield "empty"
+    elif any(map(is_wrongly_decoded, texts)):
+        yield "encoding"
     elif min(map(share_of_letters, texts)) < min_letters:
         yield "not text"
     if any("<" in text and _TAG.search(text) for text in texts):
         yield "markup"
     if any(len(text) > MAX_CHARACTERS or text.count(" ") >= max_words for text in texts):
         yield "too long"
+
+
+def is_wrongly_decoded(text: str) -> bool:
+    """Whether a text has U+FFFD, or is UTF-8 that was read as Latin-1 or Windows-1252: "fÃ¼r" for "für"."""
+    if text.isascii():
+        return False
+    try:
+        meant = text.translate(_LATIN_OF_WINDOWS).encode("latin-1").decode()
+    except UnicodeError:
+        return "\ufffd" in text
+    return bool(_MEANT.search(meant))
 
 
 def share_of_letters(text: str) -> float:
