@@ -133,6 +133,7 @@ from hfdistill.tasks.translation.cleaning.cross_entropy import adequacies as ade
 from hfdistill.tasks.translation.cleaning.report import CleaningReport as CleaningReport
 from hfdistill.tasks.translation.data import translation_dataset as translation_dataset
 from hfdistill.tasks.translation.demo import TRANSLATION_DEMO as TRANSLATION_DEMO
+from hfdistill.tasks.translation.from_scratch import new_translator as new_translator
 from hfdistill.tasks.translation.from_scratch import untrained_like as untrained_like
 from hfdistill.tasks.translation.metrics import translation_metrics as translation_metrics
 from hfdistill.tasks.translation.models import load_translation_teacher as load_translation_teacher
@@ -141,6 +142,7 @@ from hfdistill.tasks.translation.models import make_translation_student as make_
 from hfdistill.tasks.translation.models import train_translation_teacher as train_translation_teacher
 from hfdistill.tasks.translation.models import translation_trainer as translation_trainer
 from hfdistill.tasks.translation.pseudo_translations import pseudo_translations as pseudo_translations
+from hfdistill.tasks.translation.quality_estimation import quality_scores as quality_scores
 from hfdistill.tasks.translation.report import compare_translations as compare_translations
 from hfdistill.tasks.translation.run_report import report_translation_run as report_translation_run
 from hfdistill.tasks.translation.sources import translation_data as translation_data

@@ -18,7 +18,7 @@ from hfdistill.commands.help import USAGE
 from hfdistill.commands.prompts import check_prompts
 from hfdistill.commands.settings_files import with_settings
 from hfdistill.commands.tool_options import PARSERS
-from hfdistill.data.files import recognized, recognized_pairs, recognized_texts
+from hfdistill.data.files import recognized, recognized_pairs, recognized_texts, recognized_texts_or_pairs
 from hfdistill.data.shortening import cut
 
 #: The dataclasses of a run's training arguments, by the module that each stands in.
@@ -68,7 +68,9 @@ def refuse_early(command: str, words: Sequence[str]) -> None:
 
 def _recognize(command: str, name: str, files: Sequence[str]) -> None:
     """Refuses files that the command cannot read."""
-    if command not in ("translate", "clean"):
+    if command == "export":  # of a translator, perhaps
+        recognized_texts_or_pairs(files)
+    elif command not in ("translate", "clean"):
         for file in files[:1]:
             recognized(file)
     elif name == "unlabeled_file":

@@ -12,8 +12,8 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 
 from hfdistill.commands.compare_card import labeled, run_action, test_rows
 from hfdistill.commands.exported_models import read_model
+from hfdistill.commands.texts_to_translate import texts_to_translate
 from hfdistill.data.class_names import read_class_names
-from hfdistill.data.tables import table_rows
 from hfdistill.export.base import ExportError, check_export, export_student, formats
 from hfdistill.models.adapters import load_config
 from hfdistill.models.generation import translate
@@ -24,11 +24,10 @@ from hfdistill.models.labels import LABEL_COLUMNS
 from hfdistill.models.loading import is_translator
 from hfdistill.models.version_four import make_readable_by_version_4
 from hfdistill.report.quality import MAIN_METRICS
-from hfdistill.tasks.classification.data import TextClassificationData, plain_texts
+from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.metrics import classification_metrics
 from hfdistill.tasks.translation.metrics import check_sacrebleu, corpus_scores
 from hfdistill.tasks.translation.models import load_translator
-from hfdistill.tasks.translation.reading import PAIR_COLUMN, read_texts
 
 #: The most tokens of a text on either side, where a translator has positions for them.
 _MAX_LENGTH = 128
@@ -44,6 +43,11 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _export_encoder(options: argparse.Namespace) -> None:
+    if len(options.file) > 1:
+        raise ValueError(
+            f"{options.model} is no translator, which alone reads two files: give it {options.file[0]} alone."
+        )
+    options.file = options.file[0]
     wanted = options.formats or list(formats())
     check_export(wanted)
     one = read_model(options)
@@ -63,7 +67,7 @@ def _export_translator(options: argparse.Namespace) -> None:
     config: Any = load_config(options.model, options.trust_remote_code)
     check_export(wanted, "translation", config.model_type)
     check_sacrebleu()  # which the check of the translations needs
-    sources, references = _read_pairs(options)
+    sources, references = texts_to_translate(options.file, options.text_column, options.text_pair_column)
     max_length = min(_MAX_LENGTH, getattr(config, "max_position_embeddings", None) or _MAX_LENGTH)
     tags = {"source_tag": options.source_tag, "target_tag": options.target_tag}
     how = {"max_length": max_length, "trust_remote_code": options.trust_remote_code}
@@ -76,26 +80,6 @@ def _export_translator(options: argparse.Namespace) -> None:
             print(f"{name}, greedy: BLEU {scores['bleu']:.1f}, chrF {scores['chrf']:.1f}")  # noqa: T201
     if broken:
         raise broken
-
-
-def _read_pairs(options: argparse.Namespace) -> tuple[list[str], list[str] | None]:
-    """The source texts, and where --text_pair_column says which they are, their translations."""
-
-    def column(name: str) -> list[str]:
-        return list(read_texts(options.file, "texts", name).dataset[name])
-
-    source = options.text_column or _only_column_of_texts(options.file)
-    return column(source), column(options.text_pair_column) if options.text_pair_column else None
-
-
-def _only_column_of_texts(file: str) -> str:
-    _, cells = next(table_rows(file), (None, {}))
-    if isinstance(pair := cells.get(PAIR_COLUMN), dict):
-        raise ValueError(
-            f"{file} has texts in {' and '.join(pair)}: name the translator's own, --text_column its source "
-            "language and --text_pair_column its target language."
-        )
-    return plain_texts(file)[1][0]
 
 
 def _write(

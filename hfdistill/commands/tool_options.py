@@ -25,9 +25,9 @@ def export_parser() -> argparse.ArgumentParser:
     """The options of `hfdistill export`."""
     parser = _parser("export", labels=True)
     parser.add_argument("model", metavar="MODEL", help=f"{MODEL}; a folder gets the files")
-    parser.add_argument(
-        "file", metavar="FILE", help="texts to check the export on; with labels or translations, how good it is"
-    )
+    checked = "texts to check the export on; with labels or translations, how good it is"
+    kinds = "of a translator also .txt, a sentence a line, corpus.en corpus.de, .tmx"
+    parser.add_argument("file", metavar="FILE", nargs="+", help=f"{checked}; {kinds}")
     parser.add_argument(
         "--formats", metavar="NAME", nargs="+", help="onnx, int8; of translators ctranslate2, too (default: all)"
     )

@@ -45,6 +45,7 @@ from hfdistill.tasks.translation.models import (
     translators_together,
 )
 from hfdistill.tasks.translation.pseudo_translations import pseudo_translations
+from hfdistill.tasks.translation.quality_estimation import quality_scores
 from hfdistill.tasks.translation.run_report import report_translation_run
 from hfdistill.tasks.translation.sources import translation_data
 from hfdistill.tasks.translation.transfer_set import TransferReport, transfer_set
@@ -196,6 +197,8 @@ def teacher_translations(
     method = options.method
     translated = translated_by(options, data, teacher)
     choice = method.choose or ("all" if method.n_best else "best")
+    if method.quality_command is not None:
+        translated = quality_scores(translated, method.quality_command, source_column=data.source)
     rows, found = transfer_set(translated, data.source, data.target, choice)
     print_main(f"The teacher's translations: {found}")
     return data.with_train(rows), found

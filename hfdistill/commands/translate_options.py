@@ -13,12 +13,13 @@ from hfdistill.soft_targets.shards import Shard
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
 from hfdistill.tasks.translation.demo import STUDENT_TRAINING, TRANSLATION_DEMO
 from hfdistill.tasks.translation.models import HUB_TEACHER
+from hfdistill.tasks.translation.quality_estimation import check_quality_command
 
 DESCRIPTION = "Distill a translation model: a trained teacher goes in, a small fast student and a report come out."
 PROGRAM = "hfdistill translate"
 HUB_DATASET = "bentrevett/multi30k"
 METHODS = ("word", "sequence", "shrink")
-CHOOSE = ("closest", "mbr")
+CHOOSE = ("closest", "mbr", "quality")
 ENGINES = ("transformers", "ctranslate2")
 
 #: Training arguments of word-level distillation.
@@ -89,8 +90,13 @@ class MethodOptions:
     num_beams: int = option(5, "Beam of the teacher's translations and of the measurement.")
     choose: str | None = option(
         None,
-        "sequence: not the teacher's likeliest candidate, but the closest to the reference, or of minimum Bayes risk.",
+        "sequence: not the teacher's likeliest candidate, but the closest to the reference, of minimum Bayes risk, or "
+        "the best by quality estimation.",
         choices=CHOOSE,
+    )
+    quality_command: str | None = option(
+        None,
+        "choose quality: 'comet-score -s {sources} -t {translations} --to_json {scores} --model ...', or the like.",
     )
     n_best: int | None = option(None, "sequence: as many of the teacher's candidates, each a pair to learn from.")
     translations: list[str] | None = option(
@@ -98,7 +104,10 @@ class MethodOptions:
     )
     shard: str | None = option(None, "sequence: only translate part 3/16 of the texts, as one of sixteen machines.")
     engine: str = option(
-        "transformers", "sequence: what runs the teacher; ctranslate2 is faster on processors.", choices=ENGINES
+        "transformers",
+        "sequence: what runs the teacher; ctranslate2 is faster on processors. A server, such as vLLM's: in Python, by "
+        "api_translations.",
+        choices=ENGINES,
     )
 
 
@@ -231,15 +240,24 @@ def check_candidates(options: TranslateOptions) -> None:
         raise ValueError("--choose takes one of the teacher's candidates and --n_best several: leave one of them out.")
     if method.n_best and method.n_best > method.num_beams:
         raise ValueError(f"--n_best {method.n_best} are more candidates than --num_beams {method.num_beams} has.")
-    if method.choose and method.num_beams == 1:
-        raise ValueError("--choose has nothing to choose from with --num_beams 1.")
-    if method.choose == "closest" and options.texts.unlabeled_file:
-        raise ValueError(
-            "--choose closest needs reference translations to be close to, and --unlabeled_file has none: mbr needs "
-            "none."
-        )
+    check_choice(options)
     if method.shard:
         check_shard(options, method.shard)
+
+
+def check_choice(options: TranslateOptions) -> None:
+    method = options.method
+    if method.choose and method.num_beams == 1:
+        raise ValueError("--choose has nothing to choose from with --num_beams 1.")
+    if (method.choose == "quality") != (method.quality_command is not None):
+        raise ValueError("--choose quality and --quality_command, which says how good a candidate is, go together.")
+    if method.quality_command is not None:
+        check_quality_command(method.quality_command)
+    if method.choose == "closest" and options.texts.unlabeled_file:
+        raise ValueError(
+            "--choose closest needs reference translations to be close to, and --unlabeled_file has none: mbr and "
+            "quality need none."
+        )
 
 
 def check_shard(options: TranslateOptions, shard: str) -> None:

@@ -62,7 +62,7 @@ def recognized_pairs(files: Sequence[str | Path]) -> str:
         raise ValueError(
             f"{files[0]} is one side of a corpus: give the other one behind it, such as corpus.en corpus.de."
         )
-    recognized_or_corpus(files[0])
+    _recognized_or_corpus(files[0], "tmx", "txt")
     return "table"
 
 
@@ -73,18 +73,30 @@ def recognized_texts(path: str | Path) -> str:
         FileNotFoundError: If there is no such file.
         ValueError: If it is of another kind.
     """
-    if ending_of(path) == "txt" or language_of(ending_of(path)):
+    if _may_have_lines(path):
         _existing(Path(path))
         return "lines"
-    recognized_or_corpus(path)
+    _recognized_or_corpus(path, "txt")
     return "table"
 
 
-def recognized_or_corpus(path: str | Path) -> tuple[Path, str]:
+def recognized_texts_or_pairs(files: Sequence[str | Path]) -> str:
+    """How texts are kept that may have translations: as `recognized_pairs` says, or a side of a corpus as `lines`."""
+    alone = len(files) == 1 and _may_have_lines(files[0])
+    return recognized_texts(files[0]) if alone else recognized_pairs(files)
+
+
+def _may_have_lines(path: str | Path) -> bool:
+    """Whether a file is named as one with a sentence a line: `more.txt` or `corpus.en`."""
+    return ending_of(path) == "txt" or bool(language_of(ending_of(path)))
+
+
+def _recognized_or_corpus(path: str | Path, *more: str) -> None:
     """As `recognized`, whose refusal also names the kinds that only texts for translation have."""
     if ending_of(path) in ENDINGS:
-        return recognized(path)
-    known = ", ".join(f".{known}" for known in (*ENDINGS, "tmx", "txt"))
+        recognized(path)
+        return
+    known = ", ".join(f".{known}" for known in (*ENDINGS, *more))
     raise ValueError(
         f"Cannot read {path}: its ending must be one of {known} (all but .parquet also with .gz or .zst), or a "
         "language as in corpus.en."

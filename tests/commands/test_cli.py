@@ -147,7 +147,7 @@ MENDABLE = {
     "a translator of its own": (["export", "led", "test.tsv"], "a model of type 'led' cannot be "),
     "pairs of no named language": (
         ["export", "translator", "pairs.jsonl", "--formats", "onnx"],
-        "pairs.jsonl has texts in en and de: .*--text_column .*--text_pair_column",
+        "texts of pairs.jsonl are in en and de: .*--text_column .*--text_pair_column",
     ),
     "no such format": (["export", "student", "test.tsv", "--formats", "onxx"], "no export format 'onxx'.*onnx, int8"),
     "no folder to write to": (["export", "some/model", "test.tsv"], "some/model|reached"),

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from chat_server import KEY, serve_chat
 from datasets import Dataset, DatasetDict
 from script_runs import last_line, logged_losses
 from texts import TEXTS, make_tokenizer
@@ -16,7 +18,7 @@ from tiny_seq2seq import make_translator
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
 from translators import BASICS, OWN, PAIRS, complete, translator_home
 
-from hfdistill import pseudo_translations
+from hfdistill import Endpoint, api_translations, pseudo_translations, transfer_set, translation_dataset
 from hfdistill.commands.main import main
 from hfdistill.commands.translate_options import read_options
 from hfdistill.tasks.translation.demo import TRANSLATION_DEMO
@@ -164,6 +166,23 @@ def test_a_teacher_trained_first(home, command):
 
 
 @pytest.mark.slow
+def test_a_server_is_distilled_by_a_teacher_of_its_translations(home, command, monkeypatch):
+    """It cannot be run in the comparison; the translations that it gave led nowhere."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serve_chat() as chat:
+        how = {"source_column": "en", "store": "answers"}
+        sources = translation_dataset("train.jsonl").sources
+        rows = api_translations(sources, Endpoint(chat.url, "small"), "Translate:\n{en}", **how)
+    transfer_set(rows, "en", "de")[0].to_json("translated.jsonl")
+    files = ("--train_file", "translated.jsonl", "--test_file", "test.tsv", *OWN[4:])
+    sizes = ("--teacher_size", "1", "1", "32", "--vocab_size", "80")
+    printed = command(*files, "--train_teacher", *sizes, "--methods", "word", "--baseline")
+    _, _, results = complete(home / "out", ("teacher", "student", "baseline"))
+    assert results["compared_rows"] == 7 and "translated.jsonl" in (home / "out" / "README.md").read_text("utf-8")
+    assert "Training the same student without a teacher." in printed
+
+
+@pytest.mark.slow
 def test_a_named_teacher_is_trained_on(home, command):
     """A new one in its place would pass over what the user named."""
     command(*OWN, "--train_teacher", "--methods", "word")
@@ -218,10 +237,16 @@ REFUSED = {
     "an engine for nothing": (("--engine", "ctranslate2", "--methods", "word"), "--engine runs the teacher for its"),
     "several of nothing": (("--n_best", "2", "--methods", "word"), "--n_best is of the teacher's translations"),
     "one and several": (("--choose", "mbr", "--n_best", "2"), "takes one of the teacher's candidates and --n_best"),
+    "quality by nobody": (("--choose", "quality"), "--choose quality and --quality_command, which says how"),
+    "quality for nothing": (("--quality_command", "comet-score"), "--quality_command, which says how good"),
+    "quality by what is not there": (
+        ("--choose", "quality", "--quality_command", "comet-of-nobody {sources} {translations} {scores}"),
+        "no program 'comet-of-nobody' to estimate quality: install it in an environment of its own",
+    ),
     "more than the beam": (("--n_best", "3"), "--n_best 3 are more candidates than --num_beams 2 has"),
     "close to what is not there": (
         ("--choose", "closest", "--unlabeled_file", "train.jsonl"),
-        "--unlabeled_file has none: mbr needs none",
+        "--unlabeled_file has none: mbr and quality need none",
     ),
     "several word by word": (("--teacher_name_or_path", "teacher", "teacher"), "are not asked word by word: name --me"),
     "several to train": (("--teacher_name_or_path", "a", "b", "--train_teacher"), "--train_teacher trains one teacher"),
@@ -304,6 +329,15 @@ def test_the_candidate_of_minimum_bayes_risk(home, command):
     """Another one than the likeliest for some texts, and one for each."""
     command(*OWN, "--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1", "--choose", "mbr")
     assert "27 translated texts" in (home / "out" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_candidate_of_best_quality(home, command):
+    program = Path(__file__).parents[1] / "scripts" / "estimate_quality.py"
+    files = "-s {sources} -t {translations} --to_json {scores} --model kiwi --log scored.txt"
+    words = ("--choose", "quality", "--quality_command", shlex.join([sys.executable, str(program)]) + f" {files}")
+    printed = command(*OWN, "--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1", *words)
+    assert "from 27 translated texts" in printed and (home / "scored.txt").read_text("utf-8") == "54\n"
 
 
 def test_shards_of_machines_are_one_run(home, command, monkeypatch):

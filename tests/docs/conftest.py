@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,8 @@ from translators import SHORT_PAIRS
 
 from hfdistill.tasks.speech.demo import RATE, demo_speech_model, demo_speech_processor
 from hfdistill.tasks.speech.whisper_demo import demo_whisper, demo_whisper_processor
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +82,12 @@ def readers_folder(tmp_path_factory):
     for name, seed in (("translator", 3), ("translator2", 4)):
         for part in make_translator(seed):
             part.save_pretrained(folder / "my" / name)
-    for name, start in (("pairs", ""), ("validation", "well "), ("test", "really ")):
+    for name, start in (("pairs", ""), ("translated", ""), ("validation", "well "), ("test", "really ")):
         pairs = [{"translation": {"en": start + text, "de": " ".join(reversed(text.split()))}} for text in TEXTS]
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
     for language, side in zip(("en", "de"), zip(*SHORT_PAIRS, strict=True), strict=True):
         (folder / f"corpus.{language}").write_text("".join(f"{text}\n" for text in side), encoding="utf-8")
+    write_program(folder / "comet" / "bin" / "comet-score", SCRIPTS / "estimate_quality.py")
     write_media(folder)
     (folder / "settings.yaml").write_text("train_file: train.csv\nteacher_name_or_path: my/bert\n", encoding="utf-8")
     return folder
@@ -130,6 +135,13 @@ def _save(folder, kind, **labels):
     sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 24}
     for part in (tokenizer, kind(BertConfig(vocab_size=len(tokenizer), **sizes, **labels))):
         part.save_pretrained(folder)
+
+
+def write_program(path, script):
+    """A program in an environment of its own, as far as whoever starts it can tell."""
+    path.parent.mkdir(parents=True)
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
+    path.chmod(0o755)
 
 
 def write_media(folder):

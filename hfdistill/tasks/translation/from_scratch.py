@@ -112,7 +112,7 @@ def new_translator(
     dropout: float = 0.1,
     max_length: int = 128,
 ) -> tuple[PreTrainedTokenizerBase, MarianMTModel]:
-    """Make an untrained Marian and its joint vocabulary, such as a teacher to train.
+    """Make an untrained Marian and its joint vocabulary: a teacher to train, or a student of a server's translations.
 
     Args:
         texts: The training texts of both sides, and only those.
@@ -120,6 +120,9 @@ def new_translator(
         size: Encoder layers, decoder layers and width.
         dropout: As in `small_marian`.
         max_length: The most tokens of a text on either side.
+
+    Raises:
+        ValueError: for a width that is no multiple of 32.
     """
     tokenizer = joint_tokenizer(texts, vocab_size, max_length)
     encoder_layers, decoder_layers, width = size

@@ -136,7 +136,10 @@ def _maker_of(engine: str, dtype: str | None, *given: Any) -> TranslationMaker:
     if engine == "transformers":
         return TranslationMaker(*given)
     if engine != "ctranslate2":
-        raise ValueError(f"engine must be transformers or ctranslate2, got {engine!r}.")
+        raise ValueError(
+            f"engine must be transformers or ctranslate2, got {engine!r}; a server, such as vLLM's, translates with "
+            "api_translations."
+        )
     model: Any = given[0].model
     for one in model.members if isinstance(model, TranslatorEnsemble) else [model]:
         check_export(["ctranslate2"], "translation", one.config.model_type)

@@ -54,9 +54,9 @@ def read_pairs(given: Texts, split: str, names: tuple[str, str], score_column: s
     if isinstance(given, Dataset):
         return _of_dataset(given, split, names, score_column)
     files = [given] if isinstance(given, (str, Path)) else list(given)
-    kind = recognized_pairs(files)
+    kind = kind_of_pairs(files, names)
     what = " and ".join(map(str, files))
-    if kind == "table" and not (ending_of(files[0]) == "tsv" and not has_header(Path(files[0]), names)):
+    if kind == "table":
         return _of_file(files[0], names, score_column)
     if named_source(files[0]):
         files = list(fetched(str(files[0]), *names, for_training=split == "train"))
@@ -68,6 +68,13 @@ def read_pairs(given: Texts, split: str, names: tuple[str, str], score_column: s
         )
     unit = "Unit" if kind == "tmx" else "Line"
     return _of_corpus(rows, what, unit)
+
+
+def kind_of_pairs(files: Sequence[str | Path], names: Sequence[str]) -> str:
+    """As `recognized_pairs`, which only sees the names of files: a tsv without a header has `columns`."""
+    kind = recognized_pairs(files)
+    headless = kind == "table" and ending_of(files[0]) == "tsv" and not has_header(Path(files[0]), names)
+    return "columns" if headless else kind
 
 
 def read_texts(path: str | Path | Dataset, split: str, name: str) -> TextRows:

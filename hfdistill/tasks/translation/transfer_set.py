@@ -14,8 +14,9 @@ from datasets import Dataset
 from hfdistill.tasks.translation.metrics import sentence_bleu
 from hfdistill.tasks.translation.minimum_risk import expected_utilities
 from hfdistill.tasks.translation.pseudo_translations import TRANSLATIONS
+from hfdistill.tasks.translation.quality_estimation import QUALITY
 
-CHOICES = ("best", "closest", "mbr", "all")
+CHOICES = ("best", "closest", "mbr", "quality", "all")
 
 #: Of fewer translations the faulty ones themselves would decide what is usual.
 ENOUGH_FOR_A_MEDIAN = 10
@@ -68,7 +69,8 @@ def transfer_set(
         target_column: Where the translations go; it may hold reference translations.
         choose: `best` takes the likeliest candidate (Kim & Rush 2016, section 3.2); `closest` the one most like the
             reference in `target_column`, by sentence BLEU (sequence-level interpolation, section 3.3); `mbr` the one
-            most like all candidates, by chrF (minimum Bayes risk, see `expected_utilities`); `all` makes a row of each.
+            most like all candidates, by chrF (minimum Bayes risk, see `expected_utilities`); `quality` the one that
+            `quality_scores` puts first; `all` makes a row of each.
         max_length_ratio: How many times longer or shorter than usual a translation may be; 20 characters of the
             language that takes more of them are always allowed.
 
@@ -81,10 +83,13 @@ def transfer_set(
     """
     if choose not in CHOICES:
         raise ValueError(f"choose must be one of {', '.join(CHOICES)}, got {choose!r}.")
-    needed = (source_column, TRANSLATIONS, *((target_column,) if choose == "closest" else ()))
+    needed = (source_column, TRANSLATIONS, *{"closest": (target_column,), "quality": (QUALITY,)}.get(choose, ()))
     missing = [name for name in needed if name not in dataset.column_names]
     if missing:
-        raise ValueError(f"a transfer set needs the columns {', '.join(missing)}; there are {dataset.column_names}.")
+        hint = " quality_scores makes it." if QUALITY in missing else ""
+        raise ValueError(
+            f"a transfer set needs the columns {', '.join(missing)}; there are {dataset.column_names}.{hint}"
+        )
     if choose == "closest":
         _check_references(dataset, target_column)
     report = TransferReport(rows=len(dataset))
@@ -98,7 +103,7 @@ def transfer_set(
     if not texts:
         raise ValueError(f"none of the teacher's translations can be learned from: {report}")
     report.pairs = len(texts)
-    gone = [name for name in (TRANSLATIONS, target_column) if name in dataset.column_names]
+    gone = [name for name in (TRANSLATIONS, QUALITY, target_column) if name in dataset.column_names]
     rows = dataset.select(numbers).remove_columns(gone).add_column(target_column, texts)
     return rows, report
 
@@ -133,7 +138,10 @@ class _Chosen:
     report: TransferReport
 
     def of_row(self, row: dict[str, Any]) -> list[str]:
-        fit = list(self._fit(row[self.source_column], row[TRANSLATIONS]))
+        candidates = row[TRANSLATIONS]
+        if self.choose == "quality":
+            candidates = [one | {"quality": score} for one, score in zip(candidates, row[QUALITY], strict=True)]
+        fit = list(self._fit(row[self.source_column], candidates))
         self.report.lost += not fit
         texts = [candidate["text"] for candidate in fit]
         # Of equal ones the first, which is the likeliest.
@@ -142,6 +150,8 @@ class _Chosen:
         if self.choose == "mbr" and fit:
             scores = [candidate.get("score") for candidate in fit]
             return [texts[int(expected_utilities(texts, scores).argmax())]]
+        if self.choose == "quality" and fit:
+            return [max(fit, key=lambda candidate: candidate["quality"])["text"]]
         return texts[:1] if self.choose == "best" else list(dict.fromkeys(texts))
 
     def _fit(self, source: str, candidates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -313,6 +313,8 @@ def test_bad_input_is_refused(translator, texts):
         pseudo_translations(teacher, texts, tokenizer, num_candidates=4, **SETTINGS)
     with pytest.raises(ValueError, match="needs the teacher's tokenizer"):
         pseudo_translations(teacher, texts, **SETTINGS)
+    with pytest.raises(ValueError, match="got 'vllm'; a server, such as vLLM's, translates with api_translations"):
+        pseudo_translations(teacher, texts, tokenizer, engine="vllm", **SETTINGS)
     with pytest.raises(ValueError, match="num_candidates must be 1 or more, got 0"):
         pseudo_translations(teacher, texts, tokenizer, num_candidates=0, **SETTINGS)
     with pytest.raises(ValueError, match="column 'id' holds values of the type int64: name a column of texts"):

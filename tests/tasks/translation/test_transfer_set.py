@@ -172,7 +172,7 @@ def test_what_was_cut_is_not_what_is_usual():
 def test_a_transfer_set_of_nothing_is_refused():
     with pytest.raises(ValueError, match="none of the teacher's translations can be learned from: .*1 empty"):
         transfer_set(rows_of(("a dog", "", candidates(""))), "en", "de")
-    with pytest.raises(ValueError, match="choose must be one of best, closest, mbr, all"):
+    with pytest.raises(ValueError, match="choose must be one of best, closest, mbr, quality, all"):
         transfer_set(CLEAN, "en", "de", "first")
     with pytest.raises(ValueError, match="needs the columns teacher_translations"):
         transfer_set(CLEAN.remove_columns(TRANSLATIONS), "en", "de")
