@@ -16,8 +16,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from accelerate import PartialState
@@ -233,9 +234,9 @@ def trimmed_vocabulary(
     return TrimmedVocabulary.choose(first_member(teacher.model), teacher.tokenizer, student_texts(data, learned), size)
 
 
-def student_texts(data: TranslationData, learned: TranslationData) -> list[str]:
+def student_texts(data: TranslationData, learned: TranslationData) -> Iterator[str]:
     """What the student learns from, and the reference translations, which a baseline learns from."""
-    return [*learned.training_texts, *data.dataset["train"][data.target][:]]
+    return chain(learned.training_texts, data.texts(data.target))
 
 
 def student_tokenizer(

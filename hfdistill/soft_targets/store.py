@@ -187,6 +187,11 @@ class SoftTargetStore:
         given[order] = places
         return given
 
+    @property
+    def part_names(self) -> list[str]:
+        """The names of the parts that were read: as long as they are the same, so is what the store holds."""
+        return sorted(path.name for path in self._parts)
+
     def __contains__(self, key: bytes) -> bool:
         return bool(self.places([key])[0] >= 0)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-import json
+import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from datasets import Dataset, List, Value
+from datasets import Dataset, Features, List, Value
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.data.streamed import row_tuples, streamed_dataset, with_columns
 from hfdistill.export.base import check_export
 from hfdistill.models.inputs import decoder_positions
 from hfdistill.soft_targets.shards import Shard
@@ -104,19 +105,29 @@ def pseudo_translations(
     reader = ModelTeacher(translator.model, tokenizer, [source_column])
     maker = _maker_of(engine, dtype, reader, changes, batch_size, store)
     if part is None:
-        predictions = maker.of_dataset(dataset)
+        keys = maker.keys_of(dataset)
     else:
-        rows, predictions = maker.of_shard(dataset, part)
+        rows, keys = maker.keys_of_shard(dataset, part)
         dataset = dataset.select(rows)
-    return with_translations(dataset, (map(Candidate._make, json.loads(bytes(row))) for row in predictions))
+    depends_on = {"parts": maker.store.part_names, "keys": hashlib.blake2b(keys.tobytes()).hexdigest()}
+    return with_translations(dataset, lambda: maker.candidates(keys), depends_on)
 
 
-def with_translations(dataset: Dataset, candidates: Iterable[Iterable[Candidate]]) -> Dataset:
-    """The rows with the candidates of each in a column `teacher_translations`."""
+def with_translations(
+    dataset: Dataset, candidates: Callable[[], Iterable[Iterable[Candidate]]], depends_on: Mapping[str, Any]
+) -> Dataset:
+    """The rows with the candidates of each in a column `teacher_translations`, which is on disk.
+
+    Args:
+        dataset: The rows.
+        candidates: Yields those of each row.
+        depends_on: What they depend on, as for `streamed_dataset`.
+    """
+    features = Features({TRANSLATIONS: List(_CANDIDATE)})
+    column = streamed_dataset(lambda: (([one._asdict() for one in row],) for row in candidates()), features, depends_on)
     if TRANSLATIONS in dataset.column_names:
         dataset = dataset.remove_columns(TRANSLATIONS)
-    column = [[candidate._asdict() for candidate in row] for row in candidates]
-    return dataset.add_column(TRANSLATIONS, column, feature=List(_CANDIDATE))
+    return with_columns(dataset, column)
 
 
 def _translator_of(teacher: Any, dtype: str | None) -> Seq2SeqTeacher:
@@ -162,7 +173,8 @@ def check_texts(dataset: Any, source_column: str) -> None:
     kind = getattr(feature, "dtype", type(feature).__name__)
     if "string" not in kind:
         raise ValueError(f"column {source_column!r} holds values of the type {kind}: name a column of texts.")
-    empty = [row for row, text in enumerate(dataset[source_column][:]) if not (text and text.strip())]
+    texts = row_tuples(dataset, [source_column])
+    empty = [row for row, (text,) in enumerate(texts) if not (text and text.strip())]
     if empty:
         raise ValueError(
             f"row {empty[0]} of column {source_column!r} is empty, and {len(empty) - 1} more: there is nothing to "

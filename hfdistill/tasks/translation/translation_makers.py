@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from hfdistill.data.streamed import ROWS_AT_ONCE
 from hfdistill.models.inputs import pad_batch
 from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore
@@ -97,6 +98,12 @@ class TranslationMaker(SoftTargetMaker):
         columns = (texts, self._finished(written), scores, own.sum(1).tolist())
         each, count = list(map(Candidate._make, zip(*columns, strict=True))), self.settings.num_return_sequences
         return self.encoded(each[start : start + count] for start in range(0, len(each), count))
+
+    def candidates(self, keys: np.ndarray) -> Iterator[list[Candidate]]:
+        """Those of rows whose translations are in the store, read a few rows at a time."""
+        for start in range(0, len(keys), ROWS_AT_ONCE):
+            for row in self.store.rows(keys[start : start + ROWS_AT_ONCE]):
+                yield list(map(Candidate._make, json.loads(bytes(row))))
 
     def encoded(self, rows: Iterable[list[Candidate]]) -> np.ndarray:
         """The candidates of each row as bytes."""

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from processes import results_of_two_ranks
+from processes import results_of_two_ranks, run_script
 from texts import TEXTS
 from tiny_seq2seq import FAMILIES, make_pairs, make_seq2seq, make_translator, unlike_pair
 
@@ -297,6 +297,33 @@ def test_two_processes_make_what_one_makes(translator, texts, tmp_path):
     results = results_of_two_ranks("make_translations.py", tmp_path)
     assert [result["made"] for result in results] == [expected, expected]
     assert min(result["forwarded"] for result in results) > 0 and sum(result["forwarded"] for result in results) == 30
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    """Of texts that come again and again, so that the teacher has little to do; 180,000 rows more took 170 MB more."""
+    peaks = []
+    for count in (20_000, 200_000):
+        files = [tmp_path / f"{count}.{language}" for language in ("en", "de")]
+        for number, file in enumerate(files):
+            file.write_text("\n".join(f"{text} {'very ' * number}" for text in (TEXTS * (count // 30 + 1))[:count]))
+        done = run_script("translate_corpus.py", *files, HF_HOME=str(tmp_path / "home"))
+        assert done.returncode == 0, done.stderr[-3000:]
+        rows, peak = done.stdout.split()
+        assert int(rows) > count / 10
+        peaks.append(float(peak))
+    assert peaks[1] - peaks[0] < 80
+
+
+def test_the_rows_stay_as_they_are(translator, texts):
+    """Their order, other columns, split and format, of rows that are chosen from others, too."""
+    some = Dataset.from_dict(texts[:], split="train").shuffle(seed=1).select(range(5, 25)).with_format("numpy", ["id"])
+    rows = pseudo_translations(*translator[:1], some, translator[1], **SETTINGS)
+    assert rows.format == {**some.format, "columns": ["id", TRANSLATIONS]} and rows.split == "train"
+    plain = rows.with_format(None)
+    assert [row["id"] for row in plain] == [row["id"] for row in some.with_format(None)]
+    again = pseudo_translations(*translator[:1], plain, translator[1], **SETTINGS)
+    assert again.column_names == ["en", "id", TRANSLATIONS] and again[:] == plain[:]
 
 
 # ---- What it refuses ----

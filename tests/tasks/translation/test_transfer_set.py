@@ -1,6 +1,7 @@
 """The rows that a student learns from, and which translations are not fit for it."""
 
 import math
+import sys
 
 import pytest
 import sacrebleu
@@ -41,6 +42,17 @@ def test_which_candidate_is_learned_from(choose, texts):
     assert report.rows == 2 and report.pairs == len(texts) and report.lost == 0 and not report.dropped
     if choose == "all":
         assert rows["id"] == [0, 0, 1]
+
+
+def test_what_was_chosen_is_read_again(monkeypatch):
+    """With the same report; another choice, or other rows, are chosen anew."""
+    rows, report = transfer_set(CLEAN, "en", "de", "mbr")
+    monkeypatch.setattr(sys.modules["hfdistill.tasks.translation.transfer_set"], "_chosen", None)
+    again, same = transfer_set(CLEAN, "en", "de", "mbr")
+    assert again[:] == rows[:] and same == report
+    for given, choose in ((CLEAN, "closest"), (CLEAN.select([1]), "mbr")):
+        with pytest.raises(TypeError):
+            transfer_set(given, "en", "de", choose, max_length_ratio=2.9)
 
 
 #: The likeliest of all stands alone; the others agree on most of their words.
