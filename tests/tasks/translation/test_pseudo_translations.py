@@ -258,8 +258,14 @@ def test_other_settings_are_other_translations(translator, texts, tmp_path):
     """Translations of another beam must not be taken for these."""
     teacher, tokenizer = translator
     pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "store", **SETTINGS)
-    with pytest.raises(StaleSoftTargets, match="the translations in .* are stale: they differ in generation"):
+    with pytest.raises(StaleSoftTargets) as stale:
         pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "store", **{**SETTINGS, "num_beams": 2})
+    assert str(stale.value) == (
+        f"the translations in {tmp_path / 'store'} are stale: they differ in generation num_beams (3 there, 2 now). "
+        "Name another folder for the new ones, or delete this one."
+    )
+    with pytest.raises(StaleSoftTargets, match=r"generation length_penalty \(default there, 2.0 now\)\. Name"):
+        pseudo_translations(teacher, texts, tokenizer, store=tmp_path / "store", length_penalty=2.0, **SETTINGS)
     with torch.no_grad():
         teacher.model.shared.weight.add_(1)
     with pytest.raises(StaleSoftTargets, match="teacher weights"):
@@ -346,6 +352,8 @@ def test_bad_input_is_refused(translator, texts):
         pseudo_translations(teacher, texts, tokenizer, **{**SETTINGS, "source_column": "id"})
     with pytest.raises(ValueError, match=r"takes a Dataset, not a DatasetDict: .* such as dataset\['train'\]"):
         pseudo_translations(teacher, DatasetDict(train=texts), tokenizer, **SETTINGS)
+    with pytest.raises(ValueError, match="the list of teachers is empty: name one or more"):
+        pseudo_translations([], texts, tokenizer, **SETTINGS)
     teacher.generation_config.eos_token_id = None
     with pytest.raises(ValueError, match="no eos_token_id, so that it can never stop"):
         pseudo_translations(teacher, texts, tokenizer, **SETTINGS)
