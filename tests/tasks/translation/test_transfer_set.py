@@ -9,6 +9,7 @@ from datasets import Dataset
 from texts import TEXTS
 
 from hfdistill import transfer_set
+from hfdistill.tasks.translation.minimum_risk import expected_utilities
 from hfdistill.tasks.translation.pseudo_translations import TRANSLATIONS
 
 
@@ -53,6 +54,15 @@ def test_what_was_chosen_is_read_again(monkeypatch):
     for given, choose in ((CLEAN, "closest"), (CLEAN.select([1]), "mbr")):
         with pytest.raises(TypeError):
             transfer_set(given, "en", "de", choose, max_length_ratio=2.9)
+
+
+def test_what_was_sampled_twice_counts_once():
+    """Its probability is known already, and counting it again would square it."""
+    scores = [math.log(share) - 20 for share in (0.3, 0.25, 0.25, 0.2)]
+    expected = expected_utilities(AGREEING, scores)
+    again = expected_utilities([*AGREEING, AGREEING[0], AGREEING[0]], [*scores, scores[0], scores[0] + 1e-5])
+    assert again[:4] == pytest.approx(expected, rel=1e-4)
+    assert expected_utilities([*AGREEING, AGREEING[0]], [None] * 5)[0] > expected_utilities(AGREEING, [None] * 4)[0]
 
 
 #: The likeliest of all stands alone; the others agree on most of their words.
