@@ -2,6 +2,7 @@ from hfdistill.commands.command_line import parse_arguments as parse_arguments
 from hfdistill.commands.command_line import plain_errors as plain_errors
 from hfdistill.commands.command_line import run_command as run_command
 from hfdistill.commands.options import option as option
+from hfdistill.data.augmentation.noise import noised as noised
 from hfdistill.data.augmentation.rows import augment as augment
 from hfdistill.data.choices import ChoiceCollator as ChoiceCollator
 from hfdistill.data.choices import tokenize_choices as tokenize_choices

@@ -16,8 +16,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from accelerate import PartialState
@@ -216,10 +217,12 @@ def translated_by(options: TranslateOptions, data: TranslationData, teacher: Tra
         data.sources,
         teacher.tokenizer,
         source_column=data.source,
-        num_beams=method.num_beams,
+        num_beams=None if method.sample else method.num_beams,
         num_candidates=method.num_beams if method.choose else method.n_best or 1,
+        do_sample=method.sample,
+        seed=options.training.seed,
         max_length=options.texts.max_length,
-        dtype=options.training.teacher_dtype,
+        dtype=method.engine_dtype or options.training.teacher_dtype,
         engine=method.engine,
         store=folders[0] if folders else None,
         shard=method.shard,
@@ -236,9 +239,9 @@ def trimmed_vocabulary(
     return TrimmedVocabulary.choose(first_member(teacher.model), teacher.tokenizer, student_texts(data, learned), size)
 
 
-def student_texts(data: TranslationData, learned: TranslationData) -> list[str]:
+def student_texts(data: TranslationData, learned: TranslationData) -> Iterator[str]:
     """What the student learns from, and the reference translations, which a baseline learns from."""
-    return [*learned.training_texts, *data.dataset["train"][data.target][:]]
+    return chain(learned.training_texts, data.texts(data.target))
 
 
 def student_tokenizer(

@@ -13,6 +13,7 @@ from hfdistill.soft_targets.shards import Shard
 from hfdistill.tasks.translation.arguments import TranslationTrainingArguments
 from hfdistill.tasks.translation.demo import STUDENT_TRAINING, TRANSLATION_DEMO
 from hfdistill.tasks.translation.models import HUB_TEACHER
+from hfdistill.tasks.translation.pseudo_translations import PRECISIONS
 from hfdistill.tasks.translation.quality_estimation import check_quality_command
 
 DESCRIPTION = "Distill a translation model: a trained teacher goes in, a small fast student and a report come out."
@@ -99,6 +100,7 @@ class MethodOptions:
         "choose quality: 'comet-score -s {sources} -t {translations} --to_json {scores} --model ...', or the like.",
     )
     n_best: int | None = option(None, "sequence: as many of the teacher's candidates, each a pair to learn from.")
+    sample: bool = option(False, "sequence: draw the teacher's candidates from its distribution, without a beam.")
     translations: list[str] | None = option(
         None, "sequence: the folder that keeps them, else the cache; of several all comes into the first."
     )
@@ -108,6 +110,9 @@ class MethodOptions:
         "sequence: what runs the teacher; ctranslate2 is faster on processors. A server, such as vLLM's: in Python, by "
         "api_translations.",
         choices=ENGINES,
+    )
+    engine_dtype: str | None = option(
+        None, "What --engine ctranslate2 keeps weights in, such as int8; default --teacher_dtype.", choices=PRECISIONS
     )
 
 
@@ -229,16 +234,21 @@ def check_method(options: TranslateOptions) -> None:
 
 def check_candidates(options: TranslateOptions) -> None:
     method = options.method
-    chosen = [name for name in ("choose", "n_best", "translations", "shard") if getattr(method, name)]
+    chosen = [name for name in ("choose", "n_best", "sample", "translations", "shard") if getattr(method, name)]
     if chosen and "sequence" not in method.methods:
         raise ValueError(f"--{chosen[0]} is of the teacher's translations: it goes with --methods sequence.")
     if method.engine != "transformers":
         if "sequence" not in method.methods:
             raise ValueError("--engine runs the teacher for its translations: it goes with --methods sequence.")
         check_export([method.engine], "translation")
+    elif method.engine_dtype:
+        raise ValueError(
+            f"--engine_dtype {method.engine_dtype} is of --engine ctranslate2: add that, or give the teacher that "
+            "transformers runs a --teacher_dtype."
+        )
     if method.choose and method.n_best:
         raise ValueError("--choose takes one of the teacher's candidates and --n_best several: leave one of them out.")
-    if method.n_best and method.n_best > method.num_beams:
+    if method.n_best and method.n_best > method.num_beams and not method.sample:
         raise ValueError(f"--n_best {method.n_best} are more candidates than --num_beams {method.num_beams} has.")
     check_choice(options)
     if method.shard:

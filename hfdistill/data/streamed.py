@@ -6,17 +6,18 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
-from datasets import Dataset, Features
+from datasets import Dataset, Features, concatenate_datasets
 from huggingface_hub.utils import WeakFileLock
 
-_ROWS_AT_ONCE = 10_000
+#: Rows that are in memory at once.
+ROWS_AT_ONCE = 10_000
 
 
 def streamed_dataset(
@@ -47,9 +48,23 @@ def _write(rows: Iterable[tuple[Any, ...]], schema: pa.Schema, file: Path) -> No
     try:
         with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             left = iter(rows)
-            while some := list(islice(left, _ROWS_AT_ONCE)):
+            while some := list(islice(left, ROWS_AT_ONCE)):
                 columns = list(map(pa.array, zip(*some, strict=True), schema.types))
                 writer.write_batch(pa.record_batch(columns, schema=schema))
         os.replace(unfinished, file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def row_tuples(rows: Dataset, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The values of each row in some columns, read a few rows at a time."""
+    for batch in rows.select_columns(list(names)).with_format(None).iter(ROWS_AT_ONCE):
+        yield from zip(*(batch[name] for name in names), strict=True)
+
+
+def with_columns(rows: Dataset, others: Dataset) -> Dataset:
+    """The rows with the columns of another dataset behind theirs, which stay where they are; in the rows' format."""
+    kept = rows.format
+    both = concatenate_datasets([rows.with_format(None), others], split=rows.split, axis=1)
+    columns = [*kept["columns"], *others.column_names]
+    return both.with_format(kept["type"], columns, kept["output_all_columns"], **kept["format_kwargs"])

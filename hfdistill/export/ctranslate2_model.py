@@ -73,7 +73,14 @@ class CTranslate2Model:
         return pad_sequence(written, batch_first=True, padding_value=padding)
 
     def candidates(
-        self, input_ids: Tensor, attention_mask: Tensor, *, num_beams: int, max_length: int, count: int = 1
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        num_beams: int,
+        max_length: int,
+        count: int = 1,
+        **sampling: Any,
     ) -> list[list[list[int]]]:
         """The likeliest translations of each text, as token ids without the tokens that begin and end one.
 
@@ -82,7 +89,8 @@ class CTranslate2Model:
             attention_mask: Likewise, 0 at padding.
             num_beams: Width of the beam search; 1 is greedy.
             max_length: The most tokens of a translation, start and end included.
-            count: How many of the beam's hypotheses.
+            count: How many of the beam's hypotheses, or samples.
+            **sampling: How to draw them, with `num_beams` 1: `sampling_topk` and the like of CTranslate2.
         """
         sources = self._named(input_ids, attention_mask.bool())
         predictions = self._translator.translate_batch(
@@ -90,6 +98,7 @@ class CTranslate2Model:
             target_prefix=[self._prefix] * len(sources),
             beam_size=num_beams,
             num_hypotheses=count,
+            **sampling,
             **self._options(max_length),
         )
         return [[[self._ids[token] for token in tokens] for tokens in one.hypotheses] for one in predictions]

@@ -145,17 +145,17 @@ class SoftTargetMaker:
 
     def of_dataset(self, dataset: Dataset) -> Any:
         """The predictions for every row, as `(rows, classes)` logits, or by token; all processes share the work."""
-        return self.store.rows(self._made(dataset))
+        return self.store.rows(self.keys_of(dataset))
 
-    def of_shard(self, dataset: Dataset, shard: Shard) -> tuple[np.ndarray, Any]:
-        """The numbers of the rows in a shard, and the predictions for them."""
-        keys = self._made(dataset, shard)
+    def keys_of_shard(self, dataset: Dataset, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of the rows in a shard, and their keys, once the predictions for them are in the store."""
+        keys = self.keys_of(dataset, shard)
         rows = np.flatnonzero(shard.has(keys))
         if not len(rows):
             raise ValueError(f"shard {shard} has none of the {len(dataset)} rows: name fewer shards.")
-        return rows, self.store.rows(keys[rows])
+        return rows, keys[rows]
 
-    def _made(self, dataset: Dataset, shard: Shard | None = None) -> np.ndarray:
+    def keys_of(self, dataset: Dataset, shard: Shard | None = None) -> np.ndarray:
         """The keys of all rows, once the predictions for them, or for those of a shard, are in the store."""
         if not len(dataset):
             raise ValueError("soft_targets got a dataset without rows: was everything filtered out of it?")

@@ -187,6 +187,11 @@ class SoftTargetStore:
         given[order] = places
         return given
 
+    @property
+    def part_names(self) -> list[str]:
+        """The names of the parts that were read: as long as they are the same, so is what the store holds."""
+        return sorted(path.name for path in self._parts)
+
     def __contains__(self, key: bytes) -> bool:
         return bool(self.places([key])[0] >= 0)
 
@@ -380,14 +385,28 @@ def _refuse_stale(what: str, folder: Path, kept: Mapping[str, Any], wanted: Mapp
         wanted = _as_before(wanted)
     if differing := differences(kept, wanted):
         raise StaleSoftTargets(
-            f"the {what} in {folder} are stale: they differ in {differing}. Delete the folder, or name another one."
+            f"the {what} in {folder} are stale: they differ in {differing}. Name another folder for the new ones, or "
+            "delete this one."
         )
 
 
 def differences(kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """In what two manifests differ, in words; empty where they are alike."""
+    there, now = _settings(kept), _settings(wanted)
     return "; ".join(
-        f"{name} ({kept.get(name)} there, {wanted.get(name)} now)"
-        for name in sorted({*kept, *wanted})
-        if kept.get(name) != wanted.get(name)
+        f"{name} ({there.get(name, 'default')} there, {now.get(name, 'default')} now)"
+        for name in sorted({*there, *now})
+        if there.get(name) != now.get(name)
     )
+
+
+def _settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Its entries; of one that holds settings as JSON, each of them."""
+    found: dict[str, Any] = {}
+    for name, value in manifest.items():
+        try:
+            settings = json.loads(value)
+        except (TypeError, ValueError):
+            settings = None
+        found |= {f"{name} {one}": settings[one] for one in settings} if isinstance(settings, dict) else {name: value}
+    return found

@@ -314,8 +314,11 @@ def one_teacher(teacher: Any, dtype: str | None = None) -> Teacher:
     """A `Teacher` from a `Teacher`, a model, or a name or path; it runs in `dtype`, `None` keeps its own.
 
     Raises:
+        ValueError: for a list of none.
         TypeError: for anything else.
     """
+    if isinstance(teacher, (list, tuple)) and not teacher:
+        raise ValueError("the list of teachers is empty: name one or more.")
     if isinstance(teacher, Teacher):
         for member in teacher.members:
             if isinstance(member, ModelTeacher):

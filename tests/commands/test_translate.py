@@ -255,6 +255,8 @@ REFUSED = {
     "a shard of no teacher": (("--shard", "1/2", "--train_teacher"), "each would train one of its own: train it first"),
     "a shard of several": (("--shard", "1/2", "--translations", "a", "b"), "--shard writes to one folder"),
     "translations of nobody": (("--translations", "a", "b"), "b holds no translations or soft targets"),
+    "samples of nothing": (("--sample", "--methods", "word"), "--sample is of the teacher's translations"),
+    "weights of no engine": (("--engine_dtype", "int8"), "--engine_dtype int8 is of --engine ctranslate2: add that"),
     "no beam": (("--num_beams", "0"), "--num_beams must be a whole number of at least 1; got 0"),
     "a size of a named teacher": (("--teacher_size", "3", "3", "256"), "--teacher_size is of a new teacher"),
     "a dropout of a named teacher": (("--teacher_dropout", "0"), "--teacher_dropout is of a new teacher"),
@@ -323,6 +325,24 @@ def test_several_candidates_are_several_pairs(command):
     printed = [command(*OWN[:-1], name, *words, *more) for name, more in (("one", ()), ("two", ("--n_best", "2")))]
     one, two = (int(re.search(r"translations: (\d+) pairs from 27 translated texts", text)[1]) for text in printed)
     assert one < two <= 54
+
+
+def test_samples_are_learned_from(command):
+    """As many as are wanted, whatever the beam is, and others than it writes."""
+    words = (*OWN, "--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1", "--n_best", "4")
+    printed = command(*words, "--sample", "--seed", "3", "--translations", "sampled")
+    pairs = re.search(r"translations: (\d+) pairs from 27 translated texts", printed)[1]
+    assert int(pairs) > 27
+    manifest = json.loads(Path("sampled/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["seed"] == 3 and json.loads(manifest["generation"])["num_return_sequences"] == 4
+
+
+def test_an_engine_has_weights_of_its_own(command):
+    """`--teacher_dtype` has no int8, for nothing else can run it."""
+    pytest.importorskip("ctranslate2", reason="the extra `ctranslate2` is not installed")
+    words = (*OWN, "--methods", "sequence", "--student_hidden_size", "32", "--max_steps", "1")
+    command(*words, "--engine", "ctranslate2", "--engine_dtype", "int8", "--translations", "kept")
+    assert json.loads(Path("kept/manifest.json").read_text(encoding="utf-8"))["engine"] == "ctranslate2 int8"
 
 
 def test_the_candidate_of_minimum_bayes_risk(home, command):

@@ -9,8 +9,16 @@ import torch
 from datasets import Dataset
 from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
-from hfdistill import soft_targets
-from hfdistill.data.augmentation.augmenters import Augmenter, BackTranslation, Masking, NGrams, WordReplacement
+from hfdistill import noised, soft_targets
+from hfdistill.data.augmentation.augmenters import (
+    Augmenter,
+    BackTranslation,
+    LocalShuffle,
+    Masking,
+    NGrams,
+    WordDropout,
+    WordReplacement,
+)
 from hfdistill.data.augmentation.rows import augment, augmentation_report
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
@@ -51,6 +59,43 @@ def test_words_are_masked_at_the_given_rate():
     share = sum(new == "[MASK]" for _, new in pairs) / 2000
     assert 0.08 < share < 0.12
     assert all(new in (old, "[MASK]") for old, new in pairs)
+
+
+def test_words_are_left_out_at_the_given_rate():
+    """In their order, and never all of a text."""
+    text = " ".join(f"w{number}" for number in range(2000))
+    [fewer] = WordDropout(0.1)([text], rngs(1))
+    assert fewer.split() == sorted(fewer.split(), key=lambda word: int(word[1:])) and 1750 < len(fewer.split()) < 1850
+    assert WordDropout(0.99)(["a b", ""] * 20, rngs(40)) == ["a", ""] * 20
+
+
+def test_words_move_by_no_more_than_the_distance():
+    words = [f"w{number}" for number in range(500)]
+    [moved] = LocalShuffle(3)([" ".join(words)], rngs(1))
+    moves = [abs(place - words.index(word)) for place, word in enumerate(moved.split())]
+    assert sorted(moved.split()) == sorted(words) and {*moves} == {0, 1, 2, 3}
+    assert LocalShuffle(0)([" ".join(words)], rngs(1)) == [" ".join(words)]
+
+
+def test_noise_is_a_rows_own(pairs):
+    """Whatever the batches; the other column stays, and so does a text where no noise is wanted."""
+    rows = noised(pairs, "first", mask_token="<unk>")
+    assert rows["second"] == pairs["second"] and rows.features == pairs.features
+    assert sum(new != old for new, old in zip(rows["first"], pairs["first"], strict=True)) > len(rows) / 2
+    assert "<unk>" in " ".join(rows["first"]).split() and all(rows["first"])
+    assert noised(pairs.select(range(7)), "first", mask_token="<unk>")["first"] == rows["first"][:7]
+    assert noised(pairs, "first", mask_token="<unk>", seed=1)["first"] != rows["first"]
+    assert noised(pairs, "first", drop=0, distance=0)["first"] == [" ".join(text.split()) for text in pairs["first"]]
+
+
+def test_noise_that_is_none_is_refused(pairs):
+    for settings, said in (
+        ({"drop": 1.0}, r"drop is the probability of each word, in \[0, 1\); got 1.0"),
+        ({"distance": -1}, "distance is how many places a word may move, 0 or more; got -1"),
+        ({"column": "third"}, "no column third to change; the rows have"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            noised(pairs, **{"column": "first", **settings})
 
 
 def test_n_grams_are_stretches_of_the_text():
@@ -182,9 +227,9 @@ def test_changed_teacher_predictions_are_counted(text_dataset, tiny_bert, tokeni
 def test_columns_of_the_old_text_are_refused(text_dataset, tiny_bert, tokenizer):
     """Made rows would carry the tokens and soft targets of the text they were made of."""
     rows = soft_targets(tiny_bert(), text_dataset, tokenizer, text_columns=["sentence"])
-    with pytest.raises(ValueError, match="teacher_logits would be of the old text in new rows"):
+    with pytest.raises(ValueError, match="teacher_logits would be of the old text: change the texts first"):
         augment(rows, [NGrams()], ["sentence"], "label")
-    with pytest.raises(ValueError, match="no column text to augment; the rows have sentence, label"):
+    with pytest.raises(ValueError, match="no column text to change; the rows have sentence, label"):
         augment(text_dataset, [NGrams()], ["text"], "label")
     with pytest.raises(ValueError, match="copies must be at least 1, got 0"):
         augment(text_dataset, [NGrams()], ["sentence"], "label", copies=0)

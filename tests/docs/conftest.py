@@ -79,7 +79,7 @@ def readers_folder(tmp_path_factory):
         for text in TEXTS
     ]
     (folder / "squad.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
-    for name, seed in (("translator", 3), ("translator2", 4)):
+    for name, seed in (("translator", 3), ("translator2", 4), ("reverse_translator", 5)):
         for part in make_translator(seed):
             part.save_pretrained(folder / "my" / name)
     for name, start in (("pairs", ""), ("translated", ""), ("validation", "well "), ("test", "really ")):

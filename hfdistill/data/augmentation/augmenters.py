@@ -71,6 +71,46 @@ class Masking(Augmenter):
 
 
 @dataclass(frozen=True)
+class WordDropout(Augmenter):
+    """Each word is left out with a probability, one at least stays.
+
+    Args:
+        probability: Of each word, in (0, 1).
+
+    References: Lample et al. 2018, section 2.3 (0.1), https://huggingface.co/papers/1711.00043.
+    """
+
+    probability: float = 0.1
+
+    def __call__(self, texts: Sequence[str], rngs: Sequence[random.Random]) -> list[str]:
+        return [self._fewer(text.split(), rng) for text, rng in zip(texts, rngs, strict=True)]
+
+    def _fewer(self, words: list[str], rng: random.Random) -> str:
+        kept = [word for word in words if rng.random() >= self.probability]
+        return " ".join(kept or words[:1])
+
+
+@dataclass(frozen=True)
+class LocalShuffle(Augmenter):
+    """Words in another order, none further from its place than `distance`.
+
+    Args:
+        distance: The most places that a word moves.
+
+    References: Lample et al. 2018, section 2.3 (3), https://huggingface.co/papers/1711.00043.
+    """
+
+    distance: int = 3
+
+    def __call__(self, texts: Sequence[str], rngs: Sequence[random.Random]) -> list[str]:
+        return [self._shuffled(text.split(), rng) for text, rng in zip(texts, rngs, strict=True)]
+
+    def _shuffled(self, words: list[str], rng: random.Random) -> str:
+        keys = [place + rng.uniform(0, self.distance + 1) for place in range(len(words))]
+        return " ".join(words[place] for place in sorted(range(len(words)), key=keys.__getitem__))
+
+
+@dataclass(frozen=True)
 class NGrams(Augmenter):
     """A random stretch of one to `longest` words of the text: a more drastic masking.
 

@@ -96,14 +96,21 @@ def _check_augmentable(
         )
     if not augmenters:
         raise ValueError("augment needs an augmenter, such as Masking or NGrams.")
+    check_changeable(dataset, text_columns)
+
+
+def check_changeable(dataset: Dataset, text_columns: Sequence[str]) -> None:
+    """Refuses to change texts that are not there, or that other columns were made of.
+
+    Raises:
+        ValueError: naming the columns.
+    """
     missing = [column for column in text_columns if column not in dataset.column_names]
     if missing:
-        raise ValueError(f"no column {', '.join(missing)} to augment; the rows have {', '.join(dataset.column_names)}.")
+        raise ValueError(f"no column {', '.join(missing)} to change; the rows have {', '.join(dataset.column_names)}.")
     stale = {TEACHER_LOGITS, ENSEMBLE_LOGITS, "input_ids"} & set(dataset.column_names)
     if stale:
-        raise ValueError(
-            f"{', '.join(sorted(stale))} would be of the old text in new rows: augment first, then make it."
-        )
+        raise ValueError(f"{', '.join(sorted(stale))} would be of the old text: change the texts first, then make it.")
 
 
 def _new_rows(dataset: Dataset, made: Dataset, text_columns: Sequence[str]) -> list[int]:

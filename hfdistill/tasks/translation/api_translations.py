@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from datasets import Dataset
 
+from hfdistill.data.streamed import row_tuples
 from hfdistill.soft_targets.api import API_ANSWER, Endpoint, Limits, Messages, ask_api
 from hfdistill.tasks.translation.pseudo_translations import check_texts, with_translations
 from hfdistill.tasks.translation.translation_makers import Candidate
@@ -58,11 +59,19 @@ def api_translations(
         raise ValueError(f"the template does not show the text: put {{{source_column}}} where it belongs.")
     how: dict[str, Any] = {"store": store, "limits": limits, "prices": prices}
     rows = ask_api(dataset, endpoint.or_else(WHOLE_TEXT), template, **how)
-    candidates = [list(_candidates(json.loads(answer))) for answer in rows[API_ANSWER][:]]
-    for row in candidates:
-        if all(one.score is not None for one in row):
-            row.sort(key=lambda one: one.score or 0.0, reverse=True)
-    return with_translations(rows.remove_columns(API_ANSWER), candidates)
+    answers = rows.select_columns(API_ANSWER)
+    return with_translations(
+        rows.remove_columns(API_ANSWER),
+        lambda: (_in_order(_candidates(json.loads(answer))) for (answer,) in row_tuples(answers, [API_ANSWER])),
+        {"answers": answers._fingerprint},
+    )
+
+
+def _in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The likeliest first, where it is known how likely they are."""
+    found = list(candidates)
+    known = all(one.score is not None for one in found)
+    return sorted(found, key=lambda one: one.score or 0.0, reverse=True) if known else found
 
 
 def _candidates(answer: Mapping[str, Any]) -> Iterator[Candidate]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from hfdistill.export.ctranslate2 import convert
 from hfdistill.export.ctranslate2_model import CTranslate2Model
 from hfdistill.export.translator import completed_generation_config
+from hfdistill.tasks.translation.sampling import WHOLE_DISTRIBUTION
 from hfdistill.tasks.translation.translation_makers import Candidate, TranslationMaker
 from hfdistill.teachers.translator_ensemble import TranslatorEnsemble
 
@@ -43,7 +44,7 @@ class CTranslate2Maker(TranslationMaker):
         others: As for `TranslationMaker`.
 
     Raises:
-        ValueError: for a setting that it does not honor, or a model that it cannot convert.
+        ValueError: for a setting that it does not honor, a model that it cannot convert, or samples of several.
     """
 
     def __init__(self, *others: Any, precision: str) -> None:
@@ -54,6 +55,10 @@ class CTranslate2Maker(TranslationMaker):
             raise ValueError(
                 f"CTranslate2 does not honor {', '.join(ignored)} of the teacher's generation config: reset that, or "
                 "leave engine out."
+            )
+        if self.settings.do_sample and isinstance(self.teacher.model, TranslatorEnsemble):
+            raise ValueError(
+                "CTranslate2 cannot sample from the mean of several translators: leave engine out, or name one of them."
             )
         self._converted: list[CTranslate2Model] = []
 
@@ -76,6 +81,8 @@ class CTranslate2Maker(TranslationMaker):
         """The translations of each text as tokens, of several translators all that are different."""
         settings, several = self.settings, len(self._converted) > 1
         how = {"num_beams": settings.num_beams, "max_length": settings.max_length}
+        if settings.do_sample:
+            how |= {f"sampling_{name.replace('_', '')}": getattr(settings, name) for name in WHOLE_DISTRIBUTION}
         how["count"] = settings.num_beams if several else settings.num_return_sequences
         each = [one.candidates(sources, mask, **how) for one in self._converted]
         if not several:
@@ -112,6 +119,9 @@ class CTranslate2Maker(TranslationMaker):
         return Candidate(text, self._ended(tokens), score, count)
 
     def _convert(self, model: PreTrainedModel) -> CTranslate2Model:
+        import ctranslate2
+
+        ctranslate2.set_random_seed(self.seed)  # read by the threads of translators that are made from now on
         with tempfile.TemporaryDirectory() as folder:  # it is in memory then
             path = Path(folder) / "teacher"
             settings = completed_generation_config(model)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +69,13 @@ class TranslationData:
         return concatenate_datasets([train.select_columns(self.source), self.monolingual])
 
     @property
-    def training_texts(self) -> list[str]:
-        """The texts of both sides of `train`, such as for a joint vocabulary."""
-        return [*self.dataset["train"][self.source][:], *self.dataset["train"][self.target][:]]
+    def training_texts(self) -> Iterator[str]:
+        """The texts of both sides of `train`, one after the other, such as for a joint vocabulary."""
+        return chain(self.texts(self.source), self.texts(self.target))
+
+    def texts(self, language: str) -> Iterator[str]:
+        """The texts of one side of `train`, one after the other."""
+        return (text for (text,) in text_tuples(self.dataset["train"], [language]))
 
     def with_train(self, rows: Dataset) -> TranslationData:
         """The same task with other pairs to train on, such as a teacher's translations."""

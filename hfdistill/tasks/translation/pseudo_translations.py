@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-import json
+import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from datasets import Dataset, List, Value
+from datasets import Dataset, Features, List, Value
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.data.streamed import row_tuples, streamed_dataset, with_columns
 from hfdistill.export.base import check_export
 from hfdistill.models.inputs import decoder_positions
 from hfdistill.soft_targets.shards import Shard
 from hfdistill.tasks.translation.ctranslate2_maker import CTranslate2Maker
+from hfdistill.tasks.translation.sampling import sampling_settings
 from hfdistill.tasks.translation.translation_makers import Candidate, TranslationMaker
 from hfdistill.teachers import ModelTeacher
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
@@ -33,8 +35,10 @@ def pseudo_translations(
     processing_class: PreTrainedTokenizerBase | None = None,
     *,
     source_column: str,
-    num_beams: int = 5,
+    num_beams: int | None = None,
     num_candidates: int = 1,
+    do_sample: bool = False,
+    seed: int = 0,
     max_length: int | None = None,
     batch_size: int = 64,
     dtype: str | None = None,
@@ -58,8 +62,14 @@ def pseudo_translations(
         processing_class: The teacher's tokenizer, set to the languages where it has several; a teacher given by name
             brings its own.
         source_column: The column of the texts.
-        num_beams: Width of the beam search; 5 as in Kim & Rush.
-        num_candidates: How many of the beam's hypotheses to keep.
+        num_beams: Width of the beam search; by default 5, as in Kim & Rush.
+        num_candidates: How many of the beam's hypotheses to keep, or how many samples to draw of each text.
+        do_sample: Whether to draw translations from the teacher's distribution in place of a search, as for
+            back-translation (Edunov et al. 2018). It is whole but for `temperature`, `top_k` and `top_p` given here;
+            penalties of the teacher's generation config hold.
+        seed: Another seed draws other samples. What is drawn of a text depends on nothing but this, the text and the
+            settings; CTranslate2 draws for a batch at once, so that there `batch_size`, the number of processes and
+            what is in `store` already change samples, too.
         max_length: The most target tokens of a translation; by default 256, or as many as the teacher has positions.
         batch_size: Texts a process translates at once; the translations do not depend on it but for rounding.
         dtype: The dtype to run the teacher in, such as `bfloat16`; default its own. CTranslate2 takes `int8`, too, and
@@ -74,16 +84,17 @@ def pseudo_translations(
             `forced_bos_token_id`, in place of the teacher's own.
 
     Returns:
-        The dataset with a list of `{"text", "finished", "score", "tokens"}` in each row, in the order of the search;
-        `finished` is false where `max_length` cut one. `score` is the sum of the teacher's log-probabilities of
-        `tokens` tokens, its end among them, in nats; `score / tokens` is normalized for length. Settings of the search,
-        such as a penalty, are not in it; tokens that CTranslate2 may never choose have no probability there.
+        The dataset with a list of `{"text", "finished", "score", "tokens"}` in each row, in the order of the search, of
+        samples in that of their scores; `finished` is false where `max_length` cut one. `score` is the sum of the
+        teacher's log-probabilities of `tokens` tokens, its end among them, in nats; `score / tokens` is normalized for
+        length. Settings of the search, such as a penalty, or of sampling are not in it; tokens that CTranslate2 may
+        never choose have no probability there.
 
     Raises:
-        ValueError: when the tokenizer or the column is missing, the column holds no text or a text is empty, more
-            candidates are wanted than the beam has, a setting is unknown or decided by another argument, the
-            teacher cannot stop, `max_length` is too short for a translation or longer than the teacher's positions,
-            several teachers do not share one vocabulary, or there is no such shard.
+        ValueError: when there is no teacher, the tokenizer or the column is missing, the column holds no text or a text
+            is empty, more candidates are wanted than the beam has, a setting is unknown, decided by another argument or
+            without effect, the teacher cannot stop, `max_length` is too short for a translation or longer than the
+            teacher's positions, several teachers do not share one vocabulary, or there is no such shard.
         StaleSoftTargets: when `store` holds the translations of another teacher or other settings.
     """
     part = None if shard is None else Shard.of(shard)
@@ -93,30 +104,42 @@ def pseudo_translations(
         raise ValueError("pseudo_translations needs the teacher's tokenizer: pass processing_class=tokenizer.")
     if num_candidates < 1:
         raise ValueError(f"num_candidates must be 1 or more, got {num_candidates}.")
-    if num_candidates > num_beams:
-        raise ValueError(f"num_candidates={num_candidates} are more than a beam of {num_beams} has: widen num_beams.")
     check_texts(dataset, source_column)
-    max_length = max_length or min(256, _positions(translator.model) or 256)
     changes = _changed_settings(
-        translator.model, generation, num_beams=num_beams, num_return_sequences=num_candidates, max_length=max_length
+        translator.model,
+        generation,
+        do_sample=do_sample,
+        num_beams=_beam(num_beams, num_candidates, do_sample),
+        num_return_sequences=num_candidates,
+        max_length=max_length or min(256, _positions(translator.model) or 256),
     )
     # A plain reader: what a `Seq2SeqTeacher` refuses, a tokenizer of its own, does no harm to whole translations.
     reader = ModelTeacher(translator.model, tokenizer, [source_column])
-    maker = _maker_of(engine, dtype, reader, changes, batch_size, store)
+    maker = _maker_of(engine, dtype, reader, changes, batch_size, store, seed)
     if part is None:
-        predictions = maker.of_dataset(dataset)
+        keys = maker.keys_of(dataset)
     else:
-        rows, predictions = maker.of_shard(dataset, part)
+        rows, keys = maker.keys_of_shard(dataset, part)
         dataset = dataset.select(rows)
-    return with_translations(dataset, (map(Candidate._make, json.loads(bytes(row))) for row in predictions))
+    depends_on = {"parts": maker.store.part_names, "keys": hashlib.blake2b(keys.tobytes()).hexdigest()}
+    return with_translations(dataset, lambda: maker.candidates(keys), depends_on)
 
 
-def with_translations(dataset: Dataset, candidates: Iterable[Iterable[Candidate]]) -> Dataset:
-    """The rows with the candidates of each in a column `teacher_translations`."""
+def with_translations(
+    dataset: Dataset, candidates: Callable[[], Iterable[Iterable[Candidate]]], depends_on: Mapping[str, Any]
+) -> Dataset:
+    """The rows with the candidates of each in a column `teacher_translations`, which is on disk.
+
+    Args:
+        dataset: The rows.
+        candidates: Yields those of each row.
+        depends_on: What they depend on, as for `streamed_dataset`.
+    """
+    features = Features({TRANSLATIONS: List(_CANDIDATE)})
+    column = streamed_dataset(lambda: (([one._asdict() for one in row],) for row in candidates()), features, depends_on)
     if TRANSLATIONS in dataset.column_names:
         dataset = dataset.remove_columns(TRANSLATIONS)
-    column = [[candidate._asdict() for candidate in row] for row in candidates]
-    return dataset.add_column(TRANSLATIONS, column, feature=List(_CANDIDATE))
+    return with_columns(dataset, column)
 
 
 def _translator_of(teacher: Any, dtype: str | None) -> Seq2SeqTeacher:
@@ -165,7 +188,8 @@ def check_texts(dataset: Any, source_column: str) -> None:
     kind = getattr(feature, "dtype", type(feature).__name__)
     if "string" not in kind:
         raise ValueError(f"column {source_column!r} holds values of the type {kind}: name a column of texts.")
-    empty = [row for row, text in enumerate(dataset[source_column][:]) if not (text and text.strip())]
+    texts = row_tuples(dataset, [source_column])
+    empty = [row for row, (text,) in enumerate(texts) if not (text and text.strip())]
     if empty:
         raise ValueError(
             f"row {empty[0]} of column {source_column!r} is empty, and {len(empty) - 1} more: there is nothing to "
@@ -173,17 +197,28 @@ def check_texts(dataset: Any, source_column: str) -> None:
         )
 
 
+def _beam(num_beams: int | None, num_candidates: int, do_sample: bool) -> int:
+    """The width of the beam, 1 for samples."""
+    if do_sample:
+        if num_beams not in (None, 1):
+            raise ValueError(f"num_beams={num_beams} is of a beam search, and do_sample=True has none: leave one out.")
+        return 1
+    width = 5 if num_beams is None else num_beams
+    if num_candidates > width:
+        raise ValueError(f"num_candidates={num_candidates} are more than a beam of {width} has: widen num_beams.")
+    return width
+
+
 def _changed_settings(model: PreTrainedModel, generation: Mapping[str, Any], **own: Any) -> dict[str, Any]:
     """The settings of `generate` beside the teacher's own generation config, where that leads to translations."""
     # The teacher's own `max_new_tokens` would come before `max_length`.
-    own = {"do_sample": False, "max_new_tokens": None, **own}
+    own = {"max_new_tokens": None, **own}
     decided = [name for name in own if name in generation]
     if decided:
         raise ValueError(
-            f"{', '.join(decided)} cannot be set: a beam search makes num_candidates translations of at most "
-            "max_length tokens."
+            f"{', '.join(decided)} cannot be set: num_candidates translations of at most max_length tokens are made."
         )
-    changes = {**own, **generation}
+    changes = {**own, **generation, **sampling_settings(own["do_sample"], generation)}
     settings: Any = copy.deepcopy(model.generation_config)
     unknown = settings.update(**changes)
     if unknown:

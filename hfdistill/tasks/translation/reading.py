@@ -15,6 +15,7 @@ from hfdistill.data.files import ending_of, named_source, recognized_pairs, reco
 from hfdistill.data.named_corpora import fetched
 from hfdistill.data.parallel import LINE, SCORE, has_header, lines_dataset, pairs_dataset, streamed_rows
 from hfdistill.data.shortening import cut, shortened
+from hfdistill.data.streamed import row_tuples
 from hfdistill.data.tables import place, table_rows
 
 logger = logging.get_logger(__name__)
@@ -23,8 +24,6 @@ logger = logging.get_logger(__name__)
 PAIR_COLUMN = "translation"
 #: One file, the two of a corpus, the name of a corpus, or a loaded dataset.
 Texts: TypeAlias = str | Path | Sequence[str | Path] | Dataset
-
-_ROWS_A_LOOK = 10_000
 
 
 @dataclass(frozen=True)
@@ -115,12 +114,7 @@ def without_empty(rows: TextRows, names: Sequence[str], skip_empty: bool = True)
 
 def text_tuples(rows: Dataset, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """The texts of each row, read a few at a time."""
-    yield from _tuples(rows.select_columns(list(names)).with_format(None), names)
-
-
-def _tuples(rows: Dataset, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    for batch in rows.iter(_ROWS_A_LOOK):
-        yield from zip(*(batch[name] for name in names), strict=True)
+    return row_tuples(rows, names)
 
 
 def _of_corpus(rows: Dataset, source: str, unit: str) -> TextRows:
@@ -155,7 +149,7 @@ def _of_dataset(given: Dataset, split: str, names: Sequence[str], score_column: 
     plain = given.select_columns(kept).with_format(None)
 
     def rows() -> Iterator[tuple[int | str | float, ...]]:
-        for row, values in enumerate(_tuples(plain, kept)):
+        for row, values in enumerate(row_tuples(plain, kept)):
             cells = dict(zip(kept, values, strict=True))
             yield row, *_checked(cells, place(None, row, source), kept, names, score_column)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets import Dataset
+import numpy as np
+from datasets import Dataset, Features, List, Value
 
+from hfdistill.data.streamed import row_tuples, streamed_dataset, with_columns
 from hfdistill.tasks.translation.metrics import sentence_bleu
 from hfdistill.tasks.translation.minimum_risk import expected_utilities
 from hfdistill.tasks.translation.pseudo_translations import TRANSLATIONS
@@ -21,6 +23,10 @@ CHOICES = ("best", "closest", "mbr", "quality", "all")
 #: Of fewer translations the faulty ones themselves would decide what is usual.
 ENOUGH_FOR_A_MEDIAN = 10
 
+#: Of each row the texts that are learned from, and why others were dropped.
+_CHOSEN = Features({"texts": List(Value("string")), "faults": List(Value("string"))})
+#: Raised when rows are chosen otherwise, so that none that were chosen before are taken for them.
+_VERSION = 1
 #: Up to 30 characters that come four times in a row, or more.
 _RUN = re.compile(r"(.{1,30})\1{3,}", re.DOTALL)
 
@@ -92,24 +98,29 @@ def transfer_set(
         )
     if choose == "closest":
         _check_references(dataset, target_column)
-    report = TransferReport(rows=len(dataset))
-    usual = _usual_ratio(dataset, source_column)
-    kept = _Chosen(source_column, target_column, choose, max_length_ratio, usual, report)
-    numbers, texts = [], []
-    for number, row in enumerate(dataset):
-        for text in kept.of_row(row):
-            numbers.append(number)
-            texts.append(text)
-    if not texts:
+    how: dict[str, Any] = {"columns": [*needed], "choose": choose, "max_length_ratio": max_length_ratio}
+    depends_on = {"transfer set of": dataset._fingerprint, "version": _VERSION, **how}
+    chosen = streamed_dataset(lambda: _chosen(dataset, **how), _CHOSEN, depends_on)
+    report, counts = TransferReport(rows=len(dataset)), []
+    for texts, faults in row_tuples(chosen, [*_CHOSEN]):
+        counts.append(len(texts))
+        report.dropped.update(faults)
+    report.pairs, report.lost = sum(counts), counts.count(0)
+    if not report.pairs:
         raise ValueError(f"none of the teacher's translations can be learned from: {report}")
-    report.pairs = len(texts)
+    targets = streamed_dataset(
+        lambda: ((text,) for (texts,) in row_tuples(chosen, ["texts"]) for text in texts),
+        Features({target_column: Value("string")}),
+        depends_on,
+    )
     gone = [name for name in (TRANSLATIONS, QUALITY, target_column) if name in dataset.column_names]
-    rows = dataset.select(numbers).remove_columns(gone).add_column(target_column, texts)
-    return rows, report
+    rows = dataset.remove_columns(gone).select(np.repeat(np.arange(len(counts)), counts))
+    return with_columns(rows, targets), report
 
 
 def _check_references(dataset: Dataset, target_column: str) -> None:
-    without = [row for row, text in enumerate(dataset[target_column][:]) if not isinstance(text, str)]
+    references = row_tuples(dataset, [target_column])
+    without = [row for row, (text,) in enumerate(references) if not isinstance(text, str)]
     if without:
         raise ValueError(
             f"row {without[0]} of column {target_column!r} has no reference to come close to, and {len(without) - 1} "
@@ -120,47 +131,47 @@ def _check_references(dataset: Dataset, target_column: str) -> None:
 def _usual_ratio(dataset: Dataset, source_column: str) -> float:
     """The median of how many characters a translation has for each of its source's."""
     ratios = [
-        len(candidate["text"].strip()) / max(1, len(row[source_column].strip()))
-        for row in dataset.select_columns([source_column, TRANSLATIONS])
-        for candidate in row[TRANSLATIONS]
+        len(candidate["text"].strip()) / max(1, len(source.strip()))
+        for source, candidates in row_tuples(dataset, [source_column, TRANSLATIONS])
+        for candidate in candidates
         if candidate["finished"] and candidate["text"].strip()
     ]
     return statistics.median(ratios) if len(ratios) >= ENOUGH_FOR_A_MEDIAN else 1.0
 
 
+def _chosen(
+    dataset: Dataset, columns: Sequence[str], choose: str, max_length_ratio: float
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Of each row the texts to learn from, and why the others were dropped."""
+    choice = _Choice(choose, max_length_ratio, _usual_ratio(dataset, columns[0]))
+    return (choice.of_row(*values) for values in row_tuples(dataset, columns))
+
+
 @dataclass(frozen=True)
-class _Chosen:
-    source_column: str
-    target_column: str
+class _Choice:
     choose: str
     max_length_ratio: float
     usual_ratio: float
-    report: TransferReport
 
-    def of_row(self, row: dict[str, Any]) -> list[str]:
-        candidates = row[TRANSLATIONS]
+    def of_row(self, source: str, candidates: list[dict[str, Any]], guide: Any = None) -> tuple[list[str], list[str]]:
+        """What to learn from and why others are dropped; the guide is a reference, or how good each candidate is."""
         if self.choose == "quality":
-            candidates = [one | {"quality": score} for one, score in zip(candidates, row[QUALITY], strict=True)]
-        fit = list(self._fit(row[self.source_column], candidates))
-        self.report.lost += not fit
+            candidates = [one | {"quality": score} for one, score in zip(candidates, guide, strict=True)]
+        faults = [self._fault(source.strip(), one["text"].strip(), one["finished"]) for one in candidates]
+        fit = [candidate for candidate, fault in zip(candidates, faults, strict=True) if fault is None]
+        return self._of_fit(fit, guide), [fault for fault in faults if fault is not None]
+
+    def _of_fit(self, fit: list[dict[str, Any]], reference: Any) -> list[str]:
         texts = [candidate["text"] for candidate in fit]
         # Of equal ones the first, which is the likeliest.
         if self.choose == "closest" and fit:
-            return [max(texts, key=lambda text: sentence_bleu(text, row[self.target_column]))]
+            return [max(texts, key=lambda text: sentence_bleu(text, reference))]
         if self.choose == "mbr" and fit:
             scores = [candidate.get("score") for candidate in fit]
             return [texts[int(expected_utilities(texts, scores).argmax())]]
         if self.choose == "quality" and fit:
             return [max(fit, key=lambda candidate: candidate["quality"])["text"]]
         return texts[:1] if self.choose == "best" else list(dict.fromkeys(texts))
-
-    def _fit(self, source: str, candidates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for candidate in candidates:
-            fault = self._fault(source.strip(), candidate["text"].strip(), candidate["finished"])
-            if fault is None:
-                yield candidate
-            else:
-                self.report.dropped[fault] += 1
 
     def _fault(self, source: str, text: str, finished: bool) -> str | None:
         """Why a translation is not fit to learn from, or `None`."""

@@ -6,18 +6,20 @@ import copy
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from hfdistill.data.streamed import ROWS_AT_ONCE
 from hfdistill.models.inputs import pad_batch
 from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore
+from hfdistill.tasks.translation.sampling import OwnDraws, draws
 from hfdistill.teachers import ModelTeacher
 
 #: Logits that are scored at once, 128 MiB of them.
@@ -52,6 +54,7 @@ class TranslationMaker(SoftTargetMaker):
         changes: Settings in place of those in its generation config.
         batch_size: As in `pseudo_translations`.
         store: Likewise.
+        seed: Likewise.
     """
 
     description = "Translating"
@@ -59,9 +62,15 @@ class TranslationMaker(SoftTargetMaker):
     store_class = _TranslationStore
 
     def __init__(
-        self, teacher: ModelTeacher, changes: dict[str, Any], batch_size: int, store: str | os.PathLike[str] | None
+        self,
+        teacher: ModelTeacher,
+        changes: dict[str, Any],
+        batch_size: int,
+        store: str | os.PathLike[str] | None,
+        seed: int = 0,
     ) -> None:
         self.changes = changes
+        self.seed = seed
         self.settings: Any = copy.deepcopy(teacher.model.generation_config)
         self.settings.update(**changes)
         super().__init__(teacher, batch_size, store)
@@ -70,23 +79,31 @@ class TranslationMaker(SoftTargetMaker):
         settings = self.settings.to_diff_dict()
         settings.pop("transformers_version", None)
         generation = json.dumps(settings, sort_keys=True, default=str)
-        return {**super().manifest(), "generation": generation, "candidates": ", ".join(Candidate._fields)}
+        seed = {"seed": self.seed} if self.settings.do_sample else {}
+        return {**super().manifest(), "generation": generation, "candidates": ", ".join(Candidate._fields), **seed}
 
     def token_budget(self, model: PreTrainedModel) -> int:
         return sys.maxsize  # what counts in generation is the number of rows
 
     def inputs(self, rows: KnownRows, some: np.ndarray) -> dict[str, Any]:
         # Padding on the left would shift the texts' positions, each by what else is in the batch.
-        return pad_batch(self.tokenizer, self.columns(rows.tokens[some])[0], "right")
+        batch: dict[str, Any] = pad_batch(self.tokenizer, self.columns(rows.tokens[some])[0], "right")
+        if self.settings.do_sample:
+            count, length = self.settings.num_return_sequences, self.settings.max_length
+            batch["draws"] = draws(rows.keys[some], self.seed, count, length)
+        return batch
 
     def check(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> None:
         """Any text is one."""
 
     def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> np.ndarray:
         translator: Any = model
+        how: dict[str, Any] = dict(self.changes)
+        if self.settings.do_sample:
+            how["logits_processor"] = LogitsProcessorList([OwnDraws(inputs.pop("draws"), self.settings)])
         with torch.inference_mode():
             # Not as a config: where that says `None`, `generate` takes the teacher's own setting.
-            written = translator.generate(**inputs, **self.changes)
+            written = translator.generate(**inputs, **how)
             written = getattr(written, "sequences", written)  # with scores beside them, where a config sets that
             # Once more, the whole text at once: the search's own scores are those of its settings, a penalty for
             # repetition among them, and keeping all of its logits to look them up would fill the memory.
@@ -98,8 +115,16 @@ class TranslationMaker(SoftTargetMaker):
         each, count = list(map(Candidate._make, zip(*columns, strict=True))), self.settings.num_return_sequences
         return self.encoded(each[start : start + count] for start in range(0, len(each), count))
 
+    def candidates(self, keys: np.ndarray) -> Iterator[list[Candidate]]:
+        """Those of rows whose translations are in the store, read a few rows at a time."""
+        for start in range(0, len(keys), ROWS_AT_ONCE):
+            for row in self.store.rows(keys[start : start + ROWS_AT_ONCE]):
+                yield list(map(Candidate._make, json.loads(bytes(row))))
+
     def encoded(self, rows: Iterable[list[Candidate]]) -> np.ndarray:
-        """The candidates of each row as bytes."""
+        """The candidates of each row as bytes; samples in the order of their scores, as a search has them."""
+        if self.settings.do_sample:
+            rows = (sorted(row, key=lambda one: one.score or 0.0, reverse=True) for row in rows)
         return np.array([json.dumps(candidates, ensure_ascii=False).encode() for candidates in rows])
 
     def _is_end(self, tokens: Tensor) -> Tensor:

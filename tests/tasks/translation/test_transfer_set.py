@@ -1,6 +1,7 @@
 """The rows that a student learns from, and which translations are not fit for it."""
 
 import math
+import sys
 
 import pytest
 import sacrebleu
@@ -8,6 +9,7 @@ from datasets import Dataset
 from texts import TEXTS
 
 from hfdistill import transfer_set
+from hfdistill.tasks.translation.minimum_risk import expected_utilities
 from hfdistill.tasks.translation.pseudo_translations import TRANSLATIONS
 
 
@@ -41,6 +43,26 @@ def test_which_candidate_is_learned_from(choose, texts):
     assert report.rows == 2 and report.pairs == len(texts) and report.lost == 0 and not report.dropped
     if choose == "all":
         assert rows["id"] == [0, 0, 1]
+
+
+def test_what_was_chosen_is_read_again(monkeypatch):
+    """With the same report; another choice, or other rows, are chosen anew."""
+    rows, report = transfer_set(CLEAN, "en", "de", "mbr")
+    monkeypatch.setattr(sys.modules["hfdistill.tasks.translation.transfer_set"], "_chosen", None)
+    again, same = transfer_set(CLEAN, "en", "de", "mbr")
+    assert again[:] == rows[:] and same == report
+    for given, choose in ((CLEAN, "closest"), (CLEAN.select([1]), "mbr")):
+        with pytest.raises(TypeError):
+            transfer_set(given, "en", "de", choose, max_length_ratio=2.9)
+
+
+def test_what_was_sampled_twice_counts_once():
+    """Its probability is known already, and counting it again would square it."""
+    scores = [math.log(share) - 20 for share in (0.3, 0.25, 0.25, 0.2)]
+    expected = expected_utilities(AGREEING, scores)
+    again = expected_utilities([*AGREEING, AGREEING[0], AGREEING[0]], [*scores, scores[0], scores[0] + 1e-5])
+    assert again[:4] == pytest.approx(expected, rel=1e-4)
+    assert expected_utilities([*AGREEING, AGREEING[0]], [None] * 5)[0] > expected_utilities(AGREEING, [None] * 4)[0]
 
 
 #: The likeliest of all stands alone; the others agree on most of their words.
