@@ -68,11 +68,11 @@ def refuse_early(command: str, words: Sequence[str]) -> None:
 
 def _recognize(command: str, name: str, files: Sequence[str]) -> None:
     """Refuses files that the command cannot read."""
-    if command not in ("translate", "clean"):
+    if name == "unlabeled_file" and command in ("distill", "search", "translate"):
+        recognized_texts(files[0])
+    elif command not in ("translate", "clean"):
         for file in files[:1]:
             recognized(file)
-    elif name == "unlabeled_file":
-        recognized_texts(files[0])
     else:
         recognized_pairs(files)
 

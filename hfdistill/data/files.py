@@ -76,15 +76,15 @@ def recognized_texts(path: str | Path) -> str:
     if ending_of(path) == "txt" or language_of(ending_of(path)):
         _existing(Path(path))
         return "lines"
-    recognized_or_corpus(path)
+    recognized_or_corpus(path, ("txt",))
     return "table"
 
 
-def recognized_or_corpus(path: str | Path) -> tuple[Path, str]:
-    """As `recognized`, whose refusal also names the kinds that only texts for translation have."""
+def recognized_or_corpus(path: str | Path, others: Sequence[str] = ("tmx", "txt")) -> tuple[Path, str]:
+    """As `recognized`, whose refusal also names `others`, kinds of texts that are no tables."""
     if ending_of(path) in ENDINGS:
         return recognized(path)
-    known = ", ".join(f".{known}" for known in (*ENDINGS, "tmx", "txt"))
+    known = ", ".join(f".{known}" for known in (*ENDINGS, *others))
     raise ValueError(
         f"Cannot read {path}: its ending must be one of {known} (all but .parquet also with .gz or .zst), or a "
         "language as in corpus.en."

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,13 @@ def streamed_dataset(
         if not file.exists():
             _write(rows(), features.arrow_schema, file)
     return Dataset.from_file(str(file))
+
+
+def stamps(source: Sequence[Path] | Dataset) -> Any:
+    """What changes with the rows of files or of a dataset: a file that has changed since is read anew."""
+    if isinstance(source, Dataset):
+        return source._fingerprint
+    return [(os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in source]
 
 
 def _write(rows: Iterable[tuple[Any, ...]], schema: pa.Schema, file: Path) -> None:
