@@ -180,8 +180,9 @@ class Run:
         size = self.options.student_vocab_size
         if size is None:
             return None
-        model, texts = self.teachers[0].model, self.data.training_texts
-        vocabulary = TrimmedVocabulary.choose(model, self.tokenizer_of_teacher, texts, size)
+        model, data = self.teachers[0].model, self.data
+        texts, held_out = data.training_texts, data.held_out_texts
+        vocabulary = TrimmedVocabulary.choose(model, self.tokenizer_of_teacher, texts, size, held_out)
         print_main(str(vocabulary))
         return vocabulary
 

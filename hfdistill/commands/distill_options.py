@@ -106,7 +106,7 @@ class FewLabelsOptions:
 
     _argument_group_name = "few labels"
 
-    unlabeled_file: str | None = option(None, "More texts, for the teacher to label.")
+    unlabeled_file: str | None = option(None, "More texts, for the teacher to label; also .txt, a text a line.")
     max_unlabeled: int | None = option(None, "Of these texts so many, drawn at random; default all.")
     unlabeled_fraction: float | None = option(None, "Train on this share of them, once the teacher has read all.")
     keep_by: str = option("random", "On which: those it is sure of, unsure of, or equally many a class.", [*CHOICES])
@@ -272,10 +272,14 @@ def _check(*parsed: Any) -> None:
             "take terms on logits, such as labels and soft_targets."
         )
     token_wise = sorted(name for name in args.terms_with_weight if TERMS[name].token_wise)
-    if _together(groups).student_vocab_size and token_wise:
+    options = _together(groups)
+    if options.student_vocab_size and token_wise:
+        of_size = options.size and options.student_vocab_size == SIZES[options.size].student_vocab_size
+        what = f"the size {options.size}" if of_size else "--student_vocab_size"
+        other = ", or give the student's layers and hidden dimensions in place of the size" if of_size else ""
         raise ValueError(
-            f"--student_vocab_size gives the student tokens of its own, and the term {token_wise[0]} compares it with "
-            "its teacher token by token: leave one of the two out, or take terms on whole texts, such as soft_targets."
+            f"{what} gives the student tokens of its own, and the term {token_wise[0]} compares it with its teacher "
+            f"token by token: leave one of the two out, or take terms on whole texts, such as soft_targets{other}."
         )
 
 

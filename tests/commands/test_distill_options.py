@@ -99,6 +99,14 @@ BAD_OPTIONS = {
         ("--max_parameters", "6k", "--student_num_hidden_layers", "2"),
         r"nano, with --student_num_hidden_layers 2 has 7,234 parameters.*, or give less with",
     ),
+    "a size beside layers": (
+        ("--size", "tiny", "--terms", "soft_targets:1", "minilm:1"),
+        "the size tiny gives the student tokens of its own, and the term minilm .* in place of the size",
+    ),
+    "a vocabulary beside layers": (
+        ("--student_vocab_size", "60", "--terms", "soft_targets:1", "minilm:1"),
+        "--student_vocab_size gives the student tokens of its own, and the term minilm .*leave one of the two out",
+    ),
     "a size twice": (("--size", "tiny", "--max_latency_ms", "3"), "--size names the student that"),
     "a size of a named student": (
         ("--size", "tiny", "--student_name_or_path", "teacher"),
