@@ -44,7 +44,13 @@ from hfdistill.tasks.classification.arguments import ClassificationTrainingArgum
 from hfdistill.tasks.classification.data import TextClassificationData
 from hfdistill.tasks.classification.prompted import calibrated, load_prompted_teachers
 from hfdistill.tasks.classification.run_report import report_run
-from hfdistill.tasks.classification.sizes import settle_epochs, settle_size, size_in_words, teacher_training
+from hfdistill.tasks.classification.sizes import (
+    check_parameters,
+    settle_epochs,
+    settle_size,
+    size_in_words,
+    teacher_training,
+)
 from hfdistill.tasks.classification.sources import classification_data
 from hfdistill.tasks.models import (
     default_depth,
@@ -121,6 +127,8 @@ class Run:
         plan_stages(self.stage_count())
         self.vocabulary = self.trimmed_vocabulary()  # first: what cannot be is refused before hours of work
         self.tokenizer = self.vocabulary.tokenizer if self.vocabulary else self.student_tokenizer()
+        if options.max_parameters and not options.search_trials:
+            check_parameters(self.new_student(), parse_count(options.max_parameters) or 0)
         if options.train_teacher and not options.online:
             train_teachers(self.teachers, self.data, args, self.resume, options.max_length, **self.teacher_changes)
         if options.augment:
@@ -172,8 +180,9 @@ class Run:
         size = self.options.student_vocab_size
         if size is None:
             return None
-        model, texts = self.teachers[0].model, self.data.training_texts
-        vocabulary = TrimmedVocabulary.choose(model, self.tokenizer_of_teacher, texts, size)
+        model, data = self.teachers[0].model, self.data
+        texts, held_out = data.training_texts, data.held_out_texts
+        vocabulary = TrimmedVocabulary.choose(model, self.tokenizer_of_teacher, texts, size, held_out)
         print_main(str(vocabulary))
         return vocabulary
 

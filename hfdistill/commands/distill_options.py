@@ -12,12 +12,13 @@ from hfdistill.commands.prompts import check_prompts
 from hfdistill.data.augmentation.augmenters import AUGMENTERS
 from hfdistill.export.base import check_export, formats
 from hfdistill.losses import TERMS
+from hfdistill.models.adapters import load_config
 from hfdistill.search import Budget, check_search, parse_count
 from hfdistill.soft_targets.selection import CHOICES
 from hfdistill.tasks.classification.arguments import ClassificationTrainingArguments
 from hfdistill.tasks.classification.data import MAX_LENGTH
 from hfdistill.tasks.classification.demo import CLASSIFICATION_DEMO
-from hfdistill.tasks.classification.sizes import SIZES, size_defaults, size_within
+from hfdistill.tasks.classification.sizes import SHAPE, SIZES, size_defaults, size_within
 
 DESCRIPTION = "Distill a text classifier: a fine-tuned teacher goes in, a small student and a report come out."
 HUB_TEACHER = "yoshitomo-matsubara/bert-base-uncased-sst2"
@@ -105,7 +106,7 @@ class FewLabelsOptions:
 
     _argument_group_name = "few labels"
 
-    unlabeled_file: str | None = option(None, "More texts, for the teacher to label.")
+    unlabeled_file: str | None = option(None, "More texts, for the teacher to label; also .txt, a text a line.")
     max_unlabeled: int | None = option(None, "Of these texts so many, drawn at random; default all.")
     unlabeled_fraction: float | None = option(None, "Train on this share of them, once the teacher has read all.")
     keep_by: str = option("random", "On which: those it is sure of, unsure of, or equally many a class.", [*CHOICES])
@@ -247,8 +248,15 @@ def _implied(*parsed: Any) -> Mapping[str, Any]:
         return {}
     if options.size and (options.max_parameters or options.max_latency_ms) and not options.search_trials:
         raise ValueError("--size names the student that --max_parameters and --max_latency_ms look for: drop one.")
-    name = options.size or size_within(parse_count(options.max_parameters), options.max_latency_ms)
+    name = options.size or _size_within_budget(options)
     return {"size": name, **size_defaults(name)}
+
+
+def _size_within_budget(options: Options) -> str:
+    """The size of which a student of the named teacher, with what of its shape is given, keeps to the budget."""
+    given = {name: value for name in SHAPE if (value := getattr(options, name)) is not None}
+    trusted, budget = options.trust_remote_code, (parse_count(options.max_parameters), options.max_latency_ms)
+    return size_within(load_config(options.starting_points[0], trusted), *budget, given, trusted)
 
 
 def _check(*parsed: Any) -> None:
@@ -264,10 +272,14 @@ def _check(*parsed: Any) -> None:
             "take terms on logits, such as labels and soft_targets."
         )
     token_wise = sorted(name for name in args.terms_with_weight if TERMS[name].token_wise)
-    if _together(groups).student_vocab_size and token_wise:
+    options = _together(groups)
+    if options.student_vocab_size and token_wise:
+        of_size = options.size and options.student_vocab_size == SIZES[options.size].student_vocab_size
+        what = f"the size {options.size}" if of_size else "--student_vocab_size"
+        other = ", or give the student's layers and hidden dimensions in place of the size" if of_size else ""
         raise ValueError(
-            f"--student_vocab_size gives the student tokens of its own, and the term {token_wise[0]} compares it with "
-            "its teacher token by token: leave one of the two out, or take terms on whole texts, such as soft_targets."
+            f"{what} gives the student tokens of its own, and the term {token_wise[0]} compares it with its teacher "
+            f"token by token: leave one of the two out, or take terms on whole texts, such as soft_targets{other}."
         )
 
 

@@ -70,11 +70,11 @@ def _recognize(command: str, name: str, files: Sequence[str]) -> None:
     """Refuses files that the command cannot read."""
     if command == "export":  # of a translator, perhaps
         recognized_texts_or_pairs(files)
+    elif name == "unlabeled_file" and command in ("distill", "search", "translate"):
+        recognized_texts(files[0])
     elif command not in ("translate", "clean"):
         for file in files[:1]:
             recognized(file)
-    elif name == "unlabeled_file":
-        recognized_texts(files[0])
     else:
         recognized_pairs(files)
 

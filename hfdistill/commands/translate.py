@@ -236,7 +236,10 @@ def trimmed_vocabulary(
     size = options.student.student_vocab_size
     if not size or "shrink" not in options.method.methods:
         return None
-    return TrimmedVocabulary.choose(first_member(teacher.model), teacher.tokenizer, student_texts(data, learned), size)
+    validation = data.dataset["validation"]
+    held_out = chain(validation[data.source], validation[data.target])
+    texts = student_texts(data, learned)
+    return TrimmedVocabulary.choose(first_member(teacher.model), teacher.tokenizer, texts, size, held_out)
 
 
 def student_texts(data: TranslationData, learned: TranslationData) -> Iterator[str]:

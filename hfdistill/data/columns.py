@@ -94,9 +94,14 @@ def texts_of(table: Table, name: str) -> Sequence[str]:
     values = _require(table, name)
     for row, value in enumerate(values):
         if not isinstance(value, str):
-            found = "nothing" if value is None else shortened(value)
-            raise ValueError(f"{table.where(row)}: column {name!r} holds {found}; expected text.")
+            raise no_text(value, name, table.where(row))
     return values
+
+
+def no_text(value: Any, name: str, where: str) -> ValueError:
+    """The refusal of what is no text in a column of text."""
+    found = "nothing" if value is None else shortened(value)
+    return ValueError(f"{where}: column {name!r} holds {found}; expected text.")
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,9 @@ class Labels:
     num_labels: int
     names: tuple[str, ...] | None = None
     by_name: bool = False
+
+    #: What stands for a text without a label.
+    unlabeled = UNLABELED
 
     @classmethod
     def of(cls, tables: Sequence[Table], column: str, names: Sequence[str] | None, problem_type: str | None) -> Labels:

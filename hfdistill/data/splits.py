@@ -93,6 +93,16 @@ def without_held_out(unlabeled: Dataset, splits: DatasetDict, text_columns: Sequ
     return unlabeled.select(kept)
 
 
+def without_blank(unlabeled: Dataset, text_columns: Sequence[str]) -> Dataset:
+    """The unlabeled texts but for blank ones, of which nothing can be learned; a warning counts what is left out."""
+    kept = np.flatnonzero(np.fromiter((bool(key.strip()) for key in _text_keys(unlabeled, text_columns)), bool))
+    if len(kept) == len(unlabeled):
+        return unlabeled
+    blank = len(unlabeled) - len(kept)
+    logger.warning("%d of the %d unlabeled texts are empty or blank, and left out.", blank, len(unlabeled))
+    return unlabeled.select(kept)
+
+
 def are_held_out(
     rows: Dataset, splits: Mapping[str, Dataset], text_columns: Sequence[str], share: float = 0.0
 ) -> np.ndarray:

@@ -42,6 +42,13 @@ def streamed_dataset(
     return Dataset.from_file(str(file))
 
 
+def stamps(source: Sequence[Path] | Dataset) -> Any:
+    """What changes with the rows of files or of a dataset: a file that has changed since is read anew."""
+    if isinstance(source, Dataset):
+        return source._fingerprint
+    return [(os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in source]
+
+
 def _write(rows: Iterable[tuple[Any, ...]], schema: pa.Schema, file: Path) -> None:
     """Writes the file whole or not at all."""
     unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}")

@@ -153,9 +153,8 @@ def _check_list(
 
 
 def _build(teacher: PreTrainedModel, chosen: Mapping[str, list[int]], widths: Widths | None) -> PreTrainedModel:
-    config = _student_config(teacher, chosen)
-    if widths is not None:
-        set_widths(config, widths)
+    config = smaller_config(teacher.config, chosen, widths)
+    config.architectures = [type(teacher).__name__]
     # float(), as torch's default dtype may be another one; copying into it converts the teacher's weights.
     student = type(teacher)(config).float()
     if getattr(teacher, "pooler", student) is None:  # such as the encoder within a masked language model
@@ -163,8 +162,11 @@ def _build(teacher: PreTrainedModel, chosen: Mapping[str, list[int]], widths: Wi
     return student
 
 
-def _student_config(teacher: PreTrainedModel, chosen: Mapping[str, list[int]]) -> PreTrainedConfig:
-    config = copy.deepcopy(teacher.config)
+def smaller_config(
+    teacher: PreTrainedConfig, chosen: Mapping[str, list[int]], widths: Widths | None = None
+) -> PreTrainedConfig:
+    """A student's config: its teacher's, of the layers chosen for each side (`""` for one stack), and these widths."""
+    config = copy.deepcopy(teacher)
     for side, layers in chosen.items():
         own, field = side_config(config, side), size_field(config, "layers", side)
         assert field is not None
@@ -174,7 +176,8 @@ def _student_config(teacher: PreTrainedModel, chosen: Mapping[str, list[int]]) -
             if one_a_layer and _has_one_a_layer(name, side if own is config else ""):
                 setattr(own, name, [value[index] for index in layers])
         setattr(own, field, len(layers))
-    config.architectures = [type(teacher).__name__]
+    if widths is not None:
+        set_widths(config, widths)
     config.dtype = torch.float32
     # A model card would otherwise call the student a fine-tuned version of what the teacher was loaded from.
     config.name_or_path = ""

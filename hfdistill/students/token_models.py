@@ -32,12 +32,19 @@ class TokenModel:
         """The token for what none stands for."""
         return self.settings.get("unk_token")
 
+    @property
+    def byte_fallback(self) -> bool:
+        """Whether a character without a token is read as bytes."""
+        return bool(self.settings.get("byte_fallback"))
+
     def indispensable(self) -> set[str]:
-        """The unknown token, single characters and bytes: of them every text is made that could be read before."""
-        found = {token for token in self.ids if len(self.bare(token)) == 1}
-        if self.settings.get("byte_fallback"):
-            found |= {f"<0x{byte:02X}>" for byte in range(256)} & self.ids.keys()
+        """The unknown token and bytes."""
+        found = {f"<0x{byte:02X}>" for byte in range(256)} & self.ids.keys() if self.byte_fallback else set()
         return found | ({self.unknown} if self.unknown is not None else set())
+
+    def characters(self) -> dict[str, str]:
+        """The tokens of single characters, and which: of them every text is made that can be read."""
+        return {token: bare for token in self.ids if len(bare := self.bare(token)) == 1}
 
     def bare(self, token: str) -> str:
         """What a token stands for in a word, without what says where in the word."""

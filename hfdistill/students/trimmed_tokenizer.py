@@ -56,10 +56,28 @@ class TokenizerParts:
         self.ids: dict[str, int] = {**self.model.ids, **self.core.get_vocab(with_added_tokens=True)}
 
     def indispensable(self) -> set[str]:
-        """Special and added tokens, the unknown token, single characters and bytes."""
+        """Special and added tokens, the unknown token and bytes."""
         added = {token["content"] for token in self.settings["added_tokens"]}
         special = {*self.tokenizer.all_special_tokens, *_tokens_around(self.settings["post_processor"])}
-        return self.model.indispensable() | added | (special & self.ids.keys())
+        bytes_ = set() if self._has_unknown_characters else self.model.characters().keys()
+        return self.model.indispensable() | added | (special & self.ids.keys()) | bytes_
+
+    def characters_in(self, tokens: Iterable[int]) -> set[str]:
+        """The tokens, at any place in a word, of the single characters that other tokens consist of."""
+        numbers = {*tokens}
+        found = {char for token, number in self.ids.items() if number in numbers for char in self.model.bare(token)}
+        return {token for token, character in self.model.characters().items() if character in found}
+
+    def unreadable(self, kept: set[str]) -> set[str]:
+        """The single characters that are unknown, at some place in a word, with these tokens alone."""
+        letters = {} if self.model.byte_fallback else self.model.characters()
+        return {character for token, character in letters.items() if token not in kept}
+
+    @property
+    def _has_unknown_characters(self) -> bool:
+        """Whether there can be characters without a token: where they stand for bytes, none is to be missed."""
+        by_bytes = "ByteLevel" in json.dumps([self.settings["pre_tokenizer"], self.settings["normalizer"]])
+        return not by_bytes and (self.model.byte_fallback or self.model.unknown is not None)
 
     def with_tokens(self, kept: set[str]) -> tuple[PreTrainedTokenizerBase, tuple[int, ...]]:
         """The tokenizer with these tokens alone, in their order, and the ids that they had."""
@@ -107,7 +125,7 @@ class TokenCounts:
 
         Raises:
             TypeError: for one text in place of several, or what is none, with its number.
-            ValueError: when there are no tokens.
+            ValueError: when there are no tokens, or a text has half of a character.
         """
         if isinstance(texts, (str, bytes)):
             raise TypeError("texts is one text: give a list of them, or another iterable, such as dataset['text'].")
@@ -125,8 +143,7 @@ class TokenCounts:
 
     def _keep(self, text: Any, rng: random.Random) -> None:
         """Every text read so far is in the sample with the same probability (Vitter 1985, algorithm R)."""
-        if not isinstance(text, str):
-            raise TypeError(f"texts[{self.texts}] is {text!r}, which is no text: leave such rows out.")
+        check_text(text, f"texts[{self.texts}]")
         self.texts += 1
         if len(self.sample) < SAMPLE:
             self.sample.append(text)
@@ -137,8 +154,9 @@ class TokenCounts:
 def choose_tokens(parts: TokenizerParts, counts: TokenCounts, size: int, needed: Iterable[int] = ()) -> set[str]:
     """The tokens of a vocabulary of this size: what cannot be left out, then the most frequent ones.
 
-    Tokens that are not in the texts come last, in the order of their ids, which for most tokenizers is that of how
-    frequent they were when it was trained.
+    Single characters are all kept where they leave half of the room to others, and else those of the texts. Tokens that
+    are not in the texts come last, of them first single characters, in the order of their ids, which for most
+    tokenizers is that of how frequent they were when it was trained.
 
     Args:
         parts: The tokenizer.
@@ -149,8 +167,10 @@ def choose_tokens(parts: TokenizerParts, counts: TokenCounts, size: int, needed:
     Raises:
         ValueError: for a size that leaves no room for words, or takes all tokens.
     """
-    named = {*needed}
+    named, letters = {*needed}, parts.model.characters()
     kept = parts.indispensable() | {token for token, number in parts.ids.items() if number in named}
+    # Of Chinese, or of a hundred languages, there are more characters than a small student has tokens.
+    kept |= letters.keys() if 2 * len(kept | letters.keys()) <= size else parts.characters_in(counts.tokens)
     if size >= len(parts.ids):
         raise ValueError(
             f"a vocabulary of {size:,} is no smaller than the tokenizer's, which has {len(parts.ids):,} tokens: give a "
@@ -158,10 +178,16 @@ def choose_tokens(parts: TokenizerParts, counts: TokenCounts, size: int, needed:
         )
     if size < len(kept):
         raise ValueError(
-            f"a vocabulary of {size:,} is too small: this tokenizer has {len(kept):,} special tokens, added tokens and "
-            f"single characters, which are kept, so give a number from {len(kept):,} to {len(parts.ids) - 1:,}."
+            f"a vocabulary of {size:,} is too small: special and added tokens and single characters of the texts are "
+            f"kept, and these are {len(kept):,}. Give a size (--student_vocab_size) from {len(kept)} to "
+            f"{len(parts.ids) - 1}."
         )
-    for token in sorted(parts.model.ids, key=lambda token: (-counts.tokens[parts.ids[token]], parts.ids[token])):
+
+    def place(token: str) -> tuple[int, bool, int]:
+        number = parts.ids[token]
+        return -counts.tokens[number], token not in letters, number
+
+    for token in sorted(parts.model.ids, key=place):
         if len(kept) == size:
             break
         found = {token} if counts.tokens[parts.ids[token]] else set()
@@ -171,12 +197,30 @@ def choose_tokens(parts: TokenizerParts, counts: TokenCounts, size: int, needed:
     return kept
 
 
+def check_text(text: Any, name: str) -> None:
+    """Refuses what a tokenizer cannot read.
+
+    Raises:
+        TypeError: for what is no text.
+        ValueError: for half of a character, which UTF-8 does not have.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is {text!r}, which is no text: leave such rows out.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start : error.end]
+        raise ValueError(
+            f"{name} holds half of a character ({half!r}), such as an emoji cut in two: mend it, or leave it out."
+        ) from None
+
+
 def unknown_share(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> tuple[int, float]:
     """How many tokens there are in texts, without special ones, and which share of them is unknown."""
     core, number = plain_core(tokenizer), tokenizer.unk_token_id
     counts = Counter(chain.from_iterable(chain.from_iterable(_ids(core, batch) for batch in _batches(texts))))
     total = sum(counts.values())
-    return total, (counts[number] if number is not None else 0) / total
+    return total, (counts[number] if number is not None else 0) / max(1, total)
 
 
 def plain_core(tokenizer: Any) -> Tokenizer:

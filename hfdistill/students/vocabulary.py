@@ -10,6 +10,7 @@ import copy
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -17,7 +18,17 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from hfdistill.models.token_ids import named_token_ids, renumber_tokens, vocabulary_sizes
 from hfdistill.models.wrappers import is_quantized, token_table_size
-from hfdistill.students.trimmed_tokenizer import TokenCounts, TokenizerParts, choose_tokens, unknown_share
+from hfdistill.students.trimmed_tokenizer import (
+    SAMPLE,
+    TokenCounts,
+    TokenizerParts,
+    check_text,
+    choose_tokens,
+    unknown_share,
+)
+
+#: From so many times as many tokens on, or so many more unknown ones, a vocabulary is too poor for texts.
+MOST_GROWTH, MOST_UNKNOWN = 1.5, 0.01
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +46,8 @@ class TrimmedVocabulary:
         growth: How many times as many tokens a text is cut into now.
         unknown: The share of them that is unknown.
         unknown_before: The share that was unknown with all tokens.
+        held_out: On how many other texts these three were measured; 0: on those that the tokens were chosen by.
+        unreadable: How many single characters have lost their token, and are unknown.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -45,56 +58,97 @@ class TrimmedVocabulary:
     growth: float
     unknown: float
     unknown_before: float
+    held_out: int = 0
+    unreadable: int = 0
 
     @classmethod
     def choose(
-        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], size: int = 8000
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        texts: Iterable[str],
+        size: int = 8000,
+        held_out: Iterable[str] = (),
     ) -> TrimmedVocabulary:
         """Choose the tokens that are most frequent in texts.
 
-        Special and added tokens, those that the model's configs name, single characters and bytes are kept in any case,
-        so that no text becomes unreadable; of BPE also what is merged on the way to a token. Tokens that are not in
-        the texts come last. A text all of whose tokens are kept is cut into the same ones as before. `growth` and
-        `unknown` are measured on the texts, of more than 10,000 on as many chosen at random.
+        Special and added tokens, those that the model's configs name, bytes and the single characters of the texts are
+        kept in any case, and all other single characters where they leave half of the tokens to words; of BPE also what
+        is merged on the way to a token. Tokens that are not in the texts come last. A text all of whose tokens are kept
+        is cut into the same ones as before.
 
         Args:
             model: What reads with the tokenizer; left as it is.
             tokenizer: A WordPiece, BPE or Unigram tokenizer with a core in Rust; left as it is.
             texts: Such as the student will read, one after the other; they need not fit into memory.
             size: The most tokens.
+            held_out: Other such texts, on which `growth` and `unknown` are measured, on 10,000 at most. Without them it
+                is on `texts`, of more than 10,000 on as many chosen at random, which flatters the vocabulary.
 
         Raises:
             TypeError: `texts` is one text, or has something else among them.
-            ValueError: there is no token in the texts; `size` leaves no room for what is kept in any case, or is not
-                below the tokenizer's; the tokenizer is of another kind, or does not fit the model.
+            ValueError: there is no token in the texts, or half of a character; `size` leaves no room for what is kept
+                in any case, or is not below the tokenizer's; the tokenizer is of another kind, or does not fit the
+                model.
         """
         parts = TokenizerParts(tokenizer)
         _check_ids(model, _table_size(model), max(parts.ids.values()))
         counts = TokenCounts.of(parts.core, texts)
         named = named_token_ids(model.config, _generation(model))
-        trimmed, old_ids = parts.with_tokens(choose_tokens(parts, counts, size, named))
-        before, unknown_before = unknown_share(tokenizer, counts.sample)
-        after, unknown = unknown_share(trimmed, counts.sample)
-        used = len(counts.tokens)
-        return cls(trimmed, old_ids, len(parts.ids), used, counts.texts, after / before, unknown, unknown_before)
+        kept = choose_tokens(parts, counts, size, named)
+        trimmed, old_ids = parts.with_tokens(kept)
+        others = list(islice(held_out, SAMPLE))
+        for number, text in enumerate(others):
+            check_text(text, f"held_out[{number}]")
+        before, unknown_before = unknown_share(tokenizer, others or counts.sample)
+        after, unknown = unknown_share(trimmed, others or counts.sample)
+        return cls(
+            tokenizer=trimmed,
+            old_ids=old_ids,
+            old_size=len(parts.ids),
+            used=len(counts.tokens),
+            texts=counts.texts,
+            growth=after / before if before else 1.0,
+            unknown=unknown,
+            unknown_before=unknown_before,
+            held_out=len(others),
+            unreadable=len(parts.unreadable(kept)),
+        )
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether texts are cut into many more tokens than before, or more of them are unknown."""
+        return self.growth > MOST_GROWTH or self.unknown - self.unknown_before > MOST_UNKNOWN
 
     def __str__(self) -> str:
+        lost = (
+            f" {self.unreadable:,} single characters, which these texts lack, have no token any more: they are unknown."
+        )
+        advice = (
+            " That is poor: keep more tokens (--student_vocab_size), or choose them by more texts of this kind "
+            "(--unlabeled_file)."
+        )
         return (
             f"The student's vocabulary is trimmed to {len(self.old_ids):,} of {self.old_size:,} tokens: special ones, "
-            f"single characters, and the most frequent of the {self.used:,} that {self.texts:,} texts are made of. It "
-            f"cuts these texts into {self.growth:.2f} times as many tokens, of which {100 * self.unknown:.2g} % are "
-            f"unknown ({100 * self.unknown_before:.2g} % before)."
+            f"single characters, and the most frequent of the {self.used:,} that {self.texts:,} texts are made of."
+            f"{lost if self.unreadable else ''} It cuts {f'{self.held_out:,} held-out' if self.held_out else 'these'} "
+            f"texts into {self.growth:.2f} times as many tokens, of which {100 * self.unknown:.2g} % are unknown "
+            f"({100 * self.unknown_before:.2g} % before).{advice if self.is_poor else ''}"
         )
 
 
 def trim_vocabulary(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], size: int = 8000
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Iterable[str],
+    size: int = 8000,
+    held_out: Iterable[str] = (),
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Keep the tokens that texts are made of, in a model and its tokenizer, and drop the others.
 
     Of a text whose tokens are all kept the model computes what it did before. How the tokens are chosen is in
-    `TrimmedVocabulary.choose`; the share of unknown tokens is logged. For a student of fewer layers give
-    `make_student` a `vocabulary`.
+    `TrimmedVocabulary.choose`; the share of unknown tokens is logged, as a warning where it is large. For a student of
+    fewer layers give `make_student` a `vocabulary`.
 
     Args:
         model: Any transformers model with one vocabulary: token embeddings, factorized ones too, and the heads tied to
@@ -102,6 +156,7 @@ def trim_vocabulary(
         tokenizer: Its tokenizer, WordPiece, BPE or Unigram.
         texts: Such as the model will read, one after the other.
         size: The most tokens.
+        held_out: Other such texts, on which what is logged is measured.
 
     Returns:
         A plain transformers model of the same class, in float32, on the default device and in train mode, that shares
@@ -111,8 +166,8 @@ def trim_vocabulary(
         TypeError: `texts` is one text, or has something else among them.
         ValueError: the tokens cannot be chosen so, or the model or tokenizer cannot be trimmed.
     """
-    vocabulary = TrimmedVocabulary.choose(model, tokenizer, texts, size)
-    logger.info("%s", vocabulary)
+    vocabulary = TrimmedVocabulary.choose(model, tokenizer, texts, size, held_out)
+    logger.log(logging.WARNING if vocabulary.is_poor else logging.INFO, "%s", vocabulary)
     return with_vocabulary(model, vocabulary), vocabulary.tokenizer
 
 

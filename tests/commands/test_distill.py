@@ -57,6 +57,7 @@ def test_a_student_of_fewer_tokens(home, distill):
     tokenizer = AutoTokenizer.from_pretrained(home / "out")
     assert student.config.vocab_size == len(tokenizer) == 70 and tokenizer("joy 今")["input_ids"][-2] == 1
     sentence = "The student's vocabulary is trimmed to 70 of 88 tokens"
+    assert "It cuts 3 held-out texts into" in printed  # those of the validation
     for text in (printed, *((home / "out" / name).read_text("utf-8") for name in ("README.md", "report/report.md"))):
         assert sentence in text.replace("\\", "").replace("&#39;", "'")
     distill(*OWN[:-1], "whole", *SIZE, "--test_file", "test.tsv")
@@ -75,7 +76,9 @@ def test_fewer_tokens_are_refused_before_hours_of_work(refusal):
     """Layers would be compared token by token; and single characters are kept."""
     line = refusal(*OWN, "--train_teacher", "--student_vocab_size", "70", "--terms", "labels", "minilm")
     assert "the term minilm compares it with its teacher token by token" in line
-    assert "40 is too small: this tokenizer has 57" in refusal(*OWN, "--train_teacher", "--student_vocab_size", "40")
+    assert "Give a size (--student_vocab_size) from 47 to 87" in refusal(
+        *OWN, "--train_teacher", "--student_vocab_size", "40"
+    )
 
 
 def test_a_narrower_student(home, distill):

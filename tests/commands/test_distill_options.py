@@ -7,7 +7,7 @@ import pytest
 import yaml
 from classification_runs import NAMES, OWN, ROWS, SIZE, assert_complete, save_model, write_table
 from texts import make_tokenizer
-from transformers import AutoConfig, BertConfig, BertModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, BertModel
 
 from hfdistill.tasks.classification import demo, sources
 from hfdistill.tasks.demo import DEMO_NOTICE
@@ -95,6 +95,18 @@ BAD_OPTIONS = {
         ("--max_parameters", "5k"),
         r"the smallest, nano, has [\d,]+ parameters",
     ),
+    "a budget and a shape beyond it": (
+        ("--max_parameters", "6k", "--student_num_hidden_layers", "2"),
+        r"nano, with --student_num_hidden_layers 2 has 7,234 parameters.*, or give less with",
+    ),
+    "a size beside layers": (
+        ("--size", "tiny", "--terms", "soft_targets:1", "minilm:1"),
+        "the size tiny gives the student tokens of its own, and the term minilm .* in place of the size",
+    ),
+    "a vocabulary beside layers": (
+        ("--student_vocab_size", "60", "--terms", "soft_targets:1", "minilm:1"),
+        "--student_vocab_size gives the student tokens of its own, and the term minilm .*leave one of the two out",
+    ),
     "a size twice": (("--size", "tiny", "--max_latency_ms", "3"), "--size names the student that"),
     "a size of a named student": (
         ("--size", "tiny", "--student_name_or_path", "teacher"),
@@ -126,6 +138,14 @@ BAD_OPTIONS = {
     "names of classes as of a column": (("--label_names", "bad", "good"), "name the classes .*in labels.txt"),
     "bad weight": (("--terms", "labels:much"), "'labels:much' should read labels:WEIGHT"),
 }
+
+
+def test_a_student_over_the_budget_is_refused_before_training(home, refusal):
+    """Its classes are known when the texts are read, after its size was found by the two of what it starts from."""
+    write_table(home / "train.csv", [(text, len(text) % 9) for text, _ in ROWS])
+    most = AutoModelForSequenceClassification.from_pretrained(home / "teacher").num_parameters()
+    said = refusal(*OWN, "--train_teacher", "--max_parameters", str(most))
+    assert f"the student has {most + 7 * 17:,} parameters, and --max_parameters allows {most:,}" in said
 
 
 @pytest.mark.parametrize("case", BAD_OPTIONS)

@@ -31,7 +31,7 @@ from transformers import (
 
 from hfdistill import TrimmedVocabulary, make_student, trim_vocabulary
 from hfdistill.students import trimmed_tokenizer
-from hfdistill.students.trimmed_tokenizer import TokenizerParts
+from hfdistill.students.trimmed_tokenizer import TokenCounts, TokenizerParts, choose_tokens
 from hfdistill.students.vocabulary import with_vocabulary
 
 LANGUAGES = {
@@ -173,7 +173,8 @@ def made(kind):
 
 def sizes_of(tokenizer):
     """Sizes from the smallest possible one on."""
-    least = len(TokenizerParts(tokenizer).indispensable())
+    parts = TokenizerParts(tokenizer)
+    least = len(parts.indispensable() | parts.model.characters().keys())
     return [least + (len(tokenizer) - least) * sixth // 6 for sixth in (0, 1, 2, 4, 5)]
 
 
@@ -195,7 +196,7 @@ def test_a_text_of_kept_tokens_is_cut_as_before(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_readable_stays_so(kind):
-    """Of every single character there is a token: none becomes unknown, not even with the smallest vocabulary."""
+    """Of every single character of the texts there is a token: none becomes unknown, even with the smallest size."""
     tokenizer, model = made(kind)
     trimmed = TrimmedVocabulary.choose(model, tokenizer, TRAINING, sizes_of(tokenizer)[0]).tokenizer
     letters = [token for token in tokenizer.get_vocab() if len(token.strip("▁#")) == 1]
@@ -237,6 +238,59 @@ def test_a_trimmed_model_predicts_the_same(kind):
             for one, reader in ((model, tokenizer), (student, vocabulary.tokenizer))
         )
         torch.testing.assert_close(after, before)
+
+
+CHARACTERS = [chr(0x4E00 + number) for number in range(300)]
+
+
+def of_many_characters(kind):
+    """A tokenizer of more characters than a small student has tokens, as of Chinese, and words of some of them."""
+    words = ["".join(CHARACTERS[start : start + 2]) for start in range(0, 40, 2)]
+    if kind == "Unigram":
+        pieces = [("<unk>", 0.0), *((char, -9.0) for char in CHARACTERS), *((word, -3.0) for word in words)]
+        core = Tokenizer(models.Unigram(pieces, unk_id=0))
+        return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+    inner = [f"##{char}" for char in CHARACTERS]
+    pieces = ["<unk>", *CHARACTERS, *inner, *words, *(f"##{word}" for word in words)]
+    core = Tokenizer(models.WordPiece({piece: place for place, piece in enumerate(pieces)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+
+
+@pytest.mark.parametrize("kind", ["WordPiece", "Unigram"])
+def test_of_more_characters_than_there_is_room_for_those_of_the_texts_are_kept(kind):
+    """A ready size was refused for every tokenizer of Chinese, or of a hundred languages."""
+    tokenizer = of_many_characters(kind)
+    model, texts = make_model(vocab_size=len(tokenizer)), ["".join(CHARACTERS[:30]), "".join(CHARACTERS[4:12])]
+    vocabulary = TrimmedVocabulary.choose(model, tokenizer, texts, 120)
+    own = vocabulary.tokenizer
+    for text in [*texts, "".join(CHARACTERS[29::-1])]:
+        assert own.tokenize(text) == tokenizer.tokenize(text) and "<unk>" not in own.tokenize(text)
+    assert len(own) == 120 and vocabulary.growth == 1.0
+    # While there is room, characters come before words that no text has.
+    assert CHARACTERS[30] in own.get_vocab() and not {*own.get_vocab()} & {CHARACTERS[36] + CHARACTERS[37]}
+    unknown = [one.unk_token_id in one(CHARACTERS[299])["input_ids"] for one in (tokenizer, own)]
+    assert unknown == [False, True]
+    lost = {char for char in CHARACTERS if not {char, f"##{char}"} & {*tokenizer.get_vocab()} <= {*own.get_vocab()}}
+    assert vocabulary.unreadable == len(lost) > 190
+    assert f"{len(lost)} single characters, which these texts lack, have no token any more" in str(vocabulary)
+
+
+def test_all_characters_are_kept_where_they_leave_half_of_the_room():
+    """Words that no text has are dropped for them: of another domain they can still be spelled."""
+    words = [one + other for one in "abcdefghij" for other in "klmnopqrst"]
+    parts = TokenizerParts(make_wordpiece(words, vocab_size=157))
+    counts = TokenCounts.of(parts.core, [" ".join(words)])
+    kept = choose_tokens(parts, counts, 114)
+    assert kept >= parts.model.characters().keys() and not parts.unreadable(kept)
+    fewer = choose_tokens(parts, counts, 113)
+    assert parts.unreadable(fewer) == {*"uvwxyz"}
+
+
+def test_bytes_are_never_missed():
+    """Nothing stands for an unknown byte."""
+    tokenizer, model = made(byte_level)
+    refused("is too small: .* from 261 to", model=model, tokenizer=tokenizer, size=200)
 
 
 def test_the_most_frequent_tokens_are_kept():
@@ -296,6 +350,24 @@ def test_what_is_told_of_the_texts():
     assert (vocabulary.texts, vocabulary.used, vocabulary.old_size) == (2, 4, 40)
     assert (vocabulary.growth, vocabulary.unknown, vocabulary.unknown_before) == (1.0, 3 / 6, 1 / 6)
     assert "5 of 40 tokens" in str(vocabulary) and "50 % are unknown (17 % before)" in str(vocabulary)
+
+
+def test_it_is_told_of_texts_that_it_was_not_chosen_by(caplog):
+    """Of a few texts the tokens are all kept, and others are spelled letter by letter."""
+    tokenizer, chosen_by = make_wordpiece(), ["the film is a joy"]
+    model = make_model(vocab_size=len(tokenizer))
+    same = TrimmedVocabulary.choose(model, tokenizer, chosen_by, 62)
+    assert (same.growth, same.held_out, same.is_poor) == (1.0, 0, False) and "cuts these texts" in str(same)
+    other = TrimmedVocabulary.choose(model, tokenizer, chosen_by, 62, iter(["her second novel never ends"]))
+    assert other.tokenizer.get_vocab() == same.tokenizer.get_vocab()
+    assert (other.growth, other.held_out, other.is_poor) == (23 / 5, 1, True)
+    assert "cuts 1 held-out texts into 4.60 times as many tokens" in str(other)
+    assert "keep more tokens (--student_vocab_size)" in str(other)
+    trim_vocabulary(model, tokenizer, chosen_by, 62, ["her second novel never ends"])
+    assert "4.60 times as many tokens" in caplog.text  # as a warning
+    unknown = TrimmedVocabulary.choose(make_model(), make_tokenizer(), ["w9 w5"], 6, ["w9 w8"])
+    assert unknown.unknown == 0.5 and unknown.is_poor
+    assert TrimmedVocabulary.choose(make_model(), make_tokenizer(), ["w9 w5"], 6, [""]).growth == 1.0
 
 
 def test_texts_are_read_one_after_the_other(monkeypatch):
@@ -403,10 +475,12 @@ def test_what_cannot_be_chosen_is_refused():
     refused("there is not one token in the 0 texts", texts=[])
     refused("texts is one text", texts="w1 w2", error=TypeError)
     refused(r"texts\[1\] is None, which is no text", texts=["w1", None], error=TypeError)
-    refused("3 is too small: this tokenizer has 4 special tokens.*from 4 to 39", size=3)
+    refused(r"3 is too small: special and.*are 4. Give a size \(--student_vocab_size\) from 4 to 39", size=3)
     refused("40 is no smaller than the tokenizer's, which has 40 tokens", size=40)
     letters = make_wordpiece()
-    refused("50 is too small: this tokenizer has 57", model=make_model(vocab_size=120), tokenizer=letters, size=50)
+    spelled = ["abcdefghijklmnopqrstuvwxyz"]
+    refused("50 is too small: .*57", model=make_model(vocab_size=120), tokenizer=letters, size=50, texts=spelled)
+    refused(r"texts\[1\] holds half of a character \('\\ud83d'\)", texts=["w1", "joy \ud83d"])
 
 
 def test_what_cannot_be_trimmed_is_refused():

@@ -23,8 +23,9 @@ from hfdistill.data.columns import (
     with_class_names,
 )
 from hfdistill.data.many_labels import ManyLabels, has_lists
-from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
+from hfdistill.data.splits import split_validation, warn_of_leaks, without_blank, without_held_out
 from hfdistill.data.tables import Table, open_table, read_table
+from hfdistill.data.unlabeled import unlabeled_rows
 from hfdistill.models.labels import MULTI, name_classes
 from hfdistill.models.loading import load_classifier
 from hfdistill.tasks.classification.demo import TEACHER_TRAINING, demo_student, demo_teacher
@@ -83,8 +84,15 @@ class TextClassificationData:
     @property
     def training_texts(self) -> Iterator[str]:
         """The texts of `train`, one after the other, such as to choose a vocabulary by."""
-        train = self.dataset["train"]
-        return chain.from_iterable(train[name] for name in self.text_columns)
+        return self._texts_of("train")
+
+    @property
+    def held_out_texts(self) -> Iterator[str]:
+        """The texts of `validation`, such as to measure a vocabulary on."""
+        return self._texts_of("validation")
+
+    def _texts_of(self, split: str) -> Iterator[str]:
+        return chain.from_iterable(self.dataset[split][name] for name in self.text_columns)
 
     @property
     def demo_models(self) -> DemoModels | None:
@@ -168,8 +176,9 @@ def text_classification_dataset(
         train_file: The training examples.
         validation_file: The validation examples; without it, a share of the training examples.
         test_file: The test examples.
-        unlabeled_file: More texts for the teacher to label (a transfer set), added to `train` without labels. Its
-            label column, if any, is not read. Texts that are measured on are left out, see `without_held_out`.
+        unlabeled_file: More texts for the teacher to label (a transfer set), added to `train` without labels; also
+            `.txt`, a text a line. Its label column, if any, is not read. It goes to disk as it is read: memory does not
+            grow with it. Blank texts are left out, and those that are measured on, see `without_held_out`.
         max_unlabeled: The most of these texts, drawn at random where there are more.
         text_column: The column with the text. By default a well-known pair such as `sentence1` and `sentence2`, else
             `sentence` or `text`, else the first column that holds words.
@@ -191,9 +200,8 @@ def text_classification_dataset(
         FileNotFoundError: If a file does not exist.
         ValueError: If a file cannot be read, a column is missing, or a label is not understood.
     """
-    files = {"train": train_file, "validation": validation_file, "test": test_file, "unlabeled": unlabeled_file}
+    files = {"train": train_file, "validation": validation_file, "test": test_file}
     tables = {split: open_table(file, split) for split, file in files.items() if file is not None}
-    unlabeled = tables.pop("unlabeled", None)
     if class_names and label_column is None:  # so that no row needs to show them
         tables["train"] = with_empty_labels(tables["train"])
     columns = Columns.find(tables["train"], text_column, text_pair_column, label_column)
@@ -207,11 +215,11 @@ def text_classification_dataset(
             splits["train"], columns.texts, columns.label, validation_share, seed
         )
     labels.warn_of_absent_classes(splits["train"][columns.label][:])
-    if unlabeled is not None:
-        more = encoded(unlabeled, columns, labels, labeled=False)
+    if unlabeled_file is not None:
+        more = unlabeled_rows(unlabeled_file, columns.texts, features_of(columns, labels), labels.unlabeled)
         if max_unlabeled is not None and max_unlabeled < len(more):
-            more = more.shuffle(seed).select(range(max_unlabeled))
-        more = without_held_out(more, splits, columns.texts)
+            more = more.shuffle(seed, keep_in_memory=True).select(range(max_unlabeled))  # in memory: the order alone
+        more = without_held_out(without_blank(more, columns.texts), splits, columns.texts)
         splits["train"] = concatenate_datasets([splits["train"], more])
     warn_of_leaks(splits, columns.texts)
     return TextClassificationData(
@@ -300,9 +308,12 @@ def encoded(table: Table, columns: Columns, labels: Labels | ManyLabels, labeled
     """The texts and the labels as numbers, -100 where there is none; without `labeled` all of them."""
     content: dict[str, Sequence[Any]] = {name: texts_of(table, name) for name in columns.texts}
     count = len(content[columns.texts[0]])
-    none = labels.unlabeled if isinstance(labels, ManyLabels) else UNLABELED
-    content[columns.label] = labels.encode(table, columns.label) if labeled else [none] * count
+    content[columns.label] = labels.encode(table, columns.label) if labeled else [labels.unlabeled] * count
+    return Dataset.from_dict(content, features=features_of(columns, labels))
+
+
+def features_of(columns: Columns, labels: Labels | ManyLabels) -> Features:
+    """The columns of text, and that of the label."""
     kind: Any = Value("int64" if labels.problem_type == "single_label_classification" else "float64")
     kind = List(kind) if isinstance(labels, ManyLabels) else kind
-    features = Features({**dict.fromkeys(columns.texts, Value("string")), columns.label: kind})
-    return Dataset.from_dict(content, features=features)
+    return Features({**dict.fromkeys(columns.texts, Value("string")), columns.label: kind})

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers import BertConfig, BertModel, PreTrainedConfig
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hfdistill.models.families import size_in
 from hfdistill.report.terminal import print_main
 from hfdistill.report.timing import Job, interleaved
+from hfdistill.students.layers import choose_layers, smaller_config
+from hfdistill.students.widths import choose_widths
 
-#: Positions and token types of a BERT, by which parameters are reckoned, and tokens of the text that is timed.
-POSITIONS, TYPES, TEXT_LENGTH = 512, 2, 32
+#: Tokens of the text that is timed.
+TEXT_LENGTH = 32
 
 #: So many texts a student reads in training at least, the same ones again where there are fewer, and three epochs while
 #: that is no more than its size's `most_texts`.
@@ -49,35 +52,41 @@ class Size:
     save_strategy: str = "steps"
     save_steps: float = 0.1
 
-    @property
-    def parameters(self) -> int:
-        """How many parameters a BERT of this shape has, with two classes."""
-        width, depth = self.student_hidden_size, self.student_num_hidden_layers
-        embeddings = (self.student_vocab_size + POSITIONS + TYPES + 2) * width
-        layer = 12 * width**2 + 13 * width  # attention 4, feed-forward 8; biases, and two norms
-        return embeddings + depth * layer + width**2 + width + 2 * width + 2
-
-    def latency_ms(self) -> float:
-        """Median milliseconds in which a BERT of this shape reads a short text, on this machine."""
-        width = self.student_hidden_size
-        config = BertConfig(
-            vocab_size=self.student_vocab_size,
-            hidden_size=width,
-            num_hidden_layers=self.student_num_hidden_layers,
-            num_attention_heads=width // 32,
-            intermediate_size=4 * width,
-        )
-        model = BertModel(config).eval().to(PartialState().device)
-        text = torch.ones(1, TEXT_LENGTH, dtype=torch.long, device=model.device)
-        with torch.inference_mode():
-            times = interleaved({"": Job("", lambda _: model(text)[0].cpu())}, rounds=2, each=10, warm_up=3)
-        return 1000 * times[""].median
-
     def within(self, config: PreTrainedConfig) -> dict[str, int | None]:
         """The shape, by its options, of a student of this teacher; `None` where it keeps all that the teacher has."""
-        of_teacher = (size_in(config, "layers"), size_in(config, "width"), config.get_text_config().vocab_size)
-        pairs = zip(SHAPE, of_teacher, strict=True)
-        return {name: getattr(self, name) if getattr(self, name) < (has or 0) else None for name, has in pairs}
+        width, tokens = size_in(config, "width") or 0, config.get_text_config().vocab_size
+        # Of layers the number: without one a student has half of them.
+        layers = min(self.student_num_hidden_layers, size_in(config, "layers") or self.student_num_hidden_layers)
+        pairs = zip(SHAPE[1:], (width, tokens), strict=True)
+        fewer = {name: getattr(self, name) if getattr(self, name) < has else None for name, has in pairs}
+        return {SHAPE[0]: layers, **fewer}
+
+    def student_of(
+        self, teacher: PreTrainedConfig, given: Mapping[str, int], trust_remote_code: bool = False
+    ) -> PreTrainedModel:
+        """A student of this size, or of what is given instead, of such a teacher; without weights (`meta`).
+
+        Args:
+            teacher: The teacher's config.
+            given: What of `SHAPE` is the user's.
+            trust_remote_code: Whether code that is kept with the teacher is run.
+
+        Raises:
+            ValueError: for a shape that the teacher cannot be cut to.
+        """
+        layers, width, tokens = {**self.within(teacher), **given}.values()
+        chosen = choose_layers(size_in(teacher, "layers") or 0, layers)
+        widths = None if width is None else choose_widths(teacher, width, None, None)
+        config = smaller_config(teacher, {"": chosen}, widths)
+        if tokens is not None:
+            own: Any = config.get_text_config()
+            own.vocab_size = tokens
+            own.pad_token_id = min(own.pad_token_id or 0, tokens - 1)  # its new number, which costs nothing
+        with torch.device("meta"):
+            made: PreTrainedModel = AutoModelForSequenceClassification.from_config(
+                config, trust_remote_code=trust_remote_code
+            )
+        return made
 
 
 #: By name, the largest first.
@@ -89,34 +98,72 @@ SIZES = {
 }
 
 
-def size_within(max_parameters: float | None = None, max_latency_ms: float | None = None) -> str:
-    """The name of the largest size that costs no more; on all processes the one that the first of them found.
+def size_within(
+    teacher: PreTrainedConfig,
+    max_parameters: float | None = None,
+    max_latency_ms: float | None = None,
+    given: Mapping[str, int] | None = None,
+    trust_remote_code: bool = False,
+) -> str:
+    """The name of the largest size of which a student of this teacher costs no more.
 
     Args:
-        max_parameters: Of a BERT of its shape.
-        max_latency_ms: For a short text, on this machine.
+        teacher: The teacher's config.
+        max_parameters: Embeddings included.
+        max_latency_ms: For a short text, on this machine; on all processes as the first of them finds it.
+        given: What of the shape (`SHAPE`) is the user's, whatever the size.
+        trust_remote_code: Whether code that is kept with the teacher is run.
 
     Raises:
         ValueError: when none is so small, with what the smallest costs.
     """
-    found = [_size_within(max_parameters, max_latency_ms) if PartialState().is_main_process else None]
+    given = dict(given or {})
+    students = {name: size.student_of(teacher, given, trust_remote_code) for name, size in SIZES.items()}
+    found = [_first_within(students, max_parameters, max_latency_ms) if PartialState().is_main_process else None]
     name = broadcast_object_list(found)[0]
     if name:
         return str(name)
-    smallest = list(SIZES)[-1]
+    smallest, student = list(students.items())[-1]
+    own = " and ".join(f"--{option} {value}" for option, value in given.items())
     raise ValueError(
-        f"no size is within the budget: the smallest, {smallest}, has {SIZES[smallest].parameters:,} parameters and "
-        f"takes about {SIZES[smallest].latency_ms():.1f} ms here. Give --student_num_hidden_layers, "
-        "--student_hidden_size and --student_vocab_size of your own."
+        f"no size is within the budget: of this teacher the smallest, {smallest}, {f'with {own} ' if own else ''}has "
+        f"{student.num_parameters():,} parameters and takes about {latency_ms(student):.1f} ms here. Allow more, or "
+        f"give {'less' if own else 'less of your own'} with --student_num_hidden_layers, --student_hidden_size and "
+        "--student_vocab_size in place of the budget."
     )
 
 
-def _size_within(max_parameters: float | None, max_latency_ms: float | None) -> str | None:
-    for name, size in SIZES.items():
-        fits = max_parameters is None or size.parameters <= max_parameters
-        if fits and (max_latency_ms is None or size.latency_ms() <= max_latency_ms):
+def latency_ms(student: PreTrainedModel) -> float:
+    """Median milliseconds in which a student of such a config reads a short text, on this machine."""
+    model = type(student)(student.config).eval().to(PartialState().device)
+    text = torch.ones(1, TEXT_LENGTH, dtype=torch.long, device=model.device)
+    with torch.inference_mode():
+        times = interleaved({"": Job("", lambda _: model(text).logits.cpu())}, rounds=2, each=10, warm_up=3)
+    return 1000 * times[""].median
+
+
+def _first_within(
+    students: Mapping[str, PreTrainedModel], max_parameters: float | None, max_latency_ms: float | None
+) -> str | None:
+    for name, student in students.items():
+        fits = max_parameters is None or student.num_parameters() <= max_parameters
+        if fits and (max_latency_ms is None or latency_ms(student) <= max_latency_ms):
             return name
     return None
+
+
+def check_parameters(student: PreTrainedModel, most: float) -> None:
+    """Refuses a finished student that has more parameters than are allowed.
+
+    Raises:
+        ValueError: with both numbers and what makes it smaller.
+    """
+    count = student.num_parameters()
+    if count > most:
+        raise ValueError(
+            f"the student has {count:,} parameters, and --max_parameters allows {most:,.0f}: allow more, or give a "
+            "smaller --student_hidden_size, --student_num_hidden_layers or --student_vocab_size."
+        )
 
 
 def size_defaults(name: str) -> dict[str, Any]:

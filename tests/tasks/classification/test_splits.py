@@ -1,9 +1,13 @@
 """How rows come to train, validation and test, and the texts that are in two of them."""
 
 import logging
+from itertools import chain, islice
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
+from processes import run_script
 
 from hfdistill.data.splits import split_validation
 from hfdistill.tasks.classification.data import text_classification_dataset
@@ -37,6 +41,79 @@ def test_of_the_unlabeled_texts_so_many_are_drawn(read_task, write):
     texts = [one.dataset["train"]["text"][2:] for one in drawn]
     assert texts[0] == texts[1] and len(set(texts[0])) == 10 and len(texts[2]) == 50
     assert sorted(texts[0]) != sorted(texts[2][:10])
+
+
+def test_the_same_texts_are_drawn_of_any_source(read_task, write):
+    """Stored soft targets and published figures are of those that a seed stood for when all were in memory."""
+    texts = [f"unheard {number}" for number in range(50)]
+    loaded = Dataset.from_dict({"text": texts})
+    sources = [
+        write("more.csv", "text\n" + "\n".join(texts)),
+        write("more.txt.gz", "\n".join(texts)),
+        write("more.jsonl", "\n".join(f'{{"id": 1, "text": "{text}"}}' for text in texts)),
+        loaded,
+    ]
+    for source in sources:
+        drawn = read_task("a\t0", "b\t1", unlabeled_file=source, max_unlabeled=10).dataset["train"]
+        assert drawn["text"][2:] == loaded.shuffle(42)["text"][:10] and drawn["label"][2:] == [-100] * 10
+    assert drawn.cache_files  # on disk
+
+
+def test_blank_texts_are_not_labeled_by_the_teacher(read_task, write, caplog):
+    """They were kept, labeled and trained on; of a draw those that are left are the same."""
+    texts = [f"unheard {number}" if number % 3 else " " * (number % 2) for number in range(30)]
+    more = write("more.csv", "text\n" + "\n".join(f'"{text}"' for text in texts))
+    assert read_task("a\t0", "b\t1", unlabeled_file=more).dataset["train"]["text"][2:] == [*filter(str.strip, texts)]
+    assert "10 of the 30 unlabeled texts are empty or blank, and left out" in caplog.text
+    drawn = read_task("a\t0", "b\t1", unlabeled_file=more, max_unlabeled=12).dataset["train"]["text"][2:]
+    assert drawn == [*filter(str.strip, Dataset.from_dict({"text": texts}).shuffle(42)["text"][:12])]
+
+
+BAD_TEXTS = {
+    "no.csv": ("sentence\na\n", r"Line 2 of .*no\.csv has no column 'text'; its columns are 'sentence'"),
+    "no.jsonl": ('{"text": "a"}\n{"text": 3}\n', r"Line 2 of .*no\.jsonl: column 'text' holds 3; expected text"),
+    "null.jsonl": ('{"text": null}\n', r"Line 1 of .*null\.jsonl: column 'text' holds nothing; expected text"),
+    "utf16.txt": ("text".encode("utf-16-le"), "utf16.txt has NUL in its first line"),
+    "texts.tmx": ("", r"Cannot read .*texts\.tmx: its ending must be one of [^t]*tsv, .json, .jsonl, .parquet, .txt "),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TEXTS)
+def test_unlabeled_texts_that_cannot_be_read_are_refused(read_task, write, name):
+    content, sentence = BAD_TEXTS[name]
+    with pytest.raises(ValueError, match=sentence):
+        read_task("a\t0", "b\t1", unlabeled_file=write(name, content))
+    with pytest.raises(ValueError, match=r"Row 1 of the unlabeled split has no column 'text'; its columns are 'words'"):
+        read_task("a\t0", "b\t1", unlabeled_file=Dataset.from_dict({"words": ["a"]}))
+
+
+def test_a_file_of_single_texts_is_none_of_pairs(write):
+    train = write("pairs.csv", "sentence1,sentence2,label\na,b,0\nc,d,1\n")
+    with pytest.raises(ValueError, match=r"more\.txt has one text a line, and the texts here are pairs \(sentence1"):
+        text_classification_dataset(train, train, unlabeled_file=write("more.txt", "a\n"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["more.parquet", "more.csv", "more.txt"])
+def test_memory_does_not_grow_with_the_unlabeled_texts(tmp_path, write, name):
+    """Half a million sentences took half a gigabyte, however few of them were drawn."""
+    train, peaks = write("train.csv", "text,label\n" + "".join(f"a {n},{n % 2}\n" for n in range(30))), []
+    for count in (20_000, 500_000):
+        texts = (f"{n} {'some words of a sentence ' * 4}" for n in range(count))
+        file = tmp_path / f"{count}_{name}"
+        if name.endswith("parquet"):  # bit by bit, as a process begins with the peak of the one that starts it
+            with pq.ParquetWriter(file, schema := pa.schema({"text": pa.string()})) as writer:
+                while some := list(islice(texts, 10_000)):
+                    writer.write_table(pa.table([some], schema=schema))
+        else:
+            with open(file, "w", encoding="utf-8") as lines:
+                lines.writelines(f"{text}\n" for text in chain(["text"] * name.endswith("csv"), texts))
+        done = run_script("read_unlabeled.py", train, file, "1000", HF_HOME=str(tmp_path / f"home_{count}"))
+        assert done.returncode == 0, done.stderr[-3000:]
+        rows, peak = map(int, done.stdout.split())
+        assert rows == 1000
+        peaks.append(peak * 1024)
+    assert peaks[1] - peaks[0] < 150e6
 
 
 def test_a_task_of_unlabeled_training_texts(read_task):
