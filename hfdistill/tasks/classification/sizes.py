@@ -92,7 +92,7 @@ class Size:
 #: By name, the largest first.
 SIZES = {
     "small": Size(3, 384, 15_000, learning_rate=2e-4),
-    "tiny": Size(2, 256, 10_000, learning_rate=5e-4),
+    "tiny": Size(2, 256, 10_000, learning_rate=5e-4, most_texts=2_000_000),
     "micro": Size(2, 128, 7_500, learning_rate=1e-3, most_texts=2_000_000),
     "nano": Size(2, 64, 7_000, learning_rate=2e-3, most_texts=2_000_000),
 }

@@ -89,7 +89,7 @@ def test_a_size_is_no_larger_than_the_teacher():
     assert args.num_train_epochs == 20.0
     settle_epochs(args, "tiny", texts=10)
     assert args.num_train_epochs == 20.0  # as if given
-    for texts, epochs in ((67_000, 3.0), (400_000, 2.0), (990_000, 1.0), (5_000_000, 1.0)):
+    for texts, epochs in ((67_000, 3.0), (800_000, 2.0), (990_000, 2.0), (5_000_000, 1.0)):
         args.num_train_epochs = options.num_train_epochs
         settle_epochs(args, "tiny", texts)
         assert args.num_train_epochs == epochs
