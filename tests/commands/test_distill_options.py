@@ -83,6 +83,7 @@ BAD_OPTIONS = {
     "not a number": (("--temperature", "fast"), "invalid float value: 'fast'"),
     "out of range": (("--alpha", "1.5"), r"alpha must be a number in \[0, 1\].*got 1\.5"),
     "no such file": (("--test_file", "tset.tsv"), r"There is no file tset\.tsv"),
+    "no kind of texts": (("--unlabeled_file", "more.tmx"), r"Cannot read more\.tmx: its ending .* \.parquet, \.txt \("),
     "no such column": (("--text_column", "review"), r"train\.csv has no column 'review'.*check text_column"),
     "the label for a text": (("--text_column", "label"), r"train\.csv: 'label' is the label, and cannot be the text"),
     "no such teacher": (("--teacher_name_or_path", "./nowhere"), r"There is no folder '\./nowhere'"),
