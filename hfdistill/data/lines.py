@@ -50,6 +50,18 @@ def decoded_lines(path: Path) -> Iterator[str]:
         raise ValueError(f"{path} is not a whole {kind} file: {error}") from None
 
 
+def text_lines(path: Path) -> Iterator[str]:
+    """The texts of a file with one a line, without the lines' ends; see `decoded_lines`.
+
+    Raises:
+        ValueError: Also if the first line holds NUL.
+    """
+    for number, line in enumerate(decoded_lines(path), start=1):
+        if number == 1 and "\0" in line:
+            raise ValueError(f"{path} has NUL in its first line, as UTF-16 has it; save the file as UTF-8.")
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
 def _decoded(line: bytes, number: int, path: Path) -> str:
     try:
         # Spreadsheets mark UTF-8 by a byte order mark, which is no part of the first column's name.

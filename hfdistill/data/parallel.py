@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Dataset, Features, Value
 
 from hfdistill.data.files import ending_of, recognized_pairs
-from hfdistill.data.lines import decoded_lines
+from hfdistill.data.lines import decoded_lines, text_lines
 from hfdistill.data.shortening import shortened
 from hfdistill.data.streamed import streamed_dataset
 from hfdistill.data.tmx import tmx_pairs
@@ -64,7 +64,7 @@ def pairs_dataset(files: Sequence[str | Path], source: str, target: str) -> Data
 
 def lines_dataset(path: str | Path, column: str) -> Dataset:
     """The lines of a text file as rows on disk, in the column named, and `_line`; see `pairs_dataset`."""
-    return streamed_rows(lambda: enumerate(_texts(Path(path)), start=1), [Path(path)], [column])
+    return streamed_rows(lambda: enumerate(text_lines(Path(path)), start=1), [Path(path)], [column])
 
 
 def has_header(path: Path, names: Sequence[str]) -> bool:
@@ -94,15 +94,8 @@ def _stamps(source: Sequence[Path] | Dataset) -> Any:
     return [(os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in source]
 
 
-def _texts(path: Path) -> Iterator[str]:
-    for number, line in enumerate(decoded_lines(path), start=1):
-        if number == 1 and "\0" in line:
-            raise ValueError(f"{path} has NUL in its first line, as UTF-16 has it; save the file as UTF-8.")
-        yield line.removesuffix("\n").removesuffix("\r")
-
-
 def _two_files(source: Path, target: Path) -> Iterator[Row]:
-    pairs = zip_longest(_texts(source), _texts(target))
+    pairs = zip_longest(text_lines(source), text_lines(target))
     for number, (one, other) in enumerate(pairs, start=1):
         if one is None or other is None:
             counts = [_lines_of(path) for path in (source, target)]
@@ -122,7 +115,7 @@ def _separators_of(path: Path) -> str:
     """A sentence on lines that another program would have split, which may be why there are fewer."""
     found = [
         (number, separators[0])
-        for number, text in enumerate(_texts(path), 1)
+        for number, text in enumerate(text_lines(path), 1)
         if (separators := _SEPARATORS.findall(text))
     ]
     if not found:
@@ -151,7 +144,7 @@ def _by_language(paths: list[Path], source: str, target: str) -> list[Path]:
 
 def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The lines that are not blank, cut at their tabs."""
-    return ((number, text.split("\t")) for number, text in enumerate(_texts(path), start=1) if text.strip())
+    return ((number, text.split("\t")) for number, text in enumerate(text_lines(path), start=1) if text.strip())
 
 
 def _units(path: Path, source: str, target: str) -> Iterator[Row]:
