@@ -43,13 +43,8 @@ from hfdistill import (
     train_encoder,
 )
 
-DEMO = {
-    "baseline": True,
-    "student_num_hidden_layers": 1,
-    "max_length": 32,
-    "learning_rate": 1e-3,
-    "num_train_epochs": 3,
-}
+DEMO = {"baseline": True, "student_num_hidden_layers": 1, "max_length": 32}
+DEMO |= {"learning_rate": 1e-3, "num_train_epochs": 3}
 
 
 @dataclass
@@ -115,9 +110,8 @@ def main() -> None:
 
     # ---- What it kept: masked tokens predicted right, the report, the card ----
     about = {"dataset": texts.name, "demo": options.demo, "split": "texts set aside"}
-    if not fills_masks:
-        about["others"] = {"untrained": untrained}
-    report_student(trainer, teacher, measured, baseline=baseline, **about)
+    others = {} if fills_masks else {"untrained": untrained}
+    report_student(trainer, teacher, measured, baseline=baseline, others=others, **about)
     if args.push_to_hub:
         push(trainer)
 

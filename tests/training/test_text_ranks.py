@@ -32,9 +32,9 @@ def bare(out, **changes):
 
 def streamed(out, pack=False, resume=None, **changes):
     """A stream of texts of unequal width, one text a row or several, from whose first step a killed run goes on."""
-    lines = [{"text": " ".join(WORDS[4 + (n + k) % 30] for k in range(1 + 5 * n % 17))} for n in range(90)]
+    lines = [{"text": " ".join(WORDS[4 + (n + k) % 30] for k in range(1 + n % 17))} for n in range(90)]
     stream = Dataset.from_list(lines).to_iterable_dataset()
-    rows = text_rows(stream, test_masked_lm.mask_tokenizer(), max_length=12, pack=pack)
+    rows = text_rows(stream, test_masked_lm.mask_tokenizer(), max_length=24, pack=pack)
     student, teacher = (test_masked_lm.make_encoder(seed=seed) for seed in (1, 2))
     saving = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
     trainer = test_masked_lm.make_trainer(out, student, teacher, rows, **saving, **changes)
