@@ -6,7 +6,8 @@
    --terms names others: labels, soft_targets, hidden_states, embeddings, minilm, ...
 3. Make a student of some of its layers, or narrower ones, and train it: the logits of whole batches are never held.
 4. With --baseline, train the same student without a teacher, on masked tokens alone.
-5. Probe both on texts set aside: masked tokens predicted right; write the student, its card and its report.
+5. Probe both on texts set aside: masked tokens predicted right, or, of bare encoders, how tokens relate; write the
+   student, its card and its report.
 
     accelerate launch recipes/general_student.py --demo
     accelerate launch recipes/general_student.py --train_file texts.txt --student_num_hidden_layers 6 --baseline
@@ -19,6 +20,7 @@ The student loads with AutoModel, AutoModelForMaskedLM, or AutoModelForSequenceC
 
 import copy
 from dataclasses import dataclass
+from itertools import islice
 
 from hfdistill import (
     DistillationTrainer,
@@ -41,13 +43,8 @@ from hfdistill import (
     train_encoder,
 )
 
-DEMO = {
-    "baseline": True,
-    "student_num_hidden_layers": 1,
-    "max_length": 32,
-    "learning_rate": 1e-3,
-    "num_train_epochs": 3,
-}
+DEMO = {"baseline": True, "student_num_hidden_layers": 1, "max_length": 32}
+DEMO |= {"learning_rate": 1e-3, "num_train_epochs": 3}
 
 
 @dataclass
@@ -55,7 +52,7 @@ class Options:
     teacher_name_or_path: str = option("google-bert/bert-base-uncased", "Any encoder.")
     student_num_hidden_layers: int | None = option(None, "Layers to keep of the teacher's; default half.")
     student_hidden_size: int | None = option(None, "Hidden dimensions to keep; default all.")
-    train_file: str | None = option(None, "Your texts: txt, csv, tsv, json or parquet.")
+    train_file: str | None = option(None, "Your texts: txt, csv, tsv, json or parquet; .gz and .zst, too.")
     validation_file: str | None = option(None, "Texts to measure on; default some are set aside.")
     dataset_name: str | None = option(None, "Texts on the Hub.")
     dataset_config_name: str | None = option(None, "Their configuration.")
@@ -63,7 +60,7 @@ class Options:
     streaming: bool = option(False, "Read the texts as they are needed (with --max_steps).")
     max_length: int = option(128, "Tokens of a row; longer texts are several rows.")
     pack: bool = option(False, "Put short texts into one row, each attending to itself alone.")
-    mlm_probability: float = option(0.15, "Share of tokens that are masked.")
+    mlm_probability: float = option(0.15, "Share of tokens that are masked; 0 for terms on layers alone.")
     baseline: bool = option(False, "Train the same student without a teacher, too.")
     demo: bool = option(False, "Generated texts and small models; needs no network.")
 
@@ -79,6 +76,8 @@ def main() -> None:
     # ---- Teacher: with or without a head for masked tokens ----
     tokenizer, teacher = demo_encoder(texts) if options.demo else load_encoder(options.teacher_name_or_path)
     fills_masks = teacher.get_output_embeddings() is not None
+    if options.baseline and not fills_masks:
+        raise ValueError("--baseline learns from masked tokens, which a bare encoder does not fill in: leave it out.")
     collator = MaskedTextCollator(tokenizer, options.mlm_probability, args.seed)
     rows = texts.rows(tokenizer, options.max_length, options.pack)
     measured = texts.measured(collator, options.max_length)
@@ -89,7 +88,7 @@ def main() -> None:
 
     # ---- Student ----
     layers = options.student_num_hidden_layers or max(1, teacher.config.num_hidden_layers // 2)
-    sample = None if options.student_hidden_size is None else collator([measured[row] for row in range(64)])
+    sample = None if options.student_hidden_size is None else collator(list(islice(measured, 64)))
     student = make_student(teacher, layers, hidden_size=options.student_hidden_size, importance_batch=sample)
     untrained = copy.deepcopy(student)
 
@@ -104,14 +103,15 @@ def main() -> None:
     trainer = new_trainer(student, args, teacher)
     train_and_save(trainer, resume)
     baseline = None
-    if options.baseline and fills_masks:
+    if options.baseline:
         print_main("Training the same student without a teacher.")
         baseline = new_trainer(untrained, args.for_labels_only(f"{folder}/_baseline"))
         train_and_save(baseline, resume)
 
     # ---- What it kept: masked tokens predicted right, the report, the card ----
     about = {"dataset": texts.name, "demo": options.demo, "split": "texts set aside"}
-    report_student(trainer, teacher, measured, baseline=baseline, **about)
+    others = {} if fills_masks else {"untrained": untrained}
+    report_student(trainer, teacher, measured, baseline=baseline, others=others, **about)
     if args.push_to_hub:
         push(trainer)
 

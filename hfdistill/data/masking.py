@@ -28,8 +28,8 @@ class MaskedTextCollator:
     same. Rows that bring `labels` are padded as they are.
 
     Args:
-        tokenizer: The student's; it needs a mask token.
-        mlm_probability: The share of tokens to choose, in (0, 1).
+        tokenizer: The student's; it needs a mask token, unless nothing is masked.
+        mlm_probability: The share of tokens to choose, in [0, 1). With 0 nothing is masked, for terms on layers alone.
         seed: Another seed chooses others.
         pad_to_multiple_of: Of how many tokens the width of a batch is a multiple.
 
@@ -44,13 +44,13 @@ class MaskedTextCollator:
         seed: int = 0,
         pad_to_multiple_of: int | None = None,
     ) -> None:
-        if tokenizer.mask_token_id is None:
+        if not 0 <= mlm_probability < 1:
+            raise ValueError(f"mlm_probability must be at least 0 and less than 1; got {mlm_probability}.")
+        if mlm_probability and tokenizer.mask_token_id is None:
             raise ValueError(
                 "the tokenizer has no mask token, and so its models were not trained to fill one in: learn from layers "
-                "alone (terms such as minilm), with the usual collator."
+                "alone (terms such as minilm), with --mlm_probability 0."
             )
-        if not 0 < mlm_probability < 1:
-            raise ValueError(f"mlm_probability must be between 0 and 1, both excluded; got {mlm_probability}.")
         self.tokenizer = tokenizer
         self.mlm_probability = mlm_probability
         self.seed = seed
@@ -65,6 +65,8 @@ class MaskedTextCollator:
 
     def masked(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row with some tokens masked, and `labels`: as for `dataset.map`, to have the same ones in all epochs."""
+        if not self.mlm_probability:
+            return {**row, "labels": [IGNORED] * len(row["input_ids"])}
         ids = np.array(row["input_ids"], dtype=np.int64)
         random = np.random.default_rng([self.seed, self.epoch, zlib.crc32(ids.tobytes())])
         chosen = (random.random(len(ids)) < self.mlm_probability) & ~np.isin(ids, self._fixed)

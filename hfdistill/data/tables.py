@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -89,6 +89,11 @@ def table_rows(path: str | Path) -> Iterator[TableRow]:
     """The rows of a file, read as they are asked for."""
     path, extension = recognized(path)
     return _parquet_rows(path) if extension == "parquet" else _TEXT_READERS[extension](path)
+
+
+def first_rows(path: str | Path, most: int = _ROWS_A_LOOK) -> Table:
+    """The first rows of a file, enough to see what its columns hold; no more is read."""
+    return _table_of_rows(Path(path), islice(table_rows(path), most))
 
 
 def _table_of(dataset: Dataset, source: str) -> Table:

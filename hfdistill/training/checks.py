@@ -337,7 +337,7 @@ def refuse_what_cannot_work(
             "label_smoothing_factor would be ignored beside objective=...: give it to the term, as in "
             f"Labels(label_smoothing={args.label_smoothing_factor})."
         )
-    _refuse_two_orders(args, kwargs.get("train_dataset"))
+    _check_order(args, kwargs.get("train_dataset"))
     given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
     asked = [member for one in given for member in (one.members if isinstance(one, Teacher) else [one])]
     models = [getattr(one, "model", None) if isinstance(one, Teacher) else one for one in asked]
@@ -346,10 +346,13 @@ def refuse_what_cannot_work(
         raise ValueError("teacher and student are the same object: train a copy, such as make_student(teacher, ...).")
 
 
-def _refuse_two_orders(args: DistillationTrainingArguments, train_dataset: Any) -> None:
-    """Refuses more than one say on which rows make a batch, or any on those of a stream."""
+def _check_order(args: DistillationTrainingArguments, train_dataset: Any) -> None:
+    """Refuses more than one say on which rows make a batch, any on those of a stream, and a stream without an end."""
     orders = [name for name in ("labeled_share", "max_tokens_per_batch") if getattr(args, name) is not None]
-    if orders and not hasattr(train_dataset, "__len__"):
+    streamed = train_dataset is not None and not hasattr(train_dataset, "__len__")
+    if streamed and args.max_steps <= 0:
+        raise ValueError("a stream of rows does not say how long an epoch is: set max_steps (--max_steps 100000).")
+    if orders and streamed:
         raise ValueError(f"{orders[0]} mixes the rows of a Dataset, and this is a stream, whose order is its own.")
     if len(orders) > 1:
         raise ValueError("labeled_share and max_tokens_per_batch both say which rows make a batch: leave one out.")

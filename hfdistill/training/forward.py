@@ -144,6 +144,13 @@ class ForwardTrainer(EvaluatingTrainer):
 
     # ---- The datasets ----
 
+    def create_accelerator_and_postprocess(self) -> None:
+        """As in `Trainer`; of a stream each process reads its rows: one that read for all would join unlike widths."""
+        super().create_accelerator_and_postprocess()
+        loading = self.accelerator.dataloader_config
+        if loading.dispatch_batches is None:
+            loading.dispatch_batches = False
+
     def _see_replaced_datasets(self) -> None:
         """Checks datasets that have taken the places of the first ones: `trainer.train_dataset = ...`."""
         for name, seen in self._seen_datasets.items():

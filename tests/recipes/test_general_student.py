@@ -1,11 +1,16 @@
-"""The recipe for raw text: a demo that is whole, a bare teacher on a stream of packed texts, and a run that goes on."""
+"""The recipe for raw text: a demo that is whole, bare teachers on streams in two processes, and a run that goes on."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from script_runs import run_script
-from tiny import WORDS, make_tokenizer
+import torch
+from processes import TWO_RANKS
+from script_runs import last_line, run_script
+from tiny import WORDS, distance, make_tokenizer, weights
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, BertModel
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "general_student.py"
@@ -27,27 +32,56 @@ def test_the_demo_leaves_a_pretrained_encoder_its_probe_and_its_card(tmp_path, m
     assert "Student, card and report are in" in run_script(RECIPE, words, monkeypatch, capfd)
 
 
-@pytest.mark.slow
-def test_a_bare_teacher_on_a_stream_of_packed_texts(tmp_path, monkeypatch, capfd):
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """Options of a bare teacher in `bare`, with or without a mask token, and texts of unequal length."""
     monkeypatch.chdir(tmp_path)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    BertModel(BertConfig(vocab_size=len(WORDS), max_position_embeddings=64, **sizes)).save_pretrained("bare")
-    tokenizer = make_tokenizer()
-    tokenizer.add_special_tokens({"mask_token": WORDS[-1]})
-    tokenizer.save_pretrained("bare")
-    lines = [" ".join(WORDS[4 + (n + k) % 30] for k in range(3 + n % 5)) for n in range(1100)]
+    sizes |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "max_position_embeddings": 64}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(WORDS), **sizes)).save_pretrained("bare")
+    lines = [" ".join(WORDS[4 + (n + k) % 30] for k in range(3 + n * n % 90)) for n in range(300)]
     Path("texts.txt").write_text("\n".join(lines), encoding="utf-8")
-    words = [
-        "--teacher_name_or_path",
-        "bare",
-        "--train_file",
-        "texts.txt",
-        "--streaming",
-        "--pack",
-        "--max_length",
-        "32",
-    ]
-    run_script(RECIPE, [*words, *TINY, "--output_dir", "out"], monkeypatch, capfd)
-    results = json.loads(Path("out/all_results.json").read_text(encoding="utf-8"))
-    assert -1 <= results["student_relation_correlation"] <= 1
-    assert AutoModel.from_pretrained("out").config.num_hidden_layers == 1
+
+    def words(mask=True):
+        tokenizer = make_tokenizer()
+        if mask:
+            tokenizer.add_special_tokens({"mask_token": WORDS[-1]})
+        tokenizer.save_pretrained("bare")
+        return ["--teacher_name_or_path", "bare", "--train_file", "texts.txt", *TINY]
+
+    return words
+
+
+def results(folder):
+    return json.loads((Path(folder) / "all_results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_two_processes_on_a_stream_train_the_student_of_one(bare, monkeypatch, capfd):
+    """Of a bare teacher, and of texts in packed rows that are as long as it has positions for."""
+    words = [*bare(), "--streaming", "--pack", "--max_length", "500", "--optim", "sgd", "--learning_rate", "1"]
+    run_script(RECIPE, [*words, "--per_device_train_batch_size", "16", "--output_dir", "one"], monkeypatch, capfd)
+    command = [sys.executable, *TWO_RANKS, str(RECIPE), *words, "--output_dir", "two"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    one, two = (AutoModel.from_pretrained(folder) for folder in ("one", "two"))
+    assert one.config.num_hidden_layers == 1
+    assert distance(weights(one), weights(two)) < 1e-5
+    name = "student_relation_correlation"
+    assert results("one")[name] == pytest.approx(results("two")[name], abs=1e-4)
+    assert results("one")[name] != results("one")["untrained_relation_correlation"]
+
+
+@pytest.mark.slow
+def test_a_teacher_without_a_mask_token_and_few_texts(bare, monkeypatch, capfd):
+    words = [*bare(mask=False), "--output_dir", "out", "--terms", "minilm:1", "--student_hidden_size", "8"]
+    for said in ("with --mlm_probability 0", "--baseline learns from masked tokens"):
+        with pytest.raises(SystemExit) as ended:
+            run_script(RECIPE, words, monkeypatch, capfd)
+        assert said in last_line(ended, capfd)
+        words += ["--mlm_probability", "0", *(["--baseline"] if "--baseline" not in words else [])]
+    run_script(RECIPE, [word for word in words if word != "--baseline"], monkeypatch, capfd)
+    assert -1 <= results("out")["student_relation_correlation"] <= 1
+    assert "--baseline" not in Path("out/README.md").read_text(encoding="utf-8").split("## ")[0]

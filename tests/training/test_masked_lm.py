@@ -179,6 +179,20 @@ def test_a_resumed_run_on_a_stream_of_raw_texts_is_the_same(tmp_path, pack):
     assert distance(weights(whole.model), weights(make_encoder(seed=1))) > 1e-3
 
 
+def test_with_no_share_nothing_is_masked_and_no_mask_token_is_needed():
+    rows, tokenizer = list(texts(4)), make_tokenizer()
+    with pytest.raises(ValueError, match="no mask token.*with --mlm_probability 0"):
+        MaskedTextCollator(tokenizer)
+    batch = MaskedTextCollator(tokenizer, 0)(rows)
+    assert torch.equal(batch["input_ids"], tokenizer.pad(rows, return_tensors="pt")["input_ids"])
+    assert (batch["labels"] == -100).all()
+
+
+def test_a_stream_wants_to_know_how_many_steps_there_are(tmp_path):
+    with pytest.raises(ValueError, match="a stream of rows does not say how long an epoch is: set max_steps"):
+        make_trainer(tmp_path, make_encoder(seed=1), make_encoder(seed=2), texts().to_iterable_dataset())
+
+
 def test_each_epoch_masks_anew_and_a_resumed_run_is_the_same(tmp_path):
     def run(folder, resume=None, **changes):
         trainer = make_trainer(
@@ -225,6 +239,24 @@ def test_packing_is_refused_where_texts_would_mix(tmp_path):
         make_trainer(tmp_path, make_encoder("fnet", 1), make_encoder("fnet", 2), rows).train()
     with pytest.raises(ValueError, match="patient would take each row for one"):
         make_trainer(tmp_path, make_encoder(seed=1), make_encoder(seed=2), rows, terms=["patient:1"]).train()
+
+
+@pytest.mark.parametrize("head", [AutoModelForMaskedLM, AutoModel])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_step_is_the_same_however_it_is_cut_and_padded(tmp_path, head, packed):
+    layers, runs = ["hidden_states:1", "minilm:1"], []
+    rows = pack(texts(40), 24) if packed else texts(16)
+    for size, width in ((8, None), (4, 32), (2, 48), (1, None)):
+        trainer = make_trainer(
+            tmp_path, make_encoder(seed=1, head=head), make_encoder(seed=2, head=head), rows, pad_to=width, max_steps=2,
+            terms=layers if head is AutoModel else ["labels:1", "soft_targets:1", *layers],
+            per_device_train_batch_size=size, gradient_accumulation_steps=8 // size,
+        )  # fmt: skip
+        trainer.train()
+        runs.append(trainer)
+    for run in runs[1:]:
+        assert distance(weights(run.model), weights(runs[0].model)) < 1e-5
+        assert_logs_alike(run, runs[0], "loss", "hidden_states_loss", "minilm_loss", "grad_norm")
 
 
 # ---- Bare encoders ----

@@ -1,4 +1,4 @@
-"""Two processes train the student of one: masked and bare encoders, choices, embeddings, scores, several labels."""
+"""Two processes train the student of one: encoders, bare ones and on streams, choices, embeddings, scores, labels."""
 
 from functools import partial
 
@@ -6,9 +6,12 @@ import pytest
 import test_choices
 import test_embeddings
 import test_masked_lm
+from datasets import Dataset
 from processes import results_of_two_ranks
-from tiny import distance, make_model, make_rows, make_trainer, weights
+from tiny import WORDS, distance, make_model, make_rows, make_trainer, weights
 from transformers import AutoModel
+
+from hfdistill import text_rows
 
 
 def masked(out, **changes):
@@ -27,6 +30,23 @@ def bare(out, **changes):
     return trainer
 
 
+def streamed(out, pack=False, resume=None, **changes):
+    """A stream of texts of unequal width, one text a row or several, from whose first step a killed run goes on."""
+    lines = [{"text": " ".join(WORDS[4 + (n + k) % 30] for k in range(1 + n % 17))} for n in range(90)]
+    stream = Dataset.from_list(lines).to_iterable_dataset()
+    rows = text_rows(stream, test_masked_lm.mask_tokenizer(), max_length=24, pack=pack)
+    student, teacher = (test_masked_lm.make_encoder(seed=seed) for seed in (1, 2))
+    saving = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    trainer = test_masked_lm.make_trainer(out, student, teacher, rows, **saving, **changes)
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def resumed(out, **changes):
+    streamed(out, **changes)
+    return streamed(out, resume=str(out / "checkpoint-2"), **changes)
+
+
 def choices(out, **changes):
     return test_choices.train(out, "candidates", terms=["labels:1", "margin_mse:1"], **changes)
 
@@ -43,7 +63,15 @@ def of_problem(problem_type, out, **changes):
     return trainer
 
 
-RUNS = {"masked": masked, "bare": bare, "choices": choices, "embeddings": embeddings}
+RUNS = {
+    "masked": masked,
+    "bare": bare,
+    "streamed": streamed,
+    "packed": partial(streamed, pack=True),
+    "resumed": resumed,
+    "choices": choices,
+    "embeddings": embeddings,
+}
 RUNS |= {name: partial(of_problem, name) for name in ("regression", "multi_label_classification")}
 
 

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, IterableDataset, List, Value, load_dataset
+from datasets import Dataset, Features, IterableDataset, List, Value
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
 
-from hfdistill.data.columns import find_texts, texts_of
+from hfdistill.data.columns import find_texts
+from hfdistill.data.files import recognized_texts
+from hfdistill.data.hub import load_hub_dataset
+from hfdistill.data.lines import text_lines
 from hfdistill.data.masking import MaskedTextCollator, packed_rows
-from hfdistill.data.tables import open_table
-from hfdistill.models.hub import hub_errors
+from hfdistill.data.parallel import streamed_rows
+from hfdistill.data.shortening import shortened
+from hfdistill.data.tables import first_rows, place, table_rows
 from hfdistill.models.packed_texts import SEGMENT_IDS
 from hfdistill.tasks.classification.demo import demo_dataset
 
 #: The most texts that are set aside to measure on, and of a dataset the most of it.
 MEASURED_TEXTS, MEASURED_SHARE = 1000, 0.1
 DEMO_TEXTS = 4000
-#: What `datasets` reads a stream of files with, by their ending.
-_BUILDERS = {"txt": "text", "csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet"}
 _TEXT = "text"
+_FEATURES = Features({_TEXT: Value("string")})
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class RawTexts:
-    """Texts without labels, each in a column `text`.
+    """Texts without labels, none of them blank, each in a column `text`.
 
     Attributes:
         train: Those to learn from; an `IterableDataset` where they are streamed.
@@ -61,80 +67,88 @@ def raw_texts(
     streaming: bool = False,
     demo: bool = False,
 ) -> RawTexts:
-    """Texts without labels: of a file, of a dataset on the Hub, or the demo's.
+    """Texts without labels: of a file, of a dataset on the Hub, or the demo's; blank ones are left out.
 
-    Without a validation file some texts are set aside: of a stream the first ones.
+    Without a validation file some texts are set aside: of a stream among the first ones. What is measured on is not
+    trained on: the same texts elsewhere are left out, which a warning counts unless they are streamed.
 
     Args:
-        train_file: One text a line (`.txt`), or csv, tsv, json, jsonl or parquet with a column of texts.
+        train_file: One text a line (`.txt`, `.en`), or csv, tsv, json, jsonl or parquet with a column of texts; all but
+            parquet may be compressed (`.gz`, `.zst`). Only `\\n` and `\\r\\n` end a line.
         validation_file: Likewise, to measure on.
         dataset_name: A dataset on the Hub, in place of files.
         dataset_config_name: Its configuration.
-        text_column: The column of the texts; by default `text` or `sentence`, else the first that holds words.
+        text_column: The column of the texts; by default `text` or `sentence`, else, of a file, the first with words.
         streaming: Whether the texts are read as they are needed, none of them kept.
         demo: Whether to take the generated corpus of the classification demo, without its labels.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when a file cannot be read or has no column of text.
+        ValueError: when a file cannot be read, or has no texts or no column of them; of a stream, when it comes there.
         HubUnreachableError: when the Hub is needed and cannot be reached.
     """
     if demo:
         corpus = demo_dataset(num_train=DEMO_TEXTS, num_eval=500).rename_column("sentence", _TEXT).select_columns(_TEXT)
         return RawTexts(corpus["train"], corpus["validation"], "a generated corpus", demo=True)
-    name = str(train_file or dataset_name)
     if train_file is not None:
-        train = _streamed_file(train_file, text_column) if streaming else _file(train_file, text_column)
+        train = _file(train_file, text_column, streaming)
     elif dataset_name is not None:
-        with hub_errors(dataset_name, "dataset"):
-            loaded = load_dataset(dataset_name, dataset_config_name, split="train", streaming=streaming)
-        train = _only_text(loaded, text_column, dataset_name)
+        splits = load_hub_dataset(dataset_name, dataset_config_name, streaming=streaming)
+        train = _only_text(splits["train"], text_column, dataset_name)
     else:
         raise ValueError("there are no texts: give --train_file or --dataset_name.")
-    if validation_file is not None:
-        return RawTexts(train, _file(validation_file, text_column), name)
-    if isinstance(train, IterableDataset):
-        held_out = Dataset.from_list(list(train.take(MEASURED_TEXTS)), Features({_TEXT: Value("string")}))
-        return RawTexts(train.skip(MEASURED_TEXTS), held_out, name)
-    count = min(MEASURED_TEXTS, int(len(train) * MEASURED_SHARE))
-    if not count:
-        raise ValueError(f"{name} has {len(train)} texts, too few to set some aside: give a validation file.")
-    splits = train.train_test_split(count, seed=0)
-    return RawTexts(splits["train"], splits["test"], name)
+    name = str(train_file or dataset_name)
+    measured = _set_aside(train, name) if validation_file is None else _file(validation_file, text_column)
+    kept = _without(train, measured, name)
+    if validation_file is not None and isinstance(train, Dataset) and len(kept) < len(train):
+        logger.warning(
+            "%d of the %d texts of %s are measured on, in %s, and so not trained on.",
+            len(train) - len(kept),
+            len(train),
+            name,
+            validation_file,
+        )
+    return RawTexts(kept, measured, name)
 
 
-def _file(path: str | Path, text_column: str | None) -> Dataset:
-    """The texts of one file that is read whole."""
-    if str(path).endswith(".txt"):
-        return Dataset.from_dict({_TEXT: _lines(Path(path))})
-    table = open_table(path, "texts")
-    column, *_ = find_texts(table, text_column, None, None)
-    return Dataset.from_dict({_TEXT: list(texts_of(table, column))})
+def _file(path: str | Path, column: str | None, streaming: bool = False) -> Any:
+    """The texts of a file: on disk, in the cache of `datasets`, or read as they are needed."""
+    by_lines = recognized_texts(path) == "lines"
+    source: dict[str, Any] = {"path": str(path), "column": None if by_lines else _column(path, column)}
+    if streaming:
+        return IterableDataset.from_generator(_rows, _FEATURES, gen_kwargs=source)
+
+    def rows() -> Iterator[tuple[int, str]]:
+        return ((number, row[_TEXT]) for number, row in enumerate(_rows(**source)))
+
+    found = streamed_rows(rows, [Path(path)], [_TEXT], **source).select_columns(_TEXT)
+    if not len(found):
+        raise ValueError(f"{path} has no texts: its lines are blank.")
+    return found
 
 
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path} (looked in {Path.cwd()}).")
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ValueError(f"Line {line} of {path} is not UTF-8: save the file in that encoding.") from None
+def _column(path: str | Path, given: str | None) -> str:
+    return find_texts(first_rows(path), given, None)[0]
 
 
-def _streamed_file(path: str | Path, text_column: str | None) -> IterableDataset:
-    path, ending = Path(path), str(path).rpartition(".")[2]
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path} (looked in {Path.cwd()}).")
-    if ending not in _BUILDERS:
-        raise ValueError(f"{path} cannot be streamed: its ending must be one of .{', .'.join(_BUILDERS)}.")
-    stream = load_dataset(_BUILDERS[ending], data_files=str(path), split="train", streaming=True)
-    return _only_text(stream, text_column, str(path))
+def _rows(path: str, column: str | None) -> Iterator[dict[str, str]]:
+    """The texts that are not blank."""
+    texts = text_lines(Path(path)) if column is None else _cells(path, column)
+    return ({_TEXT: text} for text in texts if text.strip())
+
+
+def _cells(path: str, column: str) -> Iterator[str]:
+    for row, (line, cells) in enumerate(table_rows(path)):
+        text = cells.get(column)
+        if not isinstance(text, str):
+            found = "nothing" if text is None else shortened(text)
+            raise ValueError(f"{place(line, row, path)}: column {column!r} holds {found}; expected text.")
+        yield text
 
 
 def _only_text(dataset: Any, column: str | None, name: str) -> Any:
-    """The dataset with its column of texts alone, as `text`."""
-    columns = list(dataset.column_names or next(iter(dataset)))
+    """The dataset with its column of texts alone, as `text`, and none that are blank."""
+    columns = list(dataset.column_names or next(iter(dataset), {}))
     wanted = [column] if column else [_TEXT, "sentence"]
     found = next((one for one in wanted if one in columns), None)
     if found is None:
@@ -142,8 +156,34 @@ def _only_text(dataset: Any, column: str | None, name: str) -> Any:
             f"{name} has no column {' or '.join(wanted)}, only {', '.join(columns)}: name the column of the texts with "
             "--text_column."
         )
-    dataset = dataset.select_columns(found)
+
+    def has_words(text: Any) -> bool:
+        if not isinstance(text, str | None):
+            raise ValueError(f"column {found!r} of {name} holds {shortened(text)}; expected text: check --text_column.")
+        return bool(text and text.strip())
+
+    dataset = dataset.select_columns(found).filter(has_words, input_columns=found)
     return dataset if found == _TEXT else dataset.rename_column(found, _TEXT)
+
+
+def _set_aside(train: Any, name: str) -> Dataset:
+    """Some of the texts, to measure on: of a stream some of the first."""
+    if isinstance(train, IterableDataset):
+        first = train.take(int(MEASURED_TEXTS / MEASURED_SHARE))
+        train = Dataset.from_dict({_TEXT: [row[_TEXT] for row in first]}, _FEATURES)
+    count = min(MEASURED_TEXTS, int(len(train) * MEASURED_SHARE))
+    if not count:
+        raise ValueError(f"{name} has {len(train)} texts, too few to set some aside: give a validation file.")
+    return train.train_test_split(count, seed=0)["test"]
+
+
+def _without(train: Any, measured: Dataset, name: str) -> Any:
+    """The texts that are not measured on, told by what they say: places change where processes share a stream."""
+    held_out = set(measured[_TEXT])
+    kept = train.filter(lambda text: text not in held_out, input_columns=_TEXT)
+    if next(iter(kept), None) is None:
+        raise ValueError(f"all texts of {name} are measured on, and none is left to train on: give others to measure.")
+    return kept
 
 
 def text_rows(

@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from hfdistill.models.adapters import Adapter, load_config, load_model
+from hfdistill.models.inputs import max_positions
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.report.terminal import begin_stage
 from hfdistill.tasks.demo import demo_tokenizer
@@ -31,6 +32,8 @@ DEMO_TRAINING = {"num_train_epochs": 8, "learning_rate": 2e-3}
 
 def load_encoder(name: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """An encoder and its tokenizer: with the head that fills in masked tokens where it was saved with one, else bare.
+
+    The tokenizer's `model_max_length` is at most what the encoder has positions for.
 
     Args:
         name: A folder, or a name on the Hub.
@@ -49,7 +52,9 @@ def load_encoder(name: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     with_head = ("ForMaskedLM",) if config.model_type == "electra" else ("ForMaskedLM", "ForPreTraining")
     filled = any(head.endswith(with_head) for head in heads)
     bare = adapter is not None and adapter.task == "FEATURE_EXTRACTION"
-    return tokenizer, load_model(AutoModelForMaskedLM if filled and not bare else AutoModel, name)
+    model = load_model(AutoModelForMaskedLM if filled and not bare else AutoModel, name)
+    tokenizer.model_max_length = max_positions(model, tokenizer)
+    return tokenizer, model
 
 
 def demo_encoder(texts: RawTexts, seed: int = 42) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
