@@ -39,32 +39,33 @@ def sampling_settings(do_sample: bool, generation: Mapping[str, Any]) -> dict[st
     return settings
 
 
-def draws(keys: np.ndarray, seed: int, count: int, length: int) -> Tensor:
-    """Random numbers from [0, 1), one for each token of `count` samples of each row, `(rows · count, length)`.
+def sample_seeds(keys: np.ndarray, seed: int, count: int) -> Tensor:
+    """The seeds of `count` samples of each row, `(rows · count,)`: more samples leave the first ones as they are.
 
     Args:
-        keys: The rows' keys: the same text gets the same numbers wherever it stands.
-        seed: Another seed gives others.
-        count: How many samples; more of them leave the first ones as they are.
-        length: The most tokens of a sample.
+        keys: The rows' keys: the same text gets the same seeds wherever it stands.
+        seed: Another one gives others.
+        count: How many samples.
     """
     words = keys.view(">u8").astype(np.uint64).reshape(-1, 2).tolist()
-    each = [np.random.default_rng([seed, sample, *key]).random(length) for key in words for sample in range(count)]
-    return torch.from_numpy(np.stack(each))
+    each = (np.random.default_rng([seed, sample, *key]) for key in words for sample in range(count))
+    return torch.tensor([int(rng.integers(2**63)) for rng in each])
 
 
 class OwnDraws(LogitsProcessor):
-    """Leaves each sample one token to choose, drawn by a random number of its own.
+    """Leaves each sample one token to choose, drawn by random numbers of its own.
 
-    The numbers that `generate` draws itself depend on what else is in a batch.
+    The numbers that `generate` draws itself depend on what else is in a batch. Here each token has one that follows
+    from the sample's seed, the step and the token, and the least `E / p` of exponential numbers `E` is drawn with
+    probability `p` (the Gumbel-max trick): rounding of `p` changes that only where two are as good as equal.
 
     Args:
-        numbers: As from `draws`.
+        seeds: As from `sample_seeds`.
         settings: A generation config with `temperature`, `top_k` and `top_p`.
     """
 
-    def __init__(self, numbers: Tensor, settings: Any) -> None:
-        self.numbers = numbers
+    def __init__(self, seeds: Tensor, settings: Any) -> None:
+        self.seeds = seeds
         self._warpers: list[Any] = [TemperatureLogitsWarper(float(settings.temperature))]
         if settings.top_k:
             self._warpers.append(TopKLogitsWarper(settings.top_k))
@@ -74,8 +75,23 @@ class OwnDraws(LogitsProcessor):
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         for warper in self._warpers:
             scores = warper(input_ids, scores)
-        cumulative = scores.double().softmax(-1).cumsum(-1)
-        number = self.numbers[:, input_ids.shape[1] - 1, None] * cumulative[:, -1:]
-        # The first whose sum is above the number: never one of probability zero.
-        chosen = torch.searchsorted(cumulative, number, right=True)
+        starts = _mixed(self.seeds + torch.full_like(self.seeds, input_ids.shape[1]) * _STEP)
+        tokens = torch.arange(1, scores.shape[1] + 1, device=scores.device)
+        uniform = (_shifted(_mixed(starts[:, None] + tokens * _STEP), 11).float() * 2.0**-53).clamp(1e-30, 1 - 1e-7)
+        chosen = (scores.float() - (-torch.log1p(-uniform)).log()).argmax(-1, keepdim=True)
         return torch.full_like(scores, -math.inf).scatter(-1, chosen, 0.0)
+
+
+# SplitMix64, Steele et al. 2014, https://doi.org/10.1145/2714064.2660195, in integers with a sign.
+_STEP = 0x9E3779B97F4A7C15 - 2**64
+
+
+def _mixed(numbers: Tensor) -> Tensor:
+    numbers = (numbers ^ _shifted(numbers, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
+    numbers = (numbers ^ _shifted(numbers, 27)) * (0x94D049BB133111EB - 2**64)
+    return numbers ^ _shifted(numbers, 31)
+
+
+def _shifted(numbers: Tensor, bits: int) -> Tensor:
+    """To the right, with zeros from the left."""
+    return (numbers >> bits) & (2 ** (64 - bits) - 1)

@@ -19,7 +19,7 @@ from hfdistill.data.streamed import ROWS_AT_ONCE
 from hfdistill.models.inputs import pad_batch
 from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore
-from hfdistill.tasks.translation.sampling import OwnDraws, draws
+from hfdistill.tasks.translation.sampling import OwnDraws, sample_seeds
 from hfdistill.teachers import ModelTeacher
 
 #: Logits that are scored at once, 128 MiB of them.
@@ -89,8 +89,7 @@ class TranslationMaker(SoftTargetMaker):
         # Padding on the left would shift the texts' positions, each by what else is in the batch.
         batch: dict[str, Any] = pad_batch(self.tokenizer, self.columns(rows.tokens[some])[0], "right")
         if self.settings.do_sample:
-            count, length = self.settings.num_return_sequences, self.settings.max_length
-            batch["draws"] = draws(rows.keys[some], self.seed, count, length)
+            batch["seeds"] = sample_seeds(rows.keys[some], self.seed, self.settings.num_return_sequences)
         return batch
 
     def check(self, rows: KnownRows, some: np.ndarray, predictions: Any) -> None:
@@ -100,7 +99,7 @@ class TranslationMaker(SoftTargetMaker):
         translator: Any = model
         how: dict[str, Any] = dict(self.changes)
         if self.settings.do_sample:
-            how["logits_processor"] = LogitsProcessorList([OwnDraws(inputs.pop("draws"), self.settings)])
+            how["logits_processor"] = LogitsProcessorList([OwnDraws(inputs.pop("seeds"), self.settings)])
         with torch.inference_mode():
             # Not as a config: where that says `None`, `generate` takes the teacher's own setting.
             written = translator.generate(**inputs, **how)

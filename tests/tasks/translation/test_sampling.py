@@ -8,6 +8,7 @@ from datasets import Dataset
 from tiny_translators import END, make_family, make_word_tokenizer, random_texts
 
 from hfdistill import StaleSoftTargets, pseudo_translations
+from hfdistill.tasks.translation.sampling import _STEP, _mixed
 
 SAMPLED = {"source_column": "en", "do_sample": True, "max_length": 8}
 ENGINES = ["transformers", "ctranslate2"]
@@ -101,6 +102,16 @@ def test_a_text_has_the_same_samples_wherever_it_stands(translator, texts, tmp_p
     assert sum(other[text] != expected[text] for text in other) > len(other) / 2
     with pytest.raises(StaleSoftTargets, match="seed"):
         sampled(translator, texts, tmp_path / "all", num_candidates=2, seed=1)
+
+
+def test_numbers_are_those_of_split_mix():
+    """Against the first ones of its published code from 1234567, of which the signs are other ones here."""
+    found = _mixed(torch.tensor(1234567) + torch.arange(1, 4) * _STEP)
+    assert [one % 2**64 for one in found.tolist()] == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+    ]
 
 
 def test_several_teachers_are_sampled_together(texts, tmp_path):
