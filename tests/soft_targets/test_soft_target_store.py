@@ -218,7 +218,7 @@ def test_another_manifest_is_refused_with_what_differs(folder):
     with pytest.raises(StaleSoftTargets, match=r"max_length \(64 there, 32 now\)") as refusal:
         SoftTargetStore(folder, {**MANIFEST, "max_length": 32})
     assert str(folder) in str(refusal.value) and "1234" not in str(refusal.value)
-    with pytest.raises(StaleSoftTargets, match=r"revision \(None there, main now\)"):
+    with pytest.raises(StaleSoftTargets, match=r"revision \(default there, main now\)"):
         SoftTargetStore(folder, {**MANIFEST, "revision": "main"})
 
 
