@@ -106,7 +106,7 @@ class FewLabelsOptions:
 
     _argument_group_name = "few labels"
 
-    unlabeled_file: str | None = option(None, "More texts, for the teacher to label; also .txt.")
+    unlabeled_file: str | None = option(None, "More texts for the teacher to label, .txt too.")
     max_unlabeled: int | None = option(None, "Of these texts so many, drawn at random; default all.")
     unlabeled_fraction: float | None = option(None, "Train on this share of them, once the teacher has read all.")
     keep_by: str = option("random", "On which: those it is sure of, unsure of, or equally many a class.", [*CHOICES])
