@@ -25,8 +25,9 @@ def main(words: Sequence[str]) -> None:
 
 
 def _clean(options: argparse.Namespace) -> None:
-    if options.min_adequacy and not options.translators:
-        raise ValueError("--min_adequacy is of the rule that needs --translators: give both.")
+    idle = [name for name in ("min_adequacy", "source_tag", "target_tag") if getattr(options, name)]
+    if idle and not options.translators:
+        raise ValueError(f"--{idle[0]} is of the rule that needs --translators: give both.")
     names = (options.source_lang, options.target_lang)
     rows = read_pairs(options.file, "train", names, None if options.min_score is None else options.score_column)
     held_out = read_pairs(options.held_out, "test", names) if options.held_out else None

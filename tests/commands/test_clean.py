@@ -114,6 +114,10 @@ def test_a_student_learns_from_what_is_left(home, monkeypatch, capfd):
             ["clean", "corpus.en", "corpus.de", "--output_dir", "x", "--min_adequacy", "0.1"],
             "--min_adequacy is of the rule that needs --translators: give both.",
         ),
+        (
+            ["clean", "corpus.en", "corpus.de", "--output_dir", "x", "--target_tag", "deu_Latn"],
+            "--target_tag is of the rule that needs --translators: give both.",
+        ),
         (["clean", "corpus.en", "--output_dir", "x"], "corpus.en is one side of a corpus"),
         (
             ["clean", "corpus.en", "corpus.de", "--output_dir", "x", "--skip", "y"],

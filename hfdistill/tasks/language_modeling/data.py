@@ -12,7 +12,7 @@ from datasets import Dataset, Features, IterableDataset, List, Value
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from hfdistill.data.columns import find_texts
+from hfdistill.data.columns import find_texts, no_text
 from hfdistill.data.files import recognized_texts
 from hfdistill.data.hub import load_hub_dataset
 from hfdistill.data.lines import text_lines
@@ -141,8 +141,7 @@ def _cells(path: str, column: str) -> Iterator[str]:
     for row, (line, cells) in enumerate(table_rows(path)):
         text = cells.get(column)
         if not isinstance(text, str):
-            found = "nothing" if text is None else shortened(text)
-            raise ValueError(f"{place(line, row, path)}: column {column!r} holds {found}; expected text.")
+            raise no_text(text, column, place(line, row, path))
         yield text
 
 
