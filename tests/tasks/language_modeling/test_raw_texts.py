@@ -9,8 +9,9 @@ import pytest
 import torch
 from datasets import Dataset, IterableDataset
 from tiny import WORDS, make_tokenizer
+from transformers import BertConfig, BertModel
 
-from hfdistill import raw_texts, text_rows
+from hfdistill import load_encoder, raw_texts, text_rows
 from hfdistill.tasks.language_modeling.data import _only_text, _without
 from hfdistill.tasks.language_modeling.metrics import token_counts, token_metrics
 
@@ -152,3 +153,13 @@ def test_metrics_are_those_of_torch():
     assert found["perplexity"] == pytest.approx(math.exp(torch.nn.functional.cross_entropy(*flat)))
     chosen = flat[1] >= 0
     assert found["accuracy"] == pytest.approx((flat[0].argmax(-1) == flat[1])[chosen].float().mean().item())
+
+
+def test_no_row_is_longer_than_an_encoder_has_positions(tmp_path):
+    """Whatever its tokenizer says: the first long text would end the training."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    BertModel(BertConfig(vocab_size=len(WORDS), max_position_embeddings=12, **sizes)).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)  # of 32 tokens
+    tokenizer, encoder = load_encoder(str(tmp_path))
+    rows = text_rows(Dataset.from_dict({"text": LINES}), tokenizer, max_length=128)
+    assert max(map(len, rows["input_ids"])) == encoder.config.max_position_embeddings
