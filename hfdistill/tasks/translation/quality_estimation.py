@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from accelerate import PartialState
 from datasets import Dataset, List, Value
+from huggingface_hub.utils import WeakFileLock
 
 from hfdistill.data.shortening import cut
 from hfdistill.soft_targets.store import own_folder
@@ -63,7 +63,7 @@ def quality_scores(
     folder = own_folder({"quality command": command}) if store is None else Path(store)
     folder.mkdir(parents=True, exist_ok=True)
     scores, counts = [np.zeros(0)], [0]
-    with PartialState().main_process_first():
+    with WeakFileLock(folder / "lock"):  # not a barrier, which gives up after half an hour
         for pairs, some in _runs(dataset, source_column):
             scores.append(_stored_scores(pairs, command, folder))
             counts += some
