@@ -76,7 +76,7 @@ def test_a_launcher_is_not_the_programs(tmp_path, monkeypatch):
 def test_a_program_that_fails_is_named_and_nothing_kept(tmp_path, fault, sentence):
     with pytest.raises(ValueError, match=sentence):
         quality_scores(ROWS, f"{COMMAND} --fault {fault}", source_column="en", store=tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"lock"}
 
 
 @pytest.mark.parametrize(
