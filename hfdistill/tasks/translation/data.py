@@ -198,7 +198,7 @@ def _pairs(rows: TextRows, names: tuple[str, str], skip_empty: bool) -> Dataset:
             "name the two languages with source_lang and target_lang."
         )
     if same:
-        logger.warning("%s: %d pairs have the same text on both sides.", rows.source, same)
+        logger.warning("%s: pairs with the same text on both sides: %d.", rows.source, same)
     return pairs
 
 

@@ -65,7 +65,7 @@ def test_same_texts_and_leaks_are_warned_of(tmp_path, caplog):
     path = write(tmp_path / "pairs.tsv", [*PAIRS, ("Berlin", "Berlin")])
     with caplog.at_level(logging.WARNING, "hfdistill"):
         translation_dataset(path, write(tmp_path / "other.tsv", PAIRS[:2]))
-    assert "1 pairs have the same text on both sides" in caplog.text
+    assert "pairs with the same text on both sides: 1." in caplog.text
     assert "2 of the 2 validation sources are also in train" in caplog.text
 
 
