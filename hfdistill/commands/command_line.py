@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import signal
@@ -209,6 +210,19 @@ def plain_errors(go_on: str = "run it again", offline: str = "") -> Iterator[Non
                 message = f"error: {_one_line(error)}" + f" {offline}" * bool(unreachable)
                 sys.exit(1 if said_already(message) else message)
             raise
+        else:
+            atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    """Ends the connection to the other processes in order; one that only breaks off may abort, and end the others, too.
+
+    After an error it is left to the launcher: those that still wait for one another would wait here.
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from huggingface_hub.utils import httpx
+from processes import results_of_two_ranks
 
 from hfdistill.commands.command_line import demo_folder, parse_arguments, plain_errors
 from hfdistill.commands.options import option
@@ -283,3 +284,9 @@ def test_each_demo_has_a_folder_of_its_own(monkeypatch, words, online, folder):
     """The second demo was refused, for the first one's folder held something."""
     monkeypatch.setattr("sys.argv", words)
     assert demo_folder([SimpleNamespace(online=online), SimpleNamespace()]) == folder
+
+
+@pytest.mark.slow
+def test_processes_part_in_order(tmp_path):
+    """One that was done before the other, which still measured, aborted at times, and the launcher ended both."""
+    assert results_of_two_ranks("leave_in_ranks.py", tmp_path) == [False, False]
