@@ -251,7 +251,7 @@ def draw(methods: list[str], teacher: dict[str, float], found: dict[str, list[fl
         points = [(place + 0.16 * index - 0.08, found[f"{method} {measure}"]) for place, method in enumerate(methods)]
         draw_on(axes, {measure: points}, "", style="o")
         axes.axhline(100 * of_teacher, color=f"C{index}", linestyle=":", label=f"the teacher, {measure}")
-    axes.set_xticks(range(len(methods)), methods)
+    axes.set_xticks(range(len(methods)), [method.replace(", ", ",\n") for method in methods])
     axes.set_ylabel("BLEU on the test texts")
     axes.legend()
     figure.savefig(path, dpi=120)
