@@ -56,6 +56,7 @@ from hfdistill.soft_targets.stacking import stack_soft_targets as stack_soft_tar
 from hfdistill.soft_targets.store import StaleSoftTargets as StaleSoftTargets
 from hfdistill.soft_targets.token_soft_targets import token_soft_targets as token_soft_targets
 from hfdistill.students.factory import make_student as make_student
+from hfdistill.students.untrained import untrained_student as untrained_student
 from hfdistill.students.vocabulary import TrimmedVocabulary as TrimmedVocabulary
 from hfdistill.students.vocabulary import trim_vocabulary as trim_vocabulary
 from hfdistill.tasks.answering.data import question_answering_dataset as question_answering_dataset
@@ -92,7 +93,10 @@ from hfdistill.tasks.language_modeling.metrics import masked_accuracy as masked_
 from hfdistill.tasks.language_modeling.metrics import most_likely as most_likely
 from hfdistill.tasks.language_modeling.models import demo_encoder as demo_encoder
 from hfdistill.tasks.language_modeling.models import load_encoder as load_encoder
+from hfdistill.tasks.language_modeling.models import load_encoder_student as load_encoder_student
 from hfdistill.tasks.language_modeling.models import train_encoder as train_encoder
+from hfdistill.tasks.language_modeling.probe import Probe as Probe
+from hfdistill.tasks.language_modeling.trainer import EncoderTrainer as EncoderTrainer
 from hfdistill.tasks.media.arguments import MediaTrainingArguments as MediaTrainingArguments
 from hfdistill.tasks.media.data import MediaData as MediaData
 from hfdistill.tasks.media.demo import MEDIA_DEMO as MEDIA_DEMO

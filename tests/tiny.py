@@ -222,7 +222,7 @@ LAYER_CASES = {
     "learned_map": _on_layers("labels:0.5", "hidden_states:1", layer_map=["learned"]),
     "least_squares": _on_layers("hidden_states:1", "embeddings:1", "patient:1", projection_init="least_squares"),
     "layers_alone": _on_layers("embeddings:1", "attention_scores:0.1", weight_decay=0.1),
-    "minilm": _on_layers("soft_targets:1", "minilm:1", "patient:1"),
+    "minilm": _on_layers("soft_targets:1", "minilm:1", "patient:1", teacher_layer=1),
     "exemplars": _on_layers("exemplars:0.1", "contrastive:0.1"),
 }
 

@@ -199,6 +199,7 @@ ON_LAYERS = {
     "terms": ["labels", "soft_targets", "encoder_hidden_states", "decoder_hidden_states", "decoder_minilm"],
     "layer_map": ["learned"],
     "decoder_layer_map": ["uniform"],
+    "teacher_layer": 1,
 }
 
 

@@ -26,7 +26,7 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hfdistill.commands.command_line import run_command
-from hfdistill.commands.distill_options import DataOptions, Options, read_options
+from hfdistill.commands.distill_options import DataOptions, Options, check_tokens_of_terms, read_options
 from hfdistill.data.augmentation.augmenters import load_augmenter
 from hfdistill.data.augmentation.rows import augment, augmentation_report
 from hfdistill.data.corrections import apply_corrections
@@ -98,6 +98,7 @@ class Run:
         self.teacher_changes = teacher_training(options.size, args)
         if options.size:
             settle_size(options, self.teachers[0].model.config)
+            check_tokens_of_terms(options, args)
             print_main(size_in_words(options, args))
         #: The teachers, where they are run in every step.
         self.live: list[ModelTeacher] | None = None
@@ -195,7 +196,7 @@ class Run:
             args.teacher_weights = weights
             print_main(f"Learned weights of the teachers: {', '.join(f'{weight:.3f}' for weight in weights)}.")
         if args.teacher_outputs or not options.soft_targets:
-            # To be compared token by token, teacher and student read the same tokens.
+            # To be compared token by token, teacher and student read the same tokens, where both have them.
             shared = bool(args.teacher_outputs)
             self.live = live_teachers(self.teachers, self.tokenizer, args.teacher_dtype, share_tokens=shared)
             return

@@ -271,16 +271,33 @@ def _check(*parsed: Any) -> None:
             f"--terms compares {', '.join(sorted(args.teacher_outputs))}, and a language model's are of its prompt: "
             "take terms on logits, such as labels and soft_targets."
         )
+    if not _together(groups).size:
+        check_tokens_of_terms(_together(groups), args)
+
+
+def check_tokens_of_terms(options: Options, args: ClassificationTrainingArguments) -> None:
+    """Refuses terms that compare token by token where the student has fewer tokens than its teacher.
+
+    Args:
+        options: Where a size is named, as `settle_size` leaves them: it may keep all tokens.
+        args: The training arguments.
+
+    Raises:
+        ValueError: naming the option, the term, and the ways out.
+    """
     token_wise = sorted(name for name in args.terms_with_weight if TERMS[name].token_wise)
-    options = _together(groups)
-    if options.student_vocab_size and token_wise:
-        of_size = options.size and options.student_vocab_size == SIZES[options.size].student_vocab_size
-        what = f"the size {options.size}" if of_size else "--student_vocab_size"
-        other = ", or give the student's layers and hidden dimensions in place of the size" if of_size else ""
-        raise ValueError(
-            f"{what} gives the student tokens of its own, and the term {token_wise[0]} compares it with its teacher "
-            f"token by token: leave one of the two out, or take terms on whole texts, such as soft_targets{other}."
-        )
+    if not (options.student_vocab_size and token_wise):
+        return
+    what, instead = "--student_vocab_size", "leave one of the two out"
+    if options.size and options.student_vocab_size == SIZES[options.size].student_vocab_size:
+        shape = [name for name in SHAPE[:2] if getattr(options, name)]
+        kept = " ".join(f"--{name} {getattr(options, name)}" for name in shape)
+        what, instead = f"the size {options.size}", f"give {kept} in place of the size"
+    raise ValueError(
+        f"{what} gives the student tokens of its own, and the term {token_wise[0]} compares it with its teacher token "
+        f"by token: {instead}, and trim the finished student in a second run, as its teacher; or take terms on whole "
+        "texts, such as soft_targets, patient and rkd_distance."
+    )
 
 
 def _together(groups: Sequence[Any]) -> Options:

@@ -27,7 +27,7 @@ ENGINES = ("transformers", "ctranslate2")
 WORD_LEVEL = (
     *("terms", "stages", "alpha", "alpha_end", "alpha_schedule", "label_weight", "soft_target_weight", "temperature"),
     *("temperature_end", "temperature_schedule", "divergence", "js_beta", "standardize_logits", "layer_map"),
-    *("decoder_layer_map", "hidden_state_loss", "projection_init", "relation_heads"),
+    *("decoder_layer_map", "hidden_state_loss", "projection_init", "relation_heads", "teacher_layer"),
 )
 
 #: How a new teacher is made; `new_translator` has the defaults.

@@ -198,7 +198,7 @@ class MiniLM(Term):
     outputs = frozenset({"queries", "keys", "values"})
     token_wise = True
     citation = "https://huggingface.co/papers/2012.15828"
-    settings = {"relation_heads": "relation_heads"}
+    settings = {"relation_heads": "relation_heads", "teacher_layer": "teacher_layer"}
 
     #: What is related to what.
     relations: ClassVar[tuple[tuple[str, str], ...]] = (("queries", "queries"), ("keys", "keys"), ("values", "values"))
@@ -211,7 +211,10 @@ class MiniLM(Term):
     def bind(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         layers = teacher.config.num_hidden_layers
         if not -layers <= self.teacher_layer < layers:
-            raise ValueError(f"teacher_layer {self.teacher_layer}: the teacher's layers are 0 to {layers - 1}.")
+            raise ValueError(
+                f"teacher_layer {self.teacher_layer}: the teacher's layers are 0 to {layers - 1} for the term "
+                f"{self.name!r}; -1 is the last."
+            )
         self.heads = self.choose_heads(student.config, teacher.config)
 
     def choose_heads(self, student: Any, teacher: Any) -> int:
@@ -273,7 +276,7 @@ class MiniLMv1(MiniLM):
     name = "minilm_v1"
     citation = "https://huggingface.co/papers/2002.10957"
     relations = (("queries", "keys"), ("values", "values"))
-    settings = {}
+    settings = {"teacher_layer": "teacher_layer"}
 
     def __init__(self, teacher_layer: int = -1) -> None:
         super().__init__(teacher_layer=teacher_layer)

@@ -51,6 +51,7 @@ class ModelFigures:
         latency_quartiles_ms: Between which half of the milliseconds lie.
         examples_per_second_quartiles: Between which half of the batches' speeds lie.
         speedup_quartiles: Between which half of the texts' speedups over the teacher lie.
+        probe_accuracy: The share of labeled texts whose label is found by an encoder's frozen features.
         engine: What runs an exported model, such as `ONNX Runtime`; empty for PyTorch.
     """
 
@@ -70,6 +71,7 @@ class ModelFigures:
     latency_quartiles_ms: tuple[float, float] | None = None
     examples_per_second_quartiles: tuple[float, float] | None = None
     speedup_quartiles: tuple[float, float] | None = None
+    probe_accuracy: float | None = None
     engine: str = ""
 
 
@@ -240,6 +242,7 @@ def _model_rows(models: Sequence[ModelFigures]) -> list[list[str]]:
         intervals = [model.intervals.get(metric) for model in models]
         rows.append(["  95 % interval", *("" if one is None else f"{one[0]:.3f} to {one[1]:.3f}" for one in intervals)])
     rows += [
+        figure_row("probe accuracy", models, "probe_accuracy", "{:.4f}"),
         figure_row("agrees with the teacher", models, "agreement", "{:.1f} %", 100),
         figure_row(DIVERGENCE, models, "divergence", "{:.4f}"),
         figure_row("calibration error", calibrations, "error", "{:.1f} %", 100),
@@ -275,6 +278,7 @@ def _flat(model: ModelFigures) -> dict[str, float]:
         "latency_p95_ms": model.latency_p95_ms,
         "examples_per_second": model.examples_per_second,
         "agreement": model.agreement,
+        "probe_accuracy": model.probe_accuracy,
         "divergence": model.divergence,
         "calibration_error": None if calibration is None else calibration.error,
         "megaflops": model.megaflops,

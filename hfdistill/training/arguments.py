@@ -66,6 +66,8 @@ class DistillationTrainingArguments(TrainingArguments):
             starts: `random`, or `least_squares` on the first step's batch.
         relation_heads: For `minilm`: into how many parts both widths are split; by default the largest number up to
             the teacher's heads that divides both.
+        teacher_layer: For `minilm` and `minilm_v1`: the number of the teacher's layer that the student's last layer
+            learns from, from 0, on either side of an encoder-decoder; -1 is the last, -4 the 21st of 24.
         teacher_dtype: `auto` keeps the teacher as it is; or the dtype to run it in.
         student_dtype: The dtype the student is trained in; `auto` keeps it as it is. Half-precision weights lose
             small updates: for speed use `bf16` or `fp16`, which keep float32 weights.
@@ -130,6 +132,9 @@ class DistillationTrainingArguments(TrainingArguments):
         default="random", metadata=_help("Where projections of hidden states start.", list(PROJECTION_INITS))
     )
     relation_heads: int | None = field(default=None, metadata=_help("Relation heads of minilm."))
+    teacher_layer: int = field(
+        default=-1, metadata=_help("Teacher layer that minilm and minilm_v1 learn from, from 0; -1 is the last.")
+    )
 
     # Teacher and student
     teacher_dtype: str = field(default="auto", metadata=_help("Dtype the teacher runs in.", list(DTYPES)))
@@ -312,8 +317,9 @@ class DistillationTrainingArguments(TrainingArguments):
     @property
     def loss_settings(self) -> dict[str, Any]:
         """What terms can be set by, besides their weights: plain values by name, for `Term.from_settings`."""
-        plain = ("divergence", "js_beta", "standardize_logits", "label_smoothing_factor", "relation_heads")
-        settings = {name: getattr(self, name) for name in (*plain, "hidden_state_loss", "projection_init")}
+        plain = ("divergence", "js_beta", "standardize_logits", "label_smoothing_factor", "hidden_state_loss")
+        of_layers = ("projection_init", "relation_heads", "teacher_layer")
+        settings = {name: getattr(self, name) for name in (*plain, *of_layers)}
         layer_map = parse_layer_map(self.layer_map)
         maps = {"layer_map": layer_map, "decoder_layer_map": layer_map}
         return {**settings, **maps, "temperature": self.temperature_over_time}

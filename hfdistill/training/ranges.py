@@ -104,6 +104,7 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(("label_weight", "soft_target_weight"), WEIGHT),
     "js_beta": Range(0, 1, "()", advice="; the ends are the two KLs"),
     "relation_heads": COUNT,
+    "teacher_layer": Range(-LARGEST, whole=True),
     "teacher_weights": Range(0, 1e6, "(]"),
     "labeled_share": Range(0, 1, "()"),
     "max_tokens_per_batch": COUNT,

@@ -35,7 +35,7 @@ _ARGUMENTS = (
 _OF_THE_OBJECTIVE = (
     *("temperature", "temperature_end", "temperature_schedule", "alpha", "alpha_end", "alpha_schedule"),
     *("label_weight", "soft_target_weight", "divergence", "js_beta", "standardize_logits", "terms"),
-    *("layer_map", "decoder_layer_map", "hidden_state_loss", "projection_init", "relation_heads"),
+    *("layer_map", "decoder_layer_map", "hidden_state_loss", "projection_init", "relation_heads", "teacher_layer"),
     "label_smoothing_factor",
 )
 _OF_TEACHERS = ("teacher_dtype", "teacher_combination", "teacher_weights")

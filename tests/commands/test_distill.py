@@ -20,6 +20,7 @@ from transformers import (
 
 from hfdistill import make_student
 from hfdistill.export.base import formats
+from hfdistill.losses import TERMS
 
 LOAD_HUB = "hfdistill.tasks.classification.sources.load_hub_dataset"
 
@@ -79,6 +80,16 @@ def test_fewer_tokens_are_refused_before_hours_of_work(refusal):
     assert "Give a size (--student_vocab_size) from 47 to 87" in refusal(
         *OWN, "--train_teacher", "--student_vocab_size", "40"
     )
+
+
+def test_terms_on_layers_of_whole_texts_go_with_fewer_tokens(home, distill):
+    """Both read the text with tokens of their own."""
+    names = sorted(name for name, term in TERMS.items() if term.reads_first_token)
+    assert {"patient", "rkd_distance", "similarity", "exemplars"} <= {*names}
+    distill(*OWN, *SIZE, "--student_vocab_size", "70", "--terms", "labels:1", *(f"{name}:1" for name in names))
+    student, _ = assert_complete(home / "out")
+    assert student.config.vocab_size == 70
+    assert logged_losses(home / "out") == {"loss", "label_loss", *(f"{name}_loss" for name in names)}
 
 
 def test_a_narrower_student(home, distill):

@@ -100,13 +100,10 @@ BAD_OPTIONS = {
         ("--max_parameters", "6k", "--student_num_hidden_layers", "2"),
         r"nano, with --student_num_hidden_layers 2 has 7,234 parameters.*, or give less with",
     ),
-    "a size beside layers": (
-        ("--size", "tiny", "--terms", "soft_targets:1", "minilm:1"),
-        "the size tiny gives the student tokens of its own, and the term minilm .* in place of the size",
-    ),
     "a vocabulary beside layers": (
         ("--student_vocab_size", "60", "--terms", "soft_targets:1", "minilm:1"),
-        "--student_vocab_size gives the student tokens of its own, and the term minilm .*leave one of the two out",
+        "--student_vocab_size gives the student tokens of its own, and the term minilm .*leave one of the two out, and "
+        "trim the finished student in a second run, as its teacher; or take terms on whole texts",
     ),
     "a size twice": (("--size", "tiny", "--max_latency_ms", "3"), "--size names the student that"),
     "a size of a named student": (
@@ -139,6 +136,20 @@ BAD_OPTIONS = {
     "names of classes as of a column": (("--label_names", "bad", "good"), "name the classes .*in labels.txt"),
     "bad weight": (("--terms", "labels:much"), "'labels:much' should read labels:WEIGHT"),
 }
+
+
+def test_a_size_goes_with_layers_where_it_keeps_all_tokens(home, distill, refusal):
+    """What it takes for fewer tokens is said where there are more."""
+    words = ("--size", "nano", "--terms", "soft_targets:1", "minilm:1", "patient:1", "--max_steps", "1")
+    distill(*OWN[:-1], "whole", *words)
+    student, _ = assert_complete(home / "whole")
+    assert student.config.vocab_size == AutoConfig.from_pretrained(home / "teacher").vocab_size
+    save_model(home / "teacher", make_tokenizer(), vocab_size=7001)
+    assert re.search(
+        "the size nano gives the student tokens of its own, and the term minilm .* token by token: give "
+        "--student_num_hidden_layers 2 in place of the size, and trim the finished student in a second run",
+        refusal(*OWN, *words),
+    )
 
 
 def test_a_student_over_the_budget_is_refused_before_training(home, refusal):

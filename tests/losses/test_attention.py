@@ -6,8 +6,11 @@ import pytest
 from layers import ROWS, SAME_HEADS, Case, teacher_model
 from tiny import make_model
 
+from hfdistill import DistillationTrainingArguments
 from hfdistill.losses import Attentions, AttentionScores, MiniLM, MiniLMv1
 from hfdistill.models.intermediate_outputs import forward
+
+KINDS = ("queries", "keys", "values")
 
 
 def naive_scores(rows, columns, heads):
@@ -39,15 +42,27 @@ def naive_relation(checked, pair, heads, teacher_layer=3):
 def test_minilm_is_three_relations_of_the_last_layers(heads, expected):
     checked = Case(MiniLM(heads))
     assert checked.term.heads == expected
-    pairs = [(kind, kind) for kind in ("queries", "keys", "values")]
+    pairs = [(kind, kind) for kind in KINDS]
     naive = sum(naive_relation(checked, pair, expected) for pair in pairs)
     assert checked.loss().item() == pytest.approx(naive, rel=1e-4)
 
 
 def test_minilm_takes_the_given_teacher_layer():
     checked = Case(MiniLM(2, teacher_layer=1))
-    naive = sum(naive_relation(checked, (kind, kind), 2, 1) for kind in ("queries", "keys", "values"))
+    naive = sum(naive_relation(checked, (kind, kind), 2, 1) for kind in KINDS)
     assert checked.loss().item() == pytest.approx(naive, rel=1e-4)
+
+
+def test_a_training_argument_chooses_the_teacher_layer():
+    """By number or from the end, of both MiniLMs."""
+    args = {"terms": ["minilm:1", "minilm_v1:1"], "relation_heads": 2, "report_to": "none"}
+    for layer in (1, -3):
+        terms = dict(
+            DistillationTrainingArguments(teacher_layer=layer, **args).make_stages().objectives[0].named_terms()
+        )
+        for name, pairs in (("minilm", [(kind, kind) for kind in KINDS]), ("minilm_v1", MiniLMv1.relations)):
+            naive = sum(naive_relation(checked := Case(terms[name], **SAME_HEADS), pair, 2, 1) for pair in pairs)
+            assert checked.loss().item() == pytest.approx(naive, rel=1e-4)
 
 
 def test_minilm_v1_is_attention_and_value_relation():

@@ -11,7 +11,15 @@ import torch
 from processes import TWO_RANKS
 from script_runs import last_line, run_script
 from tiny import WORDS, distance, make_tokenizer, weights
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, BertModel
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+)
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "general_student.py"
 TINY = ("--max_steps", "4", "--per_device_train_batch_size", "8", "--disable_tqdm", "true")
@@ -59,24 +67,36 @@ def results(folder):
 
 @pytest.mark.slow
 def test_two_processes_on_a_stream_train_the_student_of_one(bare, monkeypatch, capfd):
-    """Of a bare teacher, and of texts in packed rows that are as long as it has positions for."""
+    """An untrained one of a config, of a bare teacher, in packed rows as long as it has positions for, and probed."""
+    DistilBertConfig(dim=16, n_layers=1, n_heads=2, hidden_dim=24, dropout=0.0, attention_dropout=0.0).save_pretrained(
+        "config"
+    )
+    labeled = [f"{' '.join(WORDS[4 + n % 9 + k] for k in range(6))},{n % 9 > 4}" for n in range(40)]
+    Path("labeled.csv").write_text("\n".join(["text,kind", *labeled]), encoding="utf-8")
     words = [*bare(), "--streaming", "--pack", "--max_length", "500", "--optim", "sgd", "--learning_rate", "1"]
+    words += ["--student_config", "config", "--probe_file", "labeled.csv", "--label_column", "kind"]
     run_script(RECIPE, [*words, "--per_device_train_batch_size", "16", "--output_dir", "one"], monkeypatch, capfd)
     command = [sys.executable, *TWO_RANKS, str(RECIPE), *words, "--output_dir", "two"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     one, two = (AutoModel.from_pretrained(folder) for folder in ("one", "two"))
-    assert one.config.num_hidden_layers == 1
+    assert isinstance(one, DistilBertModel) and one.config.n_layers == 1
     assert distance(weights(one), weights(two)) < 1e-5
     name = "student_relation_correlation"
     assert results("one")[name] == pytest.approx(results("two")[name], abs=1e-4)
     assert results("one")[name] != results("one")["untrained_relation_correlation"]
+    assert results("one")["student_probe_accuracy"] == results("two")["student_probe_accuracy"] > 0.5
+    card = Path("one/README.md").read_text(encoding="utf-8")
+    assert "probe accuracy" in card and "of labeled.csv" in card
 
 
 @pytest.mark.slow
 def test_a_teacher_without_a_mask_token_and_few_texts(bare, monkeypatch, capfd):
     words = [*bare(mask=False), "--output_dir", "out", "--terms", "minilm:1", "--student_hidden_size", "8"]
+    with pytest.raises(SystemExit) as ended:
+        run_script(RECIPE, [*words, "--mlm_probability", "0", "--student_config", "bare"], monkeypatch, capfd)
+    assert "bare says how large the student is: leave out --student_num_hidden_layers and" in last_line(ended, capfd)
     for said in ("with --mlm_probability 0", "--baseline learns from masked tokens"):
         with pytest.raises(SystemExit) as ended:
             run_script(RECIPE, words, monkeypatch, capfd)

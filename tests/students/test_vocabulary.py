@@ -5,8 +5,9 @@ import random
 
 import pytest
 import torch
+from datasets import Dataset
 from texts import make_tokenizer as make_wordpiece
-from tiny import WORDS, make_model, make_tokenizer
+from tiny import WORDS, make_args, make_model, make_tokenizer
 from tiny_seq2seq import FAMILIES, make_seq2seq
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
@@ -29,7 +30,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
-from hfdistill import TrimmedVocabulary, make_student, trim_vocabulary
+from hfdistill import DistillationTrainer, ModelTeacher, TrimmedVocabulary, make_student, trim_vocabulary
 from hfdistill.students import trimmed_tokenizer
 from hfdistill.students.trimmed_tokenizer import TokenCounts, TokenizerParts, choose_tokens
 from hfdistill.students.vocabulary import with_vocabulary
@@ -238,6 +239,32 @@ def test_a_trimmed_model_predicts_the_same(kind):
             for one, reader in ((model, tokenizer), (student, vocabulary.tokenizer))
         )
         torch.testing.assert_close(after, before)
+
+
+def first_states(model, tokenizer, text):
+    """The first token's hidden state after each layer."""
+    with torch.no_grad():
+        states = model.eval()(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states
+    return [layer[0, 0].double() for layer in states[1:]]
+
+
+def test_layers_of_whole_texts_are_compared_with_a_teacher_of_more_tokens(tmp_path):
+    """Each text as the one and the other reads it, of which there are as many tokens as it has."""
+    tokenizer, teacher = made(wordpiece)
+    vocabulary = TrimmedVocabulary.choose(teacher, tokenizer, TRAINING, sizes_of(tokenizer)[1])
+    other = make_model(3, vocab_size=len(tokenizer), max_position_embeddings=256)
+    student, own = with_vocabulary(other, vocabulary), vocabulary.tokenizer
+    texts = [text for text in UNSEEN if len(tokenizer.tokenize(text)) < len(own.tokenize(text))][:7]
+    rows = Dataset.from_dict({"text": texts, "labels": [0] * 7}).map(lambda row: own(row["text"]))
+    args = make_args(tmp_path, terms=["patient:1", "similarity:1"], per_device_eval_batch_size=7)
+    reads = ModelTeacher(teacher, tokenizer, text_columns=["text"])
+    found = DistillationTrainer(student, args, teacher=reads, eval_dataset=rows, processing_class=own).evaluate()
+    pairs = [(first_states(student, own, text), first_states(teacher, tokenizer, text)) for text in texts]
+    patient = [2 * (1 - torch.cosine_similarity(s[0], t[0], dim=0)) for s, t in pairs]
+    assert found["eval_patient_loss"] == pytest.approx(torch.stack(patient).mean().item(), rel=1e-4)
+    grams = [torch.stack([side[-1] for side in sides]) for sides in zip(*pairs, strict=True)]
+    alike = [torch.nn.functional.normalize(gram @ gram.T, dim=-1) for gram in grams]
+    assert found["eval_similarity_loss"] == pytest.approx((alike[0] - alike[1]).square().mean().item(), rel=1e-4)
 
 
 CHARACTERS = [chr(0x4E00 + number) for number in range(300)]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny import live, make_model, make_rows, make_trainer, stored, unlabel
+from tiny import live, make_model, make_rows, make_trainer, run_layers, stored, unlabel
 
 from hfdistill import DistillationTrainer
 from hfdistill.training.checkpoints import SETTINGS_FILE
@@ -63,6 +63,12 @@ def test_other_settings_are_refused_by_name(finished, name):
     assert all(words in str(e.value) for words in differences), str(e.value)
     with pytest.raises(ValueError, match="was made with other settings"):
         build(finished, **changes).train(resume_from_checkpoint=str(finished / "checkpoint-2"))
+
+
+def test_another_layer_of_the_teacher_is_refused(tmp_path):
+    run_layers(tmp_path, "minilm", num_train_epochs=1, **SAVED)
+    with pytest.raises(ValueError, match=r"other settings: teacher_layer \(1 there, 2 now\)"):
+        run_layers(tmp_path, "minilm", num_train_epochs=1, **SAVED, teacher_layer=2, resume=True)
 
 
 UNIMPORTANT = {

@@ -23,12 +23,14 @@ CHANGED |= {"divergence": "js", "js_beta": 0.1, "standardize_logits": True}
 CHANGED |= {"terms": ["labels:0.3", "soft_targets:0.7"]}
 CHANGED |= {"stages": ["hidden_states:1 minilm epochs=2 learning_rate=0.001", "labels:0.5 soft_targets:0.5 epochs=3"]}
 CHANGED |= {"layer_map": ["1", "3"], "hidden_state_loss": "cosine", "projection_init": "least_squares"}
-CHANGED |= {"relation_heads": 4, "teacher_dtype": "bfloat16", "student_dtype": "auto", "teacher_at_eval": False}
+CHANGED |= {"relation_heads": 4, "teacher_layer": 2}
+CHANGED |= {"teacher_dtype": "bfloat16", "student_dtype": "auto", "teacher_at_eval": False}
 CHANGED |= {"teacher_combination": "logits", "teacher_weights": [1.0, 3.0], "labeled_share": 0.25}
 CHANGED |= {"max_tokens_per_batch": 4096}
 
 #: Numbers that each of these cannot be; of the others, what nothing can be.
-BELOW = dict.fromkeys(RANGES, -1) | {"max_steps": -2, "save_total_limit": -2, "alpha": -1.0}  # always a float
+BELOW = dict.fromkeys(RANGES, -1) | {"max_steps": -2, "save_total_limit": -2, "teacher_layer": -(2**31)}
+BELOW |= {"alpha": -1.0}  # always a float
 BEYOND = {
     **dict.fromkeys(("temperature", "temperature_end"), (0, 1e-30, 1e30)),
     **dict.fromkeys(("alpha", "alpha_end", "labeled_share", "js_beta"), (1.5,)),
@@ -262,6 +264,7 @@ HANDING_OVER = {"alpha_end": 0.1, "alpha_schedule": "linear"}
         ({}, {"hidden_state_loss": "cosine"}),
         ({}, {"projection_init": "least_squares"}),
         ({}, {"relation_heads": 2}),
+        ({}, {"teacher_layer": 2}),
         ({}, {"label_smoothing_factor": 0.1}),
         ({}, COOLING),
         (COOLING, {**COOLING, "temperature_end": 1.5}),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -18,9 +20,12 @@ from hfdistill.models.adapters import Adapter, load_config, load_model
 from hfdistill.models.inputs import max_positions
 from hfdistill.models.loading import load_tokenizer
 from hfdistill.report.terminal import begin_stage
+from hfdistill.students.factory import make_student
+from hfdistill.students.untrained import untrained_student
 from hfdistill.tasks.demo import demo_tokenizer
 from hfdistill.tasks.language_modeling.arguments import LanguageModelingTrainingArguments
 from hfdistill.tasks.language_modeling.data import RawTexts
+from hfdistill.tasks.models import default_depth
 from hfdistill.training.run import train_and_save
 from hfdistill.training.trainer import DistillationTrainer
 
@@ -55,6 +60,43 @@ def load_encoder(name: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     model = load_model(AutoModelForMaskedLM if filled and not bare else AutoModel, name)
     tokenizer.model_max_length = max_positions(model, tokenizer)
     return tokenizer, model
+
+
+def load_encoder_student(
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: str | None = None,
+    *,
+    num_hidden_layers: int | None = None,
+    hidden_size: int | None = None,
+    sample: Mapping[str, Tensor] | None = None,
+    max_length: int = 128,
+) -> PreTrainedModel:
+    """The student of an encoder: some of its layers, narrower where asked for, or an untrained one of a config.
+
+    Args:
+        teacher: The encoder, as from `load_encoder`.
+        tokenizer: Its tokenizer.
+        config: The untrained student's, as for `untrained_student`.
+        num_hidden_layers: Otherwise the layers to keep, by default half of the teacher's.
+        hidden_size: And the hidden dimensions, by default all.
+        sample: A batch on which their importance is measured, where some are left out.
+        max_length: The most tokens of a row.
+
+    Raises:
+        ValueError: when a config and a size are given; otherwise as `untrained_student` and `make_student`.
+    """
+    if config is None:
+        sample = None if hidden_size is None else sample
+        return make_student(
+            teacher, num_hidden_layers or default_depth(teacher), hidden_size=hidden_size, importance_batch=sample
+        )
+    if num_hidden_layers or hidden_size:
+        raise ValueError(
+            f"{config} says how large the student is: leave out --student_num_hidden_layers and --student_hidden_size, "
+            "or the config."
+        )
+    return untrained_student(teacher, config, tokenizer, max_length)
 
 
 def demo_encoder(texts: RawTexts, seed: int = 42) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:

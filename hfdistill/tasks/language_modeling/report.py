@@ -17,6 +17,7 @@ from hfdistill.models.wrappers import unwrapped
 from hfdistill.report.counted import MeasuredHead, Outcome, compare_counted
 from hfdistill.report.figures import Comparison
 from hfdistill.tasks.language_modeling.metrics import IGNORED, token_counts, token_metrics
+from hfdistill.tasks.language_modeling.probe import Probe
 
 #: Rows that a model reads at once: of more the logits over a vocabulary would fill the memory.
 BATCH = 8
@@ -33,6 +34,7 @@ def compare(
     baseline: Any = None,
     others: Mapping[str, Any] | None = None,
     split: str = "test",
+    probe: Probe | None = None,
 ) -> Comparison:
     """Measures language models by the tokens that they predict; bare encoders by how they relate a text's tokens.
 
@@ -45,6 +47,7 @@ def compare(
         baseline: The same student trained otherwise.
         others: More models, by role.
         split: What to call the rows.
+        probe: Labeled texts by which encoders are measured, too.
 
     Raises:
         ValueError: when there are no rows, or no token in them has a label.
@@ -60,11 +63,13 @@ def compare(
     if isinstance(head_of(student), RepresentationHead):
         relations = {role: _relations(one, ids) for role, one in measured.items()}
         related = {role: _related(one, relations["teacher"]) for role, one in relations.items()}
-        return compare_counted(measured, related, _relation_metrics, texts=texts, split=split)
-    labels = _labels(student, dataset, ids)
-    predicted = {role: _predicted(one, labels, processing_class) for role, one in measured.items()}
-    shown = [_shown(processing_class, row[row >= 0].tolist()) for row in labels]
-    return compare_counted(measured, predicted, token_metrics, texts=texts, labels=shown, split=split)
+        comparison = compare_counted(measured, related, _relation_metrics, texts=texts, split=split)
+    else:
+        labels = _labels(student, dataset, ids)
+        predicted = {role: _predicted(one, labels, processing_class) for role, one in measured.items()}
+        shown = [_shown(processing_class, row[row >= 0].tolist()) for row in labels]
+        comparison = compare_counted(measured, predicted, token_metrics, texts=texts, labels=shown, split=split)
+    return comparison if probe is None else probe.measured(comparison, models)
 
 
 def _shown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
