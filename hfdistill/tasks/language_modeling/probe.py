@@ -122,7 +122,7 @@ class Probe:
         for batch in rows.select_columns(names).iter(BATCH):
             inputs = self.tokenizer.pad(batch, return_tensors="pt").to(device_of(encoder))
             states = encoder(**{name: inputs[name] for name in reads}).last_hidden_state
-            found.append(_POOLING(states, inputs["attention_mask"]).cpu().numpy())
+            found.append(_POOLING(states, inputs["attention_mask"]).float().cpu().numpy())
         encoder.train(training)
         features = np.concatenate(found).astype(np.float64)
         check_finite(features, f"this {type(encoder).__name__}")

@@ -68,6 +68,11 @@ def test_the_probe_is_a_regression_on_the_mean_of_each_texts_states(probe, auto)
     assert probe.accuracy(model) == probe.accuracy(model) == pytest.approx(right.mean())
 
 
+def test_an_encoder_in_half_precision_is_probed(probe):
+    """numpy has no bfloat16, in which a pretrained encoder may be loaded."""
+    assert probe.accuracy(make_encoder().bfloat16()) == pytest.approx(probe.accuracy(make_encoder()), abs=0.2)
+
+
 def run(out, probe, **changes):
     """A student with dropout, evaluated after every other step."""
     tokenizer, texts = tokenizer_of_masks(), [" ".join(WORDS[4 + (n + k) % 30] for k in range(12)) for n in range(16)]
