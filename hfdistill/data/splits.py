@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers.utils import logging
 
+from hfdistill.data.streamed import row_tuples
 from hfdistill.models.labels import NO_LABEL, has_label
 
 #: From so many words in a row on a text is taken for a copy of another.
 SHARED_WORDS = 8
 #: From so many words on a text with one word changed is a near copy; in a shorter one a word makes another text.
 _NEAR_COPY_WORDS = 5
-_ROWS_A_LOOK = 10_000
 _WORD = re.compile(r"\w+")
 
 logger = logging.get_logger(__name__)
@@ -93,13 +93,22 @@ def without_held_out(unlabeled: Dataset, splits: DatasetDict, text_columns: Sequ
     return unlabeled.select(kept)
 
 
-def without_blank(unlabeled: Dataset, text_columns: Sequence[str]) -> Dataset:
-    """The unlabeled texts but for blank ones, of which nothing can be learned; a warning counts what is left out."""
-    kept = np.flatnonzero(np.fromiter((bool(key.strip()) for key in _text_keys(unlabeled, text_columns)), bool))
+def without_blank(
+    unlabeled: Dataset, text_columns: Sequence[str], blank: Callable[[Iterable[bool]], bool] = all
+) -> Dataset:
+    """The unlabeled texts but for blank ones, of which nothing can be learned; a warning counts what is left out.
+
+    Args:
+        unlabeled: The texts for a teacher to label.
+        text_columns: The columns whose texts together are one example's.
+        blank: Whether an example is left out where `all` of its texts are blank, or where `any` is.
+    """
+    found = (blank(not text.strip() for text in texts) for texts in _row_texts(unlabeled, text_columns))
+    kept = np.flatnonzero(~np.fromiter(found, bool, len(unlabeled)))
     if len(kept) == len(unlabeled):
         return unlabeled
-    blank = len(unlabeled) - len(kept)
-    logger.warning("%d of the %d unlabeled texts are empty or blank, and left out.", blank, len(unlabeled))
+    count = len(unlabeled) - len(kept)
+    logger.warning("%d of the %d unlabeled texts are empty or blank, and left out.", count, len(unlabeled))
     return unlabeled.select(kept)
 
 
@@ -167,7 +176,11 @@ def _place(seed: int, key: str) -> int:
 
 
 def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> Iterator[str]:
-    """What tells texts apart, of columns of text or of words, read a few rows at a time."""
-    for batch in dataset.select_columns(list(text_columns)).with_format(None).iter(_ROWS_A_LOOK):
-        for texts in zip(*(batch[name] for name in text_columns), strict=True):
-            yield "\t".join(text if isinstance(text, str) else " ".join(text) for text in texts)
+    """What tells texts apart."""
+    return map("\t".join, _row_texts(dataset, text_columns))
+
+
+def _row_texts(dataset: Dataset, text_columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The texts of each row, of columns of text or of words, read a few rows at a time."""
+    for texts in row_tuples(dataset, text_columns):
+        yield tuple(text if isinstance(text, str) else " ".join(text) for text in texts)
