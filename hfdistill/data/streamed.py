@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -17,7 +18,9 @@ from datasets import Dataset, Features, concatenate_datasets
 from huggingface_hub.utils import WeakFileLock
 
 #: Rows that are in memory at once.
-ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 1_000
+#: How long rows stay that nobody asks for.
+_SECONDS_KEPT = 30 * 24 * 3600.0
 
 
 def streamed_dataset(
@@ -25,7 +28,8 @@ def streamed_dataset(
 ) -> Dataset:
     """A dataset on disk, in the cache of `datasets`; memory does not grow with it.
 
-    It is written by the first process that asks for it, and by nobody where it is there already.
+    It is written by the first process that asks for it, and by nobody where it is there already. What was not asked for
+    in thirty days is removed when something else is written.
 
     Args:
         rows: Yields the rows, each a value for every feature; called where they are not in the cache.
@@ -37,9 +41,29 @@ def streamed_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "rows.arrow"
     with WeakFileLock(folder / "lock"):
-        if not file.exists():
+        if new := not file.exists():
             _write(rows(), features.arrow_schema, file)
+        written = file.stat().st_mtime_ns  # part of the fingerprint, and so left as it is
+        os.utime(file, ns=(time.time_ns(), written))
+    if new:
+        _remove_unused(folder.parent)
     return Dataset.from_file(str(file))
+
+
+def _remove_unused(place: Path) -> None:
+    """Removes what nobody has asked for in a month: a store that grows leaves a file of each of its sizes."""
+    for file in place.glob("*/rows.arrow"):
+        if _is_unused(file):
+            with WeakFileLock(file.parent / "lock"):
+                if _is_unused(file):  # still: somebody may have asked in between
+                    file.unlink()
+
+
+def _is_unused(file: Path) -> bool:
+    try:
+        return time.time() - file.stat().st_atime > _SECONDS_KEPT
+    except FileNotFoundError:  # removed by another process
+        return False
 
 
 def stamps(source: Sequence[Path] | Dataset) -> Any:
