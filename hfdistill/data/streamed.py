@@ -96,6 +96,10 @@ def row_tuples(rows: Dataset, names: Sequence[str]) -> Iterator[tuple[Any, ...]]
 def with_columns(rows: Dataset, others: Dataset) -> Dataset:
     """The rows with the columns of another dataset behind theirs, which stay where they are; in the rows' format."""
     kept = rows.format
-    both = concatenate_datasets([rows.with_format(None), others], split=rows.split, axis=1)
+    if len(rows):
+        both = concatenate_datasets([rows.with_format(None), others], split=rows.split, axis=1)
+    else:  # `concatenate_datasets` would leave all columns but the first dataset's out
+        features = Features({**rows.features, **others.features})
+        both = Dataset.from_dict(dict.fromkeys(features, []), features=features, split=rows.split)
     columns = [*kept["columns"], *others.column_names]
     return both.with_format(kept["type"], columns, kept["output_all_columns"], **kept["format_kwargs"])
