@@ -8,6 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def streamed_dataset(
         if new := not file.exists():
             _write(rows(), features.arrow_schema, file)
         written = file.stat().st_mtime_ns  # part of the fingerprint, and so left as it is
-        os.utime(file, ns=(time.time_ns(), written))
+        with suppress(PermissionError):  # of somebody who shares the cache
+            os.utime(file, ns=(time.time_ns(), written))
     if new:
         _remove_unused(folder.parent)
     return Dataset.from_file(str(file))
@@ -53,17 +55,15 @@ def streamed_dataset(
 def _remove_unused(place: Path) -> None:
     """Removes what nobody has asked for in a month: a store that grows leaves a file of each of its sizes."""
     for file in place.glob("*/rows.arrow"):
-        if _is_unused(file):
-            with WeakFileLock(file.parent / "lock"):
-                if _is_unused(file):  # still: somebody may have asked in between
-                    file.unlink()
+        with suppress(OSError):  # another process was faster, or it is somebody else's
+            if _is_unused(file):
+                with WeakFileLock(file.parent / "lock"):
+                    if _is_unused(file):  # still: somebody may have asked in between
+                        file.unlink()
 
 
 def _is_unused(file: Path) -> bool:
-    try:
-        return time.time() - file.stat().st_atime > _SECONDS_KEPT
-    except FileNotFoundError:  # removed by another process
-        return False
+    return time.time() - file.stat().st_atime > _SECONDS_KEPT
 
 
 def stamps(source: Sequence[Path] | Dataset) -> Any:
