@@ -49,7 +49,7 @@ class TextOptions:
     test_file: list[str] | None = option(None, "Measured on, else validation; also by name, sacrebleu:wmt20.")
     unlabeled_file: str | None = option(None, "More source texts, for the teacher; also .txt, a sentence a line.")
     skip_empty: bool = option(True, "Pairs with an empty side are skipped and counted; false refuses them.")
-    clean: bool = option(False, "Drop pairs that are no translations, and faulty texts; report how many by which rule.")
+    clean: bool = option(False, "Drop faulty pairs and texts, and report; by two translators: hfdistill clean.")
     min_score: float | None = option(None, "With clean: drop pairs whose score is lower.")
     score_column: str = option(SCORE, "Column of the score; of files without a header the last or first.")
     source_lang: str = option("en", "Column of the source texts, or their language.")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers.utils import logging
 
+from hfdistill.data.streamed import row_tuples
+from hfdistill.data.word_runs import has_words, runs_of, words_of
 from hfdistill.models.labels import NO_LABEL, has_label
 
 #: From so many words in a row on a text is taken for a copy of another.
 SHARED_WORDS = 8
 #: From so many words on a text with one word changed is a near copy; in a shorter one a word makes another text.
 _NEAR_COPY_WORDS = 5
-_ROWS_A_LOOK = 10_000
-_WORD = re.compile(r"\w+")
 
 logger = logging.get_logger(__name__)
 
@@ -74,7 +73,8 @@ def without_held_out(unlabeled: Dataset, splits: DatasetDict, text_columns: Sequ
     """The unlabeled texts but for those that models are measured on; a warning counts what is left out.
 
     A teacher that labels the very texts of a test tells its student the answers. Left out is what equals a validation
-    or test text, case and punctuation aside, or shares `SHARED_WORDS` words in a row with one.
+    or test text, case and punctuation aside, or shares `SHARED_WORDS` words in a row with one; of scripts without
+    spaces as many characters as make such words, 20 of Chinese and Japanese, 40 of Thai, Lao, Burmese and Khmer.
 
     Args:
         unlabeled: The texts for a teacher to label.
@@ -93,13 +93,22 @@ def without_held_out(unlabeled: Dataset, splits: DatasetDict, text_columns: Sequ
     return unlabeled.select(kept)
 
 
-def without_blank(unlabeled: Dataset, text_columns: Sequence[str]) -> Dataset:
-    """The unlabeled texts but for blank ones, of which nothing can be learned; a warning counts what is left out."""
-    kept = np.flatnonzero(np.fromiter((bool(key.strip()) for key in _text_keys(unlabeled, text_columns)), bool))
+def without_blank(
+    unlabeled: Dataset, text_columns: Sequence[str], blank: Callable[[Iterable[bool]], bool] = all
+) -> Dataset:
+    """The unlabeled texts but for blank ones, of which nothing can be learned; a warning counts what is left out.
+
+    Args:
+        unlabeled: The texts for a teacher to label.
+        text_columns: The columns whose texts together are one example's.
+        blank: Whether an example is left out where `all` of its texts are blank, or where `any` is.
+    """
+    found = (blank(not text.strip() for text in texts) for texts in _row_texts(unlabeled, text_columns))
+    kept = np.flatnonzero(~np.fromiter(found, bool, len(unlabeled)))
     if len(kept) == len(unlabeled):
         return unlabeled
-    blank = len(unlabeled) - len(kept)
-    logger.warning("%d of the %d unlabeled texts are empty or blank, and left out.", blank, len(unlabeled))
+    count = len(unlabeled) - len(kept)
+    logger.warning("%d of the %d unlabeled texts are empty or blank, and left out.", count, len(unlabeled))
     return unlabeled.select(kept)
 
 
@@ -115,12 +124,12 @@ def are_held_out(
         share: How many of a text's runs of so many words must be shared; one at least.
     """
     held_out = [splits[name] for name in ("validation", "test") if name in splits]
-    texts = [_words(text) for split in held_out for text in _text_keys(split, text_columns)]
-    whole, runs = set(map(tuple, texts)), {run for words in texts for run in _runs(words)}
+    texts = [words_of(text) for split in held_out for text in _text_keys(split, text_columns)]
+    whole, runs = set(map(tuple, texts)), {run for words in texts for run in runs_of(words, SHARED_WORDS)}
 
     def is_held_out(text: str) -> bool:
-        words = _words(text)
-        shared = [run in runs for run in _runs(words)]
+        words = words_of(text)
+        shared = [run in runs for run in runs_of(words, SHARED_WORDS)]
         return tuple(words) in whole or (any(shared) and sum(shared) >= share * len(shared))
 
     return np.fromiter(map(is_held_out, _text_keys(rows, text_columns)), bool, len(rows))
@@ -129,8 +138,8 @@ def are_held_out(
 def are_near_copies(rows: Dataset, splits: Mapping[str, Dataset], column: str) -> np.ndarray:
     """Which rows differ from a validation or test text by one word at most; shape `(rows,)`.
 
-    A word may be added, left out or replaced, and the order of the words does not count. Texts of fewer than five words
-    are not judged.
+    A word may be added, left out or replaced, of a script without spaces a character, and their order does not count.
+    Texts of fewer than five words are not judged.
 
     Args:
         rows: The rows.
@@ -146,20 +155,12 @@ def are_near_copies(rows: Dataset, splits: Mapping[str, Dataset], column: str) -
 
 def _with_a_gap(text: str) -> set[int]:
     """A number for the words of a text, and for what they are without any one; of a short text none."""
-    hashes = [hash(word) for word in _words(text)]
-    if len(hashes) < _NEAR_COPY_WORDS:
+    words = words_of(text)
+    if not has_words(words, _NEAR_COPY_WORDS):
         return set()
+    hashes = [hash(word) for word in words]
     whole = sum(hashes)  # less a word it is what the others give: no need to hash them anew for each
     return {whole, *(whole - one for one in hashes)}
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold()) or [text]
-
-
-def _runs(words: Sequence[str]) -> Iterator[int]:
-    """A number for each run of words, for less memory than the words take."""
-    return (hash(tuple(words[start : start + SHARED_WORDS])) for start in range(len(words) - SHARED_WORDS + 1))
 
 
 def _place(seed: int, key: str) -> int:
@@ -167,7 +168,11 @@ def _place(seed: int, key: str) -> int:
 
 
 def _text_keys(dataset: Dataset, text_columns: Sequence[str]) -> Iterator[str]:
-    """What tells texts apart, of columns of text or of words, read a few rows at a time."""
-    for batch in dataset.select_columns(list(text_columns)).with_format(None).iter(_ROWS_A_LOOK):
-        for texts in zip(*(batch[name] for name in text_columns), strict=True):
-            yield "\t".join(text if isinstance(text, str) else " ".join(text) for text in texts)
+    """What tells texts apart."""
+    return map("\t".join, _row_texts(dataset, text_columns))
+
+
+def _row_texts(dataset: Dataset, text_columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The texts of each row, of columns of text or of words, read a few rows at a time."""
+    for texts in row_tuples(dataset, text_columns):
+        yield tuple(text if isinstance(text, str) else " ".join(text) for text in texts)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from datasets import Dataset, Features, concatenate_datasets
 from huggingface_hub.utils import WeakFileLock
 
 #: Rows that are in memory at once.
-ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 1_000
+#: How long rows stay that nobody asks for.
+_SECONDS_KEPT = 30 * 24 * 3600.0
 
 
 def streamed_dataset(
@@ -25,7 +29,8 @@ def streamed_dataset(
 ) -> Dataset:
     """A dataset on disk, in the cache of `datasets`; memory does not grow with it.
 
-    It is written by the first process that asks for it, and by nobody where it is there already.
+    It is written by the first process that asks for it, and by nobody where it is there already. What was not asked for
+    in thirty days is removed when something else is written.
 
     Args:
         rows: Yields the rows, each a value for every feature; called where they are not in the cache.
@@ -37,9 +42,28 @@ def streamed_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "rows.arrow"
     with WeakFileLock(folder / "lock"):
-        if not file.exists():
+        if new := not file.exists():
             _write(rows(), features.arrow_schema, file)
+        written = file.stat().st_mtime_ns  # part of the fingerprint, and so left as it is
+        with suppress(PermissionError):  # of somebody who shares the cache
+            os.utime(file, ns=(time.time_ns(), written))
+    if new:
+        _remove_unused(folder.parent)
     return Dataset.from_file(str(file))
+
+
+def _remove_unused(place: Path) -> None:
+    """Removes what nobody has asked for in a month: a store that grows leaves a file of each of its sizes."""
+    for file in place.glob("*/rows.arrow"):
+        with suppress(OSError):  # another process was faster, or it is somebody else's
+            if _is_unused(file):
+                with WeakFileLock(file.parent / "lock"):
+                    if _is_unused(file):  # still: somebody may have asked in between
+                        file.unlink()
+
+
+def _is_unused(file: Path) -> bool:
+    return time.time() - file.stat().st_atime > _SECONDS_KEPT
 
 
 def stamps(source: Sequence[Path] | Dataset) -> Any:
@@ -72,6 +96,10 @@ def row_tuples(rows: Dataset, names: Sequence[str]) -> Iterator[tuple[Any, ...]]
 def with_columns(rows: Dataset, others: Dataset) -> Dataset:
     """The rows with the columns of another dataset behind theirs, which stay where they are; in the rows' format."""
     kept = rows.format
-    both = concatenate_datasets([rows.with_format(None), others], split=rows.split, axis=1)
+    if len(rows):
+        both = concatenate_datasets([rows.with_format(None), others], split=rows.split, axis=1)
+    else:  # `concatenate_datasets` would leave all columns but the first dataset's out
+        features = Features({**rows.features, **others.features})
+        both = Dataset.from_dict(dict.fromkeys(features, []), features=features, split=rows.split)
     columns = [*kept["columns"], *others.column_names]
     return both.with_format(kept["type"], columns, kept["output_all_columns"], **kept["format_kwargs"])

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -44,6 +44,12 @@ class Table:
         """`Line 17 of reviews.tsv`; the rows of sources without lines are counted from 1."""
         return place(None if self.lines is None else self.lines[row], row, self.source)
 
+    def rows(self) -> Iterator[TableRow]:
+        """The rows one after the other."""
+        cells = zip(*self.columns.values(), strict=True)
+        lines = repeat(None) if self.lines is None else self.lines
+        return ((line, dict(zip(self.columns, row, strict=True))) for line, row in zip(lines, cells, strict=False))
+
     def names(self) -> str:
         return cut(", ".join(map(repr, self.columns)))
 
@@ -71,7 +77,7 @@ def read_table(path: str | Path) -> Dataset:
     path, extension = recognized(path)
     if extension == "parquet":
         return _read_parquet(path)
-    table = _table_of_rows(path, _TEXT_READERS[extension](path))
+    table = table_of_rows(str(path), _TEXT_READERS[extension](path))
     columns = {name: _arrow_column(table, name) for name in table.columns}
     return _as_dataset(path, pa.table(columns))
 
@@ -82,7 +88,7 @@ def open_table(path: str | Path | Dataset, split: str) -> Table:
     path, extension = recognized(path)
     if extension == "parquet":
         return _table_of(_read_parquet(path), str(path))
-    return _table_of_rows(path, _TEXT_READERS[extension](path))
+    return table_of_rows(str(path), _TEXT_READERS[extension](path))
 
 
 def table_rows(path: str | Path) -> Iterator[TableRow]:
@@ -93,7 +99,7 @@ def table_rows(path: str | Path) -> Iterator[TableRow]:
 
 def first_rows(path: str | Path, most: int = _ROWS_A_LOOK) -> Table:
     """The first rows of a file, enough to see what its columns hold; no more is read."""
-    return _table_of_rows(Path(path), islice(table_rows(path), most))
+    return table_of_rows(str(path), islice(table_rows(path), most))
 
 
 def _table_of(dataset: Dataset, source: str) -> Table:
@@ -279,7 +285,7 @@ def _constant(name: str) -> float:
     raise _NoValue(f"holds {name}, which is no number.")
 
 
-def _table_of_rows(path: Path, rows: Iterable[TableRow]) -> Table:
+def table_of_rows(source: str, rows: Iterable[TableRow]) -> Table:
     """By columns from the start: an object for each of a million rows would take gigabytes."""
     columns: dict[str, list[Any]] = {}
     lines: list[int] = []
@@ -293,7 +299,7 @@ def _table_of_rows(path: Path, rows: Iterable[TableRow]) -> Table:
                 column.append(None)
         if line is not None:
             lines.append(line)
-    return Table(columns, str(path), lines or None)
+    return Table(columns, source, lines or None)
 
 
 def _fault(value: Any, depth: int = 0) -> str:

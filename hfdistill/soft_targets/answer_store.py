@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ _MANIFEST, _ANSWERS = "manifest.json", "answers.jsonl"
 
 
 class AnswerStore:
-    """Answers by the hash of what was asked, in a folder.
+    """Answers by the hash of what was asked, in a folder; in memory is where each of them stands, 200 bytes.
 
     Args:
         folder: Where to keep them; by default one in the Hugging Face cache, named by the manifest.
@@ -30,7 +32,10 @@ class AnswerStore:
     def __init__(self, folder: str | os.PathLike[str] | None, manifest: Mapping[str, Any]) -> None:
         usual = Path(HF_HOME) / "hfdistill" / "api_answers" / hash_of(manifest)
         self.folder = usual if folder is None else Path(folder)
-        self._answers: dict[str, Any] = {}
+        self._file = self.folder / _ANSWERS
+        #: Where the line of each key begins, and how far the file was read.
+        self._places: dict[str, int] = {}
+        self._read = 0
         self._lock = threading.Lock()
         self._check(json.loads(json.dumps(manifest)))
         self.load()
@@ -50,27 +55,42 @@ class AnswerStore:
             )
 
     def load(self) -> None:
-        """Reads what is there; a line that a killed process has not written to its end is left out."""
-        path = self.folder / _ANSWERS
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        for line in lines:
-            try:
-                key, answer = json.loads(line)
-            except ValueError:
-                continue
-            self._answers[key] = answer
+        """Reads what is new; a line that a killed process has not written to its end is left out."""
+        if not self._file.exists():
+            return
+        with self._file.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                with suppress(ValueError):
+                    key, _ = json.loads(line)
+                    self._places[key] = self._read
+                if not line.endswith(b"\n"):  # perhaps it is being written
+                    break
+                self._read += len(line)
 
     def add(self, key: str, answer: Any) -> None:
         """Keeps one answer; safe from several threads."""
-        with self._lock, (self.folder / _ANSWERS).open("ab") as file:
-            # Behind a line that was cut off a new one begins.
-            file.write(b"\n" + json.dumps([key, answer]).encode() + b"\n")
+        line = json.dumps([key, answer]).encode() + b"\n"
+        with self._lock, self._file.open("ab") as file:
+            file.write(b"\n" + line)  # behind a line that was cut off a new one begins
             file.flush()
             os.fsync(file.fileno())
-            self._answers[key] = answer
+            self._places[key] = file.tell() - len(line)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._answers
+        return key in self._places
 
     def __getitem__(self, key: str) -> Any:
-        return self._answers[key]
+        return json.loads(self._line(key))[1]
+
+    def digest(self, keys: Iterable[str]) -> str:
+        """What changes with the answers to these."""
+        found = hashlib.blake2b()
+        for key in keys:
+            found.update(self._line(key))
+        return found.hexdigest()
+
+    def _line(self, key: str) -> bytes:
+        with self._file.open("rb") as file:
+            file.seek(self._places[key])
+            return file.readline()

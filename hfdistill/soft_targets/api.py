@@ -16,10 +16,11 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 from huggingface_hub.utils import httpx
 from transformers.utils import logging
 
+from hfdistill.data.streamed import streamed_dataset, with_columns
 from hfdistill.models.fingerprints import hash_of
 from hfdistill.models.progress import progress_bar
 from hfdistill.soft_targets.answer_store import AnswerStore
@@ -152,10 +153,13 @@ def ask_api(
     with state.main_process_first():
         answers = AnswerStore(store, {**endpoint.describe(), "messages": messages})
     rows = dataset.with_format(None).select_columns(columns)
-    questions = [_filled(messages, row, number) for number, row in enumerate(rows)]
-    keys = [hash_of(one) for one in questions]
+    keys, missing = [], {}
+    for number, row in enumerate(rows):
+        question = _filled(messages, row, number)
+        keys.append(hash_of(question))
+        if keys[-1] not in answers:
+            missing[keys[-1]] = question
     if state.is_main_process:
-        missing = {key: one for key, one in zip(keys, questions, strict=True) if key not in answers}
         _ask_all(endpoint, missing, answers, limits or Limits(), prices)
     state.wait_for_everyone()
     answers.load()
@@ -165,7 +169,12 @@ def ask_api(
             "%d of %d rows are left out: the limit was reached before them.", len(keys) - len(kept), len(keys)
         )
     dataset = dataset.remove_columns([name for name in (API_ANSWER,) if name in dataset.column_names])
-    return dataset.select(kept).add_column(API_ANSWER, [json.dumps(answers[keys[row]]) for row in kept])
+    column = streamed_dataset(
+        lambda: ((json.dumps(answers[keys[row]]),) for row in kept),
+        Features({API_ANSWER: Value("string")}),
+        {"api answers": answers.digest(keys[row] for row in kept)},
+    )
+    return with_columns(dataset.select(kept), column)
 
 
 def _columns_of(messages: Messages, names: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,10 @@ from hfdistill.teachers.seq2seq import check_label_starts
 class SoundTokenTargetMaker(TokenTargetMaker, ArrayTargetMaker):
     """Token soft targets of rows that are known by their numbers and their labels."""
 
-    def targets(self, dataset: Dataset) -> Iterable[Sequence[int]]:
-        labels = super().targets(dataset)
+    def targets(self, dataset: Dataset) -> Iterator[Sequence[int]]:
         model: Any = self.teacher.model
-        check_label_starts(labels, model.config.decoder_start_token_id)
-        return labels
+        check_label_starts(super().targets(dataset), model.config.decoder_start_token_id)
+        return super().targets(dataset)
 
     def read(self, dataset: Dataset) -> Dataset:
         return dataset.with_format(None).select_columns([*self._names(dataset.column_names), "labels"])

@@ -17,7 +17,7 @@ import re
 import time
 import uuid
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 from huggingface_hub.constants import HF_HOME
 from transformers.utils import logging
 
+from hfdistill.data.streamed import ROWS_AT_ONCE
 from hfdistill.models.fingerprints import QUICK, WeightsHash, hash_of
 from hfdistill.models.ragged import Column, Ragged, ragged_of
 from hfdistill.soft_targets.part_files import age, mapped_arrays, write_whole
@@ -187,13 +188,20 @@ class SoftTargetStore:
         given[order] = places
         return given
 
-    @property
-    def part_names(self) -> list[str]:
-        """The names of the parts that were read: as long as they are the same, so is what the store holds."""
-        return sorted(path.name for path in self._parts)
+    def content(self, keys: np.ndarray) -> dict[str, Any]:
+        """What changes with the predictions of these keys, for JSON: no more than that, however the store grows."""
+        ends = list(self._parts.values())
+        parts = [path.name for path in self._parts]
+        used = np.unique(np.searchsorted(ends, self.places(keys), side="right"))
+        return {"parts": sorted(parts[one] for one in used), "keys": hashlib.blake2b(keys.tobytes()).hexdigest()}
 
     def __contains__(self, key: bytes) -> bool:
         return bool(self.places([key])[0] >= 0)
+
+    def each(self, keys: Keys) -> Iterator[Any]:
+        """The prediction of each of these keys, read a few at a time; raises as `rows`."""
+        for start in range(0, len(keys), ROWS_AT_ONCE):
+            yield from self.rows(keys[start : start + ROWS_AT_ONCE])
 
     def rows(self, keys: Keys) -> Any:
         """The logits of these keys, shape `(rows, classes)`, float32.

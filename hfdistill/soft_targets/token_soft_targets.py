@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from datasets import Dataset, DatasetDict, Value
+from datasets import Dataset, DatasetDict, Features, Value
 from torch import nn
 from transformers import AutoModelForMaskedLM
 
 from hfdistill.data.rows import as_dataset
+from hfdistill.data.streamed import streamed_dataset, with_columns
 from hfdistill.losses.divergences import TEMPERATURE
 from hfdistill.losses.sparse_distributions import METHODS
 from hfdistill.models.adapters import load_config
@@ -19,6 +21,9 @@ from hfdistill.soft_targets.sound_token_targets import SoundTokenTargetMaker
 from hfdistill.soft_targets.token_target_makers import TextTargetMaker, TokenTargetMaker
 from hfdistill.teachers import SOFT_TARGETS, TEACHER_TOKENS, LanguageModelTeacher, ModelTeacher
 from hfdistill.teachers.seq2seq import Seq2SeqTeacher, as_seq2seq_teacher
+
+#: Raised when rows carry them otherwise, so that none that were written before are taken for them.
+_VERSION = 1
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
@@ -126,8 +131,14 @@ def _over_splits(maker: TokenTargetMaker, dataset: Any) -> Any:
     dataset = as_dataset(dataset)
     if not isinstance(dataset, Dataset):
         raise ValueError(f"token_soft_targets takes a Dataset or a dict of them, not a {type(dataset).__name__}.")
-    rows = maker.targets(dataset)
-    entries = maker.of_dataset(dataset)
-    carried = [pack_row(maker.made, labels, packed) for labels, packed in zip(rows, entries.to_pylist(), strict=True)]
-    dataset = dataset.remove_columns([column for column in SOFT_TARGETS if column in dataset.column_names])
-    return dataset.add_column(TEACHER_TOKENS, carried, feature=Value("large_binary"))
+    for _ in maker.targets(dataset):  # what is wrong with a row is said before the teacher is run
+        pass
+    keys = maker.keys_of(dataset)
+
+    def carried() -> Iterator[tuple[bytes]]:
+        for labels, entries in zip(maker.targets(dataset), maker.store.each(keys), strict=True):
+            yield (pack_row(maker.made, labels, entries.as_py()),)
+
+    features = Features({TEACHER_TOKENS: Value("large_binary")})
+    column = streamed_dataset(carried, features, {**maker.store.content(keys), "version": _VERSION})
+    return with_columns(dataset.remove_columns([name for name in SOFT_TARGETS if name in dataset.column_names]), column)

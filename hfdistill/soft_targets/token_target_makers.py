@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.data.streamed import row_tuples
 from hfdistill.losses import IGNORED
 from hfdistill.losses.divergences import log_probabilities
 from hfdistill.losses.sparse_distributions import METHODS, Entries
@@ -32,8 +33,8 @@ from hfdistill.teachers.base import advice_on_precision
 from hfdistill.teachers.seq2seq import decoder_inputs
 
 
-def _check_labels(rows: Iterable[Sequence[int]], positions: int) -> None:
-    for row, labels in enumerate(rows):
+def _checked_labels(dataset: Dataset, positions: int) -> Iterator[Sequence[int]]:
+    for row, (labels,) in enumerate(row_tuples(dataset, ["labels"])):
         if not labels:
             raise ValueError(f"row {row} has no labels: a decoder has nothing to read; filter such rows out.")
         tokens = len(_without_padding(labels))
@@ -42,6 +43,7 @@ def _check_labels(rows: Iterable[Sequence[int]], positions: int) -> None:
                 f"the labels of row {row} are {tokens} tokens, more than the {positions} positions of the teacher's "
                 f"decoder: tokenize the target texts with truncation=True and max_length={positions}."
             )
+        yield labels
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,8 @@ class TokenTargetMaker(SoftTargetMaker):
     def read(self, dataset: Dataset) -> Dataset:
         return self.mapped(dataset.with_format(None))
 
-    def targets(self, dataset: Dataset) -> Iterable[Sequence[int]]:
-        """The target tokens of each row, −100 where there is none.
+    def targets(self, dataset: Dataset) -> Iterator[Sequence[int]]:
+        """The target tokens of each row, −100 where there is none, read a few rows at a time.
 
         Raises:
             ValueError: when a column is missing, or a row has no labels or too many.
@@ -159,10 +161,9 @@ class TokenTargetMaker(SoftTargetMaker):
                 f"a teacher is run on rows with {source} and labels, and makes its decoder's inputs of the labels; "
                 f"the columns are {', '.join(dataset.column_names)}."
             )
-        rows = dataset.with_format(None)["labels"]
         model: Any = self.teacher.model
-        _check_labels(rows, min(max_positions(model.get_decoder()), decoder_positions(model.config) or sys.maxsize))
-        return rows
+        positions = min(max_positions(model.get_decoder()), decoder_positions(model.config) or sys.maxsize)
+        return _checked_labels(dataset, positions)
 
     def manifest(self) -> dict[str, Any]:
         made = {**self.made._asdict(), "vocabulary": self.made.vocabulary.hex()}
@@ -260,7 +261,7 @@ class TextTargetMaker(TokenTargetMaker):
         next_token = isinstance(self.teacher.head, NextTokenHead)
         return TextReader(pair.source, pair.own_ids, next_token, self._padding)
 
-    def targets(self, dataset: Dataset) -> Iterable[Sequence[int]]:
+    def targets(self, dataset: Dataset) -> Iterator[Sequence[int]]:
         next_token = isinstance(self.teacher.head, NextTokenHead)
         missing = {"input_ids", *(() if next_token else ("labels",))} - {*dataset.column_names}
         if missing:
@@ -269,20 +270,28 @@ class TextTargetMaker(TokenTargetMaker):
                 f"{', '.join(missing)}, only {', '.join(dataset.column_names)}: of a masked language model make labels "
                 "with dataset.map(MaskedTextCollator(tokenizer).masked)."
             )
-        rows = dataset.with_format(None)
-        if "attention_mask" in rows.column_names and not all(all(mask) for mask in rows["attention_mask"]):
-            raise ValueError("some rows are padded (their attention_mask has zeros): tokenize them without padding.")
-        given = [name for name in ("input_ids", "labels") if name in rows.column_names]
-        labels = self.reader.labels({name: rows[name][:] for name in given})
-        for number, (ids, own) in enumerate(zip(rows["input_ids"], labels, strict=True)):
-            if len(ids) != len(own):
-                raise ValueError(f"row {number} has {len(ids)} input_ids and {len(own)} labels: there is one for each.")
+        names = [name for name in ("input_ids", "labels", "attention_mask") if name in dataset.column_names]
+        return self._checked_texts(dict(zip(names, row, strict=True)) for row in row_tuples(dataset, names))
+
+    def _checked_texts(self, rows: Iterable[Mapping[str, Sequence[int]]]) -> Iterator[Sequence[int]]:
+        labels_of = self.reader.labels
+        for number, row in enumerate(rows):
+            if not all(row.get("attention_mask", ())):
+                raise ValueError(
+                    f"row {number} is padded (its attention_mask has zeros): tokenize all rows without padding."
+                )
+            ids = row["input_ids"]
+            [labels] = labels_of({name: [values] for name, values in row.items()})
+            if len(ids) != len(labels):
+                raise ValueError(
+                    f"row {number} has {len(ids)} input_ids and {len(labels)} labels: there is one for each."
+                )
             if len(ids) > self.teacher.max_length:
                 raise ValueError(
                     f"row {number} has {len(ids)} tokens, and the teacher reads {self.teacher.max_length}: cut long "
                     "texts into several rows, as text_rows does."
                 )
-        return labels
+            yield labels
 
     def forward(self, model: PreTrainedModel, inputs: dict[str, Any]) -> pa.Array:
         inputs = dict(inputs)

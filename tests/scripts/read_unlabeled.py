@@ -1,10 +1,16 @@
-"""Reads a classifier's texts: `read_unlabeled.py TRAIN UNLABELED COUNT`; prints how many are drawn, and peak memory."""
+"""Reads texts: `read_unlabeled.py TASK TRAIN UNLABELED`; prints how many have no label, and the peak of memory."""
 
 import resource
 import sys
 
-from hfdistill.tasks.classification.data import text_classification_dataset
+from hfdistill import question_answering_dataset, text_classification_dataset, token_classification_dataset
 
-train, unlabeled, count = sys.argv[1:]
-rows = text_classification_dataset(train, unlabeled_file=unlabeled, max_unlabeled=int(count)).dataset["train"]
-print(sum(label == -100 for label in rows["label"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+READERS = {
+    "answering": question_answering_dataset,
+    "classification": text_classification_dataset,
+    "tagging": token_classification_dataset,
+}
+task, train, unlabeled = sys.argv[1:]
+read = READERS[task]
+rows = len(read(train, unlabeled_file=unlabeled).dataset["train"]) - len(read(train).dataset["train"])
+print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

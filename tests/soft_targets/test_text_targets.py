@@ -106,7 +106,7 @@ def test_rows_that_do_not_fit_are_refused(tmp_path):
     cases = (
         (bert, rows("gpt2"), "predicts tokens of input_ids, and the rows have no labels"),
         (gpt2, Dataset.from_dict({"input_ids": [[2, 5]], "labels": [[2]]}), "row 0 has 2 input_ids and 1 labels"),
-        (gpt2, Dataset.from_dict({"input_ids": [[2, 0]], "attention_mask": [[1, 0]]}), "some rows are padded"),
+        (gpt2, Dataset.from_dict({"input_ids": [[2, 0]], "attention_mask": [[1, 0]]}), "row 0 is padded"),
         (bert, Dataset.from_dict({"input_ids": [[5] * 600], "labels": [[5] * 600]}), "row 0 has 600 tokens"),
     )
     for number, (teacher, data, said) in enumerate(cases):

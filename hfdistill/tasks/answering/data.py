@@ -12,10 +12,12 @@ from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_datasets
 from transformers import BatchEncoding, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
+from hfdistill.data.files import ending_of
 from hfdistill.data.lines import decoded_lines
 from hfdistill.data.shortening import cut, shortened
-from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
+from hfdistill.data.splits import split_validation, warn_of_leaks
 from hfdistill.data.tables import Table, open_table
+from hfdistill.data.unlabeled import RowSource, row_source, texts_to_label, unlabeled_rows
 from hfdistill.models.loading import load_answer_finder
 from hfdistill.tasks.answering.demo import TEACHER_TRAINING, demo_answering_student, demo_answering_teacher
 from hfdistill.tasks.answering.metrics import question_answering_metrics
@@ -142,7 +144,10 @@ def question_answering_dataset(
         train_file: The training questions.
         validation_file: Those to validate on; without it, a share of the training questions.
         test_file: The test questions.
-        unlabeled_file: More questions for the teacher to answer, added to `train`; their answers are not read.
+        unlabeled_file: More questions for the teacher to answer, added to `train`; their answers are not read. They go
+            to disk as they are read: memory does not grow with them, but for SQuAD's format, which is one object.
+            Those whose question or context is blank are left out, and those that are measured on, see
+            `without_held_out`.
         validation_share: The share of training questions to validate on when there is no validation file.
         seed: Chooses them.
 
@@ -160,7 +165,8 @@ def question_answering_dataset(
             splits["train"], texts, "question", validation_share, seed
         )
     if unlabeled_file is not None:
-        more = without_held_out(_rows(_open(unlabeled_file, "unlabeled"), labeled=False), splits, texts)
+        more = unlabeled_rows(_source(unlabeled_file), texts, _FEATURES, None)
+        more = texts_to_label(more, splits, texts, blank=any)
         splits["train"] = concatenate_datasets([splits["train"], more])
     warn_of_leaks(splits, texts, "questions")
     return QuestionAnsweringData(splits)
@@ -168,14 +174,35 @@ def question_answering_dataset(
 
 def _open(file: str | Path | Dataset, split: str) -> Table:
     """A file as a table with a question a row."""
-    if isinstance(file, Dataset) or ".json" not in Path(file).name.lower() or not Path(file).is_file():
-        return open_table(file, split)
-    text = "".join(decoded_lines(Path(file)))
+    articles = _articles(file)
+    return open_table(file, split) if articles is None else _of_squad(articles, str(file))
+
+
+def _source(file: str | Path | Dataset) -> RowSource:
+    """The same of questions that nobody has answered, read one after the other."""
+    if _articles(file) is None:
+        return row_source(file, QuestionAnsweringData.text_columns)
+    return RowSource.of_file(file, lambda path: _of_squad(_articles(path) or [], str(path)).rows())
+
+
+def _articles(file: str | Path | Dataset) -> list[Any] | None:
+    """The articles of a file of SQuAD's format; `None` of any other, whose rows the usual reader reads."""
+    if isinstance(file, Dataset) or ending_of(file) not in ("json", "jsonl") or not Path(file).is_file():
+        return None
+    first = next(filter(str.strip, decoded_lines(Path(file))), "")
+    row = _parsed(first)
+    if first.lstrip().startswith("[") or (isinstance(row, dict) and not _is_squad(row)):
+        return None  # rows, of which there may be more than memory holds
+    content = _parsed("".join(decoded_lines(Path(file))))
+    return content["data"] if _is_squad(content) else None
+
+
+def _parsed(text: str) -> Any:
+    """JSON, or `None` for what is none, which the usual reader has a sentence for."""
     try:
-        content = json.loads(text)
-    except ValueError:  # JSON lines, or something that the usual reader has a sentence for
-        return open_table(file, split)
-    return _of_squad(content["data"], str(file)) if _is_squad(content) else open_table(file, split)
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_squad(content: Any) -> bool:
@@ -200,9 +227,8 @@ def _of_squad(articles: Sequence[Any], source: str) -> Table:
     return Table(dict(zip(("question", "context", "answers"), zip(*rows, strict=True), strict=True)), source)
 
 
-def _rows(table: Table, labeled: bool = True) -> Dataset:
-    wanted = ("question", "context", *(("answers",) if labeled else ()))
-    missing = [name for name in wanted if name not in table.columns]
+def _rows(table: Table) -> Dataset:
+    missing = [name for name in _FEATURES if name not in table.columns]
     if missing:
         raise ValueError(f"{table.source} has no column {missing[0]!r}; its columns are {table.names()}.")
     content: dict[str, list[Any]] = {"question": [], "context": [], "answers": []}
@@ -212,7 +238,7 @@ def _rows(table: Table, labeled: bool = True) -> Dataset:
                 raise ValueError(f"{table.where(row)}: column {name!r} holds {shortened(text)}; expected text.")
         content["question"].append(question)
         content["context"].append(context)
-        answers = table.columns["answers"][row] if labeled else None
+        answers = table.columns["answers"][row]
         content["answers"].append(None if answers is None else _answers(answers, context, table.where(row)))
     return Dataset.from_dict(content, features=_FEATURES)
 

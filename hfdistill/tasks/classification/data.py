@@ -23,9 +23,9 @@ from hfdistill.data.columns import (
     with_class_names,
 )
 from hfdistill.data.many_labels import ManyLabels, has_lists
-from hfdistill.data.splits import split_validation, warn_of_leaks, without_blank, without_held_out
+from hfdistill.data.splits import split_validation, warn_of_leaks
 from hfdistill.data.tables import Table, open_table, read_table
-from hfdistill.data.unlabeled import unlabeled_rows
+from hfdistill.data.unlabeled import row_source, texts_to_label, unlabeled_rows
 from hfdistill.models.labels import MULTI, name_classes
 from hfdistill.models.loading import load_classifier
 from hfdistill.tasks.classification.demo import TEACHER_TRAINING, demo_student, demo_teacher
@@ -216,10 +216,9 @@ def text_classification_dataset(
         )
     labels.warn_of_absent_classes(splits["train"][columns.label][:])
     if unlabeled_file is not None:
-        more = unlabeled_rows(unlabeled_file, columns.texts, features_of(columns, labels), labels.unlabeled)
-        if max_unlabeled is not None and max_unlabeled < len(more):
-            more = more.shuffle(seed, keep_in_memory=True).select(range(max_unlabeled))  # in memory: the order alone
-        more = without_held_out(without_blank(more, columns.texts), splits, columns.texts)
+        source = row_source(unlabeled_file, columns.texts)
+        more = unlabeled_rows(source, columns.texts, features_of(columns, labels), labels.unlabeled)
+        more = texts_to_label(more, splits, columns.texts, max_unlabeled, seed)
         splits["train"] = concatenate_datasets([splits["train"], more])
     warn_of_leaks(splits, columns.texts)
     return TextClassificationData(

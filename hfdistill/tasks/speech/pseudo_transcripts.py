@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import os
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
 from transformers import PreTrainedModel
 
+from hfdistill.data.streamed import row_tuples, streamed_dataset, with_columns
 from hfdistill.models.inputs import main_input
 from hfdistill.models.speech_prompts import check_prompt, text_labels
 from hfdistill.models.vocabularies import vocabulary_key
@@ -24,6 +27,11 @@ from hfdistill.teachers import ModelTeacher
 
 #: Distil-Whisper's: of transcripts in which more words differ from people's, one of the two is wrong.
 MAX_WER = 0.1
+
+#: Of each row the teacher's transcript, and whether it is near enough to people's.
+_TRANSCRIPTS = Features({"labels": List(Value("int64")), "agrees": Value("bool")})
+#: Raised when they are made otherwise, so that none that were made before are taken for them.
+_VERSION = 1
 
 
 def pseudo_transcripts(
@@ -69,18 +77,35 @@ def pseudo_transcripts(
     tokenizer = getattr(processing_class, "tokenizer", processing_class)
     check_prompt(teacher, tokenizer, **generation)
     maker = TranscriptMaker(ModelTeacher(teacher, tokenizer), generation, batch_size, store)
-    written = [text.decode() for text in maker.of_dataset(dataset)]
-    kept = np.ones(len(dataset), dtype=bool)
-    if max_wer is not None and "labels" in dataset.column_names:
-        said = written_texts(dataset.with_format(None)["labels"][:], tokenizer)
-        wrong, words, *_ = error_counts(written, said).T
-        kept = wrong <= max_wer * words
+    keys = maker.keys_of(dataset)
+    compared = max_wer is not None and "labels" in dataset.column_names
+    depends_on = {
+        **maker.store.content(keys),
+        "begin": text_labels(tokenizer, ""),
+        "compared": [dataset._fingerprint, max_wer] if compared else None,
+        "version": _VERSION,
+    }
+
+    def transcripts() -> Iterator[tuple[list[int], bool]]:
+        said = (labels for (labels,) in row_tuples(dataset, ["labels"])) if compared else repeat(None)
+        for written, labels in zip(maker.store.each(keys), said, strict=False):
+            text = written.decode()
+            yield text_labels(tokenizer, text), labels is None or _agree(text, labels, tokenizer, max_wer or 0.0)
+
+    made = streamed_dataset(transcripts, _TRANSCRIPTS, depends_on)
+    kept = np.fromiter((agrees for (agrees,) in row_tuples(made, ["agrees"])), bool, len(made))
+    if compared:
         print_main(f"{int((~kept).sum())} of {len(kept)} rows are left out: the teacher writes something else.")
     if not kept.any():
         raise ValueError("the teacher's transcripts differ from people's in every row: is it a teacher of this task?")
     others = dataset.remove_columns([name for name in ("labels",) if name in dataset.column_names])
-    labels = [text_labels(tokenizer, text) for text in written]
-    return others.add_column("labels", labels).select(np.flatnonzero(kept))
+    return with_columns(others, made.select_columns("labels")).select(np.flatnonzero(kept))
+
+
+def _agree(text: str, labels: Sequence[int], tokenizer: Any, max_wer: float) -> bool:
+    """Whether no more of the words differ from people's."""
+    [[wrong, words, *_]] = error_counts([text], written_texts([labels], tokenizer))
+    return bool(wrong <= max_wer * words)
 
 
 class _TranscriptStore(SoftTargetStore):

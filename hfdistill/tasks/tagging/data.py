@@ -14,23 +14,32 @@ from transformers import BatchEncoding, EvalPrediction, PreTrainedModel, PreTrai
 from transformers.utils import logging
 
 from hfdistill.data.shortening import cut, shortened
-from hfdistill.data.splits import split_validation, warn_of_leaks, without_held_out
+from hfdistill.data.splits import split_validation, warn_of_leaks
 from hfdistill.data.tables import Table
+from hfdistill.data.unlabeled import RowSource, rows_on_disk, texts_to_label
 from hfdistill.models.heads import ITEM_MASK
 from hfdistill.models.labels import NO_CLASS, NO_LABEL, some_names
 from hfdistill.models.loading import load_tagger
 from hfdistill.models.words import tokenize_words
 from hfdistill.tasks.demo import DemoModels
-from hfdistill.tasks.tagging.conll import TAG_COLUMNS, WORD_COLUMNS, column_of, open_tagged, words_of_text
+from hfdistill.tasks.tagging.conll import (
+    TAG_COLUMNS,
+    TEXT_COLUMNS,
+    WORD_COLUMNS,
+    column_of,
+    open_tagged,
+    sentence_source,
+    words_of_text,
+)
 from hfdistill.tasks.tagging.demo import TEACHER_TRAINING, demo_tagging_student, demo_tagging_teacher
 from hfdistill.tasks.tagging.entities import OUTSIDE, entity_kinds, in_scheme, parts_of, scheme_of
 from hfdistill.tasks.tagging.metrics import token_classification_metrics
 
 logger = logging.get_logger(__name__)
 
+_FEATURES = Features({"tokens": List(Value("string")), "labels": List(Value("int64"))})
 #: Tokens that a sentence is cut to, unless a model takes fewer.
 MAX_LENGTH = 128
-_TEXT_COLUMNS = ("text", "sentence")
 
 
 @dataclass(frozen=True)
@@ -167,8 +176,9 @@ def token_classification_dataset(
         validation_file: Those to validate on; without it, a share of the training sentences.
         test_file: The test sentences.
         unlabeled_file: More sentences for the teacher to label, added to `train` without labels: as above, or raw texts
-            in a column `text` or `sentence`, which are split at spaces and marks of punctuation. Those that are
-            measured on are left out, see `without_held_out`.
+            in a column `text` or `sentence`, which are split at spaces and marks of punctuation. They go to disk as
+            they are read: memory does not grow with them. Blank ones are left out, and those that are measured on, see
+            `without_held_out`.
         max_unlabeled: The most of these sentences, drawn at random where there are more.
         word_column: The column of words; by default `tokens` or `words`.
         label_column: The column of labels; by default `ner_tags`, `labels` or `tags`.
@@ -195,10 +205,8 @@ def token_classification_dataset(
             splits["train"], ("tokens",), "labels", validation_share, seed
         )
     if unlabeled_file is not None:
-        more = _unlabeled(open_tagged(unlabeled_file, "unlabeled"), word_column)
-        if max_unlabeled is not None and max_unlabeled < len(more):
-            more = more.shuffle(seed).select(range(max_unlabeled))
-        more = without_held_out(more, splits, ("tokens",))
+        more = _unlabeled(sentence_source(unlabeled_file), word_column)
+        more = texts_to_label(more, splits, ("tokens",), max_unlabeled, seed)
         splits["train"] = concatenate_datasets([splits["train"], more])
     warn_of_leaks(splits, ("tokens",), "sentences")
     return TokenClassificationData(splits, tags.names)
@@ -300,7 +308,8 @@ class _Tags:
 def _encoded(table: Table, words: str, labels: str, tags: _Tags) -> Dataset:
     content: dict[str, list[Any]] = {"tokens": [], "labels": []}
     for row, (tokens, of_tokens) in enumerate(zip(table.columns[words], table.columns[labels], strict=True)):
-        tokens, where = _checked_words(tokens, table, words, row), table.where(row)
+        where = table.where(row)
+        _check_words(tokens, words, where)
         if of_tokens is not None and not isinstance(of_tokens, list):
             raise ValueError(f"{where}: column {labels!r} holds {shortened(of_tokens)}; expected a list of labels.")
         if of_tokens and len(of_tokens) != len(tokens):
@@ -310,33 +319,30 @@ def _encoded(table: Table, words: str, labels: str, tags: _Tags) -> Dataset:
             )
         content["tokens"].append(tokens)
         content["labels"].append(tags.ids_of(of_tokens or [None] * len(tokens), where))
-    return _dataset(content)
+    return Dataset.from_dict(content, features=_FEATURES)
 
 
-def _unlabeled(table: Table, words: str | None) -> Dataset:
+def _unlabeled(source: RowSource, words: str | None) -> Dataset:
     """Sentences without labels, of words or of raw text."""
-    column = words or column_of(table, (*WORD_COLUMNS, *_TEXT_COLUMNS))
-    if column not in table.columns:
+    first = source.first()
+    column = words or column_of(first, (*WORD_COLUMNS, *TEXT_COLUMNS))
+    if column not in first.columns:
         raise ValueError(
-            f"{table.source} has no column of words ({', '.join(WORD_COLUMNS[:2])}) or text "
-            f"({', '.join(_TEXT_COLUMNS)}); its columns are {table.names()}."
+            f"{source.name} has no column of words ({', '.join(WORD_COLUMNS[:2])}) or text "
+            f"({', '.join(TEXT_COLUMNS)}); its columns are {first.names()}."
         )
-    values = table.columns[str(column)]
-    split = [words_of_text(value) if isinstance(value, str) else value for value in values]
-    tokens = [_checked_words(value, table, str(column), row) for row, value in enumerate(split) if value != []]
-    return _dataset({"tokens": tokens, "labels": [[NO_LABEL] * len(one) for one in tokens]})
+
+    def read(cells: Mapping[str, Any], where: str) -> tuple[list[str], list[int]]:
+        value = cells.get(str(column))
+        tokens: Any = words_of_text(value) if isinstance(value, str) else value
+        if tokens != []:  # of a blank text
+            _check_words(tokens, str(column), where)
+        return tokens, [NO_LABEL] * len(tokens)
+
+    return rows_on_disk(source, read, _FEATURES, column=column)
 
 
-def _checked_words(words: Any, table: Table, column: str, row: int) -> list[str]:
+def _check_words(words: Any, column: str, where: str) -> None:
     if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words) or not words:
         found = next((word for word in words if not word or not isinstance(word, str)), words) if words else words
-        raise ValueError(
-            f"{table.where(row)}: column {column!r} holds {shortened(found)}; expected a list of words, none empty."
-        )
-    return words
-
-
-def _dataset(content: Mapping[str, list[Any]]) -> Dataset:
-    return Dataset.from_dict(
-        dict(content), features=Features({"tokens": List(Value("string")), "labels": List(Value("int64"))})
-    )
+        raise ValueError(f"{where}: column {column!r} holds {shortened(found)}; expected a list of words, none empty.")

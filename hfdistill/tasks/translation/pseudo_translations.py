@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -121,8 +120,7 @@ def pseudo_translations(
     else:
         rows, keys = maker.keys_of_shard(dataset, part)
         dataset = dataset.select(rows)
-    depends_on = {"parts": maker.store.part_names, "keys": hashlib.blake2b(keys.tobytes()).hexdigest()}
-    return with_translations(dataset, lambda: maker.candidates(keys), depends_on)
+    return with_translations(dataset, lambda: maker.candidates(keys), maker.store.content(keys))
 
 
 def with_translations(

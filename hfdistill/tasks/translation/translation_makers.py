@@ -15,7 +15,6 @@ from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from hfdistill.data.streamed import ROWS_AT_ONCE
 from hfdistill.models.inputs import pad_batch
 from hfdistill.soft_targets.precompute import KnownRows, SoftTargetMaker
 from hfdistill.soft_targets.store import SoftTargetStore
@@ -116,9 +115,7 @@ class TranslationMaker(SoftTargetMaker):
 
     def candidates(self, keys: np.ndarray) -> Iterator[list[Candidate]]:
         """Those of rows whose translations are in the store, read a few rows at a time."""
-        for start in range(0, len(keys), ROWS_AT_ONCE):
-            for row in self.store.rows(keys[start : start + ROWS_AT_ONCE]):
-                yield list(map(Candidate._make, json.loads(bytes(row))))
+        return (list(map(Candidate._make, json.loads(bytes(row)))) for row in self.store.each(keys))
 
     def encoded(self, rows: Iterable[list[Candidate]]) -> np.ndarray:
         """The candidates of each row as bytes; samples in the order of their scores, as a search has them."""

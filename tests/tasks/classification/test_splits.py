@@ -1,13 +1,9 @@
 """How rows come to train, validation and test, and the texts that are in two of them."""
 
 import logging
-from itertools import chain, islice
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
-from processes import run_script
 
 from hfdistill.data.splits import split_validation
 from hfdistill.tasks.classification.data import text_classification_dataset
@@ -91,29 +87,6 @@ def test_a_file_of_single_texts_is_none_of_pairs(write):
     train = write("pairs.csv", "sentence1,sentence2,label\na,b,0\nc,d,1\n")
     with pytest.raises(ValueError, match=r"more\.txt has one text a line, and the texts here are pairs \(sentence1"):
         text_classification_dataset(train, train, unlabeled_file=write("more.txt", "a\n"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["more.parquet", "more.csv", "more.txt"])
-def test_memory_does_not_grow_with_the_unlabeled_texts(tmp_path, write, name):
-    """Half a million sentences took half a gigabyte, however few of them were drawn."""
-    train, peaks = write("train.csv", "text,label\n" + "".join(f"a {n},{n % 2}\n" for n in range(30))), []
-    for count in (20_000, 500_000):
-        texts = (f"{n} {'some words of a sentence ' * 4}" for n in range(count))
-        file = tmp_path / f"{count}_{name}"
-        if name.endswith("parquet"):  # bit by bit, as a process begins with the peak of the one that starts it
-            with pq.ParquetWriter(file, schema := pa.schema({"text": pa.string()})) as writer:
-                while some := list(islice(texts, 10_000)):
-                    writer.write_table(pa.table([some], schema=schema))
-        else:
-            with open(file, "w", encoding="utf-8") as lines:
-                lines.writelines(f"{text}\n" for text in chain(["text"] * name.endswith("csv"), texts))
-        done = run_script("read_unlabeled.py", train, file, "1000", HF_HOME=str(tmp_path / f"home_{count}"))
-        assert done.returncode == 0, done.stderr[-3000:]
-        rows, peak = map(int, done.stdout.split())
-        assert rows == 1000
-        peaks.append(peak * 1024)
-    assert peaks[1] - peaks[0] < 150e6
 
 
 def test_a_task_of_unlabeled_training_texts(read_task):

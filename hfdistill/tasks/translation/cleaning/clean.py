@@ -25,7 +25,7 @@ from hfdistill.tasks.translation.cleaning.text_rules import MAX_WORDS, MIN_LETTE
 from hfdistill.tasks.translation.reading import text_tuples
 
 #: Raised when the same rules decide otherwise, so that no earlier decision is taken for theirs.
-_VERSION = 2
+_VERSION = 3
 
 
 def clean_pairs(
