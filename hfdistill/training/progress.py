@@ -57,7 +57,8 @@ class ProgressLine(TrainerCallback):
             return
         self._figures = told_figures(logs)
         if not self.live and self._figures:
-            self._print(self._line(state))
+            evaluated = any(name.startswith("eval_") for name in self._figures)
+            self._print(self._line(state, rates=not evaluated))  # lines before and after it have the rates
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """What it took."""
@@ -69,10 +70,10 @@ class ProgressLine(TrainerCallback):
             rates = ", ".join([f"{steps / seconds:.3g} a second", *self._token_rate(state, seconds)])
             self._print(f"  {steps:,} steps in {duration(seconds)} ({rates})")
 
-    def _line(self, state: Any) -> str:
+    def _line(self, state: Any, rates: bool = True) -> str:
         done, seconds = state.global_step - self._first, time.monotonic() - self._began
         parts = [f"  step {state.global_step:,} of {state.max_steps:,}"]
-        if done:
+        if done and rates:
             left = (state.max_steps - state.global_step) * seconds / done
             parts += [f"{done / seconds:.3g} steps/s", *self._token_rate(state, seconds), f"{duration(left)} left"]
         return fitting(parts, [f"{name} {value:.4g}" for name, value in self._figures.items()])

@@ -167,6 +167,16 @@ def test_a_log_is_one_short_line(tmp_path, quiet, capsys):
     assert "{" not in told.out and not told.err
 
 
+def test_an_evaluation_has_its_line_to_its_figures(tmp_path, quiet, capsys):
+    """Beside rates and the time left there was no room for a metric with a long name."""
+    trainer = helper(tmp_path, disable_tqdm=False)
+    trainer.compute_metrics = lambda _: {"accuracy_of_the_rarest_class": 0.5}
+    train_and_save(trainer, resume=False)
+    trainer.evaluate(make_rows())
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("  step 2 of 2, eval_loss ") and "eval_accuracy_of_the_rarest_class 0.5" in line
+
+
 def test_on_a_terminal_a_line_is_written_over(tmp_path, quiet, monkeypatch, capsys):
     """What it leaves is one line, whatever was logged meanwhile."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
