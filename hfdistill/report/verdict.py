@@ -17,6 +17,8 @@ ALIKE = 0.05
 UNSTEADY = 2.0
 #: Terms on more than predictions.
 LAYER_TERMS = "labels soft_targets minilm"
+#: What makes a training longer, by whether it is of so many steps.
+LONGER = {False: "more epochs (--num_train_epochs)", True: "more steps (--max_steps)"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Training:
         narrower: Whether it has fewer hidden dimensions than its teacher.
         shares_tokens: Whether it has its teacher's vocabulary, and can be compared with it token by token.
         has_layer_terms: Whether it learned from intermediate representations.
+        longer: What makes its training longer.
         layers_option: The option that gives it fewer layers.
         unlabeled_option: The option that brings more texts for its teacher to label; empty where there is none.
     """
@@ -42,6 +45,7 @@ class Training:
     narrower: bool = False
     shares_tokens: bool = True
     has_layer_terms: bool = False
+    longer: str = LONGER[False]
     layers_option: str = "--student_num_hidden_layers"
     unlabeled_option: str = "--unlabeled_file"
 
@@ -64,6 +68,7 @@ def training_of(trainer: Any, teacher: Any, **known: Any) -> Training:
         narrower=widths[0] < widths[1],
         shares_tokens=vocabularies[0] == vocabularies[1],
         has_layer_terms=bool(args.teacher_outputs),
+        longer=LONGER[args.max_steps > 0],
         **known,
     )
 
@@ -193,7 +198,7 @@ def _better_teacher(comparison: Comparison, training: Training) -> str:
 def _less_of_the_teacher(comparison: Comparison, training: Training) -> str:
     paired, alpha = comparison.paired, training.alpha
     harmed = paired is not None and paired.p_value < SIGNIFICANT and gain(comparison, "baseline") < 0
-    return f"a lower --alpha (it was {alpha:g})" if harmed and alpha else ""
+    return f"a lower --alpha (it was {alpha:.3g})" if harmed and alpha else ""
 
 
 def _longer(comparison: Comparison, training: Training) -> str:
@@ -202,7 +207,7 @@ def _longer(comparison: Comparison, training: Training) -> str:
         return ""
     if _share(comparison) < 0.8 and training.learning_rate < 2e-4:
         return f"a higher --learning_rate (it was {training.learning_rate:g}), as for a student that starts untrained"
-    return "more epochs (--num_train_epochs), as the loss was still falling when training ended"
+    return f"{training.longer}, as the loss was still falling when training ended"
 
 
 def _fewer_layers(comparison: Comparison, training: Training) -> str:
@@ -221,7 +226,7 @@ def _layer_terms(comparison: Comparison, training: Training) -> str:
 def _more_of_the_teacher(comparison: Comparison, training: Training) -> str:
     unproven = comparison.paired is not None and comparison.paired.p_value >= SIGNIFICANT
     if unproven and training.alpha is not None and training.alpha < 0.9:
-        return f"a higher --alpha (it was {training.alpha:g}), for the teacher to count for more"
+        return f"a higher --alpha (it was {training.alpha:.3g}), for the teacher to count for more"
     return ""
 
 
