@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hfdistill.models.families import size_in
 from hfdistill.models.wrappers import config_of
 from hfdistill.report.figures import Comparison, metric_name
 
@@ -34,6 +35,7 @@ class Training:
         shares_tokens: Whether it has its teacher's vocabulary, and can be compared with it token by token.
         has_layer_terms: Whether it learned from intermediate representations.
         longer: What makes its training longer.
+        layers: How many layers there are of which it might have fewer, in an encoder-decoder the decoder's.
         layers_option: The option that gives it fewer layers.
         unlabeled_option: The option that brings more texts for its teacher to label; empty where there is none.
     """
@@ -46,6 +48,7 @@ class Training:
     shares_tokens: bool = True
     has_layer_terms: bool = False
     longer: str = LONGER[False]
+    layers: int | None = None
     layers_option: str = "--student_num_hidden_layers"
     unlabeled_option: str = "--unlabeled_file"
 
@@ -59,6 +62,7 @@ def training_of(trainer: Any, teacher: Any, **known: Any) -> Training:
         **known: The rest of `Training`.
     """
     args, configs = trainer.args, [config_of(model) for model in (trainer.model, teacher)]
+    own = configs[0]
     widths = [getattr(config, "hidden_size", None) or 0 for config in configs]
     vocabularies = [getattr(config, "vocab_size", None) for config in configs]
     return Training(
@@ -69,6 +73,7 @@ def training_of(trainer: Any, teacher: Any, **known: Any) -> Training:
         shares_tokens=vocabularies[0] == vocabularies[1],
         has_layer_terms=bool(args.teacher_outputs),
         longer=LONGER[args.max_steps > 0],
+        layers=None if own is None else size_in(own, "layers", "decoder" if own.is_encoder_decoder else ""),
         **known,
     )
 
@@ -211,6 +216,8 @@ def _longer(comparison: Comparison, training: Training) -> str:
 
 
 def _fewer_layers(comparison: Comparison, training: Training) -> str:
+    if training.layers == 1:
+        return ""
     if comparison.speedup < 1 + 2 * ALIKE:
         return f"fewer layers ({training.layers_option}), as it is hardly faster than its teacher"
     return (

@@ -95,6 +95,7 @@ ADVICE = {
         "a higher --learning_rate (it was 2e-05)",
     ),
     "fewer layers": (compared(latency=9.9), Training(), "fewer layers (--student_num_hidden_layers)"),
+    "no fewer than one": (compared(latency=9.9), Training(layers=1), "--unlabeled_file"),
     "smaller": (
         compared(student=0.899),
         Training(layers_option="--student_num_decoder_layers"),
@@ -140,4 +141,5 @@ def test_advice_on_the_length_names_the_option_that_counts(tmp_path):
     """Where steps are given, `Trainer` does not read the number of epochs."""
     model = make_model(1)
     for settings, longer in (({}, LONGER[False]), ({"max_steps": 2}, LONGER[True])):
-        assert training_of(make_trainer(tmp_path, model, make_rows(), **settings), model).longer == longer
+        known = training_of(make_trainer(tmp_path, model, make_rows(), **settings), model)
+        assert (known.longer, known.layers) == (longer, 2)
