@@ -10,6 +10,7 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from hfdistill.commands.compare_card import run_action
+from hfdistill.data.parallel import SCORE
 from hfdistill.models.dispatched import placed
 from hfdistill.tasks.translation.cleaning.clean import clean_pairs
 from hfdistill.tasks.translation.cleaning.cross_entropy import Translators
@@ -28,12 +29,14 @@ def _clean(options: argparse.Namespace) -> None:
     idle = [name for name in ("min_adequacy", "source_tag", "target_tag") if getattr(options, name)]
     if idle and not options.translators:
         raise ValueError(f"--{idle[0]} is of the rule that needs --translators: give both.")
+    if options.score_column != SCORE and options.min_score is None:
+        raise ValueError("--score_column is of the rule that needs --min_score: give both.")
     names = (options.source_lang, options.target_lang)
     rows = read_pairs(options.file, "train", names, None if options.min_score is None else options.score_column)
     held_out = read_pairs(options.held_out, "test", names) if options.held_out else None
     if held_out:
         warn_of_mismatch(held_out, *names)
-    folder = claim_folder(options.output_dir, resume=False)
+    folder = claim_folder(options.output_dir, resume=None)
     kept, report = clean_pairs(
         rows.dataset,
         *names,

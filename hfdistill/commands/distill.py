@@ -202,10 +202,10 @@ class Run:
             return
         begin_stage("Soft targets: running the teacher over all texts.")
         self.data = data.with_splits(soft_targets(self.teachers, data.dataset, dtype=args.teacher_dtype))
+        if options.augment:  # of all rows: those that are kept have other numbers
+            print_main(str(augmentation_report(self.data.dataset["train"], data.problem_type)))
         if options.unlabeled_fraction is not None:
             self.data = self.data.with_train(self.kept_rows())
-        if options.augment:
-            print_main(str(augmentation_report(self.data.dataset["train"])))
 
     def kept_rows(self) -> Dataset:
         """The training rows, of the unlabeled ones that share which the teacher's predictions speak for."""

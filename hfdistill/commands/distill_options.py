@@ -32,6 +32,8 @@ NEEDED = {
     "unlabeled_file": ("max_unlabeled", "unlabeled_fraction"),
     "unlabeled_fraction": ("keep_by",),
 }
+#: And those that would do nothing without an augmenter.
+NEEDED_AUGMENTERS = {"augment_model": "word_replacement", "back_translation_models": "back_translation"}
 
 
 @dataclass
@@ -161,6 +163,9 @@ class Options(
         unknown = [name for name in self.augment or () if name not in AUGMENTERS]
         if unknown:
             raise ValueError(f"--augment knows {', '.join(AUGMENTERS)}, not {', '.join(unknown)}.")
+        for name, augmenter in NEEDED_AUGMENTERS.items():
+            if not_default(self, [name]) and augmenter not in (self.augment or ()):
+                raise ValueError(f"--{name} does nothing without --augment {augmenter}: give both, or neither.")
         self.check_teachers()
         self.check_size()
         Budget(parse_count(self.max_parameters), self.max_latency_ms)

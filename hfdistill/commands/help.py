@@ -35,7 +35,7 @@ UNUSED = {"hfdistill review": {"temperature", "alpha", "terms", "stages", "push_
 HERE = {
     "output_dir": "Folder of the student, its card and its report.",
     "push_to_hub": "Push the finished student to the Hub.",
-    "resume_from_checkpoint": "true goes on where an interrupted run stopped; or the folder of a checkpoint.",
+    "resume_from_checkpoint": "true goes on where the run in output_dir stopped.",
 }
 #: More values than these are not listed.
 LISTED = 6

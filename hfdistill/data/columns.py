@@ -199,11 +199,27 @@ def usable_class_names(
     """The names of the classes where the labels are classes, and share a name with what the labels are known by."""
     if class_names is None or problem_type == "regression" or _are_scores(_labeled(table, column, ()).values()):
         return None
-    if label_names and not {name.casefold() for name in class_names} & {name.casefold() for name in label_names}:
-        both = some_names(class_names), some_names(label_names)
-        logger.warning("The classes are called %s and here %s: they are taken to mean the same in this order.", *both)
-        return None
-    return class_names
+    return matching_names(class_names, label_names)
+
+
+def matching_names(class_names: Sequence[str] | None, label_names: Sequence[str] | None) -> Sequence[str] | None:
+    """The names of the classes where they share one with those that the labels are known by.
+
+    Otherwise `None`, and a warning that they are taken to be the same classes in this order.
+
+    Raises:
+        ValueError: where they are not as many, and so other classes.
+    """
+    if not (class_names and label_names) or {*map(str.casefold, class_names)} & {*map(str.casefold, label_names)}:
+        return class_names
+    both = some_names(class_names), some_names(label_names)
+    if len(class_names) != len(label_names):
+        raise ValueError(
+            f"the texts have {len(class_names)} classes, {both[0]}, and a teacher knows {len(label_names)} others, "
+            f"{both[1]}: take one of these classes, or fine-tune it on them first (--train_teacher true)."
+        )
+    logger.warning("The classes are called %s and here %s: they are taken to mean the same in this order.", *both)
+    return None
 
 
 def with_class_names(table: Table, column: str, names: Sequence[str] | None) -> Table:

@@ -186,7 +186,9 @@ class LabeledShareSampler(Sampler[int]):
         self._kinds = [[row for row, has in enumerate(labeled) if has is wanted] for wanted in (False, True)]
         if not all(self._kinds):
             missing = "with" if self._kinds[0] else "without"
-            raise ValueError(f"labeled_share mixes rows with and without a label, and none {missing} is there.")
+            raise ValueError(
+                f"labeled_share mixes rows with and without a label, and none {missing} is there: leave it out."
+            )
         self._share = Fraction(share).limit_denominator(10**6)
         self._seed = seed
         self._epoch = epoch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers.utils import logging
@@ -20,6 +20,13 @@ def has_lists(tables: Sequence[Table], column: str) -> bool:
     """Whether the labels of some text are a list, and not of one: then texts may have several."""
     values = (value for table in tables if column in table.columns for value in table.columns[column][:])
     return any(isinstance(value, (list, tuple)) and len(value) != 1 for value in values)
+
+
+def with_numbered_labels(table: Table, column: str, names: Sequence[str] | None) -> Table:
+    """The table with names for the labels that its column numbers, where it has none of its own."""
+    if not names or column in table.class_names:
+        return table
+    return replace(table, class_names={**table.class_names, column: list(names)})
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ class ManyLabels:
 
     def encode(self, table: Table, column: str) -> list[list[float]]:
         """The labels as a number for each, -100 where a text has no list."""
-        return [self._encoded(table, column, row) for row in range(len(table.columns[column]))]
+        places = [self._place(number, table, column, 0) for number in range(self.num_labels)] if self.vectors else []
+        return [self._encoded(table, column, row, places) for row in range(len(table.columns[column]))]
 
     @property
     def unlabeled(self) -> list[float]:
@@ -88,7 +96,8 @@ class ManyLabels:
             names = [self.names[place] if self.names else str(place) for place in absent]
             logger.warning("%d of the %d labels hold for no training text: %s.", len(absent), self.num_labels, names)
 
-    def _encoded(self, table: Table, column: str, row: int) -> list[float]:
+    def _encoded(self, table: Table, column: str, row: int, places: Sequence[int]) -> list[float]:
+        """A row's labels; of a list with a number for each, the places say which label each number is of."""
         values = _list(table, column, row)
         if values is None:
             return self.unlabeled
@@ -98,7 +107,7 @@ class ManyLabels:
                     f"{table.where(row)}: column {column!r} holds {shortened(values)}; expected {self.num_labels} "
                     "numbers from 0 to 1, one for each label."
                 )
-            return [float(value) for value in values]
+            return [float(value) for _, value in sorted(zip(places, values, strict=True))]
         held = {self._place(value, table, column, row) for value in values}
         return [float(place in held) for place in range(self.num_labels)]
 

@@ -42,6 +42,20 @@ def as_dataset(rows: Any) -> Any:
     return Dataset.from_list(plain)
 
 
+def as_split(rows: Any) -> Dataset:
+    """The rows of one split as a `Dataset`, as `as_dataset` makes it.
+
+    Raises:
+        ValueError: for several splits, for a stream, and as `as_dataset`.
+    """
+    if isinstance(rows, dict):
+        raise ValueError(f"these are splits ({', '.join(map(str, rows))}): give the rows of one, as dataset['test'].")
+    if isinstance(rows, IterableDataset):
+        raise ValueError("these rows are a stream: load them, or give some of them, such as list(rows.take(1000)).")
+    found: Dataset = as_dataset(rows)
+    return found
+
+
 def without_padding(rows: Dataset, names: Sequence[str]) -> Dataset:
     """Columns of tokens without those that an `attention_mask` says are padding, on either side.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hfdistill.models.families import size_in
 from hfdistill.models.wrappers import config_of
 from hfdistill.report.figures import Comparison, metric_name
 
@@ -17,6 +18,8 @@ ALIKE = 0.05
 UNSTEADY = 2.0
 #: Terms on more than predictions.
 LAYER_TERMS = "labels soft_targets minilm"
+#: What makes a training longer, by whether it is of so many steps.
+LONGER = {False: "more epochs (--num_train_epochs)", True: "more steps (--max_steps)"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Training:
         narrower: Whether it has fewer hidden dimensions than its teacher.
         shares_tokens: Whether it has its teacher's vocabulary, and can be compared with it token by token.
         has_layer_terms: Whether it learned from intermediate representations.
+        longer: What makes its training longer.
+        layers: How many layers there are of which it might have fewer, in an encoder-decoder the decoder's.
         layers_option: The option that gives it fewer layers.
         unlabeled_option: The option that brings more texts for its teacher to label; empty where there is none.
     """
@@ -42,6 +47,8 @@ class Training:
     narrower: bool = False
     shares_tokens: bool = True
     has_layer_terms: bool = False
+    longer: str = LONGER[False]
+    layers: int | None = None
     layers_option: str = "--student_num_hidden_layers"
     unlabeled_option: str = "--unlabeled_file"
 
@@ -55,6 +62,7 @@ def training_of(trainer: Any, teacher: Any, **known: Any) -> Training:
         **known: The rest of `Training`.
     """
     args, configs = trainer.args, [config_of(model) for model in (trainer.model, teacher)]
+    own = configs[0]
     widths = [getattr(config, "hidden_size", None) or 0 for config in configs]
     vocabularies = [getattr(config, "vocab_size", None) for config in configs]
     return Training(
@@ -64,6 +72,8 @@ def training_of(trainer: Any, teacher: Any, **known: Any) -> Training:
         narrower=widths[0] < widths[1],
         shares_tokens=vocabularies[0] == vocabularies[1],
         has_layer_terms=bool(args.teacher_outputs),
+        longer=LONGER[args.max_steps > 0],
+        layers=None if own is None else size_in(own, "layers", "decoder" if own.is_encoder_decoder else ""),
         **known,
     )
 
@@ -193,7 +203,7 @@ def _better_teacher(comparison: Comparison, training: Training) -> str:
 def _less_of_the_teacher(comparison: Comparison, training: Training) -> str:
     paired, alpha = comparison.paired, training.alpha
     harmed = paired is not None and paired.p_value < SIGNIFICANT and gain(comparison, "baseline") < 0
-    return f"a lower --alpha (it was {alpha:g})" if harmed and alpha else ""
+    return f"a lower --alpha (it was {alpha:.3g})" if harmed and alpha else ""
 
 
 def _longer(comparison: Comparison, training: Training) -> str:
@@ -202,10 +212,12 @@ def _longer(comparison: Comparison, training: Training) -> str:
         return ""
     if _share(comparison) < 0.8 and training.learning_rate < 2e-4:
         return f"a higher --learning_rate (it was {training.learning_rate:g}), as for a student that starts untrained"
-    return "more epochs (--num_train_epochs), as the loss was still falling when training ended"
+    return f"{training.longer}, as the loss was still falling when training ended"
 
 
 def _fewer_layers(comparison: Comparison, training: Training) -> str:
+    if training.layers == 1:
+        return ""
     if comparison.speedup < 1 + 2 * ALIKE:
         return f"fewer layers ({training.layers_option}), as it is hardly faster than its teacher"
     return (
@@ -221,7 +233,7 @@ def _layer_terms(comparison: Comparison, training: Training) -> str:
 def _more_of_the_teacher(comparison: Comparison, training: Training) -> str:
     unproven = comparison.paired is not None and comparison.paired.p_value >= SIGNIFICANT
     if unproven and training.alpha is not None and training.alpha < 0.9:
-        return f"a higher --alpha (it was {training.alpha:g}), for the teacher to count for more"
+        return f"a higher --alpha (it was {training.alpha:.3g}), for the teacher to count for more"
     return ""
 
 

@@ -126,10 +126,10 @@ def _keep_alignment_heads(settings: Any, decoder_layers: Sequence[int] | None) -
         del settings.alignment_heads  # and `transformers` says that there are no times of words
 
 
-def _check_count(num_teacher_layers: int, num_student_layers: int, name: str) -> None:
-    if not 1 <= num_student_layers <= num_teacher_layers:
+def _check_count(num_teacher_layers: int, num_student_layers: Any, name: str) -> None:
+    if num_student_layers not in range(1, num_teacher_layers + 1):
         raise ValueError(
-            f"{name}={num_student_layers} is not possible: the teacher has {num_teacher_layers} layers, so give a "
+            f"{name}={num_student_layers!r} is not possible: the teacher has {num_teacher_layers} layers, so give a "
             f"number from 1 to {num_teacher_layers}."
         )
 

@@ -127,10 +127,8 @@ class TokenCounts:
             TypeError: for one text in place of several, or what is none, with its number.
             ValueError: when there are no tokens, or a text has half of a character.
         """
-        if isinstance(texts, (str, bytes)):
-            raise TypeError("texts is one text: give a list of them, or another iterable, such as dataset['text'].")
         counts, rng = cls(), random.Random(0)
-        for batch in _batches(texts):
+        for batch in _batches(check_several(texts, "texts")):
             for text in batch:
                 counts._keep(text, rng)
             counts.tokens.update(chain.from_iterable(_ids(core, batch)))
@@ -195,6 +193,13 @@ def choose_tokens(parts: TokenizerParts, counts: TokenCounts, size: int, needed:
         if len(kept) + len(missing) <= size:
             kept |= missing
     return kept
+
+
+def check_several(texts: Iterable[str], name: str) -> Iterable[str]:
+    """The texts; one text in their place, whose characters would be read as such, is refused with a `TypeError`."""
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(f"{name} is one text: give a list of them, or another iterable, such as dataset['text'].")
+    return texts
 
 
 def check_text(text: Any, name: str) -> None:

@@ -22,6 +22,7 @@ from hfdistill.students.trimmed_tokenizer import (
     SAMPLE,
     TokenCounts,
     TokenizerParts,
+    check_several,
     check_text,
     choose_tokens,
     unknown_share,
@@ -48,6 +49,7 @@ class TrimmedVocabulary:
         unknown_before: The share that was unknown with all tokens.
         held_out: On how many other texts these three were measured; 0: on those that the tokens were chosen by.
         unreadable: How many single characters have lost their token, and are unknown.
+        dropped: How many of the tokens that the texts are made of are not among these.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -60,6 +62,7 @@ class TrimmedVocabulary:
     unknown_before: float
     held_out: int = 0
     unreadable: int = 0
+    dropped: int = 0
 
     @classmethod
     def choose(
@@ -97,7 +100,7 @@ class TrimmedVocabulary:
         named = named_token_ids(model.config, _generation(model))
         kept = choose_tokens(parts, counts, size, named)
         trimmed, old_ids = parts.with_tokens(kept)
-        others = list(islice(held_out, SAMPLE))
+        others = list(islice(check_several(held_out, "held_out"), SAMPLE))
         for number, text in enumerate(others):
             check_text(text, f"held_out[{number}]")
         before, unknown_before = unknown_share(tokenizer, others or counts.sample)
@@ -113,6 +116,7 @@ class TrimmedVocabulary:
             unknown_before=unknown_before,
             held_out=len(others),
             unreadable=len(parts.unreadable(kept)),
+            dropped=len(counts.tokens.keys() - {*old_ids}),
         )
 
     @property
@@ -121,6 +125,8 @@ class TrimmedVocabulary:
         return self.growth > MOST_GROWTH or self.unknown - self.unknown_before > MOST_UNKNOWN
 
     def __str__(self) -> str:
+        of_texts = f"the {self.used:,} that {self.texts:,} texts are made of"
+        words = f"and the most frequent of {of_texts}" if self.dropped else f"{of_texts}, and others that they lack"
         lost = (
             f" {self.unreadable:,} single characters, which these texts lack, have no token any more: they are unknown."
         )
@@ -130,10 +136,10 @@ class TrimmedVocabulary:
         )
         return (
             f"The student's vocabulary is trimmed to {len(self.old_ids):,} of {self.old_size:,} tokens: special ones, "
-            f"single characters, and the most frequent of the {self.used:,} that {self.texts:,} texts are made of."
-            f"{lost if self.unreadable else ''} It cuts {f'{self.held_out:,} held-out' if self.held_out else 'these'} "
-            f"texts into {self.growth:.2f} times as many tokens, of which {100 * self.unknown:.2g} % are unknown "
-            f"({100 * self.unknown_before:.2g} % before).{advice if self.is_poor else ''}"
+            f"single characters, {words}.{lost if self.unreadable else ''} It cuts "
+            f"{f'{self.held_out:,} held-out' if self.held_out else 'these'} texts into {self.growth:.2f} times as many "
+            f"tokens, of which {100 * self.unknown:.2g} % are unknown ({100 * self.unknown_before:.2g} % before)."
+            f"{advice if self.is_poor else ''}"
         )
 
 
@@ -175,8 +181,13 @@ def with_vocabulary(model: PreTrainedModel, vocabulary: TrimmedVocabulary) -> Pr
     """A copy of a model, in float32, with the embeddings of these tokens alone: in every table and head of tokens.
 
     Raises:
+        TypeError: for anything but a `TrimmedVocabulary`.
         ValueError: when the model's vocabulary is another one, or is used in a way that is not understood.
     """
+    if not isinstance(vocabulary, TrimmedVocabulary):
+        raise TypeError(
+            f"vocabulary is a {type(vocabulary).__name__}: choose the tokens first, by TrimmedVocabulary.choose(...)."
+        )
     table = _table_size(model)
     old_ids = torch.tensor(vocabulary.old_ids)
     _check_ids(model, table, int(old_ids.max()))

@@ -57,8 +57,7 @@ class ProgressLine(TrainerCallback):
             return
         self._figures = told_figures(logs)
         if not self.live and self._figures:
-            evaluated = any(name.startswith("eval_") for name in self._figures)
-            self._print(self._line(state, rates=not evaluated))  # lines before and after it have the rates
+            self._print(self._line(state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """What it took."""
@@ -70,10 +69,11 @@ class ProgressLine(TrainerCallback):
             rates = ", ".join([f"{steps / seconds:.3g} a second", *self._token_rate(state, seconds)])
             self._print(f"  {steps:,} steps in {duration(seconds)} ({rates})")
 
-    def _line(self, state: Any, rates: bool = True) -> str:
+    def _line(self, state: Any) -> str:
         done, seconds = state.global_step - self._first, time.monotonic() - self._began
         parts = [f"  step {state.global_step:,} of {state.max_steps:,}"]
-        if done and rates:
+        # The rate was told a line before an evaluation's, whose figures need the room.
+        if done and (self.live or not any(name.startswith("eval_") for name in self._figures)):
             left = (state.max_steps - state.global_step) * seconds / done
             parts += [f"{done / seconds:.3g} steps/s", *self._token_rate(state, seconds), f"{duration(left)} left"]
         return fitting(parts, [f"{name} {value:.4g}" for name, value in self._figures.items()])
@@ -95,12 +95,23 @@ class ProgressLine(TrainerCallback):
 
 
 def fitting(parts: Sequence[str], figures: Sequence[str]) -> str:
-    """A line of all parts and of as many figures as 80 columns hold: the whole loss, the metrics, then its terms."""
+    """A line of all parts and of as many figures as 80 columns hold.
+
+    First the whole loss and the task's metrics, then the agreement with the teacher and the terms of the loss. None
+    takes the place of a longer one before it, so that each line of a training tells of the same ones.
+    """
     line = ", ".join(parts)
-    for figure in sorted(figures, key=lambda one: "_loss " in one and not one.startswith("eval_loss ")):
-        if len(line) + len(figure) + 2 <= WIDTH:
-            line += f", {figure}"
+    for figure in sorted(figures, key=_rank):
+        if len(line) + len(figure) + 2 > WIDTH:
+            break
+        line += f", {figure}"
     return line
+
+
+def _rank(figure: str) -> int:
+    if "_loss " in figure and not figure.startswith("eval_loss "):
+        return 2
+    return int(figure.startswith("eval_agreement "))
 
 
 def told_figures(logs: Mapping[str, Any]) -> dict[str, float]:

@@ -25,22 +25,21 @@ from hfdistill.training.objective_trainer import ObjectiveTrainer
 from hfdistill.training.progress import show_progress
 
 
-def claim_folder(output_dir: str | os.PathLike[str], resume: bool) -> Path:
+def claim_folder(output_dir: str | os.PathLike[str], resume: bool | None) -> Path:
     """Makes the folder of a run, before anything expensive is begun.
 
     Args:
         output_dir: The folder.
-        resume: Whether an unfinished run in it is to be continued.
+        resume: Whether an unfinished run in it is to be continued; `None` of a command that continues none.
 
     Raises:
         ValueError: when it cannot be written to, or holds something and `resume` is false.
     """
     folder = Path(output_dir)
     if not resume and _holds_files(folder):
-        raise ValueError(
-            f"{folder} already holds {'a finished run' if (folder / RESULTS).exists() else 'something'}: choose "
-            "another --output_dir, or continue the run in it with --resume_from_checkpoint true."
-        )
+        there = "a finished run" if (folder / RESULTS).exists() else "something"
+        go_on = "" if resume is None else ", or continue the run in it with --resume_from_checkpoint true"
+        raise ValueError(f"{folder} already holds {there}: choose another --output_dir{go_on}.")
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +83,8 @@ def begin_run(args: TrainingArguments) -> tuple[Path, bool]:
         raise ValueError("--resume_from_checkpoint takes true: the run in --output_dir goes on where it stopped.")
     if args.push_to_hub:
         check_token(args.hub_token)
+    if word == "true" and not _holds_files(Path(str(args.output_dir))):
+        print_main(f"{args.output_dir} holds no run to go on with: this one begins.")
     with PartialState().main_process_first():
         folder = claim_folder(str(args.output_dir), word == "true" or not PartialState().is_main_process)
     set_seed(args.seed)

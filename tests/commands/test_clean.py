@@ -61,9 +61,21 @@ def test_a_corpus_is_cleaned_into_two_files(home, capfd):
     dropped = Path("cleaned/cleaning_dropped.tsv").read_text(encoding="utf-8")
     assert "copy\tLine 41 of corpus.en and corpus.de\t" in dropped and "swapped\tLine 43 of" in dropped
     assert json.loads(Path("cleaned/cleaning.json").read_text(encoding="utf-8"))["kept"] == 90
-    assert "cleaned already holds something" in refusal(
-        ["clean", "corpus.en", "corpus.de", "--output_dir", "cleaned"], capfd
-    )
+    told = refusal(["clean", "corpus.en", "corpus.de", "--output_dir", "cleaned"], capfd)
+    assert told.endswith("cleaned already holds something: choose another --output_dir.")  # it has no other option
+
+
+def test_a_column_of_a_score_that_nothing_reads_is_refused(home, capfd):
+    words = ["clean", "corpus.en", "corpus.de", "--output_dir", "cleaned", "--score_column", "bicleaner"]
+    assert "--score_column is of the rule that needs --min_score: give both" in refusal(words, capfd)
+
+
+def test_one_language_is_no_pair(home, capfd):
+    """`--source_lang de` alone, and both sides went to one file."""
+    for name in ("one.txt", "other.txt"):
+        Path(f"corpus.{'en' if name == 'one.txt' else 'de'}").rename(name)
+    told = refusal(["clean", "one.txt", "other.txt", "--source_lang", "de", "--output_dir", "cleaned"], capfd)
+    assert "source and target are both 'de': name two columns or languages" in told
 
 
 def test_held_out_texts_in_the_wrong_columns_are_warned_of(home, caplog):

@@ -192,6 +192,7 @@ def test_help_reads_well(command, capsys):
 def test_the_options_of_distill_stand_in_groups(capsys):
     usual, everything = help_of("distill", "--help", capsys), help_of("distill", "--help_all", capsys)
     assert len(usual.splitlines()) < 80 < len(everything.splitlines())
+    assert "folder of a checkpoint" not in everything  # which begin_run refuses
     assert "\n  --temperature " in usual and "--js_beta" not in usual and "\n  --js_beta " in everything
     for line in usual.splitlines():
         assert len(line) <= 80 or line.startswith("usage"), line

@@ -131,10 +131,13 @@ def test_a_size_is_a_student_and_its_training(home, distill):
     )
     (home / "more.csv").write_text(texts)
     more = ("--unlabeled_file", "more.csv", "--unlabeled_fraction", "0.5", "--keep_by", "balance")
+    more = (*more, "--augment", "masking")
     printed = distill(*OWN, "--size", "micro", "--student_num_hidden_layers", "1", "--max_steps", "2", *more)
-    told = "Size micro: 1 layer of all hidden dimensions, all tokens; batch: 8, learning rate: 0.001, epochs: 1."
+    told = "Size micro: 1 layer of all hidden dimensions, all tokens; batch: 8, learning rate: 0.001, steps: 2."
     assert told in " ".join(printed.split())
-    assert "35 of 43 texts are trained on (--keep_by balance)." in printed
+    # What was made of texts that are not kept counts, too.
+    made = int(next(line for line in printed.splitlines() if "texts were made of 43;" in line).split()[0])
+    assert f"{27 + round((16 + made) / 2)} of {43 + made} texts are trained on (--keep_by balance)." in printed
     student = AutoModelForSequenceClassification.from_pretrained(home / "out")
     teacher = AutoModelForSequenceClassification.from_pretrained(home / "teacher")
     assert (student.config.num_hidden_layers, student.config.hidden_size) == (1, teacher.config.hidden_size)

@@ -98,7 +98,7 @@ BAD_OPTIONS = {
     ),
     "a budget and a shape beyond it": (
         ("--max_parameters", "6k", "--student_num_hidden_layers", "2"),
-        r"nano, with --student_num_hidden_layers 2 has 7,234 parameters.*, or give less with",
+        r"nano, with --student_num_hidden_layers 2 has 7,234 parameters.*, or give a smaller shape with",
     ),
     "a vocabulary beside layers": (
         ("--student_vocab_size", "60", "--terms", "soft_targets:1", "minilm:1"),
@@ -122,6 +122,10 @@ BAD_OPTIONS = {
     "no teacher": (("--num_teachers", "0"), "--num_teachers must be a whole number of at least 1.*; got 0"),
     "no layer": (("--student_num_hidden_layers", "0"), "--student_num_hidden_layers must be a whole number .*got 0"),
     "no copy": (("--augment", "n_grams", "--augment_copies", "0"), "--augment_copies must be a whole number .*got 0"),
+    "a model of no augmenter": (
+        ("--augment", "masking", "--augment_model", "teacher"),
+        "--augment_model does nothing without --augment word_replacement",
+    ),
     "no token": (("--max_length", "0"), "--max_length must be a whole number of at least 3.*; got 0"),
     "texts of one's own in the demo": (("--demo",), "--train_file does nothing with --demo, which generates"),
     "students of no peers": (("--num_students", "3"), "--num_students does nothing without --online"),

@@ -65,7 +65,8 @@ def test_all_three_methods_with_a_baseline(home, command):
     assert logged_losses(home / "out") == {"loss", "label_loss", "soft_target_loss"}
     assert logged_losses(home / "out" / "_baseline") == {"loss", "label_loss"}
     assert "pairs from 27 translated texts" in printed
-    assert "pairs from 27 translated texts" in (home / "out" / "README.md").read_text(encoding="utf-8")
+    card = (home / "out" / "README.md").read_text(encoding="utf-8")
+    assert "pairs from 27 translated texts" in card and "rows with labels" not in card
     table = printed.split("\n\n")[-2]
     assert "7 test rows" in table and "BLEU, beam 2" in table and f"{results['student_bleu']:.1f}" in table
     page = (home / "out" / "report" / "translations.md").read_text(encoding="utf-8")

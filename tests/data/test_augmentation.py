@@ -224,6 +224,18 @@ def test_changed_teacher_predictions_are_counted(text_dataset, tiny_bert, tokeni
     assert augmentation_report(several) == report
 
 
+def test_labels_of_which_there_are_several_are_unknown_each():
+    """A number stood where a list was expected; the largest of several logits decides nothing."""
+    rows = Dataset.from_dict({"text": ["one two", "three"], "labels": [[1.0, 0.0], [0.0, 0.0]]})
+    rows = augment(rows, [Shout()], ["text"])
+    assert rows["labels"][:] == [[1.0, 0.0], [0.0, 0.0], [-100.0, -100.0], [-100.0, -100.0]]
+    rows = rows.add_column("teacher_logits", [[2.0, -1.0], [-2.0, -1.0], [2.0, 1.0], [-1.0, -2.0]])
+    assert augmentation_report(rows, "multi_label_classification").changed == 1
+    scores = rows.remove_columns("teacher_logits").add_column("teacher_logits", [[0.5], [0.1], [0.9], [0.0]])
+    told = augmentation_report(scores, "regression")
+    assert told.changed is None and str(told) == "2 texts were made of 2."
+
+
 def test_columns_of_the_old_text_are_refused(text_dataset, tiny_bert, tokenizer):
     """Made rows would carry the tokens and soft targets of the text they were made of."""
     rows = soft_targets(tiny_bert(), text_dataset, tokenizer, text_columns=["sentence"])

@@ -30,7 +30,9 @@ def test_names_numbers_and_vectors_are_the_same_labels():
         read(by_number, label_names=NAMES),
         read(by_number, numbered(NAMES)),
         read(of_others, numbered(shuffled), label_names=NAMES),
+        read(of_others, class_names=shuffled, label_names=NAMES),
         read(HELD, label_names=NAMES),
+        read([[row[NAMES.index(name)] for name in shuffled] for row in HELD], class_names=shuffled, label_names=NAMES),
         read([[float(one) for one in row] for row in HELD], class_names=NAMES),
         read(WRITTEN, label_names=NAMES),
     ):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from tiny import logits_of, make_model, make_rows, make_tokenizer, make_trainer
 
-from hfdistill import soft_targets
-from hfdistill.data.rows import as_dataset
+from hfdistill import compare, soft_targets
+from hfdistill.data.rows import as_dataset, as_split
 
 
 class Rows(torch.utils.data.Dataset):
@@ -54,3 +54,15 @@ def test_soft_targets_and_training_take_them(tmp_path, kind):
 def test_what_is_no_rows_is_named(rows, message):
     with pytest.raises(ValueError, match=message):
         as_dataset(rows)
+
+
+def test_one_split_is_wanted_and_loaded():
+    """`compare` ended in an AttributeError over features."""
+    rows = make_rows(4)
+    assert as_split(list(rows)).column_names == rows.column_names
+    with pytest.raises(
+        ValueError, match=r"these are splits \(train, test\): give the rows of one, as dataset\['test'\]"
+    ):
+        compare(make_model(), make_model(), DatasetDict({"train": rows, "test": rows}), make_tokenizer())
+    with pytest.raises(ValueError, match="these rows are a stream: load them, or give some"):
+        as_split(rows.to_iterable_dataset())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tiny import make_model, make_rows, make_trainer
 
 from hfdistill.report import Comparison, ModelFigures
 from hfdistill.report.quality import PairedTest
-from hfdistill.report.verdict import Training, advice, verdict
+from hfdistill.report.verdict import LONGER, Training, advice, training_of, verdict
 from hfdistill.tasks.translation.report import TranslationComparison, TranslatorFigures
 
 
@@ -86,12 +87,15 @@ ADVICE = {
     "a better teacher": (compared(baseline=0.91), Training(alpha=0.5), "a better teacher"),
     "less of the teacher": (compared(baseline=0.899, p=0.01), Training(alpha=0.9), "a lower --alpha (it was 0.9)"),
     "longer": (compared(), Training(history=FALLING), "more epochs (--num_train_epochs)"),
+    "more steps": (compared(), Training(history=FALLING, longer=LONGER[True]), "more steps (--max_steps)"),
+    "less by a share of labels": (compared(baseline=0.899, p=0.01), Training(alpha=4 / 7), "(it was 0.571)"),
     "faster": (
         compared(student=0.5, baseline=0.4),
         Training(history=FALLING, learning_rate=2e-5),
         "a higher --learning_rate (it was 2e-05)",
     ),
     "fewer layers": (compared(latency=9.9), Training(), "fewer layers (--student_num_hidden_layers)"),
+    "no fewer than one": (compared(latency=9.9), Training(layers=1), "--unlabeled_file"),
     "smaller": (
         compared(student=0.899),
         Training(layers_option="--student_num_decoder_layers"),
@@ -131,3 +135,11 @@ def test_advice_names_options_that_there_are():
     )
     assert {word for word in told.replace(",", " ").split() if word.startswith("--")} <= options
     assert set(LAYER_TERMS.split()) <= TERMS.keys()
+
+
+def test_advice_on_the_length_names_the_option_that_counts(tmp_path):
+    """Where steps are given, `Trainer` does not read the number of epochs."""
+    model = make_model(1)
+    for settings, longer in (({}, LONGER[False]), ({"max_steps": 2}, LONGER[True])):
+        known = training_of(make_trainer(tmp_path, model, make_rows(), **settings), model)
+        assert (known.longer, known.layers) == (longer, 2)

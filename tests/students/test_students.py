@@ -303,6 +303,8 @@ def test_layers_may_come_in_any_order_and_twice():
         (0, "uniform", "num_hidden_layers=0 .* 6 layers, so give a number from 1 to 6"),
         (-1, "last", "num_hidden_layers=-1 is not possible"),
         (7, "first", "num_hidden_layers=7 is not possible"),
+        ("2", "first", "num_hidden_layers='2' is not possible: .* so give a number from 1 to 6"),
+        ([0, 5], "uniform", r"num_hidden_layers=\[0, 5\] is not possible"),
         (3, "every_other", "'every_other' is unknown: use uniform, last, first, alternating, or a list"),
         (3, [1, 2], "2 entries, but num_hidden_layers=3"),
         (None, [], "num_hidden_layers=0 is not possible"),

@@ -376,6 +376,7 @@ def test_what_is_told_of_the_texts():
     vocabulary = TrimmedVocabulary.choose(make_model(), tokenizer, iter(["w9 w5 nothing", "w9 w9 w30"]), 5)
     assert (vocabulary.texts, vocabulary.used, vocabulary.old_size) == (2, 4, 40)
     assert (vocabulary.growth, vocabulary.unknown, vocabulary.unknown_before) == (1.0, 3 / 6, 1 / 6)
+    assert "and the most frequent of the 4 that 2 texts are made of." in str(vocabulary)
     assert "5 of 40 tokens" in str(vocabulary) and "50 % are unknown (17 % before)" in str(vocabulary)
 
 
@@ -388,6 +389,7 @@ def test_it_is_told_of_texts_that_it_was_not_chosen_by(caplog):
     other = TrimmedVocabulary.choose(model, tokenizer, chosen_by, 62, iter(["her second novel never ends"]))
     assert other.tokenizer.get_vocab() == same.tokenizer.get_vocab()
     assert (other.growth, other.held_out, other.is_poor) == (23 / 5, 1, True)
+    assert f"the {other.used} that 1 texts are made of, and others that they lack." in str(other)
     assert "cuts 1 held-out texts into 4.60 times as many tokens" in str(other)
     assert "keep more tokens (--student_vocab_size)" in str(other)
     trim_vocabulary(model, tokenizer, chosen_by, 62, ["her second novel never ends"])
@@ -501,6 +503,10 @@ def test_what_cannot_be_chosen_is_refused():
     refused("there is not one token in the 2 texts", texts=["", " "])
     refused("there is not one token in the 0 texts", texts=[])
     refused("texts is one text", texts="w1 w2", error=TypeError)
+    with pytest.raises(TypeError, match="held_out is one text"):  # it was measured on its letters
+        TrimmedVocabulary.choose(make_model(), make_tokenizer(), ["w1 w2"], 20, held_out="w1 w2")
+    with pytest.raises(TypeError, match=r"vocabulary is a int: choose the tokens first, by TrimmedVocabulary.choose"):
+        make_student(make_model(), 1, vocabulary=20)
     refused(r"texts\[1\] is None, which is no text", texts=["w1", None], error=TypeError)
     refused(r"3 is too small: special and.*are 4. Give a size \(--student_vocab_size\) from 4 to 39", size=3)
     refused("40 is no smaller than the tokenizer's, which has 40 tokens", size=40)

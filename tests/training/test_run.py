@@ -3,13 +3,14 @@
 import pytest
 import torch
 from tiny import make_model, make_rows, make_trainer
+from transformers import TrainingArguments
 from transformers.utils.logging import enable_progress_bar
 
 from hfdistill.commands.command_line import plain_errors
 from hfdistill.models.progress import duration
 from hfdistill.report.terminal import quiet_libraries
 from hfdistill.training.progress import fitting, told_figures
-from hfdistill.training.run import claim_folder, remove_checkpoints, train_and_save
+from hfdistill.training.run import begin_run, claim_folder, remove_checkpoints, train_and_save
 
 
 def everything_in(folder):
@@ -167,16 +168,6 @@ def test_a_log_is_one_short_line(tmp_path, quiet, capsys):
     assert "{" not in told.out and not told.err
 
 
-def test_an_evaluation_has_its_line_to_its_figures(tmp_path, quiet, capsys):
-    """Beside rates and the time left there was no room for a metric with a long name."""
-    trainer = helper(tmp_path, disable_tqdm=False)
-    trainer.compute_metrics = lambda _: {"accuracy_of_the_rarest_class": 0.5}
-    train_and_save(trainer, resume=False)
-    trainer.evaluate(make_rows())
-    line = capsys.readouterr().out.splitlines()[-1]
-    assert line.startswith("  step 2 of 2, eval_loss ") and "eval_accuracy_of_the_rarest_class 0.5" in line
-
-
 def test_on_a_terminal_a_line_is_written_over(tmp_path, quiet, monkeypatch, capsys):
     """What it leaves is one line, whatever was logged meanwhile."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
@@ -206,3 +197,34 @@ def test_a_line_of_a_log_fits_a_terminal():
     ]
     line = fitting(["  step 12,000 of 120,000"], figures)
     assert line == "  step 12,000 of 120,000, eval_loss 0.5, eval_accuracy 0.88, eval_f1 0.87"
+
+
+def test_each_line_of_an_evaluation_tells_of_the_same_figures():
+    """Now the accuracy was told and now the agreement, as the digits of the other left room."""
+    lines = [
+        fitting(["  step 9,000 of 12,000"], ["eval_loss 0.5", f"eval_agreement 0.{digits}", "eval_accuracy 0.88"])
+        for digits in ("9", "8765432109")
+    ]
+    assert lines[0] == "  step 9,000 of 12,000, eval_loss 0.5, eval_accuracy 0.88, eval_agreement 0.9"
+    assert lines[1] == "  step 9,000 of 12,000, eval_loss 0.5, eval_accuracy 0.88"
+    figures = ["eval_loss 0.5", "eval_a_metric_of_quite_a_long_name 0.123456", "eval_f1 0.8"]
+    assert fitting(["  step 12,000 of 120,000"], figures) == "  step 12,000 of 120,000, eval_loss 0.5"
+
+
+def test_a_line_of_an_evaluation_leaves_the_rate_to_those_of_the_losses(tmp_path, quiet, capsys):
+    """With the rate before it the accuracy found no room where steps and hours had many digits."""
+    settings = {"terms": ["labels"], "max_steps": 1, "logging_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    trainer = make_trainer(tmp_path, make_model(1), make_rows(), given={"eval_dataset": make_rows()}, **settings)
+    train_and_save(trainer, resume=False)
+    evaluated = [line for line in capsys.readouterr().out.splitlines() if "eval_loss" in line]
+    assert evaluated and not any("steps/s" in line for line in evaluated)
+
+
+def test_a_run_that_is_not_there_is_begun_and_that_is_said(tmp_path, capsys):
+    """With the folder's name mistyped, a student was trained anew without a word."""
+    args = TrainingArguments(str(tmp_path / "mistyped"), resume_from_checkpoint="true", use_cpu=True)
+    assert begin_run(args) == (tmp_path / "mistyped", True)
+    assert "mistyped holds no run to go on with: this one begins." in capsys.readouterr().out
+    (tmp_path / "mistyped" / "config.json").touch()
+    begin_run(args)
+    assert not capsys.readouterr().out

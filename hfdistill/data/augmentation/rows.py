@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset, Features, Value, concatenate_datasets
 
 from hfdistill.data.augmentation.augmenters import Augmenter
-from hfdistill.data.few_labels import NO_LABEL
+from hfdistill.models.labels import MULTI, NO_LABEL, REGRESSION
 from hfdistill.teachers import ENSEMBLE_LOGITS, TEACHER_LOGITS
 
 #: The column that names the row a made text comes from; -1 in the rows that were there.
@@ -82,7 +82,11 @@ class _Made:
             for name in self.text_columns
         }
         if self.label_column is not None:
-            changed[self.label_column] = [NO_LABEL] * len(indices)
+            # Where a text may have several labels, each of them is unknown.
+            labels = rows[self.label_column]
+            changed[self.label_column] = [
+                [NO_LABEL] * len(one) if isinstance(one, list) else NO_LABEL for one in labels
+            ]
         return {**changed, SOURCE: list(indices)}
 
 
@@ -131,14 +135,16 @@ class AugmentationReport:
     Args:
         rows: How many rows there were.
         made: How many were added.
-        changed: How many of these the teacher labels otherwise than the row they were made of.
+        changed: How many of these the teacher labels otherwise than the row they were made of; `None` for scores.
     """
 
     rows: int
     made: int
-    changed: int
+    changed: int | None
 
     def __str__(self) -> str:
+        if self.changed is None:
+            return f"{self.made:,} texts were made of {self.rows:,}."
         share = 100 * self.changed / max(1, self.made)
         return (
             f"{self.made:,} texts were made of {self.rows:,}; the teacher decides {self.changed:,} of them "
@@ -146,10 +152,14 @@ class AugmentationReport:
         )
 
 
-def augmentation_report(dataset: Dataset) -> AugmentationReport:
+def augmentation_report(dataset: Dataset, problem_type: str | None = None) -> AugmentationReport:
     """What was made, and how often the teacher's label changes, once `soft_targets` has labeled the rows.
 
     Several teachers decide by the mean of their logits.
+
+    Args:
+        dataset: All rows of `augment`, in their order.
+        problem_type: As in `config.problem_type`. Of several labels at once one that changes is enough.
 
     Raises:
         ValueError: when the dataset lacks `augmented_from` or soft targets.
@@ -158,7 +168,9 @@ def augmentation_report(dataset: Dataset) -> AugmentationReport:
     if column is None or SOURCE not in dataset.column_names:
         raise ValueError(f"the report needs the columns {SOURCE} of augment() and {TEACHER_LOGITS} of soft_targets().")
     logits, sources = np.asarray(dataset[column][:]), np.asarray(dataset[SOURCE][:])
-    decisions = (logits if column == TEACHER_LOGITS else logits.mean(1)).argmax(-1)
+    logits = logits if column == TEACHER_LOGITS else logits.mean(1)
+    decisions = logits > 0 if problem_type == MULTI else logits.argmax(-1)[:, None]
     made = sources >= 0
-    changed = int((decisions[made] != decisions[~made][sources[made]]).sum())
-    return AugmentationReport(rows=int((~made).sum()), made=int(made.sum()), changed=changed)
+    changed = int((decisions[made] != decisions[~made][sources[made]]).any(-1).sum())
+    decided = None if problem_type == REGRESSION else changed
+    return AugmentationReport(rows=int((~made).sum()), made=int(made.sum()), changed=decided)

@@ -18,11 +18,12 @@ from hfdistill.data.columns import (
     Columns,
     Labels,
     find_texts,
+    matching_names,
     texts_of,
     usable_class_names,
     with_class_names,
 )
-from hfdistill.data.many_labels import ManyLabels, has_lists
+from hfdistill.data.many_labels import ManyLabels, has_lists, with_numbered_labels
 from hfdistill.data.splits import split_validation, warn_of_leaks
 from hfdistill.data.tables import Table, open_table, read_table
 from hfdistill.data.unlabeled import row_source, texts_to_label, unlabeled_rows
@@ -236,7 +237,9 @@ def with_labels(
     """The tables with names for their numbered classes, and what their labels mean."""
     every = list(tables.values())
     if problem_type == MULTI or (problem_type is None and has_lists(every, columns.label)):
-        return dict(tables), ManyLabels.of(every, columns.label, label_names or class_names)
+        names = matching_names(class_names, label_names)
+        named = {split: with_numbered_labels(table, columns.label, names) for split, table in tables.items()}
+        return named, ManyLabels.of(list(named.values()), columns.label, label_names or class_names)
     first = next(iter(tables.values()))
     names = usable_class_names(first, columns.label, class_names, label_names, problem_type)
     named = {split: with_class_names(table, columns.label, names) for split, table in tables.items()}

@@ -13,7 +13,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 
 from hfdistill.data.corrections import CORRECTED
-from hfdistill.data.rows import as_dataset
+from hfdistill.data.rows import as_split
 from hfdistill.data.shortening import cut
 from hfdistill.models.labels import LABEL_COLUMNS, MULTI, NO_LABEL, SINGLE, LabelSpace, class_names
 from hfdistill.report.label_quality import LABEL_QUALITY
@@ -143,7 +143,7 @@ def review(
         >>> rows = soft_targets([teacher, other], rows, tokenizer, text_columns=["text"])  # doctest: +SKIP
         >>> review(rows, text_columns="text").save("review.csv")  # doctest: +SKIP
     """
-    rows: Dataset = as_dataset(dataset)
+    rows = as_split(dataset)
     columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns)
     _check_given(rows, columns, most)
     names = _label_names(rows, label_names, predictions or {})

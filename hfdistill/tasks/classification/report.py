@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
-from hfdistill.data.rows import as_dataset
+from hfdistill.data.rows import as_split
 from hfdistill.models.inference import Classifier, predict_logits, token_rows
 from hfdistill.models.inputs import max_positions, token_inputs
 from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, LabelSpace, names_of
@@ -85,7 +85,7 @@ def compare(
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
     check_limits(tolerance, max_share)
     config = _student_config(trained)
-    dataset = as_dataset(dataset)
+    dataset = as_split(dataset)
     text_columns = _text_columns(dataset, (text_columns,) if isinstance(text_columns, str) else tuple(text_columns))
     space = LabelSpace.of_config(config)
     labels = labels_of(dataset, space)

@@ -128,8 +128,8 @@ def size_within(
     raise ValueError(
         f"no size is within the budget: of this teacher the smallest, {smallest}, {f'with {own} ' if own else ''}has "
         f"{student.num_parameters():,} parameters and takes about {latency_ms(student):.1f} ms here. Allow more, or "
-        f"give {'less' if own else 'less of your own'} with --student_num_hidden_layers, --student_hidden_size and "
-        "--student_vocab_size in place of the budget."
+        f"give a smaller shape{'' if own else ' of your own'} with --student_num_hidden_layers, --student_hidden_size "
+        "and --student_vocab_size in place of the budget."
     )
 
 
@@ -185,8 +185,11 @@ def settle_size(options: Any, teacher: PreTrainedConfig) -> None:
 
 
 def settle_epochs(args: Any, size: str, texts: int) -> None:
-    """Counts a size's epochs, once it is known how many texts there are to train on; what was given stays."""
-    if args.num_train_epochs == SIZES[size].num_train_epochs:
+    """Counts a size's epochs, once it is known how many texts there are to train on; what was given stays.
+
+    Where steps are given (`max_steps`) no epochs are told: `Trainer` goes by the steps alone.
+    """
+    if args.max_steps <= 0 and args.num_train_epochs == SIZES[size].num_train_epochs:
         wanted, most = max(3, round(TEXTS_READ / texts)), max(1, round(SIZES[size].most_texts / texts))
         args.num_train_epochs = float(min(wanted, most))
         print_main(f"Epochs: {args.num_train_epochs:g}, of {texts:,} texts.")
@@ -194,12 +197,13 @@ def settle_epochs(args: Any, size: str, texts: int) -> None:
 
 def size_in_words(options: Any, args: Any) -> str:
     """What a size has become, for the terminal, and what else it takes."""
-    layers, width, tokens = (getattr(options, name) or "all" for name in SHAPE)
+    layers, width, tokens = (f"{value:,}" if (value := getattr(options, name)) else "all" for name in SHAPE)
     counted = args.num_train_epochs == SIZES[options.size].num_train_epochs
-    epochs = "by the number of texts" if counted else f"{args.num_train_epochs:g}"
+    epochs = "epochs: by the number of texts" if counted else f"epochs: {args.num_train_epochs:g}"
+    length = f"steps: {args.max_steps:,}" if args.max_steps > 0 else epochs
     words = (
-        f"Size {options.size}: {layers} {'layer' if layers == 1 else 'layers'} of {width} hidden dimensions, {tokens} "
-        f"tokens; batch: {args.per_device_train_batch_size}, learning rate: {args.learning_rate:g}, epochs: {epochs}."
+        f"Size {options.size}: {layers} layer{'s' * (layers != '1')} of {width} hidden dimensions, {tokens} "
+        f"tokens; batch: {args.per_device_train_batch_size}, learning rate: {args.learning_rate:g}, {length}."
     )
     more = (
         " Unlabeled texts of its domain (--unlabeled_file) are what a student of this size gains most from; where "

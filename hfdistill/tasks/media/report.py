@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import EvalPrediction, PreTrainedModel
 
-from hfdistill.data.rows import as_dataset
+from hfdistill.data.rows import as_split
 from hfdistill.models.inputs import main_input
 from hfdistill.models.labels import LabelSpace, names_of
 from hfdistill.models.sound import SoundCollator, SoundPadding
@@ -59,7 +59,7 @@ def compare(
     """
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
     check_models(trained, "AutoModelForImageClassification")
-    dataset = as_dataset(dataset)
+    dataset = as_split(dataset)
     check_rows(trained, dataset)
     config: Any = config_of(student)
     space = LabelSpace.of_config(config)

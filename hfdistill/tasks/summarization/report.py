@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.data.rows import as_dataset, has_target, without_padding
+from hfdistill.data.rows import as_split, has_target, without_padding
 from hfdistill.models.inputs import pad_rows
 from hfdistill.models.wrappers import device_of, unwrapped
 from hfdistill.report.comparison import check_models
@@ -56,7 +56,7 @@ def compare(
     """
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
     check_models(trained, "AutoModelForSeq2SeqLM")
-    dataset = as_dataset(dataset)
+    dataset = as_split(dataset)
     missing = [name for name in ("input_ids", "labels") if name not in dataset.column_names]
     if missing or not len(dataset):
         raise ValueError(

@@ -155,8 +155,6 @@ def translation_dataset(
         FileNotFoundError: If a file does not exist.
         ValueError: If a file cannot be read, a column is missing, or a text is not a text; names the line.
     """
-    if source == target:
-        raise ValueError(f"source and target are both {source!r}: name two columns or languages.")
     names = (source, target)
     files = {"validation": validation_file, "test": test_file}
     given = {split: read_pairs(file, split, names) for split, file in files.items() if file is not None}

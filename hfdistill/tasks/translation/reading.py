@@ -49,7 +49,13 @@ def read_pairs(given: Texts, split: str, names: tuple[str, str], score_column: s
         split: What messages call a loaded dataset.
         names: The columns of source and target, and their languages.
         score_column: The column of a score, where a table has one that is wanted.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If it cannot be read, a column is missing, or the two names are one.
     """
+    if names[0] == names[1]:
+        raise ValueError(f"source and target are both {names[0]!r}: name two columns or languages.")
     if isinstance(given, Dataset):
         return _of_dataset(given, split, names, score_column)
     files = [given] if isinstance(given, (str, Path)) else list(given)
@@ -98,13 +104,12 @@ def without_empty(rows: TextRows, names: Sequence[str], skip_empty: bool = True)
         ValueError: If nothing is left, or, unless `skip_empty`, a side is empty.
     """
     empty = empty_rows(rows.dataset, names)
+    what, without = ("a side of the pair", "with an empty side") if len(names) > 1 else ("the text", "without text")
     if len(empty) and not skip_empty:
-        raise ValueError(
-            f"{rows.where(empty[0])}: a side of the pair is empty, as in {len(empty) - 1} more; mend them."
-        )
+        raise ValueError(f"{rows.where(empty[0])}: {what} is empty, as in {len(empty) - 1} more; mend them.")
     if len(empty):
         count, first = len(empty), rows.where(empty[0])
-        logger.warning("%s: %d rows with an empty side are skipped, the first at %s.", rows.source, count, first)
+        logger.warning("%s: %d rows %s are skipped, the first at %s.", rows.source, count, without, first)
     if len(empty) == len(rows.dataset):
         raise ValueError(f"{rows.source} has no row with text in {' and '.join(names)}.")
     if not len(empty):

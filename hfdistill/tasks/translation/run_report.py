@@ -90,6 +90,8 @@ def report_translation_run(
     known = {"unlabeled_rows": len(data.monolingual or ()), "layers_option": "--student_num_decoder_layers"}
     advised = advice(comparison, training_of(trainer, teacher.model, **known))
     facts = _card_facts(trainer.model, teacher, data, comparison, notes)
+    if translations:  # which are told of in the notes: no pair of the user's was learned from
+        facts = replace(facts, labeled_rows=None, unlabeled_rows=0)
     trained = bool(teacher.model.config.name_or_path) and (folder / "_teacher").exists()
     facts = replace(facts, teacher_trained=trained)
     write_run(trainer, comparison, facts, advised, baseline=baseline, report_notes=[pages] if pages else [])

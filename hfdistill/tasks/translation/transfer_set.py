@@ -84,15 +84,20 @@ def transfer_set(
         The rows, without the candidates, and what was dropped.
 
     Raises:
-        ValueError: for an unknown choice, a missing column, `closest` where a row has no reference, or when nothing is
-            left.
+        ValueError: for an unknown choice, a missing column, one column for both, a ratio below 1, `closest` where a row
+            has no reference, or when nothing is left.
     """
     if choose not in CHOICES:
         raise ValueError(f"choose must be one of {', '.join(CHOICES)}, got {choose!r}.")
+    if source_column == target_column:
+        raise ValueError(f"source_column and target_column are both {source_column!r}: translations would replace it.")
+    if max_length_ratio < 1:
+        raise ValueError(f"max_length_ratio must be at least 1, as long as usual; got {max_length_ratio}.")
     needed = (source_column, TRANSLATIONS, *{"closest": (target_column,), "quality": (QUALITY,)}.get(choose, ()))
     missing = [name for name in needed if name not in dataset.column_names]
     if missing:
-        hint = " quality_scores makes it." if QUALITY in missing else ""
+        makers = {TRANSLATIONS: " pseudo_translations makes it.", QUALITY: " quality_scores makes it."}
+        hint = next((makers[name] for name in missing if name in makers), "")
         raise ValueError(
             f"a transfer set needs the columns {', '.join(missing)}; there are {dataset.column_names}.{hint}"
         )

@@ -224,6 +224,9 @@ def test_numbers_become_those_of_the_teacher(read_task):
     assert labels_of(read_task("a\t1", "b\t0", **other)) == [1, 0]  # with a warning
     with pytest.raises(ValueError, match="unknown label 'warm'"):
         read_task("a\t2", **{**given, "class_names": ["cold", "mild", "warm"]})
+    # They were taken to mean the same, too, and the first number without a label was said to be out of range.
+    with pytest.raises(ValueError, match="texts have 3 classes, cold, mild, hot, and a teacher knows 2 others, NEGAT"):
+        read_task("a\t2", **{**given, "label_names": other["label_names"]})
 
 
 def test_names_in_the_file_take_the_given_order(read_task):

@@ -24,6 +24,7 @@ from hfdistill.tasks.classification.sizes import (
     settle_epochs,
     settle_size,
     size_defaults,
+    size_in_words,
     size_within,
     teacher_training,
 )
@@ -64,7 +65,8 @@ def test_what_is_given_of_the_shape_counts():
     assert size_within(config, 4.5e6) == "tiny"
     assert size_within(config, 4.5e6, given={"student_num_hidden_layers": 4}) == "micro"
     with pytest.raises(
-        ValueError, match=r"nano, with --student_hidden_size 384 has 6,583,682 parameters.*, or give less with"
+        ValueError,
+        match=r"nano, with --student_hidden_size 384 has 6,583,682 parameters.*, or give a smaller shape with",
     ):
         size_within(config, 4.5e6, given={"student_hidden_size": 384})
     with pytest.raises(ValueError, match="the student has 6,583,682 parameters, and --max_parameters allows 4,500,000"):
@@ -78,12 +80,24 @@ def test_the_largest_within_a_latency_is_taken():
         size_within(config, max_latency_ms=1e-6)
 
 
+def test_steps_that_are_given_are_told_in_place_of_epochs(capsys):
+    """It printed 250 epochs, and trained for ten steps."""
+    options = SimpleNamespace(**size_defaults("tiny"), size="tiny", unlabeled_file="more.txt", augment=None)
+    args = SimpleNamespace(**size_defaults("tiny"), max_steps=10)
+    words = "Size tiny: 2 layers of 256 hidden dimensions, 10,000 tokens; batch: 128, learning rate: 0.0005, "
+    assert size_in_words(options, args) == f"{words}steps: 10."
+    settle_epochs(args, "tiny", texts=10_000)
+    assert args.num_train_epochs == 0 and not capsys.readouterr().out
+    args.max_steps = -1
+    assert size_in_words(options, args) == f"{words}epochs: by the number of texts."
+
+
 def test_a_size_is_no_larger_than_the_teacher():
     """A teacher of one layer has no two to give; what a user asked for is left for make_student to refuse."""
     config = BertConfig(vocab_size=200, hidden_size=32, num_hidden_layers=4, num_attention_heads=2)
     options = SimpleNamespace(size="tiny", **size_defaults("tiny"))
     options.student_hidden_size = 512  # asked for
-    args = SimpleNamespace(num_train_epochs=options.num_train_epochs)
+    args = SimpleNamespace(num_train_epochs=options.num_train_epochs, max_steps=-1)
     settle_size(options, config)
     settle_epochs(args, "tiny", texts=10_000)
     assert args.num_train_epochs == 20.0

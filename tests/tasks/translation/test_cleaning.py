@@ -184,6 +184,17 @@ def test_a_corpus_that_is_wrong_as_a_whole_is_refused(corpus):
         clean_pairs(rows_of(FAULTS["empty"]), **QUICK)
     with pytest.raises(ValueError, match="there is no rule 'copies'; the rules are empty, "):
         clean_pairs(rows_of(corpus), skip=["copies"])
+    # Which was taken for nothing to be left out.
+    with pytest.raises(ValueError, match="held_out has a split 'dev', and only validation and test are read"):
+        clean_pairs(rows_of(corpus), held_out={"dev": rows_of(corpus)})
+    with pytest.raises(TypeError, match=r"skip is one text: give a list of rules, \['copy'\]"):
+        clean_pairs(rows_of(corpus), skip="copy")
+    with pytest.raises(TypeError, match="cleaning takes a Dataset, such as pairs_dataset reads .*, not a list"):
+        clean_pairs(["corpus.en", "corpus.de"])
+    with pytest.raises(ValueError, match="source and target are both 'en': name two columns"):
+        clean_pairs(rows_of(corpus), "en", "en")
+    with pytest.raises(TypeError, match="held_out is a Dataset: give it by the name of its split"):
+        clean_pairs(rows_of(corpus), held_out=rows_of(corpus))
 
 
 def test_decisions_are_made_once_and_again_when_anything_changes(corpus, monkeypatch):

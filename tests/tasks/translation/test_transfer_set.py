@@ -196,8 +196,12 @@ def test_a_transfer_set_of_nothing_is_refused():
         transfer_set(rows_of(("a dog", "", candidates(""))), "en", "de")
     with pytest.raises(ValueError, match="choose must be one of best, closest, mbr, quality, all"):
         transfer_set(CLEAN, "en", "de", "first")
-    with pytest.raises(ValueError, match="needs the columns teacher_translations"):
+    with pytest.raises(ValueError, match="needs the columns teacher_translations.*pseudo_translations makes it"):
         transfer_set(CLEAN.remove_columns(TRANSLATIONS), "en", "de")
+    with pytest.raises(ValueError, match="source_column and target_column are both 'en': translations would replace"):
+        transfer_set(CLEAN, "en", "en")
+    with pytest.raises(ValueError, match="max_length_ratio must be at least 1, as long as usual; got 0.3"):
+        transfer_set(CLEAN, "en", "de", max_length_ratio=0.3)
 
 
 def test_a_row_without_a_reference_has_no_closest():

@@ -69,11 +69,14 @@ def test_same_texts_and_leaks_are_warned_of(tmp_path, caplog):
     assert "2 of the 2 validation sources are also in train" in caplog.text
 
 
-def test_source_texts_alone(tmp_path):
+def test_source_texts_alone(tmp_path, caplog):
     path = write(tmp_path / "pairs.tsv")
     (tmp_path / "more.csv").write_text("en\nmore text\n\nand more\n", encoding="utf-8")
     data = translation_dataset(path, path, unlabeled_file=tmp_path / "more.csv")
     assert data.monolingual["en"] == ["more text", "and more"] and data.monolingual.column_names == ["en"]
+    (tmp_path / "more.txt").write_text("more text\n\nand more\n", encoding="utf-8")
+    data = translation_dataset(path, path, unlabeled_file=tmp_path / "more.txt")
+    assert len(data.monolingual) == 2 and "1 rows without text are skipped, the first at Line 2 of" in caplog.text
 
 
 @pytest.mark.parametrize(

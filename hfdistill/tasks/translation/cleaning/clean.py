@@ -20,6 +20,7 @@ from hfdistill.soft_targets import store
 from hfdistill.soft_targets.part_files import write_whole
 from hfdistill.tasks.translation.cleaning.cross_entropy import Translators
 from hfdistill.tasks.translation.cleaning.decisions import MAX_DEVIATION, RULES, Settings, Work, decide
+from hfdistill.tasks.translation.cleaning.given import check_given
 from hfdistill.tasks.translation.cleaning.report import SAMPLED, CleaningReport, DroppedPair
 from hfdistill.tasks.translation.cleaning.text_rules import MAX_WORDS, MIN_LETTERS
 from hfdistill.tasks.translation.reading import text_tuples
@@ -93,12 +94,13 @@ def clean_pairs(
 
     Raises:
         ImportError: without py3langid, unless `swapped` and `wrong language` are skipped.
-        ValueError: for a language that it does not know, an unknown rule, a missing column; when most pairs are swapped
-            or shifted, so that the corpus as a whole is to be mended; when nothing is left.
+        TypeError: for anything but a `Dataset` and a list of rules, or a dataset as `held_out`, in place of splits.
+        ValueError: for a language that it does not know, an unknown rule or split, a missing column; when most pairs
+            are swapped or shifted, so that the corpus as a whole is to be mended; when nothing is left.
     """
-    unknown = [rule for rule in skip if rule not in RULES]
-    if unknown:
-        raise ValueError(f"there is no rule {unknown[0]!r}; the rules are {', '.join(RULES)}.")
+    check_given(dataset, RULES, skip, held_out)
+    if source == target:
+        raise ValueError(f"source and target are both {source!r}: name two columns.")
     needed = [source, target, *([SCORE] if min_score is not None else [])]
     missing = [name for name in needed if name not in dataset.column_names]
     if missing:

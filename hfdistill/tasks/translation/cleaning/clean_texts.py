@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from hfdistill.data.splits import are_held_out
 from hfdistill.tasks.translation.cleaning.decisions import WHOLE
+from hfdistill.tasks.translation.cleaning.given import check_given
 from hfdistill.tasks.translation.cleaning.identification import known_language, other_language
 from hfdistill.tasks.translation.cleaning.report import SAMPLED, CleaningReport, DroppedPair
 from hfdistill.tasks.translation.cleaning.text_rules import MAX_WORDS, MIN_LETTERS, faults_of_texts
@@ -48,12 +49,11 @@ def clean_texts(
 
     Raises:
         ImportError: without py3langid, unless `wrong language` is skipped.
-        ValueError: for a language that it does not know, an unknown rule, a missing column; when most texts are in
-            another language; when nothing is left.
+        TypeError: for anything but a `Dataset` and a list of rules, or a dataset as `held_out`, in place of splits.
+        ValueError: for a language that it does not know, an unknown rule or split, a missing column; when most texts
+            are in another language; when nothing is left.
     """
-    unknown = [rule for rule in skip if rule not in TEXT_RULES]
-    if unknown:
-        raise ValueError(f"there is no rule {unknown[0]!r}; the rules are {', '.join(TEXT_RULES)}.")
+    check_given(dataset, TEXT_RULES, skip, held_out)
     if column not in dataset.column_names:
         has = ", ".join(dataset.column_names)
         raise ValueError(f"cleaning needs a column {column!r}; there are {has}; name yours with column.")
