@@ -61,8 +61,9 @@ def check_options(options: Any) -> None:
     """
     own = {option.name for option in fields(options)}
     check_numbers(options, {name: bounds for name, bounds in RANGES.items() if name in own}, "--")
-    if getattr(options, "student_name_or_path", None) and any(getattr(options, name, None) for name in SHAPE):
-        raise ValueError("--student_name_or_path has a shape of its own: leave its layers and sizes out.")
+    shape = [name for name in SHAPE if getattr(options, name, None)]
+    if shape and getattr(options, "student_name_or_path", None):
+        raise ValueError(f"--student_name_or_path has a shape of its own: leave --{shape[0]} out.")
 
 
 def not_default(options: Any, names: Iterable[str]) -> list[str]:

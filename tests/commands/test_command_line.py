@@ -233,7 +233,12 @@ def test_the_demo_has_defaults_of_its_own(monkeypatch, capsys):
     refused = {
         ("--demo", "--train_file", "x"): "--train_file does nothing with --demo",
         ("--student_hidden_size", "0"): "--student_hidden_size must be a whole number of at least 1",
-        ("--student_name_or_path", "x", "--student_hidden_size", "8"): "--student_name_or_path has a shape of its own",
+        (
+            "--student_name_or_path",
+            "x",
+            "--student_hidden_size",
+            "8",
+        ): "--student_name_or_path has a shape of its own: leave --student_hidden_size out",
     }
     for words, sentence in refused.items():
         with pytest.raises(SystemExit):
