@@ -194,6 +194,8 @@ def check_texts(options: TranslateOptions) -> None:
     texts = options.texts
     if texts.min_score is not None and not texts.clean:
         raise ValueError("--min_score is one of the rules of --clean: give both.")
+    if texts.score_column != SCORE and texts.min_score is None:
+        raise ValueError("--score_column is of the rule that needs --min_score: give both.")
 
 
 def check_teacher(options: TranslateOptions) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets
 from torch.utils.data import Sampler
 
-from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, has_label
+from hfdistill.models.labels import LABEL_COLUMNS, NO_LABEL, has_label, unknown_like
 
 
 class WeighedByAlpha(Protocol):
@@ -159,7 +159,8 @@ def mix(labeled: Dataset, unlabeled: Dataset, label_column: str = "labels") -> D
     if differ:
         raise ValueError(f"labeled and unlabeled rows must have the same columns; only one has {', '.join(differ)}.")
     bare = unlabeled.remove_columns(label_column) if label_column in unlabeled.column_names else unlabeled
-    without = bare.add_column(label_column, [NO_LABEL] * len(bare), feature=labeled.features[label_column])
+    unknown = [unknown_like(labeled[0][label_column])] * len(bare)
+    without = bare.add_column(label_column, unknown, feature=labeled.features[label_column])
     return concatenate_datasets([labeled, without.cast(labeled.features)])
 
 

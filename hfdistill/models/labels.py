@@ -312,6 +312,11 @@ def name_classes(config: Any, names: Sequence[str] | None) -> None:
         config.label2id = {name: index for index, name in enumerate(names)}
 
 
+def unknown_like(label: Any) -> Any:
+    """What stands in place of such a label where it is not known; of a list, as of many labels, for each of them."""
+    return [NO_LABEL] * len(label) if isinstance(label, list) else NO_LABEL
+
+
 def has_label(column: pa.Array, missing: Sequence[int] | None = None) -> np.ndarray:
     """Which rows have a label, bool of shape `(rows,)`: one that is not empty, NaN or missing; of many, any is.
 

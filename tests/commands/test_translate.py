@@ -218,6 +218,7 @@ REFUSED = {
         ("--methods", "sequence", "--divergence", "tv"),
         "--divergence is about learning word",
     ),
+    "a column of no rule": (("--clean", "--score_column", "score_of_mine"), "needs --min_score: give both"),
     "nothing of the teacher": (("--methods", "word", "--alpha", "0"), "learns from labels alone, and nothing from the"),
     "a part of another loss": (
         ("--methods", "word", "--soft_targets", "top_k", "--divergence", "js"),

@@ -95,6 +95,13 @@ def test_a_transfer_set_is_mixed_in(text_dataset):
         mix(text_dataset, text_dataset.remove_columns("sentence"), "label")
 
 
+def test_rows_of_several_labels_mix_with_some_of_none():
+    """One -100 is no list of labels."""
+    labeled = Dataset.from_dict({"text": ["a", "b"], "labels": [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]})
+    mixed = mix(labeled, Dataset.from_dict({"text": ["c"]}))
+    assert mixed["labels"][:] == [[1, 0, 1], [0, 0, 1], [-100, -100, -100]] and mixed.features == labeled.features
+
+
 # ---- How they mix ----
 
 LABELED = [row % 10 == 3 for row in range(200)]

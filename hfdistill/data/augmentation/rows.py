@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset, Features, Value, concatenate_datasets
 
 from hfdistill.data.augmentation.augmenters import Augmenter
-from hfdistill.models.labels import MULTI, NO_LABEL, REGRESSION
+from hfdistill.models.labels import MULTI, REGRESSION, unknown_like
 from hfdistill.teachers import ENSEMBLE_LOGITS, TEACHER_LOGITS
 
 #: The column that names the row a made text comes from; -1 in the rows that were there.
@@ -82,11 +82,7 @@ class _Made:
             for name in self.text_columns
         }
         if self.label_column is not None:
-            # Where a text may have several labels, each of them is unknown.
-            labels = rows[self.label_column]
-            changed[self.label_column] = [
-                [NO_LABEL] * len(one) if isinstance(one, list) else NO_LABEL for one in labels
-            ]
+            changed[self.label_column] = [unknown_like(label) for label in rows[self.label_column]]
         return {**changed, SOURCE: list(indices)}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.data.rows import as_dataset
+from hfdistill.data.rows import as_split
 from hfdistill.models.heads import head_of
 from hfdistill.models.inputs import max_positions, token_inputs
 from hfdistill.report.comparison import check_models
@@ -60,7 +60,7 @@ def compare(
     """
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
     check_models(trained, "AutoModelForQuestionAnswering")
-    rows = as_dataset(dataset)
+    rows = as_split(dataset)
     missing = [name for name in ("question", "context", "answers") if name not in rows.column_names]
     if missing or not len(rows):
         raise ValueError(

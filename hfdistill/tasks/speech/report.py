@@ -11,7 +11,7 @@ from accelerate.utils import send_to_device
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from hfdistill.data.rows import as_dataset, has_target
+from hfdistill.data.rows import as_split, has_target
 from hfdistill.models.sound import FrameLengths
 from hfdistill.models.wrappers import device_of
 from hfdistill.report.comparison import check_models
@@ -55,7 +55,7 @@ def compare(
     """
     trained = {"teacher": teacher, "student": student, **({} if baseline is None else {"baseline": baseline})}
     check_models(trained, "AutoModelForCTC")
-    dataset = as_dataset(dataset)
+    dataset = as_split(dataset)
     check_rows(trained, dataset)
     tokenizer = getattr(processing_class, "tokenizer", processing_class)
     written = [row for row, labels in enumerate(dataset.with_format(None)["labels"]) if has_target(labels)]

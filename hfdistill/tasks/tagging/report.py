@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
 
-from hfdistill.data.rows import as_dataset
+from hfdistill.data.rows import as_split
 from hfdistill.models.heads import ITEM_MASK, head_of
 from hfdistill.models.inputs import max_positions, token_inputs
 from hfdistill.models.labels import NO_LABEL, LabelSpace, class_names, names_of, some_names
@@ -57,7 +57,7 @@ def compare(
     check_models(trained, "AutoModelForTokenClassification")
     space = LabelSpace.of_config(config_of(student))
     metrics = TagMetrics(names_of(config_of(student)))
-    sentences = _sentences(as_dataset(dataset), space, metrics.names)
+    sentences = _sentences(as_split(dataset), space, metrics.names)
     words = [one for one, _ in sentences]
     tokenizers = {"teacher": teacher_processing_class or processing_class}
     models, outcomes = {}, {}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from tiny import WORDS, make_tokenizer
 from transformers import BertConfig, BertForTokenClassification, pipeline
 
@@ -99,3 +99,15 @@ def test_the_saved_student_runs_in_a_pipeline(tmp_path):
     ner = pipeline("ner", model=str(tmp_path), aggregation_strategy="simple")
     for found in ner("w1 w2 w3 w4 w5 w6"):
         assert found["entity_group"] in ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("given", "way_out"),
+    [
+        (DatasetDict(test=rows(4)), r"give the rows of one, as dataset\['test'\]"),
+        (rows(4).to_iterable_dataset(), "stream"),
+    ],
+)
+def test_splits_and_streams_are_refused_with_a_way_out(given, way_out):
+    with pytest.raises(ValueError, match=way_out):
+        compare(tagger(0), tagger(1), given, make_tokenizer())
