@@ -38,7 +38,7 @@ def progress_bar(total: int | None, description: str, unit: str, hidden: bool = 
         hidden: Of a process whose part is not to be seen.
     """
     if _BY_LINES:
-        return Lines(0 if hidden or os.environ.get("RANK", "0") != "0" else total or 0, unit)
+        return Lines(0 if hidden or os.environ.get("RANK", "0") != "0" else total or 0, description, unit)
     # Left out where it may show, so that TQDM_DISABLE has its say.
     more: dict[str, Any] = {"disable": True} if hidden else {}
     return tqdm(total=total, desc=description, unit=f" {unit}", leave=False, **more)
@@ -55,11 +55,12 @@ class Lines:
 
     Args:
         total: How many there are; 0 is silent.
+        description: What is done: a command makes several passes, one after the other.
         unit: What is counted.
     """
 
-    def __init__(self, total: int, unit: str) -> None:
-        self.total, self.unit, self.n = total, unit, 0
+    def __init__(self, total: int, description: str, unit: str) -> None:
+        self.total, self.description, self.unit, self.n = total, description, unit, 0
         self._began = self._told = time.monotonic()
 
     def update(self, n: int = 1) -> None:
@@ -68,8 +69,8 @@ class Lines:
         now = time.monotonic()
         if self.total and now - self._told >= EVERY:
             self._told, rate = now, self.n / (now - self._began)
-            left = duration((self.total - self.n) / rate)
-            print(f"  {self.n:,} of {self.total:,} {self.unit}, {rate:.3g} a second, {left} left", flush=True)  # noqa: T201
+            done, left = f"{self.n:,} of {self.total:,} {self.unit}", duration((self.total - self.n) / rate)
+            print(f"  {self.description}: {done}, {rate:.3g} a second, {left} left", flush=True)  # noqa: T201
 
     def __enter__(self) -> Lines:
         return self

@@ -20,7 +20,7 @@ def test_a_line_now_and_then(capsys):
         bar.update(1_000)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and bar.n == 2_000
-    assert lines[1].startswith("  2,000 of 4,000 examples, ") and lines[1].endswith("left")
+    assert lines[1].startswith("  Soft targets: 2,000 of 4,000 examples, ") and lines[1].endswith("left")
 
 
 @pytest.mark.parametrize("why", ["hidden", "another process", "soon"])
