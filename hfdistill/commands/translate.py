@@ -28,6 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from hfdistill.commands.command_line import run_command
 from hfdistill.commands.translate_options import NEW_TEACHER, TranslateOptions, read_options
 from hfdistill.export.base import check_export
+from hfdistill.models.adapters import load_config
 from hfdistill.models.families import size_in
 from hfdistill.report.terminal import begin_stage, plan_stages, print_main
 from hfdistill.soft_targets.shards import merge_stores
@@ -50,7 +51,7 @@ from hfdistill.tasks.translation.quality_estimation import quality_scores
 from hfdistill.tasks.translation.run_report import report_translation_run
 from hfdistill.tasks.translation.sources import translation_data
 from hfdistill.tasks.translation.transfer_set import TransferReport, transfer_set
-from hfdistill.teachers.seq2seq import Seq2SeqTeacher
+from hfdistill.teachers.seq2seq import Seq2SeqTeacher, check_positions
 from hfdistill.teachers.translator_ensemble import first_member
 from hfdistill.training.run import begin_run, push, train_and_save
 from hfdistill.training.seq2seq import Seq2SeqDistillationTrainer
@@ -128,7 +129,9 @@ def translate_shard(options: TranslateOptions) -> None:
 
 
 def read_texts(options: TranslateOptions) -> TranslationData:
-    """The pairs of texts, with what cleaning found."""
+    """The pairs of texts, with what cleaning found; a teacher for which they are too long is refused before that."""
+    for name in options.teacher.teacher_name_or_path or ():
+        check_positions(load_config(name, options.teacher.trust_remote_code), options.texts.max_length)
     data = translation_data(**{name: value for name, value in asdict(options.texts).items() if name != "max_length"})
     for report in data.cleanings:
         print_main(str(report))

@@ -258,7 +258,16 @@ def check_translator(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
             f"the tokenizer has ids up to {largest} and the teacher embeddings for {rows} only: take the tokenizer "
             "that it was trained with, or resize it with resize_token_embeddings."
         )
-    positions = decoder_positions(model.config)
+    check_positions(model.config, max_length)
+
+
+def check_positions(config: Any, max_length: int) -> None:
+    """Refuses texts that may be longer than a translator of such a config has positions for.
+
+    Raises:
+        ValueError: with both numbers.
+    """
+    positions = decoder_positions(config)
     if positions is not None and max_length > positions:
         raise ValueError(f"max_length {max_length} is more than the {positions} positions of the teacher: lower it.")
 

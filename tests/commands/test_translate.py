@@ -278,6 +278,10 @@ REFUSED = {
     "a tag for one language": (("--source_tag", "en", "--target_tag", "de"), "knows no language tags"),
     "half a pair of tags": (("--source_tag", "en"), "--source_tag and --target_tag go together"),
     "more tokens than positions": (("--max_length", "33"), "more than the 32 positions"),
+    "the same before any text is read": (
+        ("--max_length", "33", "--target_lang", "fr"),
+        "more than the 32 positions",
+    ),
     "nothing left of a text": (("--max_length", "3", "--methods", "word"), "max_length 3 cuts every training pair"),
     "no such file": (("--test_file", "tset.tsv"), "There is no file tset.tsv"),
     "too many layers": (("--student_num_decoder_layers", "3"), "num_decoder_layers=3 is not possible"),
