@@ -83,7 +83,7 @@ def main() -> None:
     measured = texts.measured(collator, options.max_length)
     columns = {"text_column": options.text_column, "label_column": options.label_column}
     labeled = options.probe_file, options.probe_test_file
-    probe = Probe.read(*labeled, tokenizer, max_length=options.max_length, **columns) if options.probe_file else None
+    probe = Probe.read(*labeled, tokenizer, max_length=options.max_length, **columns)
     if options.demo:
         train_encoder(teacher, args, rows, collator, resume)
 

@@ -35,7 +35,7 @@ SHAPE = (
 NAMED = (
     *("train_file", "validation_file", "test_file", "unlabeled_file", "dataset_name", "dataset_config_name"),
     *("class_names", "corrections", "text_column", "text_pair_column", "label_column", "source_lang", "target_lang"),
-    *("teacher_name_or_path", "student_name_or_path"),
+    *("teacher_name_or_path", "student_name_or_path", "probe_file", "probe_test_file"),
 )
 
 

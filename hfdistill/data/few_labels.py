@@ -159,7 +159,7 @@ def mix(labeled: Dataset, unlabeled: Dataset, label_column: str = "labels") -> D
     if differ:
         raise ValueError(f"labeled and unlabeled rows must have the same columns; only one has {', '.join(differ)}.")
     bare = unlabeled.remove_columns(label_column) if label_column in unlabeled.column_names else unlabeled
-    unknown = [unknown_like(labeled[0][label_column])] * len(bare)
+    unknown = [unknown_like(labeled[0][label_column] if len(labeled) else NO_LABEL)] * len(bare)
     without = bare.add_column(label_column, unknown, feature=labeled.features[label_column])
     return concatenate_datasets([labeled, without.cast(labeled.features)])
 

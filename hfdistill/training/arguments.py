@@ -23,6 +23,9 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 #: alpha where all rows have a label.
 EQUAL_PARTS = 0.5
 
+#: Settings that minilm's terms alone read, and what they are where nobody asks for anything else.
+_OF_MINILM = {"relation_heads": None, "teacher_layer": -1}
+
 
 def _help(text: str, choices: list[str] | None = None) -> dict[str, object]:
     return {"help": text, "choices": choices} if choices else {"help": text}
@@ -267,7 +270,7 @@ class DistillationTrainingArguments(TrainingArguments):
             output_dir: The folder of that run.
             **changes: Other arguments to change, such as `num_train_epochs`.
         """
-        alone = {"terms": ["labels"], "stages": None, "labeled_share": None}
+        alone = {"terms": ["labels"], "stages": None, "labeled_share": None, **_OF_MINILM}
         return self.with_output_dir(output_dir, **{**alone, **changes})
 
     def with_output_dir(self, output_dir: str, **changes: Any) -> Self:
@@ -330,7 +333,14 @@ class DistillationTrainingArguments(TrainingArguments):
         Args:
             problem_type: As in the student's `config.problem_type`.
             **of_head: What terms must know of the student's head, see `Head.settings`.
+
+        Raises:
+            ValueError: for a setting of terms of which none is trained on.
         """
+        read = {setting for name in self.terms_with_weight for setting in TERMS[name].settings.values()}
+        idle = [name for name, usual in _OF_MINILM.items() if getattr(self, name) != usual and name not in read]
+        if idle:
+            raise ValueError(f"{idle[0]} is a setting of minilm, and no such term is trained on: add one, or drop it.")
         each, settings = self._objectives, {**self.loss_settings, **of_head}
         objectives = [Objective.from_settings(weights, settings, problem_type) for weights, _ in each]
         return Stages(objectives, [length for _, length in each])

@@ -171,17 +171,22 @@ class EvaluatingTrainer(ReportingTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """`Trainer`'s loop, with each term's exact mean and the agreement with the teacher in its metrics."""
+        """`Trainer`'s loop, with each term's exact mean, the agreement with the teacher and `further_measures`."""
         self._evaluation = None
         with quick_linear():
             output = super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
-        means = {f"{metric_key_prefix}_{name}": value for name, value in self._take_means().items()}
+        measured = {**self._take_means(), **self.further_measures()}
+        means = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
         metrics = dict(output.metrics or {})  # of `compute_metrics`, which take precedence
         if "loss" in self.args.include_for_metrics:  # only then `Trainer` has losses, and takes the mean over batches
             metrics.pop(f"{metric_key_prefix}_loss", None)
         return output._replace(metrics={**means, **metrics})
+
+    def further_measures(self) -> dict[str, float]:
+        """What an evaluation says of the student beside its rows, by name; the same on all processes."""
+        return {}
 
     def _take_means(self) -> dict[str, float]:
         evaluation, self._evaluation = self._evaluation, None

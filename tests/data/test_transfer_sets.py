@@ -93,6 +93,8 @@ def test_a_transfer_set_is_mixed_in(text_dataset):
     assert mix(text_dataset.select(range(10)), bare, "label")["label"][:] == mixed["label"][:]
     with pytest.raises(ValueError, match="only one has sentence"):
         mix(text_dataset, text_dataset.remove_columns("sentence"), "label")
+    none = text_dataset.select([])
+    assert mix(none, bare, "label")["label"][:] == [-100] * 20
 
 
 def test_rows_of_several_labels_mix_with_some_of_none():

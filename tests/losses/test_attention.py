@@ -119,3 +119,12 @@ def test_a_row_of_padding_alone_has_a_finite_gradient():
     loss.backward()
     gradients = [p.grad for p in checked.student_model.parameters() if p.grad is not None]
     assert loss.isfinite() and gradients and all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("setting", [{"teacher_layer": 0}, {"relation_heads": 2}])
+def test_a_setting_that_no_term_reads_is_refused(tmp_path, setting):
+    """A baseline on labels alone has no use for it, and is not refused."""
+    args = DistillationTrainingArguments(tmp_path, terms=["labels:1", "hidden_states:1"], report_to="none", **setting)
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} is a setting of minilm, and no such term"):
+        args.make_stages()
+    args.for_labels_only(str(tmp_path)).make_stages()

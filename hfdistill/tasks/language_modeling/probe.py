@@ -53,18 +53,18 @@ class Probe:
     @classmethod
     def read(
         cls,
-        probe_file: str | Path,
+        probe_file: str | Path | None,
         test_file: str | Path | None,
         tokenizer: PreTrainedTokenizerBase,
         *,
         text_column: str | None = None,
         label_column: str | None = None,
         max_length: int = 128,
-    ) -> Probe:
+    ) -> Probe | None:
         """The probe of a file, as `text_classification_dataset` reads it; texts without a label are left out.
 
         Args:
-            probe_file: Texts with one label each.
+            probe_file: Texts with one label each; without any there is no probe.
             test_file: Texts to measure on; `None` sets a tenth of those of `probe_file` aside.
             tokenizer: That of the encoders.
             text_column: The column with the text.
@@ -73,8 +73,13 @@ class Probe:
 
         Raises:
             FileNotFoundError: when there is no such file.
-            ValueError: when a file cannot be read, a column is missing, or there are not two classes to tell apart.
+            ValueError: when a file cannot be read, a column is missing, there are not two classes to tell apart, or a
+                probe is described and there is none.
         """
+        if probe_file is None:
+            if test_file or label_column:
+                raise ValueError("--probe_test_file and --label_column are of a probe: give its --probe_file, too.")
+            return None
         data = text_classification_dataset(
             probe_file,
             test_file,

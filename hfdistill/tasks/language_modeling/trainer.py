@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
-from torch.utils.data import DataLoader
-from transformers.trainer_utils import EvalLoopOutput
 
 from hfdistill.models.heads import head_of
 from hfdistill.models.sharding import put_together
@@ -38,18 +36,10 @@ class EncoderTrainer(DistillationTrainer):
         super().__init__(model, args, **kwargs)
         self.probe = probe
 
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
-        """As `DistillationTrainer`'s, with the probe's accuracy: the main process's, so that all choose alike by it."""
-        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-        if self.probe is not None and output.metrics is not None:
-            model = put_together(self.model) if self.accelerator.is_fsdp2 else unwrapped(self.model)
-            [accuracy] = broadcast_object_list([self.probe.accuracy(model)])
-            output.metrics[f"{metric_key_prefix}_probe_accuracy"] = accuracy
-        return output
+    def further_measures(self) -> dict[str, float]:
+        """The probe's accuracy, which the main process finds, so that all choose alike by it."""
+        if self.probe is None:
+            return {}
+        model = put_together(self.model) if self.accelerator.is_fsdp2 else unwrapped(self.model)
+        found = [self.probe.accuracy(model) if self.args.process_index == 0 else None]
+        return {"probe_accuracy": broadcast_object_list(found)[0]}

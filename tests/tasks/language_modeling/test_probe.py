@@ -137,3 +137,11 @@ def test_what_cannot_be_probed_is_refused(tmp_path, name):
     (tmp_path / "file.csv").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=said):
         Probe.read(tmp_path / "file.csv", None, tokenizer_of_masks())
+
+
+@pytest.mark.parametrize("given", [{"test_file": "test.csv"}, {"test_file": None, "label_column": "kind"}])
+def test_half_a_probe_is_refused(given):
+    """Without its file the others did nothing."""
+    assert Probe.read(None, None, tokenizer_of_masks()) is None
+    with pytest.raises(ValueError, match="give its --probe_file, too"):
+        Probe.read(None, tokenizer=tokenizer_of_masks(), **given)

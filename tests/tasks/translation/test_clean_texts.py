@@ -69,7 +69,8 @@ def test_bad_input_is_refused():
         ({"language": "Klingon"}, "'Klingon' is no language that py3langid knows"),
         ({"language": "fr"}, "most texts are not in fr, but in other languages .en 9.: name theirs"),
         ({"held_out": {"test": rows}}, "no text is left after cleaning"),
-        ({"held_out": {"dev": rows}}, "held_out has a split 'dev', and only validation and test are read"),
+        ({"held_out": {"dev": rows}}, "held_out has the splits 'dev', and only validation and test are read"),
+        ({"held_out": {"train": rows}}, "held_out has the splits 'train', and only validation and test are read"),
     ):
         with pytest.raises(ValueError, match=said):
             clean_texts(rows, **changes)

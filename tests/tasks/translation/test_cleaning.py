@@ -185,7 +185,7 @@ def test_a_corpus_that_is_wrong_as_a_whole_is_refused(corpus):
     with pytest.raises(ValueError, match="there is no rule 'copies'; the rules are empty, "):
         clean_pairs(rows_of(corpus), skip=["copies"])
     # Which was taken for nothing to be left out.
-    with pytest.raises(ValueError, match="held_out has a split 'dev', and only validation and test are read"):
+    with pytest.raises(ValueError, match="held_out has the splits 'dev', and only validation and test are read"):
         clean_pairs(rows_of(corpus), held_out={"dev": rows_of(corpus)})
     with pytest.raises(TypeError, match=r"skip is one text: give a list of rules, \['copy'\]"):
         clean_pairs(rows_of(corpus), skip="copy")

@@ -7,6 +7,9 @@ from typing import Any
 
 from datasets import Dataset
 
+#: The splits that training texts are held against.
+READ = ("validation", "test")
+
 
 def check_given(dataset: Any, rules: Sequence[str], skip: Any, held_out: Any) -> None:
     """Refuses what is no dataset, no list of rules, or no splits that models are measured on.
@@ -33,6 +36,9 @@ def check_given(dataset: Any, rules: Sequence[str], skip: Any, held_out: Any) ->
         raise ValueError(f"there is no rule {unknown[0]!r}; the rules are {', '.join(rules)}.")
     if not isinstance(held_out or {}, Mapping):
         raise TypeError(f'held_out is a {type(held_out).__name__}: give it by the name of its split, {{"test": ...}}.')
-    for name in held_out or {}:
-        if name not in ("train", "validation", "test"):
-            raise ValueError(f"held_out has a split {name!r}, and only validation and test are read: call it test.")
+    names = set(held_out or ())
+    if names and (names - {*READ, "train"} or not names & {*READ}):
+        raise ValueError(
+            f"held_out has the splits {', '.join(map(repr, held_out))}, and only {' and '.join(READ)} are read: call "
+            "what models are measured on so."
+        )
