@@ -229,7 +229,7 @@ def test_labels_of_which_there_are_several_are_unknown_each():
     rows = Dataset.from_dict({"text": ["one two", "three"], "labels": [[1.0, 0.0], [0.0, 0.0]]})
     rows = augment(rows, [Shout()], ["text"])
     assert rows["labels"][:] == [[1.0, 0.0], [0.0, 0.0], [-100.0, -100.0], [-100.0, -100.0]]
-    rows = rows.add_column("teacher_logits", [[2.0, -1.0], [-2.0, -1.0], [2.0, 1.0], [-1.0, -2.0]])
+    rows = rows.add_column("teacher_logits", [[2.0, -1.0], [-2.0, -1.0], [2.0, 1.0], [-2.0, -1.5]])
     assert augmentation_report(rows, "multi_label_classification").changed == 1
     scores = rows.remove_columns("teacher_logits").add_column("teacher_logits", [[0.5], [0.1], [0.9], [0.0]])
     told = augmentation_report(scores, "regression")
